@@ -1,0 +1,316 @@
+"""The wire: every message whole, cut, and with bytes added; round trips; and only WireError for nonsense."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from zchat import wire
+from zchat.errors import CODES, WireError
+
+RECORDS = wire.encode_records([b"hello", wire.Record(b"x", "typing", {"a": "b"}, "text/plain")])
+BATCH = wire.Batch(wire.MESSAGES, 41, 7, 1_700_000_000_000_000, [wire.Entry("alice", "s1", 3, [b"hello", b""])])
+
+CLIENT_EXAMPLES: list[wire.ClientMessage] = [
+    wire.Hello(wire.VERSION, "alice"),
+    wire.Hello(wire.VERSION, "李明", "s1", b"token", {"program": "zchat"}),
+    wire.Publish(1, "general", wire.VOLATILE, msgspec.Raw(RECORDS)),
+    wire.Join(2, ["general", "会议"]),
+    wire.Part(3, ["general"]),
+    wire.Fetch(4, ["build.*"], 10, 0),
+    wire.Fetch(4, ["build.*"], 10, 99, 5),
+    wire.Seek(5, ["**"]),
+    wire.Seek(5, ["**"], 10, 0, True),
+    wire.Heads(6, []),
+    wire.Who(7),
+    wire.Who(7, "general"),
+    wire.Rooms(8),
+    wire.At((1 << 63) - 1),
+    wire.Bye(),
+]
+BROKER_EXAMPLES: list[wire.BrokerMessage] = [
+    wire.Welcome(wire.VERSION, "s1", b"token", False, "log", 41, 5556, {"record_bytes_max": 1 << 20}, 17),
+    wire.Ack([(1, 41), (2, 0)]),
+    wire.Error("publish", 3, "too-large", "record is 9 bytes, limit 8"),
+    wire.Done(2),
+    wire.Page(4, [("general", msgspec.Raw(wire.encode(BATCH)))], 42, True, [(1, 5, "trimmed")]),
+    wire.Position(5, 31, 41),
+    wire.HeadsAre(6, 41, [("general", 41)]),
+    wire.Present(7, [wire.Member("alice", "s1", "live", 1, 2, ["general"], "127.0.0.1")]),
+    wire.RoomsAre(8, [wire.Room("general", 41, 2)]),
+    wire.HelloAgain(),
+    wire.Goodbye("stopping"),
+]
+BROADCAST_EXAMPLES: list[wire.Batch | wire.Tail | wire.Sync] = [
+    BATCH,
+    wire.Batch(wire.PRESENCE, 1, 0, 0, [wire.Entry("alice", "s1", 0, [wire.Record(b"", "join")])]),
+    wire.Batch(wire.VOLATILE_MESSAGES, 0, 0, 0, []),
+    wire.Tail(41),
+    wire.Sync(b"nonce", 41),
+]
+EXAMPLES: list[tuple[Callable[[bytes], Any], Any]] = [
+    *((wire.decode_client, message) for message in CLIENT_EXAMPLES),
+    *((wire.decode_broker, message) for message in BROKER_EXAMPLES),
+    *((wire.decode_broadcast, message) for message in BROADCAST_EXAMPLES),
+]
+DECODERS: list[Callable[[bytes], Any]] = [
+    wire.decode_client,
+    wire.decode_broker,
+    wire.decode_broadcast,
+    wire.decode_batch,
+    wire.decode_raw_batch,
+    wire.decode_records,
+]
+each_example = pytest.mark.parametrize(
+    ("decode", "message"), EXAMPLES, ids=[f"{type(message).__name__}-{at}" for at, (_, message) in enumerate(EXAMPLES)]
+)
+
+
+def refused(decode: Callable[[bytes], Any], frame: bytes) -> WireError:
+    with pytest.raises(WireError) as caught:
+        decode(frame)
+    assert caught.value.code in CODES
+    assert caught.value.text
+    return caught.value
+
+
+# --- each example three ways --------------------------------------------------------------------
+
+
+@each_example
+def test_a_whole_message_comes_back(decode: Callable[[bytes], Any], message: Any) -> None:
+    assert decode(wire.encode(message)) == message
+
+
+@each_example
+def test_a_message_that_is_cut_is_refused_wherever_it_is_cut(decode: Callable[[bytes], Any], message: Any) -> None:
+    frame = wire.encode(message)
+    for end in range(len(frame)):
+        assert refused(decode, frame[:end]).code == "bad-frame"
+
+
+@each_example
+def test_a_message_with_bytes_added_is_refused(decode: Callable[[bytes], Any], message: Any) -> None:
+    frame = wire.encode(message)
+    for more in (b"\0", b"\xc0", b"\xc1", frame):
+        assert refused(decode, frame + more).code == "bad-frame"
+
+
+@each_example
+def test_unknown_trailing_elements_are_ignored(decode: Callable[[bytes], Any], message: Any) -> None:
+    elements = msgspec.msgpack.decode(wire.encode(message), type=list[msgspec.Raw])
+    later = msgspec.msgpack.encode({"of": ["a", "later", "version"]})
+    assert decode(msgspec.msgpack.encode([*elements, msgspec.Raw(later), msgspec.Raw(later)])) == message
+
+
+def test_the_examples_have_one_of_each_message() -> None:
+    def members(union: Any) -> set[type]:
+        return set(get_args(union))
+
+    assert {type(message) for message in CLIENT_EXAMPLES} == members(wire.ClientMessage)
+    assert {type(message) for message in BROKER_EXAMPLES} == members(wire.BrokerMessage)
+
+
+# --- what the kinds are -------------------------------------------------------------------------
+
+
+def test_the_kinds_never_change() -> None:
+    kinds = {
+        name: struct.__struct_config__.tag
+        for name, struct in vars(wire).items()
+        if isinstance(struct, type)
+        and issubclass(struct, msgspec.Struct)
+        and struct.__module__ == wire.__name__
+        and struct.__struct_config__.tag is not None
+    }
+    assert kinds == {
+        "Hello": 1,
+        "Publish": 2,
+        "Join": 3,
+        "Part": 4,
+        "Fetch": 5,
+        "Seek": 6,
+        "Heads": 7,
+        "Who": 8,
+        "Rooms": 9,
+        "At": 10,
+        "Bye": 11,
+        "Welcome": 33,
+        "Ack": 34,
+        "Error": 35,
+        "Done": 36,
+        "Page": 37,
+        "Position": 38,
+        "HeadsAre": 39,
+        "Present": 40,
+        "RoomsAre": 41,
+        "HelloAgain": 42,
+        "Goodbye": 43,
+        "Tail": 66,
+        "Sync": 67,
+    }
+
+
+def test_a_publish_and_a_batch_are_the_bytes_that_the_specification_shows() -> None:
+    publish = wire.encode(wire.Publish(1, "r", 0, msgspec.Raw(wire.encode_records([b"a"]))))
+    assert publish == b"\x95\x02\x01\xa1r\x00\x91\xc4\x01a"
+    batch = wire.encode(wire.Batch(0, 5, 4, 9, [wire.Entry("u", "s", 1, [b"a"])]))
+    assert batch == b"\x95\x00\x05\x04\x09\x91\x94\xa1u\xa1s\x01\x91\xc4\x01a"
+
+
+def test_a_batch_of_raw_records_is_the_batch_of_the_records() -> None:
+    entry = wire.RawEntry("alice", "s1", 3, msgspec.Raw(RECORDS))
+    frame = wire.encode(wire.RawBatch(0, 41, 7, 9, [entry]))
+    assert wire.decode_batch(frame).entries == [wire.Entry("alice", "s1", 3, wire.decode_records(RECORDS))]
+    assert [bytes(each.records) for each in wire.decode_raw_batch(frame).entries] == [RECORDS]
+
+
+@pytest.mark.parametrize("kind", [0, 12, 32, 44, 65, 99, 1 << 40, -1])
+@pytest.mark.parametrize("decode", [wire.decode_client, wire.decode_broker])
+def test_a_kind_of_another_version_is_told_from_nonsense(decode: Callable[[bytes], Any], kind: int) -> None:
+    assert refused(decode, msgspec.msgpack.encode([kind, 1, "x"])).code == "unknown-kind"
+
+
+def test_a_broker_takes_no_broker_messages_and_a_client_no_client_messages() -> None:
+    for message in BROKER_EXAMPLES:
+        assert refused(wire.decode_client, wire.encode(message)).code == "unknown-kind"
+    for request in CLIENT_EXAMPLES:
+        assert refused(wire.decode_broker, wire.encode(request)).code == "unknown-kind"
+
+
+# --- round trips --------------------------------------------------------------------------------
+
+TEXT = st.text(max_size=12)
+BODY = st.binary(max_size=20)
+RECORD = st.one_of(BODY, st.builds(wire.Record, BODY, TEXT, st.none() | st.dictionaries(TEXT, TEXT, max_size=3), TEXT))
+RAW_RECORDS = st.lists(RECORD, max_size=4).map(wire.encode_records).map(msgspec.Raw)
+INTEGER = st.integers(-(1 << 63), (1 << 64) - 1)
+NATURAL = st.integers(0, (1 << 63) - 1)
+st.register_type_strategy(msgspec.Raw, RAW_RECORDS)
+
+
+def strategy_of(annotation: Any) -> st.SearchStrategy[Any]:
+    """Anything that a field may hold."""
+    if annotation == wire.Natural:
+        return NATURAL
+    if annotation is int:
+        return INTEGER
+    if annotation == wire.RecordOrBody:
+        return RECORD
+    if isinstance(annotation, types.GenericAlias) and annotation.__origin__ is list:
+        return st.lists(strategy_of(annotation.__args__[0]), max_size=3)
+    if isinstance(annotation, types.GenericAlias) and annotation.__origin__ is dict:
+        return st.dictionaries(*map(strategy_of, annotation.__args__), max_size=3)
+    if isinstance(annotation, types.GenericAlias) and annotation.__origin__ is tuple:
+        return st.tuples(*map(strategy_of, annotation.__args__))
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return struct_of(annotation)
+    return st.from_type(annotation)
+
+
+def struct_of(struct: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
+    fields = msgspec.structs.fields(struct)
+    return st.builds(struct, **{field.name: strategy_of(field.type) for field in fields})
+
+
+ANY_CLIENT_MESSAGE = st.one_of(*map(struct_of, get_args(wire.ClientMessage)))
+ANY_BROKER_MESSAGE = st.one_of(*map(struct_of, get_args(wire.BrokerMessage)))
+
+
+@given(ANY_CLIENT_MESSAGE)
+def test_any_client_message_comes_back(message: wire.ClientMessage) -> None:
+    assert wire.decode_client(wire.encode(message)) == message
+
+
+@given(ANY_BROKER_MESSAGE)
+def test_any_broker_message_comes_back(message: wire.BrokerMessage) -> None:
+    assert wire.decode_broker(wire.encode(message)) == message
+
+
+@given(st.one_of(struct_of(wire.Tail), struct_of(wire.Sync), struct_of(wire.Batch)))
+def test_any_broadcast_comes_back(message: Any) -> None:
+    if isinstance(message, wire.Batch):
+        message.kind %= 3  # a batch's kind and a marker's are told apart
+    assert wire.decode_broadcast(wire.encode(message)) == message
+
+
+@given(struct_of(wire.RawBatch))
+def test_any_raw_batch_comes_back(message: wire.RawBatch) -> None:
+    assert wire.decode_raw_batch(wire.encode(message)) == message
+
+
+@given(st.lists(RECORD, max_size=20))
+def test_any_records_come_back(records: list[wire.RecordOrBody]) -> None:
+    assert wire.decode_records(wire.encode_records(records)) == records
+
+
+# --- nonsense -----------------------------------------------------------------------------------
+
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), INTEGER, st.floats(), TEXT, BODY),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(TEXT | INTEGER, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def only_wire_error(frame: bytes) -> None:
+    for decode in DECODERS:
+        try:
+            decode(frame)
+        except WireError as error:
+            assert error.code in CODES
+
+
+@given(st.binary(max_size=200))
+@example(b"")
+@example(b"\xc1")
+@example(b"\x91\xa1\xff")  # text that is no UTF-8
+@example(b"\x92\x02" + b"\x91" * 100_000)  # nested deeper than any stack
+@example(b"\x91" * 100_000)
+@example(b"\x81\x01" * 100_000)
+@example(b"\x93\x22" + b"\x91\x92" * 50_000)
+@example(b"\xdd\xff\xff\xff\xff")  # 4 thousand million elements
+@example(b"\x92\x22\xdd\xff\xff\xff\xff")
+@example(b"\xdf\xff\xff\xff\xff")
+@example(b"\xc6\xff\xff\xff\xff")  # 4 GB of body
+@example(b"\x91\xc6\xff\xff\xff\xff")
+@example(b"\xdb\xff\xff\xff\xff")
+@example(b"\x92\x01\xcf\xff\xff\xff\xff\xff\xff\xff\xff")  # a number above any offset
+def test_only_a_wire_error_comes_out_of_random_bytes(frame: bytes) -> None:
+    only_wire_error(frame)
+
+
+@given(ANYTHING)
+def test_only_a_wire_error_comes_out_of_wrong_types(value: Any) -> None:
+    only_wire_error(msgspec.msgpack.encode(value))
+
+
+@given(st.sampled_from(range(1, 70)), st.lists(ANYTHING, max_size=7))
+def test_only_a_wire_error_comes_out_of_wrong_fields(kind: int, fields: list[Any]) -> None:
+    only_wire_error(msgspec.msgpack.encode([kind, *fields]))
+
+
+@given(st.sampled_from(EXAMPLES), st.data())
+def test_only_a_wire_error_comes_out_of_a_changed_byte(
+    of: tuple[Callable[[bytes], Any], Any], data: st.DataObject
+) -> None:
+    frame = bytearray(wire.encode(of[1]))
+    frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
+    only_wire_error(bytes(frame))
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 63, 1.5, "1", None, True])
+def test_a_number_that_no_log_can_hold_is_refused(number: Any) -> None:
+    assert refused(wire.decode_client, msgspec.msgpack.encode([10, number])).code == "bad-frame"
+    assert refused(wire.decode_client, msgspec.msgpack.encode([2, number, "r", 0, []])).code == "bad-frame"
+
+
+@pytest.mark.parametrize("records", [b"text is no body", [1], ["text"], [[]], [["text"]], [[b"", 1]], {"a": b""}, None])
+def test_records_of_wrong_types_are_refused(records: Any) -> None:
+    assert refused(wire.decode_records, msgspec.msgpack.encode(records)).code == "bad-frame"

@@ -1,0 +1,181 @@
+"""Where a broker is: the addresses that people write, parsed and made canonical.
+
+Rules of this file
+1. It is pure: no name is looked up, no port is tried. Whether the host exists, `sockets/` finds out.
+2. A broker has two endpoints. An address names the first (ROUTER); `publisher` gives the second (XPUB).
+3. What is no address raises BadAddress, whose `why` says what is wrong.
+
+    written                     means
+    tcp://chat.example:6000     itself
+    chat.example:6000           tcp://chat.example:6000
+    chat.example                tcp://chat.example:5555
+    ::1   [::1]:6000            tcp://[::1]:5555   tcp://[::1]:6000
+    ipc:///run/zchat            itself; the XPUB is at /run/zchat.pub
+
+    to bind only
+    *   0.0.0.0   ::            all interfaces; `*` is IPv4 and IPv6
+    eth0:6000                   the address of that interface
+    127.0.0.1:0                 any two free ports
+
+Tests: tests/test_address.py.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from zchat.errors import BadAddress
+
+DEFAULT_PORT = 5555
+PORT_MAX = 65535
+HOST_CHARACTERS_MAX = 253  # of a name in the DNS
+IPC_PATH_BYTES_MAX = 103  # 107 are what Linux takes for a socket; the XPUB's ends with ".pub"
+
+ALL_INTERFACES = ("*", "0.0.0.0", "::")
+
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?")  # names in any script, interfaces (`eth0.100`, `br-lan`)
+_DIGITS = re.compile(r"[0-9]+")
+_DOTTED = re.compile(r"[0-9.]+")
+
+
+class Address(NamedTuple):
+    """One endpoint: `tcp` with host and port, or `ipc` with a path."""
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        """Canonical: `tcp://host:port`, IPv6 in brackets, `ipc://path`."""
+        if self.scheme == "ipc":
+            return f"ipc://{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"tcp://{host}:{self.port}"
+
+    @property
+    def endpoint(self) -> str:
+        """What libzmq binds and connects to."""
+        return str(self)
+
+    @property
+    def is_local(self) -> bool:
+        """True when nobody can reach it from another machine: ipc and loopback."""
+        return self.scheme == "ipc" or self.host in ("localhost", "::1") or _is_loopback(self.host)
+
+    def publisher(self, port: int) -> Address:
+        """Where the XPUB is: at `port` on the same host; for ipc beside it, `port` is not used."""
+        if self.scheme == "ipc":
+            return self._replace(path=f"{self.path}.pub")
+        return self._replace(port=port)
+
+
+def parse(text: str) -> Address:
+    """The address of a broker to connect to. Raises BadAddress."""
+    address = _parsed(text)
+    if address.scheme == "tcp":
+        if address.host in ALL_INTERFACES:
+            raise BadAddress(text, f"{address.host} is all interfaces of a broker, a client needs one host")
+        if address.port == 0:
+            raise BadAddress(text, f"port 0 is not in 1..{PORT_MAX}")
+    return address._replace(host=address.host.lower())
+
+
+def parse_bind(text: str) -> Address:
+    """The address for a broker to bind. Port 0 is any free port. Raises BadAddress."""
+    address = _parsed(text)
+    if address.scheme == "tcp":
+        if address.port == PORT_MAX:
+            raise BadAddress(text, f"port {PORT_MAX} has no next one, and a broker needs two")
+        if address.host.lower() == "localhost":
+            return address._replace(host="127.0.0.1")  # libzmq looks no name up for a bind
+    return address
+
+
+def _parsed(text: str) -> Address:
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "tcp", text
+    if scheme == "ipc":
+        return Address("ipc", path=_checked_path(text, rest))
+    if scheme != "tcp":
+        raise BadAddress(text, f'scheme "{scheme}" is neither tcp nor ipc')
+    host, port = _split(text, rest)
+    if not host:
+        raise BadAddress(text, "no host")
+    return Address("tcp", _checked_host(text, host), DEFAULT_PORT if port is None else _checked_port(text, port))
+
+
+def _split(text: str, rest: str) -> tuple[str, str | None]:
+    """Host without brackets, and the port's text where there is one."""
+    if rest.startswith("["):
+        host, closed, after = rest[1:].partition("]")
+        if not closed:
+            raise BadAddress(text, "no ] after [")
+        if ":" not in host:
+            raise BadAddress(text, f'"{host}" in brackets is no IPv6 address')
+        if after and not after.startswith(":"):
+            raise BadAddress(text, f'"{after}" after ] is no port')
+        return host, after[1:] if after else None
+    if rest.count(":") > 1:  # IPv6 without brackets has no port
+        return rest, None
+    host, colon, port = rest.partition(":")
+    return host, port if colon else None
+
+
+def _checked_host(text: str, host: str) -> str:
+    if ":" in host:
+        return _checked_ipv6(text, host)
+    if host == "*":
+        return host
+    if _DIGITS.fullmatch(host):
+        raise BadAddress(text, f"{host} is a number, not a host")
+    if _DOTTED.fullmatch(host) and not _is_ipv4(host):
+        raise BadAddress(text, f"{host} is no IPv4 address")
+    if not _HOST.fullmatch(host):
+        raise BadAddress(text, f'"{host}" is no host name')
+    if len(host) > HOST_CHARACTERS_MAX:
+        raise BadAddress(text, f"host is {len(host)} characters, limit {HOST_CHARACTERS_MAX}")
+    return host
+
+
+def _checked_ipv6(text: str, host: str) -> str:
+    from ipaddress import AddressValueError, IPv6Address  # 2 ms that only IPv6 pays
+
+    try:
+        return str(IPv6Address(host))
+    except AddressValueError as error:
+        raise BadAddress(text, f"{host} is no IPv6 address") from error
+
+
+def _checked_port(text: str, port: str) -> int:
+    if not port:
+        raise BadAddress(text, "no port after the colon")
+    if not _DIGITS.fullmatch(port):
+        raise BadAddress(text, f'port "{port}" is not a number')
+    if len(port) > 5 or int(port) > PORT_MAX:
+        raise BadAddress(text, f"port {port} is not in 0..{PORT_MAX}")
+    return int(port)
+
+
+def _checked_path(text: str, path: str) -> str:
+    if not path or path.endswith("/"):
+        raise BadAddress(text, "no path to a socket")
+    if path == "*":
+        raise BadAddress(text, "ipc needs a path, * is none")
+    if "\0" in path:
+        raise BadAddress(text, "path has a NUL")
+    size = len(path.encode("utf-8", "surrogateescape"))
+    if size > IPC_PATH_BYTES_MAX:
+        raise BadAddress(text, f"path is {size} bytes, limit {IPC_PATH_BYTES_MAX}")
+    return path
+
+
+def _is_ipv4(host: str) -> bool:
+    parts = host.split(".")
+    return len(parts) == 4 and all(_DIGITS.fullmatch(part) and part == str(int(part[:4]) & 255) for part in parts)
+
+
+def _is_loopback(host: str) -> bool:
+    return host.startswith("127.") and _is_ipv4(host)

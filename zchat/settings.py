@@ -1,0 +1,50 @@
+"""Every setting and limit of a broker, declared once: its default, its unit, whom it protects.
+
+A limit that a client must know is told in WELCOME under the same name. docs/settings.md lists them; a
+test compares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zchat import wire
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one broker runs with."""
+
+    # Presence, in seconds.
+    grace_seconds: float = 3.0  # a lost connection may resume this long before its leave is written
+    restart_grace_seconds: float = 10.0  # the same for members found in the log when the broker starts
+    session_kept_seconds: float = 86_400.0  # a session that left can come back to its `seq` this long
+    crowd_members: int = 1_000  # a room above this size writes no joins: a crowd would cost its own square
+
+    # Limits, told in WELCOME. They protect the broker's memory and the other members.
+    record_bytes_max: int = wire.RECORD_BYTES_MAX
+    publish_bytes_max: int = wire.PUBLISH_BYTES_MAX
+    publish_records_max: int = wire.PUBLISH_RECORDS_MAX
+    in_flight_max: int = wire.IN_FLIGHT_MAX
+    page_bytes_max: int = wire.PAGE_BYTES_MAX
+    session_rooms_max: int = 1_024  # rooms that one session is a member of
+
+    # Limits that only the broker acts on.
+    connection_reads_max: int = 32  # FETCH and SEEK of one connection that wait for a reader
+    batch_bytes_max: int = 128 * 1024  # records joined into one batch; SNDHWM counts batches, so it bounds memory
+    users_seen_max: int = 10_000  # users who have gone of whom `who` tells when they were last seen
+
+    # Tail markers, in seconds: how long a room is quiet before the first, doubling up to the last.
+    tail_first_seconds: float = 1.0
+    tail_last_seconds: float = 64.0
+
+    def told(self) -> dict[str, int]:
+        """The limits that WELCOME carries."""
+        return {
+            "record_bytes_max": self.record_bytes_max,
+            "publish_bytes_max": self.publish_bytes_max,
+            "publish_records_max": self.publish_records_max,
+            "in_flight_max": self.in_flight_max,
+            "page_bytes_max": self.page_bytes_max,
+            "session_rooms_max": self.session_rooms_max,
+        }

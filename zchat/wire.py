@@ -1,0 +1,416 @@
+"""Protocol version 1: every message that a client and a broker exchange, declared once.
+
+Rules of this file
+1. A message is one frame: a msgpack array whose first element is the kind. Unknown trailing
+   elements are ignored: that is how the protocol grows.
+2. The broker decodes envelopes and never records: `Publish.records` stays raw bytes and is spliced
+   into a `Batch`. What is stored is what is broadcast.
+3. Decoders raise `WireError` and nothing else.
+
+A record is either a bin (a body with event `message`: the common case, one element and no envelope)
+or an array `[body, event, headers, content type]` whose later elements may be missing.
+
+    PUBLISH  [2, seq, room, flags, [record, record, ...]]
+    BATCH    [kind, base, prev, time, [[user, session, seq, [record, ...]], ...]]
+              the first record has offset `base`, the second base + 1, and so on over the entries
+
+Spec: docs/protocol.md. Tests: tests/test_wire.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+
+from zchat.errors import WireError
+
+VERSION = 1
+
+# Limits of the protocol. The broker says its own in WELCOME; these are the defaults and upper bounds.
+RECORD_BYTES_MAX = 1 << 20  # one record as encoded; what is larger belongs in a file (NATS: 1 MiB)
+PUBLISH_BYTES_MAX = RECORD_BYTES_MAX + 4096  # one PUBLISH frame
+PUBLISH_RECORDS_MAX = 4096  # a cluster numbers records as (sequence << 12) + i
+IN_FLIGHT_MAX = 256  # unacked PUBLISH frames of one session; the broker remembers that many outcomes
+PAGE_BYTES_MAX = 1 << 20  # batches in one PAGE (one more when the first alone is larger)
+ROOMS_PER_MESSAGE_MAX = 1024  # names in one JOIN, PART, FETCH or HEADS
+
+# Publish.flags
+VOLATILE = 1  # not stored: broadcast at once, no offset, no place in the chain
+
+# Batch.kind
+MESSAGES = 0
+PRESENCE = 1  # joins and leaves, written by the broker only
+VOLATILE_MESSAGES = 2  # base and prev are 0
+
+PRIVATE_TOPIC = b"\xff"  # + nonce: the topic of one subscriber's SYNC
+
+
+class Record(msgspec.Struct, array_like=True, frozen=True):
+    """One message as its sender wrote it, when it is more than a body."""
+
+    body: bytes
+    event: str = "message"
+    headers: dict[str, str] | None = None
+    content_type: str = ""
+
+
+RecordOrBody: TypeAlias = bytes | Record
+
+Natural = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]  # offsets, times, numbers: what a log can hold
+
+
+class Entry(msgspec.Struct, array_like=True):
+    """One publish inside a batch, its records decoded."""
+
+    user: str
+    session: str
+    seq: int
+    records: list[RecordOrBody]
+
+
+class RawEntry(msgspec.Struct, array_like=True):
+    """One publish inside a batch, its records as bytes."""
+
+    user: str
+    session: str
+    seq: int
+    records: msgspec.Raw
+
+
+class BatchHead(msgspec.Struct, array_like=True):
+    """The part of a batch that its place in the room's order follows from."""
+
+    kind: int
+    base: int  # offset of the first record
+    prev: int  # offset of the room's last record before this batch; 0 when there is none
+    time: int  # microseconds since 1970, UTC; never goes back within a log
+
+
+class Batch(BatchHead, array_like=True):
+    """Consecutive records of one room, decoded."""
+
+    entries: list[Entry]
+
+
+class RawBatch(BatchHead, array_like=True):
+    """Consecutive records of one room, records as bytes: how the broker writes one."""
+
+    entries: list[RawEntry]
+
+
+# --- client -> broker ---------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, array_like=True, tag=1):
+    """First message of a connection. With `session` and `token` it resumes that session."""
+
+    version: Natural
+    user: str
+    session: str = ""
+    token: bytes = b""
+    info: dict[str, str] = {}  # program, host, pid: for operators, never for decisions
+
+
+class Publish(msgspec.Struct, array_like=True, tag=2):
+    """Records for one room; `seq` counts up per session."""
+
+    seq: Natural
+    room: str
+    flags: Natural
+    records: msgspec.Raw
+
+
+class Join(msgspec.Struct, array_like=True, tag=3):
+    """Become a member of rooms; answered by DONE. Joining again changes nothing."""
+
+    request: Natural
+    rooms: list[str]
+
+
+class Part(msgspec.Struct, array_like=True, tag=4):
+    """Stop being a member of rooms; answered by DONE."""
+
+    request: Natural
+    rooms: list[str]
+
+
+class Fetch(msgspec.Struct, array_like=True, tag=5):
+    """Batches of the rooms that match, with `after < offset <= until`; answered by PAGE."""
+
+    request: Natural
+    patterns: list[str]
+    after: Natural
+    until: Natural  # 0: as far as there is
+    limit: Natural = 0  # records; 0: a full page
+
+
+class Seek(msgspec.Struct, array_like=True, tag=6):
+    """Where to start reading for the last n records, or for a time; answered by POSITION."""
+
+    request: Natural
+    patterns: list[str]
+    last: Natural = 0  # records, messages only unless `presence`
+    since: Natural = 0  # microseconds since 1970
+    presence: bool = False
+
+
+class Heads(msgspec.Struct, array_like=True, tag=7):
+    """The last offset of each room that matches; answered by HEADS_ARE."""
+
+    request: Natural
+    patterns: list[str]
+
+
+class Who(msgspec.Struct, array_like=True, tag=8):
+    """Sessions of a room, or of the broker when `room` is empty; answered by PRESENT."""
+
+    request: Natural
+    room: str = ""
+
+
+class Rooms(msgspec.Struct, array_like=True, tag=9):
+    """Rooms that have a record or a member; answered by ROOMS_ARE."""
+
+    request: Natural
+
+
+class At(msgspec.Struct, array_like=True, tag=10):
+    """How far this session's listeners have got."""
+
+    offset: Natural
+
+
+class Bye(msgspec.Struct, array_like=True, tag=11):
+    """The session ends now; answered by GOODBYE."""
+
+
+ClientMessage: TypeAlias = Hello | Publish | Join | Part | Fetch | Seek | Heads | Who | Rooms | At | Bye
+
+# --- broker -> client ---------------------------------------------------------------------------
+
+
+class Welcome(msgspec.Struct, array_like=True, tag=33):
+    """Answer to HELLO. `resumed`: the session went on, no leave was written, its rooms are kept."""
+
+    version: int
+    session: str
+    token: bytes
+    resumed: bool
+    log_id: str
+    head: int  # highest offset that was broadcast
+    publish_port: int  # TCP port of the XPUB on the host that was dialled; 0 for ipc: path + ".pub"
+    limits: dict[str, int]
+    time: int  # the broker's clock, microseconds since 1970
+
+
+class Ack(msgspec.Struct, array_like=True, tag=34):
+    """Publishes that are stored: `(seq, offset of the first record)`; offset 0 for a volatile one."""
+
+    pairs: list[tuple[int, int]]
+
+
+class Error(msgspec.Struct, array_like=True, tag=35):
+    """A refusal. `about` is "publish" (`number` is its seq), "request" (its request) or "connection"."""
+
+    about: str
+    number: int
+    code: str
+    text: str
+
+
+class Done(msgspec.Struct, array_like=True, tag=36):
+    """JOIN or PART is done, its records are stored."""
+
+    request: int
+
+
+class Page(msgspec.Struct, array_like=True, tag=37):
+    """Answer to FETCH: batches in offset order. Everything up to `upto` is in it or does not exist."""
+
+    request: int
+    batches: list[tuple[str, msgspec.Raw]]  # room, batch
+    upto: int
+    more: bool  # there is more above `upto`
+    gaps: list[tuple[int, int, str]]  # (first, last, reason): what cannot be had any more
+
+
+class Position(msgspec.Struct, array_like=True, tag=38):
+    """Answer to SEEK: read what is above `after`."""
+
+    request: int
+    after: int
+    head: int
+
+
+class HeadsAre(msgspec.Struct, array_like=True, tag=39):
+    """Answer to HEADS."""
+
+    request: int
+    head: int
+    rooms: list[tuple[str, int]]
+
+
+class Member(msgspec.Struct, array_like=True, frozen=True):
+    """One session as `who` tells it. `session` is empty for a user who has gone."""
+
+    user: str
+    session: str
+    state: str  # "live", "lost" (in its grace time) or "gone"
+    since: int  # microseconds: joined the room, or said hello when no room was asked for
+    seen: int  # microseconds: last time anything came from it
+    rooms: list[str]
+    address: str = ""
+
+
+class Present(msgspec.Struct, array_like=True, tag=40):
+    """Answer to WHO."""
+
+    request: int
+    members: list[Member]
+
+
+class Room(msgspec.Struct, array_like=True, frozen=True):
+    """One room as `rooms` tells it."""
+
+    name: str
+    last: int  # offset of its last record, 0 for none
+    members: int
+
+
+class RoomsAre(msgspec.Struct, array_like=True, tag=41):
+    """Answer to ROOMS."""
+
+    request: int
+    rooms: list[Room]
+
+
+class HelloAgain(msgspec.Struct, array_like=True, tag=42):
+    """The broker does not know this connection: say HELLO before anything else."""
+
+
+class Goodbye(msgspec.Struct, array_like=True, tag=43):
+    """The session has ended (answer to BYE), or the broker is going: `reason` is "bye" or "stopping"."""
+
+    reason: str
+
+
+BrokerMessage: TypeAlias = (
+    Welcome | Ack | Error | Done | Page | Position | HeadsAre | Present | RoomsAre | HelloAgain | Goodbye
+)
+
+# --- broker -> every subscriber -----------------------------------------------------------------
+
+
+class Tail(msgspec.Struct, array_like=True, tag=66):
+    """On a room's own topic when it has been quiet: its last offset. A higher one than seen is a loss."""
+
+    last: int
+
+
+class Sync(msgspec.Struct, array_like=True, tag=67):
+    """On a private topic: subscriptions made before it are live, for everything above `head`."""
+
+    nonce: bytes
+    head: int
+
+
+Encodable: TypeAlias = ClientMessage | BrokerMessage | Tail | Sync | RawBatch | Batch
+
+_encoder = msgspec.msgpack.Encoder()
+_client_decoder = msgspec.msgpack.Decoder(ClientMessage)
+_broker_decoder = msgspec.msgpack.Decoder(BrokerMessage)
+_marker_decoder = msgspec.msgpack.Decoder(Tail | Sync)
+_batch_decoder = msgspec.msgpack.Decoder(Batch)
+_raw_batch_decoder = msgspec.msgpack.Decoder(RawBatch)
+_records_decoder = msgspec.msgpack.Decoder(list[RecordOrBody])
+_raws_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+# msgspec lets these two through besides its own MsgspecError, which is a ValueError.
+_DECODING_ERRORS = (ValueError, RecursionError)
+
+
+def encode(message: Encodable) -> bytes:
+    """The frame of any message of this module."""
+    return _encoder.encode(message)
+
+
+def encode_records(records: Sequence[RecordOrBody]) -> bytes:
+    """The `records` of one PUBLISH."""
+    return _encoder.encode(records)
+
+
+def raw(frame: bytes) -> msgspec.Raw:
+    """Bytes that are msgpack already, to be spliced into a message."""
+    return msgspec.Raw(frame)
+
+
+def decode_records(raw: msgspec.Raw | bytes) -> list[RecordOrBody]:
+    """The records of one PUBLISH or entry; the broker calls it to check and count them, in C throughout."""
+    try:
+        return _records_decoder.decode(raw)
+    except _DECODING_ERRORS as error:
+        raise WireError("bad-frame", f"records: {error}") from error
+
+
+def decode_client(frame: bytes) -> ClientMessage:
+    """What a client sent. Raises WireError with `bad-frame` or `unknown-kind`."""
+    try:
+        return _client_decoder.decode(frame)
+    except _DECODING_ERRORS as error:
+        raise _why(frame, _CLIENT_KINDS, error) from error
+
+
+def decode_broker(frame: bytes) -> BrokerMessage:
+    """What a broker's ROUTER sent. Raises WireError with `bad-frame` or `unknown-kind`."""
+    try:
+        return _broker_decoder.decode(frame)
+    except _DECODING_ERRORS as error:
+        raise _why(frame, _BROKER_KINDS, error) from error
+
+
+def decode_broadcast(frame: bytes) -> Batch | Tail | Sync:
+    """What a broker's XPUB sent. Raises WireError."""
+    try:
+        if frame[1:2] in _MARKERS:
+            return _marker_decoder.decode(frame)
+        return _batch_decoder.decode(frame)
+    except _DECODING_ERRORS as error:
+        raise WireError("bad-frame", f"broadcast: {error}") from error
+
+
+def decode_batch(frame: bytes | msgspec.Raw) -> Batch:
+    """A stored batch. Raises WireError."""
+    try:
+        return _batch_decoder.decode(frame)
+    except _DECODING_ERRORS as error:
+        raise WireError("bad-frame", f"batch: {error}") from error
+
+
+def decode_raw_batch(frame: bytes) -> RawBatch:
+    """A stored batch with its records left as bytes. Raises WireError."""
+    try:
+        return _raw_batch_decoder.decode(frame)
+    except _DECODING_ERRORS as error:
+        raise WireError("bad-frame", f"batch: {error}") from error
+
+
+def _kinds(union: Any) -> frozenset[int]:
+    return frozenset(struct.__struct_config__.tag for struct in union.__args__)
+
+
+_CLIENT_KINDS = _kinds(ClientMessage)
+_BROKER_KINDS = _kinds(BrokerMessage)
+_MARKERS = frozenset(bytes([kind]) for kind in _kinds(Tail | Sync))  # a batch's kind is below 3
+
+
+def _why(frame: bytes, kinds: frozenset[int], error: Exception) -> WireError:
+    """Tell a kind that this version does not know from bytes that make no sense."""
+    try:
+        kind = msgspec.msgpack.decode(_raws_decoder.decode(frame)[0], type=int)
+    except (*_DECODING_ERRORS, IndexError):
+        return WireError("bad-frame", f"no message: {error}")
+    if kind not in kinds:
+        return WireError("unknown-kind", f"kind {kind} is not known here")
+    return WireError("bad-frame", f"kind {kind}: {error}")
