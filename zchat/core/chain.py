@@ -1,0 +1,319 @@
+"""One listener's order: which batches may be handed on, and what is missing.
+
+Rules of this file
+1. It knows offsets, rooms and `prev` links, never sockets or time.
+2. Within a room, what was handed on is never handed on again, and nothing is handed on past a gap.
+3. Its memory is bounded: a listener that falls behind drops what is live and fetches it later.
+
+A batch says `prev`, the offset of the last record of its room before it. If that is above what was seen
+of the room, PUB dropped something: fetch what lies between, and hold live batches back meanwhile.
+
+    seen 40   batch prev=40 base=57   -> in order, hand on
+    seen 40   batch prev=52 base=57   -> gap (40, 52], hold, fetch
+    seen 60   batch prev=40 base=57   -> a repeat, drop
+
+`floor` is the offset up to which nothing is missing in any room; `seen` is what lies above it, per room.
+
+    new --synced--> live <--> filling (FETCH is out)
+                      <--> checking (HEADS is out: the connection was a new one, or batches were dropped)
+                      <--> seeking (SEEK is out: where history starts, or the broker has another log)
+
+Spec: docs/protocol.md, "Gaps". Tests: tests/core/test_chain.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from zchat import wire
+
+HELD_BYTES_MAX = 16 << 20  # per listener; past it the held batches are dropped and fetched again
+ROOMS_FETCHED_MAX = 64  # rooms that are behind and fetched by name; more are fetched by the patterns
+
+NEW, LIVE, FILLING, CHECKING, SEEKING = "new", "live", "filling", "checking", "seeking"
+
+
+class Delivery(NamedTuple):
+    """A batch for the listener: its records from offset `first` on."""
+
+    room: str
+    batch: wire.Batch
+    first: int
+    size: int  # bytes, for the bound of what waits for a slow consumer
+
+
+class Notice(NamedTuple):
+    """What a listener is told besides messages, in order with them."""
+
+    kind: str  # "live", "lost", "back", "recovered" or "gap"
+    offset: int = 0  # live: everything above it comes by itself; gap: the first that is missing
+    last: int = 0  # gap: the last that is missing
+    count: int = 0  # back, recovered: records that were fetched
+    reason: str = ""  # lost: why; gap: "damaged", "trimmed" or "log" (the broker has another log)
+
+
+class Start(NamedTuple):
+    """Where a listener starts: at most one is set; with none it starts live."""
+
+    after: int | None = None
+    last: int | None = None
+    since: int | None = None  # microseconds since 1970
+
+
+Question = wire.Fetch | wire.Heads | wire.Seek
+
+
+class Chain:
+    """The order of one listener over its patterns. `take` what it hands on, `take_question` what it asks."""
+
+    def __init__(self, patterns: list[str], start: Start, presence: bool) -> None:
+        self.patterns = patterns
+        self.state = NEW
+        self.floor = 0
+        self._start = start
+        self._presence = presence
+        self._seen: dict[str, int] = {}
+        self._time = 0  # of the last batch handed on; before one, when it began
+        self._target = 0  # history goes up to here, what is above comes live
+        self._out: list[Delivery | Notice] = []
+        self._question: Question | None = None
+        self._asked = False  # the question is out
+        self._held: deque[tuple[str, wire.Batch, int]] = deque()
+        self._held_bytes = 0
+        self._paused = False
+        self._doubtful = False  # something was dropped or broke: check the heads before going on
+        self._synced = False
+        self._live_told = False
+        self._lost_told = False
+        self._recovered = 0  # records that were fetched since it was last live
+        self._floor_after = 0  # what `floor` becomes when the fill is done; 0: the fill was for one room
+
+    # --- what happened ----------------------------------------------------------------------
+
+    def synced(self, head: int, time: int) -> None:
+        """The subscriptions are live for everything above `head`: at first, and after each break."""
+        self._synced = True
+        if self.state == NEW:
+            self._time = max(self._time, time)
+            self._begin(head)
+        elif self.state == LIVE:
+            self._check()
+        else:
+            self._doubtful = True
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether it waits for no `synced`."""
+        return self._synced
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether everything from now on will be handed on."""
+        return self.state != NEW
+
+    def unsynced(self) -> None:
+        """The subscriptions' connection broke; `synced` follows when they are live again."""
+        self._synced = False
+
+    def lost(self, reason: str) -> None:
+        """The connection to the broker broke; `synced` follows when it is back."""
+        self._synced = False
+        self._asked = False  # its answer will not come
+        if not self._lost_told and self._live_told:
+            self._lost_told = True
+            self._out.append(Notice("lost", reason=reason))
+
+    def other_log(self) -> None:
+        """The broker has another log, in which offsets mean nothing: `synced` follows, and it goes on from the time
+        that it had reached."""
+        if self.state == NEW:
+            return
+        self._out.append(Notice("gap", self.floor + 1, 0, reason="log"))
+        self._seen.clear()
+        self._drop_held()
+        self._question = None
+        self._doubtful = False
+        self.floor = 0
+        self._start = Start(since=self._time + 1)
+        self.state = NEW
+
+    def broadcast(self, room: str, batch: wire.Batch, size: int) -> None:
+        """A batch came live."""
+        if self.state == NEW:
+            return  # at or below the head that `synced` will tell: fetched, if it is wanted
+        if batch.kind == wire.VOLATILE_MESSAGES:
+            if not self._paused:
+                self._out.append(Delivery(room, batch, 0, size))
+        elif self._paused:
+            self._doubtful = True
+        elif self.state == LIVE and batch.prev <= self._known(room):
+            self._hand_on(room, batch, size)
+        else:
+            self._hold(room, batch, size)
+            if self.state == LIVE:
+                self._replay()
+
+    def tail(self, room: str, last: int) -> None:
+        """The room has been quiet, and its last record is `last`."""
+        if self.state == LIVE and not self._paused and last > self._known(room):
+            self._fill([room], self._known(room), last, 0)
+
+    def paused(self, paused: bool) -> None:
+        """The consumer is too far behind to take more, or can take more again."""
+        self._paused = paused
+        if not paused and self.state == LIVE and self._doubtful:
+            self._check()
+
+    def check(self) -> None:
+        """Compare with the heads now, in case that a loss went unseen."""
+        if self.state == LIVE and not self._paused:
+            self._check()
+
+    def answered(self, answer: wire.Page | wire.HeadsAre | wire.Position) -> None:
+        """The answer to the question that is out."""
+        question, self._question = self._question, None
+        self._asked = False
+        if isinstance(answer, wire.Page) and isinstance(question, wire.Fetch):
+            self._page(answer, question)
+        elif isinstance(answer, wire.HeadsAre) and isinstance(question, wire.Heads):
+            self._heads(answer)
+        elif isinstance(answer, wire.Position) and isinstance(question, wire.Seek):
+            self.floor = answer.after
+            self._fill(self.patterns, answer.after, self._target, self._target)
+        else:
+            self._question = question  # a late answer to something else
+
+    # --- what to do -------------------------------------------------------------------------
+
+    def take(self) -> list[Delivery | Notice]:
+        """What is to be handed on, in order."""
+        out, self._out = self._out, []
+        return out
+
+    def take_question(self) -> Question | None:
+        """What to ask the broker now, if anything. One question is out at a time."""
+        if self._question is None or self._asked or self._paused or not self._synced:
+            return None
+        self._asked = True
+        return self._question
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _known(self, room: str) -> int:
+        return max(self._seen.get(room, 0), self.floor)
+
+    def _begin(self, head: int) -> None:
+        start = self._start
+        self._target = head
+        if start.after is not None and start.after < head:
+            self.floor = start.after
+            self._fill(self.patterns, start.after, head, head)
+        elif start.last is not None or start.since is not None:
+            self.state = SEEKING
+            self._question = wire.Seek(0, self.patterns, start.last or 0, start.since or 0, self._presence)
+        else:
+            self.floor = head
+            self._filled()
+
+    def _hand_on(self, room: str, batch: wire.Batch, size: int) -> int:
+        """Returns how many records of it are new."""
+        known = self._known(room)
+        last = batch.base - 1 + sum([len(entry.records) for entry in batch.entries])
+        if last <= known:
+            return 0
+        self._seen[room] = last
+        self._time = max(self._time, batch.time)
+        if batch.kind == wire.PRESENCE and not self._presence:
+            return 0
+        first = max(batch.base, known + 1)
+        self._out.append(Delivery(room, batch, first, size))
+        return last - first + 1
+
+    def _hold(self, room: str, batch: wire.Batch, size: int) -> None:
+        self._held.append((room, batch, size))
+        self._held_bytes += size
+        if self._held_bytes > HELD_BYTES_MAX:
+            self._drop_held()
+            self._doubtful = True
+
+    def _drop_held(self) -> None:
+        self._held.clear()
+        self._held_bytes = 0
+
+    def _check(self) -> None:
+        self.state = CHECKING
+        self._doubtful = False
+        self._question = wire.Heads(0, self.patterns)
+
+    def _heads(self, heads: wire.HeadsAre) -> None:
+        behind = {room: self._known(room) for room, last in heads.rooms if last > self._known(room)}
+        if not behind:
+            self.floor = max(self.floor, heads.head)
+            self._filled()
+            return
+        patterns = list(behind) if len(behind) <= ROOMS_FETCHED_MAX else self.patterns
+        self._fill(patterns, min(behind.values()), heads.head, heads.head)
+
+    def _fill(self, patterns: list[str], after: int, until: int, floor_after: int) -> None:
+        self._floor_after = floor_after
+        if after >= until:
+            self._filled()
+            return
+        self.state = FILLING
+        self._question = wire.Fetch(0, patterns, after, until)
+
+    def _page(self, page: wire.Page, fetch: wire.Fetch) -> None:
+        recovered = 0
+        for room, frame in page.batches:
+            recovered += self._hand_on(room, wire.decode_batch(frame), memoryview(frame).nbytes)
+        if self._live_told:
+            self._recovered += recovered
+        for first, last, reason in page.gaps:
+            if last > self.floor:
+                self._out.append(Notice("gap", max(first, fetch.after + 1), last, reason=reason))
+        if page.more and page.upto < fetch.until:
+            self._question = wire.Fetch(0, fetch.patterns, page.upto, fetch.until)
+            return
+        if not self._floor_after:
+            for room in fetch.patterns:
+                self._seen[room] = max(self._seen.get(room, 0), fetch.until)
+        self._filled()
+
+    def _filled(self) -> None:
+        """Nothing is missing that we know of: live, unless in doubt."""
+        if self._floor_after > self.floor:
+            self.floor = self._floor_after
+            self._seen = {room: offset for room, offset in self._seen.items() if offset > self.floor}
+        self._floor_after = 0
+        if self._doubtful:
+            self._check()
+            return
+        self.state = LIVE
+        self._tell()
+        self._replay()
+
+    def _replay(self) -> None:
+        """Hand on what was held, up to the next gap, which is fetched."""
+        while self._held:
+            room, batch, size = self._held[0]
+            known = self._known(room)
+            if batch.prev > known:
+                self._fill([room], known, batch.prev, 0)
+                return
+            self._held.popleft()
+            self._held_bytes -= size
+            self._hand_on(room, batch, size)
+
+    def _tell(self) -> None:
+        if not self._live_told:
+            self._live_told = True
+            self._out.append(Notice("live", self.floor))
+        elif self._lost_told and self._synced:
+            self._lost_told = False
+            self._out.append(Notice("back", count=self._recovered))
+        elif not self._lost_told and self._recovered:
+            self._out.append(Notice("recovered", count=self._recovered))
+        else:
+            return
+        self._recovered = 0

@@ -1,0 +1,402 @@
+"""The client's side of the protocol: hello and resume, what is unacked, what is asked, what is listened to.
+
+Rules of this file
+1. Nothing but HELLO is sent before WELCOME. After it, in order: unacked publishes, then everything else.
+2. A repeat is the same frame again, so the broker knows it by its `seq`.
+3. A request is repeated until it is answered; answering it twice is the same.
+
+    away --connected--> greeting (HELLO is out) --WELCOME--> ready --disconnected--> away
+
+Subscribing without a race: the topics first, then a private topic with a fresh nonce. The SYNC that
+comes on it says that they are live. libzmq subscribes again after a break, in byte order, so the
+private topic comes last again, and its SYNC then comes unasked: the connection was a new one.
+
+Spec: docs/protocol.md. Tests: tests/core/test_client.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+from zchat import wire
+from zchat.core import Instant
+from zchat.core.chain import Chain, Delivery, Notice, Question
+from zchat.errors import CODES, Refused, WireError
+from zchat.names import is_pattern, matcher, room_of, topic_prefix
+
+AWAY, GREETING, READY, CLOSED = "away", "greeting", "ready", "closed"
+
+IN_FLIGHT_FRAMES_MAX = 32  # unacked PUBLISH frames; what waits meanwhile makes the next ones larger
+REPEAT_SECONDS = 3.0  # a request or publish without an answer is sent again; the broker may drop replies
+SYNC_SECONDS = 2.0  # a private topic without its SYNC is replaced
+CHECK_SECONDS = 30.0  # heads are compared this often, in case that a loss at the end went unseen
+
+Answer = (
+    wire.Done | wire.Page | wire.Position | wire.HeadsAre | wire.Present | wire.RoomsAre | wire.Goodbye | wire.Error
+)
+Request = wire.Join | wire.Part | wire.Fetch | wire.Seek | wire.Heads | wire.Who | wire.Rooms
+
+
+class Chunk:
+    """Records for one room that travel as one PUBLISH, and what became of them."""
+
+    __slots__ = ("error", "first", "flags", "frame", "keys", "records", "room", "seq", "size")
+
+    def __init__(self, room: str, flags: int) -> None:
+        self.room = room
+        self.flags = flags
+        self.records: list[wire.RecordOrBody] = []
+        self.size = 0
+        self.keys: list[str] = []  # names under which the outbox finds it while it is open
+        self.seq = 0
+        self.frame = b""  # kept until it is settled
+        self.first = -1  # offset of the first record (0: volatile), once it is acked
+        self.error: Exception | None = None  # why it was not kept, or is not known to be
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its outcome is known."""
+        return self.first >= 0 or self.error is not None
+
+
+class Listener:
+    """One subscription: its patterns, and its chain once the broker's head is known."""
+
+    __slots__ = ("chain", "matches", "patterns", "question", "rooms", "topics")
+
+    def __init__(self, patterns: list[str], chain: Chain) -> None:
+        self.patterns = patterns
+        self.chain = chain
+        self.matches = matcher(patterns)
+        self.topics = {topic_prefix(pattern) for pattern in patterns}
+        self.rooms = {pattern for pattern in patterns if not is_pattern(pattern)}  # it is a member of these
+        self.question = 0  # number of the request that its chain waits for
+
+
+class ClientCore:
+    """One session. Feed it what happens, then do what it says."""
+
+    def __init__(self, user: str, info: dict[str, str], nonces: Iterator[bytes]) -> None:
+        self.user = user
+        self.state = AWAY
+        self.welcome: wire.Welcome | None = None
+        self.refusal: Refused | None = None  # fatal: the broker will not have this client
+        self._info = info
+        self._nonces = nonces
+        self._numbers = count(1)
+        self._seq = 0
+        self._unacked: dict[int, Chunk] = {}
+        self._unacked_since = 0.0
+        self._requests: dict[int, tuple[Request, float]] = {}  # number -> request, when it is sent again
+        self._listeners: list[Listener] = []
+        self._topics: dict[bytes, int] = {}  # topic -> listeners that have it
+        self._joined: dict[str, int] = {}  # room -> listeners and explicit joins that want it
+        self._nonce = b""
+        self._synced = True  # the nonce's SYNC has come
+        self._sync_at = 0.0
+        self._check_at = 0.0
+        self._by_topic: dict[bytes, tuple[str, list[Listener]]] = {}
+        # What the shell takes.
+        self._sends: list[bytes] = []
+        self._subscriptions: list[tuple[bool, bytes]] = []
+        self._answers: list[tuple[int, Answer]] = []
+        self._news = False
+        self._refusals: list[Refused] = []
+
+    # --- what happened ----------------------------------------------------------------------
+
+    def connected(self) -> None:
+        """The DEALER's connection is up. Then take sends."""
+        if self.state == CLOSED:
+            return
+        self.state = GREETING
+        known = self.welcome
+        session, token = (known.session, known.token) if known else ("", b"")
+        self._sends = [wire.encode(wire.Hello(wire.VERSION, self.user, session, token, self._info))]
+
+    def disconnected(self, reason: str) -> None:
+        """The DEALER's connection is gone. What was in it may or may not have arrived. Then take deliveries."""
+        if self.state == CLOSED:
+            return
+        self.state = AWAY
+        self._sends.clear()
+        for listener in self._listeners:
+            listener.chain.lost(reason)
+            self._requests.pop(listener.question, None)
+
+    def unsubscribed(self) -> None:
+        """The SUB's connection is gone. It subscribes again by itself, and a SYNC says so."""
+        self._synced = False
+        for listener in self._listeners:
+            listener.chain.unsynced()
+
+    def received(self, frame: bytes, now: Instant) -> None:
+        """A frame came on the DEALER. Then take everything."""
+        try:
+            message = wire.decode_broker(frame)
+        except WireError:
+            return  # a newer broker's message: nothing that was asked for
+        match message:
+            case wire.Ack():
+                for seq, first in message.pairs:
+                    chunk = self._unacked.pop(seq, None)
+                    if chunk is not None:
+                        chunk.first, chunk.frame = first, b""
+                        self._news = True
+                self._unacked_since = now.seconds
+            case wire.Error():
+                self._refused(message)
+            case wire.Welcome():
+                self._welcomed(message, now)
+            case wire.HelloAgain():
+                if self.state != GREETING:
+                    self.connected()
+            case wire.Goodbye():
+                if message.reason == "bye":
+                    self.state = CLOSED
+                    self._answers.append((0, message))
+                else:
+                    for listener in self._listeners:
+                        listener.chain.lost("the broker is stopping")
+            case _:
+                self._answered(message.request, message)
+
+    def broadcast(self, topic: bytes, frame: bytes, now: Instant) -> None:
+        """A batch, TAIL or SYNC came on the SUB. Then take everything."""
+        try:
+            message = wire.decode_broadcast(frame)
+        except WireError:
+            return
+        if isinstance(message, wire.Sync):
+            if message.nonce == self._nonce:
+                self._on_sync(message, now)
+            return
+        room, listeners = self._by_topic.get(topic) or self._listening(topic)
+        size = len(frame)
+        for listener in listeners:
+            if isinstance(message, wire.Tail):
+                listener.chain.tail(room, message.last)
+            else:
+                listener.chain.broadcast(room, message, size)
+
+    def elapsed(self, now: Instant) -> None:
+        """Time has passed: repeat what had no answer. Then take everything."""
+        if self.state != READY:
+            return
+        if self._unacked and now.seconds - self._unacked_since > REPEAT_SECONDS:
+            self._unacked_since = now.seconds
+            self._sends.extend(chunk.frame for chunk in self._unacked.values())
+        for number, (request, due) in self._requests.items():
+            if due <= now.seconds:
+                self._requests[number] = (request, now.seconds + REPEAT_SECONDS)
+                self._sends.append(wire.encode(request))
+        if self._listeners and not self._synced and now.seconds - self._sync_at > SYNC_SECONDS:
+            self._new_nonce(now)
+        if self._listeners and now.seconds >= self._check_at:
+            self._check_at = now.seconds + CHECK_SECONDS
+            for listener in self._listeners:
+                listener.chain.check()
+
+    # --- what the user wants ----------------------------------------------------------------
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another chunk may be published now."""
+        return self.state == READY and len(self._unacked) < IN_FLIGHT_FRAMES_MAX
+
+    @property
+    def settled_upto(self) -> int:
+        """All chunks up to this `seq` are settled."""
+        return next(iter(self._unacked)) - 1 if self._unacked else self._seq
+
+    def publish(self, chunk: Chunk, now: Instant) -> None:
+        """Send a chunk. Its `first` or `error` is set when it is settled."""
+        self._seq += 1
+        chunk.seq = self._seq
+        chunk.frame = wire.encode(
+            wire.Publish(chunk.seq, chunk.room, chunk.flags, wire.raw(wire.encode_records(chunk.records)))
+        )
+        if not self._unacked:
+            self._unacked_since = now.seconds
+        self._unacked[chunk.seq] = chunk
+        self._sends.append(chunk.frame)
+
+    def ask(self, request: Request, now: Instant) -> int:
+        """Send a request; its answer comes out of `take_answers` under the number returned."""
+        request.request = number = next(self._numbers)
+        self._requests[number] = (request, now.seconds + REPEAT_SECONDS)
+        if self.state == READY:
+            self._sends.append(wire.encode(request))
+        return number
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for that answer any more."""
+        self._requests.pop(number, None)
+
+    def listen(self, listener: Listener, now: Instant) -> None:
+        """Subscribe; the chain says when it is live."""
+        self._listeners.append(listener)
+        self._by_topic.clear()
+        for topic in listener.topics:
+            self._topics[topic] = self._topics.get(topic, 0) + 1
+            if self._topics[topic] == 1:
+                self._subscriptions.append((True, topic))
+        self._check_at = now.seconds + CHECK_SECONDS
+        self._new_nonce(now)
+
+    def unlisten(self, listener: Listener, now: Instant) -> None:
+        """Unsubscribe."""
+        if listener not in self._listeners:
+            return
+        self._listeners.remove(listener)
+        self._by_topic.clear()
+        self._requests.pop(listener.question, None)
+        for topic in listener.topics:
+            self._topics[topic] -= 1
+            if not self._topics[topic]:
+                del self._topics[topic]
+                self._subscriptions.append((False, topic))
+
+    def join(self, rooms: set[str], now: Instant) -> int:
+        """Become a member of rooms; returns the number of the request, 0 when there is nothing to ask."""
+        fresh = sorted(room for room in rooms if room not in self._joined)
+        for room in rooms:
+            self._joined[room] = self._joined.get(room, 0) + 1
+        return self.ask(wire.Join(0, fresh), now) if fresh else 0
+
+    def part(self, rooms: set[str], now: Instant) -> int:
+        """Take one `join` of each room back; the last one leaves it."""
+        over = []
+        for room in sorted(rooms & self._joined.keys()):
+            self._joined[room] -= 1
+            if not self._joined[room]:
+                del self._joined[room]
+                over.append(room)
+        return self.ask(wire.Part(0, over), now) if over else 0
+
+    def bye(self) -> None:
+        """End the session; GOODBYE is answered under number 0."""
+        if self.state == READY:
+            self._sends.append(wire.encode(wire.Bye()))
+
+    def close(self, error: Exception) -> None:
+        """Whatever is unacked stays unknown."""
+        self.state = CLOSED
+        for chunk in self._unacked.values():
+            chunk.error = error
+        self._unacked.clear()
+        self._news = True
+
+    # --- what to do -------------------------------------------------------------------------
+
+    def take_sends(self) -> list[bytes]:
+        """Frames for the DEALER, in order."""
+        sends, self._sends = self._sends, []
+        return sends
+
+    def take_subscriptions(self) -> list[tuple[bool, bytes]]:
+        """(subscribe or unsubscribe, topic) for the SUB, in order."""
+        subscriptions, self._subscriptions = self._subscriptions, []
+        return subscriptions
+
+    def take_answers(self) -> list[tuple[int, Answer]]:
+        """(number, answer) of requests."""
+        answers, self._answers = self._answers, []
+        return answers
+
+    def take_news(self) -> list[Refused] | None:
+        """What waiting threads are to look at: None for nothing, else the publishes that were refused."""
+        if not self._news:
+            return None
+        refused, self._refusals = self._refusals, []
+        self._news = False
+        return refused
+
+    def take_deliveries(self, now: Instant) -> list[tuple[Listener, list[Delivery | Notice]]]:
+        """What each listener gets. Then take sends."""
+        deliveries = []
+        for listener in self._listeners:
+            question = listener.chain.take_question()
+            if question is not None:
+                self._ask_for(listener, question, now)
+            out = listener.chain.take()
+            if out:
+                deliveries.append((listener, out))
+        return deliveries
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _welcomed(self, welcome: wire.Welcome, now: Instant) -> None:
+        known, self.welcome = self.welcome, welcome
+        if self.state == READY:
+            return  # a hello that was sent twice
+        self.state = READY
+        if known is not None and known.log_id != welcome.log_id:
+            for listener in self._listeners:
+                listener.chain.other_log()
+        self._sends.extend(chunk.frame for chunk in self._unacked.values())
+        self._unacked_since = now.seconds
+        if known is not None and self._joined:
+            self.ask(wire.Join(0, sorted(self._joined)), now)
+        for number, (request, _) in self._requests.items():
+            self._requests[number] = (request, now.seconds + REPEAT_SECONDS)
+            self._sends.append(wire.encode(request))
+        if self._listeners and known is not None:
+            self._new_nonce(now)
+
+    def _refused(self, error: wire.Error) -> None:
+        refused = Refused(error.code, error.text)
+        if error.about == "publish":
+            chunk = self._unacked.pop(error.number, None)
+            if chunk is not None:
+                chunk.error, chunk.frame = refused, b""
+                self._refusals.append(refused)
+                self._news = True
+        elif error.about == "request":
+            self._answered(error.number, error)
+        elif error.code in CODES and CODES[error.code].fatal:
+            self.refusal = refused
+
+    def _answered(self, number: int, answer: Answer) -> None:
+        if number not in self._requests:
+            return
+        for listener in self._listeners:
+            if listener.question == number:
+                if isinstance(answer, wire.Page | wire.HeadsAre | wire.Position):
+                    listener.question = 0
+                    del self._requests[number]
+                    listener.chain.answered(answer)
+                return  # refused for now (busy, the log's trouble): asked again when it is due
+        del self._requests[number]
+        self._answers.append((number, answer))
+
+    def _ask_for(self, listener: Listener, question: Question, now: Instant) -> None:
+        listener.question = self.ask(question, now)
+
+    def _listening(self, topic: bytes) -> tuple[str, list[Listener]]:
+        room = room_of(topic)
+        found = room, [listener for listener in self._listeners if listener.matches(room)]
+        if len(self._by_topic) > 10_000:
+            self._by_topic.clear()
+        self._by_topic[topic] = found
+        return found
+
+    def _new_nonce(self, now: Instant) -> None:
+        """Subscribe to a fresh private topic: its SYNC comes after all subscriptions made so far."""
+        if self._nonce:
+            self._subscriptions.append((False, wire.PRIVATE_TOPIC + self._nonce))
+        self._nonce = next(self._nonces)
+        self._subscriptions.append((True, wire.PRIVATE_TOPIC + self._nonce))
+        self._synced = False
+        self._sync_at = now.seconds
+
+    def _on_sync(self, sync: wire.Sync, now: Instant) -> None:
+        """Asked for: the listeners that wait are live. Unasked: all of them have a new connection."""
+        if self.state != READY or self.welcome is None:
+            self._synced = False  # asked for again with the next WELCOME
+            return
+        asked, self._synced, self._news = not self._synced, True, True
+        for listener in self._listeners:
+            if not listener.chain.is_synced or not asked:
+                listener.chain.synced(sync.head, self.welcome.time)

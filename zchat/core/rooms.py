@@ -1,0 +1,94 @@
+"""A room as the broker's cycle sees it: where its log stands, and the run of records being gathered.
+
+    records of a cycle  ->  runs (one room, one kind, up to a size)  ->  one batch each
+
+Rules of this file: a run belongs to one room and one kind; runs of a room become batches in the order
+in which they were opened. Tests: tests/core/test_rooms.py.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+import msgspec
+
+from zchat.core.registry import Session
+from zchat.names import topic
+from zchat.wire import RawEntry
+
+
+class Run:
+    """Consecutive records of one room on their way to one batch."""
+
+    __slots__ = ("base", "counts", "entries", "frame", "kind", "records", "room", "sessions", "size")
+
+    def __init__(self, room: Room, kind: int) -> None:
+        self.room = room
+        self.kind = kind
+        self.entries: list[RawEntry] = []
+        self.sessions: list[Session] = []  # who wrote each entry
+        self.counts: list[int] = []  # records of each entry
+        self.records = 0
+        self.size = 0  # bytes of the records
+        self.base = 0  # given when it becomes a batch
+        self.frame = b""
+
+    def add(self, session: Session, seq: int, records: msgspec.Raw, count: int, size: int) -> None:
+        """One publish, or one join or leave."""
+        self.entries.append(RawEntry(session.user, session.id, seq, records))
+        self.sessions.append(session)
+        self.counts.append(count)
+        self.records += count
+        self.size += size
+
+
+class Room:
+    """One room that has a record, a member or a run."""
+
+    __slots__ = ("given", "last", "name", "quiet", "run", "tail_due", "topic", "volatile_run")
+
+    def __init__(self, name: str, last: int) -> None:
+        self.name = name
+        self.topic = topic(name)
+        self.last = last  # offset of the last record that was broadcast
+        self.given = last  # offset of the last record that has one, committed or not
+        self.run: Run | None = None
+        self.volatile_run: Run | None = None
+        self.quiet = 0.0  # seconds until the next tail marker; 0: none is due
+        self.tail_due = 0.0
+
+
+class Tails:
+    """When each quiet room gets its tail marker: after `first` seconds, then twice that, up to `last`."""
+
+    def __init__(self, first: float, last: float) -> None:
+        self._first = first
+        self._last = last
+        self._due: list[tuple[float, str, Room]] = []
+
+    def spoke(self, room: Room, seconds: float) -> None:
+        """A batch of the room was broadcast."""
+        waiting = room.quiet > 0.0
+        room.quiet = self._first
+        room.tail_due = seconds + self._first
+        if not waiting:
+            heappush(self._due, (room.tail_due, room.name, room))
+
+    def due(self, seconds: float) -> list[Room]:
+        """The rooms that get a marker now."""
+        rooms = []
+        while self._due and self._due[0][0] <= seconds:
+            room = heappop(self._due)[2]
+            if room.tail_due <= seconds:
+                rooms.append(room)
+                room.quiet *= 2
+                room.tail_due = seconds + room.quiet
+            if room.quiet > self._last:
+                room.quiet = 0.0
+            else:
+                heappush(self._due, (room.tail_due, room.name, room))
+        return rooms
+
+    def next_deadline(self) -> float | None:
+        """When `due` is to be asked next."""
+        return self._due[0][0] if self._due else None

@@ -1,0 +1,109 @@
+"""What a broker asks of its log, and nothing else: no log lives here, `cli/broker.py` picks one.
+
+A log is the broker's memory: batches of records in offset order, and the sessions that wrote them.
+One contract suite, tests/log/contract.py, runs on every implementation; `log/memory.py` is the
+executable specification, `log/sqlite.py` the log on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from zchat.errors import LogError
+
+
+class StoredBatch(NamedTuple):
+    """One batch on its way to the log; `frame` is what is stored and what is broadcast."""
+
+    base: int  # offset of its first record; bases rise from batch to batch
+    room: str
+    kind: int  # wire.MESSAGES or wire.PRESENCE
+    records: int  # how many: it covers the offsets base … base + records - 1
+    time: int  # microseconds since 1970; never below that of the batch before
+    frame: bytes  # the encoded wire.RawBatch
+
+
+class SessionRow(NamedTuple):
+    """What outlives the broker of one session."""
+
+    session: str
+    user: str
+    last_seq: int
+    seen: int  # microseconds since 1970
+    rooms: dict[str, int]  # rooms it is a member of -> since (microseconds)
+
+
+class Append(NamedTuple):
+    """One commit: all of it is kept, or nothing."""
+
+    batches: list[StoredBatch]
+    sessions: list[SessionRow]  # inserted, or replacing the row of the same session
+    ended: list[str]  # sessions whose row goes
+    seen: dict[str, int]  # user -> last seen (microseconds), for users who have gone
+
+
+class LogPage(NamedTuple):
+    """Answer to `read`."""
+
+    batches: list[tuple[str, bytes]]  # (room, frame) in offset order
+    upto: int  # everything that matches up to here is in `batches`, in `gaps`, or does not exist
+    more: bool  # something that matches is above `upto` (and not above `until`)
+    gaps: list[tuple[int, int, str]]  # (first, last, reason): "damaged" or "trimmed"
+
+
+class Log(Protocol):
+    """Keeps batches and sessions.
+
+    `append` is called from one thread, one at a time: the next one only after `done` was called. The
+    reads may be called from any thread, at any time. Every error comes out as LogError.
+    """
+
+    log_id: str  # random, made with the log
+    secret: bytes  # 32 random bytes, made with the log: the key of the resume tokens
+
+    def append(self, append: Append, done: Callable[[LogError | None], None]) -> None:
+        """Keep all of it, then call `done(None)`; or keep none of it and call `done(error)`.
+
+        Returns at once; `done` may be called from another thread, or before this returns.
+        """
+
+    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> LogPage:
+        """Batches with a record in `after < offset <= until` (0: no end) in rooms that match a pattern.
+
+        Batches come whole, also when they reach over an end. Stops when `limit` records (0: none) or
+        `bytes_max` bytes are reached, yet returns at least one batch when there is one. `upto` is the
+        last offset of the last batch returned when `more`; else `until`, or the log's head where
+        `until` is 0 or above it. A batch whose checksum is wrong is a gap, never returned.
+        """
+
+    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> int:
+        """The offset after which the last `last` records start, or (last = 0) those not older than `since`.
+
+        `last` counts messages; with `presence`, joins and leaves too. Fewer than `last`: 0. Nothing as
+        young as `since`: the head.
+        """
+
+    def find(self, session: str, seq: int) -> int:
+        """The offset of the first record of that publish, 0 when it is not in the log's tail."""
+
+    def head(self) -> int:
+        """The highest offset that was kept; 0 for none. It never goes back, also when all is trimmed."""
+
+    def last_time(self) -> int:
+        """The highest batch time that was kept; 0 for none."""
+
+    def rooms(self) -> dict[str, int]:
+        """Room -> offset of its last record."""
+
+    def sessions(self) -> list[SessionRow]:
+        """All session rows."""
+
+    def seen(self, user: str) -> int:
+        """When a user who has gone was last seen; 0 when unknown."""
+
+    def users_seen(self, limit: int) -> list[tuple[str, int]]:
+        """The users who were seen last, latest first."""
+
+    def close(self) -> None:
+        """End threads, close files. What `append` took is kept first."""
