@@ -1,0 +1,90 @@
+"""zchat: a ZeroMQ pub/sub message broker with a command line.
+
+Everything a program needs is here, and imported when it is first used:
+
+    import zchat
+
+    with zchat.connect() as client:
+        client.send("general", "hello")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from zchat.client import Client, Publication, Subscription, connect
+    from zchat.core.chain import Notice
+    from zchat.errors import (
+        BadAddress,
+        BadName,
+        Closed,
+        LogError,
+        Refused,
+        StartError,
+        TimedOut,
+        TooLarge,
+        Unreachable,
+        UsageError,
+        WireError,
+        ZchatError,
+    )
+    from zchat.message import Message
+    from zchat.wire import Member, Room
+
+_HOMES = {
+    "zchat.client": ("Client", "Publication", "Subscription", "connect"),
+    "zchat.core.chain": ("Notice",),
+    "zchat.errors": (
+        "BadAddress",
+        "BadName",
+        "Closed",
+        "LogError",
+        "Refused",
+        "StartError",
+        "TimedOut",
+        "TooLarge",
+        "Unreachable",
+        "UsageError",
+        "WireError",
+        "ZchatError",
+    ),
+    "zchat.message": ("Message",),
+    "zchat.wire": ("Member", "Room"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BadAddress",
+    "BadName",
+    "Client",
+    "Closed",
+    "LogError",
+    "Member",
+    "Message",
+    "Notice",
+    "Publication",
+    "Refused",
+    "Room",
+    "StartError",
+    "Subscription",
+    "TimedOut",
+    "TooLarge",
+    "Unreachable",
+    "UsageError",
+    "WireError",
+    "ZchatError",
+    "connect",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `import zchat` alone costs nothing (PEP 562)."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'zchat' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(home), name)

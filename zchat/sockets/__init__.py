@@ -1,0 +1,1 @@
+"""The only place that touches ZeroMQ: the sockets of the broker and of the client."""

@@ -1,0 +1,406 @@
+"""The client's one I/O thread: it owns the DEALER and the SUB, feeds ClientCore and does what it says.
+
+    program threads --outbox, commands--> I/O thread --DEALER--> broker
+                    <--queues, answers--             <--SUB-----
+
+Rules of this file
+1. One thread touches the sockets and the core. Others append to the outbox or to `_commands` and wake it.
+2. It sleeps in one place, and is woken only when it sleeps.
+3. Host names are resolved before libzmq gets them: its own resolver freezes every socket of the process.
+
+Spec: docs/design.md, "The client". Tests: tests/sockets/test_client.py.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import zmq
+
+from zchat import wire
+from zchat.address import Address
+from zchat.core import Instant
+from zchat.core.chain import Delivery, Notice
+from zchat.core.client import AWAY, CLOSED, GREETING, READY, Answer, ClientCore, Listener, Request
+from zchat.errors import Closed, Refused, TimedOut, Unreachable, ZchatError
+from zchat.sockets import options
+from zchat.sockets.outbox import Outbox
+
+RECEIVED_MAX = 256  # batches per turn: then it is time to hand on and send
+POLL_MS_MAX = 1000  # SUB sends its subscriptions only when its thread touches it
+
+T = TypeVar("T")
+Queue = Callable[[list[Delivery | Notice]], None]
+
+
+class Connection:
+    """One client's connection. `start` waits for the broker; `close` ends the session."""
+
+    def __init__(self, address: Address, user: str, info: dict[str, str]) -> None:
+        self.address = address
+        self.user = user
+        self.outbox = Outbox(self._wake)
+        self._core = ClientCore(user, info, _nonces())
+        self._waker = options.Waker()
+        self._commands: deque[Callable[[Instant], None]] = deque()
+        self._sleeping = False
+        self._ending = False
+        self._changed = threading.Condition()  # answers, settled chunks and the state: notified by the I/O thread
+        self._answers: dict[int, Answer | None] = {}  # None: asked, not answered
+        self._queues: dict[Listener, Queue] = {}
+        self._state = AWAY  # of the core, as last notified
+        self._settled_upto = 0  # chunks, counted as the outbox opens them
+        self._refused: Refused | None = None  # the first since the last flush
+        self._failure: ZchatError | None = None
+        self._seen = ""  # what happened last on the way to the broker
+        self._sub: zmq.Socket[bytes] | None = None
+        self._sub_monitor: zmq.Socket[bytes] | None = None
+        self._publisher = ""
+        self._unsent: deque[bytes] = deque()
+        self._thread = threading.Thread(target=self._run, name="zchat", daemon=True)
+
+    # --- called by the program's threads ----------------------------------------------------
+
+    def start(self, wait: float) -> wire.Welcome:
+        """Connect and say hello. Raises Unreachable, Refused."""
+        self._endpoint = _resolved(self.address, wait)
+        _connections.add(self)
+        self._thread.start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._core.state == READY or self._failure is not None, wait)
+            welcome = self._core.welcome
+            failure = self._failure
+        if failure is None and welcome is None:
+            seen = "something answers there, but not a zchat broker" if self._core.state == GREETING else self._seen
+            failure = Unreachable(str(self.address), wait, seen)
+        if failure is not None:
+            self.close(0.0)
+            raise failure
+        assert welcome is not None
+        return welcome
+
+    def do(self, command: Callable[[ClientCore, Instant], T], timeout: float | None = None) -> T:
+        """Run a command on the I/O thread and return what it returns."""
+        result: list[T] = []
+
+        def run(now: Instant) -> None:
+            result.append(command(self._core, now))
+            with self._changed:
+                self._changed.notify_all()
+
+        self._commands.append(run)
+        self._wake()
+        self.wait_for(lambda: bool(result), timeout, "the client's thread")
+        return result[0]
+
+    def ask(self, request: Request, timeout: float | None = None) -> Answer:
+        """Send a request and wait for its answer. Raises Refused, TimedOut, Closed."""
+        return self.answer(self.do(lambda core, now: self._expect(core.ask(request, now))), timeout)
+
+    def join(self, rooms: set[str], timeout: float | None = None) -> None:
+        """Become a member. Raises Refused."""
+        number = self.do(lambda core, now: self._expect(core.join(rooms, now)))
+        if number:
+            self.answer(number, timeout)
+
+    def part(self, rooms: set[str], timeout: float | None = None) -> None:
+        """Take a `join` back."""
+        number = self.do(lambda core, now: self._expect(core.part(rooms, now)))
+        if number:
+            self.answer(number, timeout)
+
+    def listen(self, listener: Listener, queue: Queue) -> None:
+        """Subscribe. What the chain hands on goes to `queue`, called on the I/O thread."""
+
+        def start(core: ClientCore, now: Instant) -> None:
+            self._queues[listener] = queue
+            core.listen(listener, now)
+
+        self.do(start)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Unsubscribe; nothing comes after it returns."""
+
+        def end(core: ClientCore, now: Instant) -> None:
+            core.unlisten(listener, now)
+            self._queues.pop(listener, None)
+
+        self.do(end)
+
+    def later(self, command: Callable[[ClientCore, Instant], None]) -> None:
+        """Run a command on the I/O thread without waiting for it."""
+        self._commands.append(lambda now: command(self._core, now))
+        self._wake()
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float | None, what: str) -> None:
+        """Wait for what the I/O thread changes. Raises TimedOut, and Closed or Refused when it has ended."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: condition() or self._failure is not None, timeout):
+                raise TimedOut(what, timeout or 0.0)
+        if not condition():
+            assert self._failure is not None
+            raise self._failure
+
+    def flush(self, timeout: float | None) -> None:
+        """Wait until all that was published is settled. Raises the first Refused since the last flush, TimedOut."""
+        opened = self.outbox.opened
+        self.wait_for(lambda: self._settled_upto >= opened, timeout, "acks")
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            raise refused
+
+    def close(self, timeout: float) -> None:
+        """Say bye, wait for the answer, end the thread. What is unacked stays unknown."""
+        if self._thread.ident is None:
+            return
+        if self._thread.is_alive() and not self._ending:
+            if self._core.state == READY and timeout > 0:
+                self.later(lambda core, now: core.bye())
+                with self._changed:
+                    self._changed.wait_for(lambda: self._core.state == CLOSED or self._failure is not None, timeout)
+            self._ending = True
+            self._waker.wake()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout=5.0)
+
+    def forked(self) -> None:
+        """In a child after a fork: the sockets belong to the parent's thread, and would hang."""
+        self._failure = Closed("this process was forked: connect again in the child")
+        self._changed = threading.Condition()
+        self.outbox = Outbox(lambda: None)
+        self.outbox.close(self._failure)
+
+    # --- the I/O thread ---------------------------------------------------------------------
+
+    def _run(self) -> None:
+        context = _context()
+        self._dealer = options.client_dealer(context)
+        self._monitor = options.open_monitor(context, self._dealer, options.CLIENT_MONITORED)
+        self._poller = zmq.Poller()
+        for readable in (self._dealer, self._monitor, self._waker.fileno()):
+            self._poller.register(readable, zmq.POLLIN)
+        try:
+            self._dealer.connect(self._endpoint.endpoint)
+            while not self._ending and self._failure is None:
+                self._turn()
+        except zmq.ZMQError as error:
+            self._failure = Closed(f"the connection failed: {error.strerror}")
+        finally:
+            self._end(context)
+
+    def _turn(self) -> None:
+        """Sleep until something happens, take it all, do what the core says."""
+        core = self._core
+        self._sleeping = True
+        self.outbox.is_waiting = core.has_room
+        busy = self._commands or (self.outbox and core.has_room)
+        ready = dict(self._poller.poll(0 if busy else 5 if self._unsent else POLL_MS_MAX))
+        self._sleeping = self.outbox.is_waiting = False
+        now = _instant()
+        if self._waker.fileno() in ready:
+            self._waker.clear()
+        if self._monitor in ready:
+            self._read_monitor()
+        if self._sub_monitor is not None and self._sub_monitor in ready:
+            while (event := options.read_event(self._sub_monitor)) is not None:
+                if event[0] == zmq.EVENT_DISCONNECTED:
+                    core.unsubscribed()
+        if self._dealer in ready:
+            self._receive_replies(now)
+        if self._sub is not None and self._sub in ready:
+            self._receive_batches(now)
+        while self._commands:
+            self._commands.popleft()(now)
+        while core.has_room:
+            chunk = self.outbox.take()
+            if chunk is None:
+                break
+            core.publish(chunk, now)
+        core.elapsed(now)
+        self._carry_out(now)
+
+    def _carry_out(self, now: Instant) -> None:
+        core = self._core
+        if core.refusal is not None:
+            self._failure = core.refusal
+        for listener, out in core.take_deliveries(now):
+            queue = self._queues.get(listener)
+            if queue is not None:
+                queue(out)
+        self._subscribe(core.take_subscriptions())
+        self._unsent.extend(core.take_sends())
+        self._send()
+        answers = core.take_answers()
+        refused = core.take_news()
+        if refused is not None or answers or self._state != core.state:
+            with self._changed:
+                self._state = core.state
+                self._settled_upto = core.settled_upto
+                self._refused = self._refused or next(iter(refused or ()), None)
+                for number, answer in answers:
+                    if number in self._answers:
+                        self._answers[number] = answer
+                self._changed.notify_all()
+
+    def _send(self) -> None:
+        unsent = self._unsent
+        try:
+            while unsent:
+                self._dealer.send(unsent[0], zmq.DONTWAIT)
+                unsent.popleft()
+        except zmq.Again:
+            if self._core.state == AWAY:
+                unsent.clear()
+
+    def _receive_replies(self, now: Instant) -> None:
+        receive = self._dealer.recv
+        for _ in range(RECEIVED_MAX):
+            try:
+                frame = receive(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            self._core.received(frame, now)
+
+    def _receive_batches(self, now: Instant) -> None:
+        assert self._sub is not None
+        receive = self._sub.recv
+        for _ in range(RECEIVED_MAX):
+            try:
+                topic = receive(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            self._core.broadcast(topic, receive(), now)
+
+    def _read_monitor(self) -> None:
+        while (event := options.read_event(self._monitor)) is not None:
+            kind, _value = event
+            if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._unsent.clear()
+                self._core.connected()
+            elif kind == zmq.EVENT_DISCONNECTED:
+                self._unsent.clear()
+                self._seen = "the connection was lost"
+                self._core.disconnected(self._seen)
+            else:
+                self._seen = "connection refused, or nobody there"
+
+    def _subscribe(self, subscriptions: list[tuple[bool, bytes]]) -> None:
+        welcome = self._core.welcome
+        if welcome is None or not (subscriptions or self._sub is not None):
+            return
+        if self._sub is None:
+            self._sub = options.client_sub(_context())
+            self._sub_monitor = options.open_monitor(_context(), self._sub, zmq.EVENT_DISCONNECTED)
+            self._poller.register(self._sub, zmq.POLLIN)
+            self._poller.register(self._sub_monitor, zmq.POLLIN)
+        publisher = self._endpoint.publisher(welcome.publish_port).endpoint
+        if publisher != self._publisher:
+            if self._publisher:
+                self._sub.disconnect(self._publisher)
+            self._sub.connect(publisher)
+            self._publisher = publisher
+        for subscribes, topic in subscriptions:
+            self._sub.setsockopt(zmq.SUBSCRIBE if subscribes else zmq.UNSUBSCRIBE, topic)
+
+    def _end(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        error = self._failure or Closed()
+        self._core.close(error)
+        for chunk in self.outbox.close(error):
+            chunk.error = error
+        self._failure = error
+        options.close_monitor(self._dealer, self._monitor)
+        self._dealer.close(linger=500)  # for a BYE that nobody waited for
+        if self._sub is not None and self._sub_monitor is not None:
+            options.close_monitor(self._sub, self._sub_monitor)
+            self._sub.close()
+        for queue in self._queues.values():
+            queue([])  # the end
+        with self._changed:
+            self._changed.notify_all()
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if self._sleeping:
+            self._waker.wake()
+
+    def _expect(self, number: int) -> int:
+        """On the I/O thread: the answer to this number is wanted."""
+        if number:
+            self._answers[number] = None
+        return number
+
+    def answer(self, number: int, timeout: float | None) -> Answer:
+        """Wait for the answer to a request. Raises Refused, TimedOut, Closed."""
+        try:
+            self.wait_for(lambda: self._answers[number] is not None, timeout, "the broker's answer")
+            answer = self._answers[number]
+        except TimedOut:
+            self.later(lambda core, now: core.forget(number))
+            raise
+        finally:
+            self._answers.pop(number, None)
+        assert answer is not None
+        if isinstance(answer, wire.Error):
+            raise Refused(answer.code, answer.text)
+        return answer
+
+
+def _resolved(address: Address, wait: float) -> Address:
+    """The address with a number for its host. Of several numbers, the first that accepts a connection."""
+    if address.scheme != "tcp":
+        return address
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise Unreachable(str(address), 0.0, f"the host name is not known: {error}") from error
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)  # where none answers yet: most brokers listen there
+    numbers = list(dict.fromkeys(entry[4][0] for entry in found))
+    if len(numbers) > 1:
+        for number in numbers:
+            try:
+                socket.create_connection((str(number), address.port), timeout=min(wait, 1.0)).close()
+            except OSError:
+                continue
+            return address._replace(host=str(number))
+    return address._replace(host=str(numbers[0]))
+
+
+def _instant() -> Instant:
+    return Instant(time.monotonic(), time.time_ns() // 1000)
+
+
+def _nonces() -> Iterator[bytes]:
+    while True:
+        yield secrets.token_bytes(16)
+
+
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+_shared: list[zmq.Context[zmq.Socket[bytes]]] = []
+_shared_lock = threading.Lock()
+
+
+def _context() -> zmq.Context[zmq.Socket[bytes]]:
+    """The process's one Context, made with the first connection."""
+    with _shared_lock:
+        if not _shared:
+            _shared.append(options.new_context())
+        return _shared[0]
+
+
+def _forked() -> None:
+    _shared.clear()
+    for connection in list(_connections):
+        connection.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

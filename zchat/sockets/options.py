@@ -1,0 +1,221 @@
+"""Every libzmq option that zchat sets, each with its reason, and how sockets are bound, woken and cut off.
+
+Rules of this file: nothing is left to a default that matters; options are set before bind or connect.
+Source: the libzmq 4.3 manual, zmq_setsockopt(3) and zmq_socket_monitor(3). Tests: tests/sockets/.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+from typing import Any
+
+import zmq
+
+from zchat.address import Address
+from zchat.errors import BadAddress, StartError
+
+LIBZMQ_MIN = (4, 3, 5)  # all known CVEs are fixed at or before 4.3.4
+
+HEARTBEAT_IVL_MS = 500  # the broker pings this often …
+HEARTBEAT_TIMEOUT_MS = 1000  # … and takes a peer for dead this long after an unanswered ping: 1.5 s in all
+HEARTBEAT_TTL_MS = 2000  # told in each ping: a client that hears nothing this long drops the connection itself
+HANDSHAKE_IVL_MS = 5000  # a connection that never speaks ZMTP is closed
+BACKLOG = 1024  # connections that wait for accept: thousands of clients come back at once after a restart
+RECONNECT_MIN_MS, RECONNECT_MAX_MS = 100, 5000  # doubling in between
+CONNECT_TIMEOUT_MS = 3000  # the kernel's own is minutes: a link that comes back would not be noticed
+FRAME_BYTES_MAX = 16 << 20  # above it libzmq cuts the sender off unheard; below, it gets an ERROR
+SUBSCRIPTION_BYTES_MAX = 512  # on the XPUB: the longest topic is 130 bytes, a trie costs a node a byte
+REPLIES_QUEUED_MAX = 256  # per client that does not read: then its replies are dropped, and it asks again
+BATCHES_QUEUED_MAX = 512  # per subscriber that does not read: then its batches are dropped, and it fetches them
+FRAMES_READ_AHEAD = 1000  # per client: what libzmq takes before TCP holds the sender back
+
+MONITORED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED  # narrow: each event is a message
+CLIENT_MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
+
+_EVENT = struct.Struct("=HI")  # zmq_socket_monitor(3): event, value; here the value is a descriptor
+
+
+def check_libzmq() -> None:
+    """Raise StartError under a libzmq that is too old to be safe."""
+    if zmq.zmq_version_info() < LIBZMQ_MIN:
+        raise StartError(f"libzmq {zmq.zmq_version()} is too old, 4.3.5 is needed: pip install --upgrade pyzmq")
+
+
+def new_context() -> zmq.Context[zmq.Socket[bytes]]:
+    """One Context for a process: its sockets share one I/O thread."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context.set(zmq.MAX_SOCKETS, 65_536)  # the default 1023 ends a program with a few hundred clients
+    context.linger = 0  # inherited by every socket: the default -1 hangs the program's end for ever
+    return context
+
+
+def broker_router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """The socket that clients talk to."""
+    router = _listener(context, zmq.ROUTER)
+    router.router_mandatory = True  # a send to a gone peer says so; only ever used with DONTWAIT
+    router.maxmsgsize = FRAME_BYTES_MAX
+    router.sndhwm = REPLIES_QUEUED_MAX
+    router.rcvhwm = FRAMES_READ_AHEAD
+    return router
+
+
+def broker_xpub(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """The socket that batches are broadcast on."""
+    xpub = _listener(context, zmq.XPUB)
+    xpub.setsockopt(zmq.XPUB_MANUAL, 1)  # each subscription is seen, and granted by hand
+    xpub.maxmsgsize = SUBSCRIPTION_BYTES_MAX
+    xpub.sndhwm = BATCHES_QUEUED_MAX
+    xpub.rcvhwm = 0  # a subscription must never be dropped
+    return xpub
+
+
+def client_dealer(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """The socket that a client talks to the broker with."""
+    dealer = _connector(context, zmq.DEALER)
+    dealer.immediate = True  # nothing waits in libzmq for a broker that is not there: the outbox holds it
+    dealer.sndhwm = 64  # the outbox is the queue, with a bound in bytes; this one only bridges the threads
+    dealer.rcvhwm = 0  # replies are few, and each was asked for
+    return dealer
+
+
+def client_sub(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """The socket that batches arrive on."""
+    sub = _connector(context, zmq.SUB)
+    sub.sndhwm = 0  # subscriptions above it would be lost
+    sub.rcvhwm = BATCHES_QUEUED_MAX
+    return sub
+
+
+def _listener(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
+    listener = context.socket(kind)
+    listener.ipv6 = True  # before bind; takes IPv4 as well
+    listener.backlog = BACKLOG
+    listener.handshake_ivl = HANDSHAKE_IVL_MS
+    listener.heartbeat_ivl = HEARTBEAT_IVL_MS
+    listener.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
+    listener.heartbeat_ttl = HEARTBEAT_TTL_MS
+    return listener
+
+
+def _connector(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
+    connector = context.socket(kind)
+    connector.ipv6 = True
+    connector.handshake_ivl = HANDSHAKE_IVL_MS
+    connector.reconnect_ivl = RECONNECT_MIN_MS
+    connector.reconnect_ivl_max = RECONNECT_MAX_MS
+    connector.connect_timeout = CONNECT_TIMEOUT_MS
+    # No heartbeat of its own: the broker's pings carry the time to live that serves both sides.
+    # No MAXMSGSIZE: a client's socket that is cut off by it never reconnects.
+    return connector
+
+
+def bind(listener: zmq.Socket[bytes], address: Address) -> Address:
+    """Bind, and return the address with the port that it got. Raises StartError or BadAddress."""
+    try:
+        listener.bind(address.endpoint)
+    except zmq.ZMQError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(f"{address} is in use: is a broker running there already?") from error
+        if error.errno in (errno.ENODEV, errno.EADDRNOTAVAIL):
+            raise StartError(f"{address}: this machine has no such interface or address") from error
+        if error.errno == errno.EINVAL:
+            raise BadAddress(str(address), "not an address that can be bound") from error
+        raise StartError(f"cannot listen on {address}: {error.strerror}") from error
+    if address.scheme != "tcp" or address.port:
+        return address
+    endpoint = listener.last_endpoint.decode().rstrip("\0")
+    return address._replace(port=int(endpoint.rpartition(":")[2]))
+
+
+def open_monitor(
+    context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes], events: int
+) -> zmq.Socket[bytes]:
+    """The events of a socket, to be read with `read_event` and closed with `close_monitor`.
+
+    A PAIR of our own without a high-water mark: libzmq's I/O thread blocks for ever on a full one.
+    """
+    name = f"inproc://monitor-{id(watched)}-{watched.underlying}"
+    watched.monitor(name, events)
+    pair = context.socket(zmq.PAIR)
+    pair.rcvhwm = 0
+    pair.connect(name)
+    return pair
+
+
+def read_event(pair: zmq.Socket[bytes]) -> tuple[int, int] | None:
+    """The next (event, descriptor or error), None when there is none."""
+    try:
+        event, _endpoint = pair.recv_multipart(zmq.DONTWAIT)
+    except zmq.Again:
+        return None
+    number, value = _EVENT.unpack(event)
+    return number, value
+
+
+def close_monitor(watched: zmq.Socket[bytes], pair: zmq.Socket[bytes]) -> None:
+    """End monitoring first: the I/O thread must never write to a PAIR that is gone."""
+    watched.disable_monitor()
+    pair.close()
+
+
+def cut_off(descriptor: int) -> None:
+    """End one connection: shut down a duplicate of its descriptor. libzmq sees the end of the stream."""
+    try:
+        duplicate = socket.socket(fileno=os.dup(descriptor))
+    except OSError:
+        return  # gone already
+    try:
+        duplicate.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    finally:
+        duplicate.close()
+
+
+class Waker:
+    """Wakes a thread that sleeps in `zmq.Poller.poll`, from any thread or signal handler."""
+
+    def __init__(self) -> None:
+        self._read, self._write = socket.socketpair()
+        self._read.setblocking(False)
+        self._write.setblocking(False)
+
+    def fileno(self) -> int:
+        """For the poller."""
+        return self._read.fileno()
+
+    def wake(self) -> None:
+        """Wake it, once or many times: it is the same."""
+        try:
+            self._write.send(b"\0")
+        except (BlockingIOError, OSError):
+            pass  # full: it is awake; closed: it has ended
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until woken, without a poller."""
+        select.select([self._read], [], [], seconds)
+
+    def clear(self) -> None:
+        """Before looking at what it was woken for."""
+        try:
+            while len(self._read.recv(4096)) == 4096:
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._read.close()
+        self._write.close()
+
+
+def metadata(frame: zmq.Frame, name: Any) -> Any:
+    """A property of the connection that a frame came on; None where libzmq has none."""
+    try:
+        return frame.get(name)
+    except (zmq.ZMQError, ValueError):
+        return None
