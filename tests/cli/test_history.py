@@ -1,0 +1,68 @@
+"""`zchat history` over a real broker."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.conftest import BrokerProcess, Result, zchat
+
+pytestmark = pytest.mark.slow  # each starts processes
+
+
+@pytest.fixture
+def filled(broker: BrokerProcess) -> BrokerProcess:
+    assert zchat("send", "a", stdin="1\n2\n3\n4\n5\n", broker=broker).status == 0
+    assert zchat("send", "b", "other", broker=broker).status == 0
+    return broker
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ([], "1 2 3 4 5"),
+        (["--last", "2"], "4 5"),
+        (["--last", "99"], "1 2 3 4 5"),
+        (["-n", "2"], "1 2"),
+        (["--last", "3", "-n", "2"], "3 4"),
+        (["--after", "0", "--limit", "1"], "1"),
+        (["--since", "1h"], "1 2 3 4 5"),
+        (["--since", "2100-01-01"], ""),
+    ],
+)
+def test_it_prints_what_is_asked_for_and_ends(filled: BrokerProcess, args: list[str], expected: str) -> None:
+    shown = zchat("history", "a", "--raw", *args, broker=filled)
+    assert (shown.stdout.split(), shown.stderr, shown.status) == (expected.split(), "", 0)
+
+
+def test_several_rooms_come_in_one_order(filled: BrokerProcess) -> None:
+    for patterns in (["a", "b"], ["*"], ["**"]):
+        lines = zchat("history", *patterns, "--json", broker=filled).stdout.splitlines()
+        facts = [json.loads(line) for line in lines]
+        assert [one["body"] for one in facts] == ["1", "2", "3", "4", "5", "other"]
+        assert [one["offset"] for one in facts] == sorted(one["offset"] for one in facts)
+
+
+def test_a_room_that_nobody_wrote_in_is_empty(broker: BrokerProcess) -> None:
+    assert zchat("history", "nothing", broker=broker) == Result("", "", 0)
+
+
+def test_it_outlives_the_broker(filled: BrokerProcess) -> None:
+    filled.restart()
+    assert zchat("history", "a", "--last", "5", "--raw", broker=filled).stdout.split() == ["1", "2", "3", "4", "5"]
+    filled.kill()
+    filled.start()
+    assert zchat("history", "a", "--last", "5", "--raw", broker=filled).stdout.split() == ["1", "2", "3", "4", "5"]
+
+
+def test_presence_is_in_the_history_on_request(filled: BrokerProcess) -> None:
+    zchat("listen", "a", "-t", "0.1", "-u", "guest", broker=filled)
+    shown = zchat("history", "a", "--presence", "--format", "{user} {event} {body}", broker=filled).stdout
+    assert shown.splitlines()[-2:] == ["guest join ", "guest leave bye"]
+    assert zchat("history", "a", "--raw", broker=filled).stdout.split() == ["1", "2", "3", "4", "5"]
+
+
+def test_it_joins_no_room(filled: BrokerProcess) -> None:
+    zchat("history", "b", broker=filled)
+    assert zchat("history", "b", "--presence", "--format", "{event}", broker=filled).stdout == "message\n"

@@ -1,0 +1,189 @@
+"""`zchat send` over a real broker: what is stored, what is printed, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import COMMAND, BrokerProcess, Result, Running, environment, eventually, zchat
+from zchat.cli.send import LINE_BYTES_MAX
+
+pytestmark = pytest.mark.slow  # each starts processes
+
+DONE = Result("", "", 0)
+
+
+def bodies(broker: BrokerProcess, room: str) -> list[str]:
+    shown = zchat("history", room, "--raw", broker=broker)
+    assert (shown.stderr, shown.status) == ("", 0)
+    return shown.stdout.split("\n")[:-1]
+
+
+def test_the_words_are_one_message(broker: BrokerProcess) -> None:
+    assert zchat("send", "general", "Hello,", "world  wide", broker=broker) == DONE
+    assert bodies(broker, "general") == ["Hello, world  wide"]
+
+
+def test_stdin_is_a_message_a_line(broker: BrokerProcess) -> None:
+    assert zchat("send", "a", stdin="one\n\nthree\r\nfour", broker=broker) == DONE
+    assert zchat("send", "a", "-", stdin="five\n", broker=broker) == DONE
+    assert bodies(broker, "a") == ["one", "", "three", "four", "five"]
+
+
+def test_an_empty_stdin_sends_nothing(broker: BrokerProcess) -> None:
+    assert zchat("send", "a", stdin="", broker=broker) == DONE
+    assert bodies(broker, "a") == []
+
+
+def test_an_empty_text_is_an_empty_message(broker: BrokerProcess) -> None:
+    assert zchat("send", "a", "", broker=broker) == DONE
+    assert bodies(broker, "a") == [""]
+
+
+def test_names_in_any_script_and_bytes_of_any_kind(broker: BrokerProcess) -> None:
+    assert zchat("send", "会议", "你好", "-u", "李明", broker=broker) == DONE
+    assert zchat("send", "会议", stdin=b"\xff\x00\x1b\n", broker=broker) == DONE
+    shown = [json.loads(line) for line in zchat("history", "会议", "--json", broker=broker).stdout.splitlines()]
+    assert [(one["user"], one.get("body"), one.get("body_base64")) for one in shown] == [
+        ("李明", "你好", None),
+        ("tester", None, "/wAb"),
+    ]
+
+
+def test_event_and_headers_arrive(broker: BrokerProcess) -> None:
+    sent = zchat("send", "ops", "v2", "--event", "deploy", "-H", "host=web1", "--header", "by=ci", broker=broker)
+    assert sent == DONE
+    shown = json.loads(zchat("history", "ops", "--json", broker=broker).stdout)
+    assert (shown["event"], shown["headers"]) == ("deploy", {"host": "web1", "by": "ci"})
+
+
+def test_json_prints_room_and_offset_of_each_message(broker: BrokerProcess) -> None:
+    sent = zchat("send", "a", "--json", stdin="1\n2\n3\n", broker=broker)
+    assert (sent.stderr, sent.status) == ("", 0)
+    told = [json.loads(line) for line in sent.stdout.splitlines()]
+    kept = [json.loads(line) for line in zchat("history", "a", "--json", broker=broker).stdout.splitlines()]
+    assert told == [{"room": "a", "offset": one["offset"]} for one in kept]
+    assert [one["body"] for one in kept] == ["1", "2", "3"]
+
+
+def test_json_prints_an_ack_while_stdin_is_quiet(broker: BrokerProcess, start_zchat: Callable[..., Running]) -> None:
+    sender = start_zchat("send", "a", "--json", broker=broker)
+    sender.write("one\n")
+    eventually(lambda: '"offset"' in sender.stdout, "the ack is printed before stdin ends")
+    assert sender.end().status == 0
+
+
+def test_a_volatile_message_reaches_who_listens_and_is_not_kept(
+    broker: BrokerProcess, start_zchat: Callable[..., Running]
+) -> None:
+    listener = start_zchat("listen", "a", "--raw", "-v", "-n", "1", broker=broker).live()
+    sent = zchat("send", "a", "now", "--volatile", "--json", broker=broker)
+    assert sent == Result('{"room":"a","offset":null}\n', "", 0)
+    assert listener.end().stdout == "now\n"
+    assert bodies(broker, "a") == []
+
+
+def test_lines_arrive_while_stdin_stays_open(broker: BrokerProcess, start_zchat: Callable[..., Running]) -> None:
+    listener = start_zchat("listen", "a", "--raw", "-v", broker=broker).live()
+    sender = start_zchat("send", "a", broker=broker)
+    for line in ("one\n", "two\n"):
+        sender.write(line)
+        eventually(lambda line=line: listener.stdout.endswith(line), "the line has arrived")  # type: ignore[misc]
+    assert sender.end() == DONE
+
+
+def test_stdin_is_read_only_once_the_broker_is_there() -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"kept\n")
+    os.close(write_end)
+    status = subprocess.run(
+        [*COMMAND, "send", "a", "-b", "tcp://127.0.0.1:9", "--wait", "0.2"],
+        stdin=read_end,
+        env=environment(),
+        capture_output=True,
+    ).returncode
+    assert status == 3
+    assert os.read(read_end, 100) == b"kept\n"
+    os.close(read_end)
+
+
+def test_a_line_that_is_too_long_is_told_and_the_rest_goes_on(broker: BrokerProcess) -> None:
+    long = b"x" * (LINE_BYTES_MAX + 70_000)
+    sent = zchat("send", "a", stdin=b"before\n" + long + b"\nafter\n", broker=broker)
+    assert (sent.stdout, sent.status) == ("", 1)
+    assert sent.stderr == f"zchat: line 2 left out: longer than {LINE_BYTES_MAX} bytes\n"
+    assert bodies(broker, "a") == ["before", "after"]
+
+
+@pytest.mark.parametrize("room", ["a..b", "a b", "", "x" * 200, "a\x1b[2J"])
+def test_a_room_name_that_is_not_allowed_is_one_line(broker: BrokerProcess, room: str) -> None:
+    sent = zchat("send", room, "x", broker=broker)
+    assert (sent.stdout, sent.status) == ("", 2)
+    assert sent.stderr.startswith("zchat: room ") and sent.stderr.count("\n") == 1
+    assert "\x1b" not in sent.stderr
+
+
+def test_a_user_name_that_is_not_allowed_is_one_line(broker: BrokerProcess) -> None:
+    sent = zchat("send", "a", "x", "-u", "a b", broker=broker)
+    assert (sent.stdout, sent.status) == ("", 2)
+    assert sent.stderr.startswith("zchat: user ") and sent.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("event", ["join", "leave"])
+def test_the_brokers_events_cannot_be_sent(broker: BrokerProcess, event: str) -> None:
+    sent = zchat("send", "a", "x", "--event", event, broker=broker)
+    assert sent.status in (2, 4) and sent.stderr.startswith("zchat: ") and sent.stderr.count("\n") == 1
+    assert zchat("history", "a", "--presence", "--raw", broker=broker).status == 2
+    assert bodies(broker, "a") == []
+
+
+def test_a_broker_that_is_not_there_is_status_3_and_names_the_address() -> None:
+    sent = zchat("send", "a", "x", "-b", "tcp://127.0.0.1:9", "--wait", "300ms")
+    assert (sent.stdout, sent.status) == ("", 3)
+    first, hint = sent.stderr.splitlines()
+    assert first.startswith("zchat: no broker answered at tcp://127.0.0.1:9 within 0.3 s")
+    assert hint == "hint: start a broker with `zchat broker`, or name another one with --broker or ZCHAT_BROKER"
+
+
+def test_a_hundred_thousand_lines_arrive_as_they_were(
+    broker: BrokerProcess, start_zchat: Callable[..., Running]
+) -> None:
+    lines = "".join(f"{number}\n" for number in range(1, 100_001))
+    listener = start_zchat("listen", "load", "-n", "100000", "--raw", "-v", broker=broker).live()
+    assert zchat("send", "load", stdin=lines, broker=broker) == DONE
+    assert listener.end().stdout == lines
+    assert zchat("history", "load", "--raw", broker=broker).stdout == lines
+
+
+def test_stdin_that_cannot_be_read_is_one_line(broker: BrokerProcess) -> None:
+    unreadable = os.open(os.devnull, os.O_WRONLY)
+    done = subprocess.run(
+        [*COMMAND, "send", "a", "-b", broker.address],
+        stdin=unreadable,
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+    os.close(unreadable)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "zchat: standard input: Bad file descriptor\n", 1)
+
+
+def test_stdin_that_does_not_block_is_waited_for(broker: BrokerProcess) -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    sender = subprocess.Popen(
+        [*COMMAND, "send", "a", "-b", broker.address],
+        stdin=read_end,
+        stderr=subprocess.PIPE,
+        env=environment({"ZCHAT_USER": "sender"}),
+    )
+    os.close(read_end)
+    eventually(lambda: '"sender"' in zchat("who", "--json", broker=broker).stdout, "the sender is connected")
+    os.write(write_end, b"one\n")
+    eventually(lambda: bodies(broker, "a") == ["one"], "the line has arrived")
+    os.close(write_end)
+    assert (sender.communicate(timeout=20)[1], sender.returncode) == (b"", 0)

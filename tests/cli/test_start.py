@@ -1,0 +1,37 @@
+"""What a one-shot `zchat send` costs: it pays only for what it runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import BrokerProcess, environment
+
+pytestmark = pytest.mark.slow  # each starts processes
+
+NOT_NEEDED = (
+    "asyncio",
+    "sqlite3",
+    "rich",
+    "textual",
+    "nats",
+    "pydantic",
+    "multiprocessing",
+    "concurrent.futures.thread",
+)
+
+
+def test_sending_one_message_imports_only_what_it_needs(broker: BrokerProcess) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "zchat", "send", "general", "hi", "-b", broker.address],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "zchat.sockets.client" in imported
+    unwanted = {name for name in imported for top in NOT_NEEDED if name == top or name.startswith(f"{top}.")}
+    assert not unwanted

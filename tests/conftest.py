@@ -1,0 +1,246 @@
+"""What every test may ask for: a broker process, the command line as a process, and waiting for a condition."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+READY = re.compile(r"zchat broker ready on (\S+) \(publishes on (\S+)\), log (.*)")
+START_SECONDS = 20.0
+COMMAND = (sys.executable, "-m", "zchat")
+
+
+# A script that runs the tests in its background ignores SIGINT, and so would every process started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run of the command line printed and how it ended."""
+
+    stdout: str
+    stderr: str
+    status: int
+
+
+def eventually(condition: Callable[[], Any], what: str, within: float = 10.0) -> Any:
+    """Wait until the condition gives something true, and give that back; fail with what it gave last."""
+    deadline = time.monotonic() + within
+    while True:
+        last = condition()
+        if last:
+            return last
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {within:g} s: {what}; last seen: {last!r}")
+        time.sleep(0.01)
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of every process that a test starts: nothing of the caller's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ZCHAT_")}
+    plain = {"COLUMNS": "100", "PYTHONFAULTHANDLER": "1", "TZ": "UTC", "NO_COLOR": "1"}
+    return {**kept, **plain, **(more or {})}
+
+
+def zchat(
+    *args: str | bytes,
+    stdin: str | bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    broker: BrokerProcess | None = None,
+    timeout: float = 30.0,
+) -> Result:
+    """Run `zchat ARGS…` to its end; with a broker, against that one."""
+    more = {"ZCHAT_BROKER": broker.address, "ZCHAT_USER": "tester", **(env or {})} if broker else env
+    done = subprocess.run(
+        [*COMMAND, *args],
+        input=stdin.encode() if isinstance(stdin, str) else stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        env=environment(more),
+        timeout=timeout,
+    )
+    return Result(
+        done.stdout.decode(errors="backslashreplace"), done.stderr.decode(errors="backslashreplace"), done.returncode
+    )
+
+
+@dataclass
+class BrokerProcess:
+    """A real `zchat broker`; it can be stopped, killed and started again on the same port and folder."""
+
+    folder: Path
+    args: tuple[str, ...] = ()
+    bind: str = "tcp://127.0.0.1:0"
+    address: str = ""
+    publish_address: str = ""
+    log: str = ""
+    process: subprocess.Popen[bytes] | None = None
+    starts: list[Path] = field(default_factory=list)  # what each start wrote on stderr
+
+    def start(self) -> BrokerProcess:
+        """Start it and wait until it is ready."""
+        assert self.process is None, "it runs already"
+        stderr = self.folder / f"stderr-{len(self.starts)}"
+        self.starts.append(stderr)
+        where = () if "--memory" in self.args else ("--data", str(self.folder / "data"))
+        with stderr.open("wb") as file:
+            self.process = subprocess.Popen(
+                [*COMMAND, "broker", "--bind", self.address or self.bind, *where, *self.args],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env=environment(),
+            )
+        found = eventually(self._ready, "the broker says that it is ready", within=START_SECONDS)
+        self.address, self.publish_address, self.log = found.groups()
+        return self
+
+    def _ready(self) -> re.Match[str] | None:
+        assert self.process is not None
+        text = self.stderr()
+        if self.process.poll() is not None:
+            pytest.fail(f"the broker ended with {self.process.returncode} at its start: {text}")
+        return READY.search(text)
+
+    def stderr(self) -> str:
+        """What the last start wrote."""
+        return self.starts[-1].read_text(errors="backslashreplace") if self.starts else ""
+
+    def stop(self) -> None:
+        """End it as an operator does, with SIGTERM; it must end with 0."""
+        status = self._end(signal.SIGTERM)
+        assert status == 0, f"the broker ended with {status} at SIGTERM: {self.stderr()}"
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop and start."""
+        self.stop()
+        self.start()
+
+    def _end(self, signum: int) -> int:
+        assert self.process is not None, "it does not run"
+        process, self.process = self.process, None
+        process.send_signal(signum)
+        try:
+            return process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # faulthandler then tells where it hangs
+            process.wait(timeout=10)
+            pytest.fail(f"the broker did not end at signal {signum}: {self.stderr()}")
+
+
+@dataclass
+class Running:
+    """A `zchat` command that runs beside the test."""
+
+    process: subprocess.Popen[bytes]
+    stdout_path: Path
+    stderr_path: Path
+
+    @property
+    def stdout(self) -> str:
+        """What it has printed so far."""
+        return self.stdout_path.read_text(errors="backslashreplace")
+
+    @property
+    def stderr(self) -> str:
+        """What it has said so far."""
+        return self.stderr_path.read_text(errors="backslashreplace")
+
+    def write(self, text: str | bytes) -> None:
+        """Give it something on stdin."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(text.encode() if isinstance(text, str) else text)
+        self.process.stdin.flush()
+
+    def live(self) -> Running:
+        """Wait until a listener with --verbose is live."""
+        eventually(lambda: "live from offset" in self.stderr or self.process.poll() is not None, "the listener is live")
+        assert self.process.poll() is None, self.stderr
+        return self
+
+    def end(self, signum: int | None = None, within: float = 20.0) -> Result:
+        """Close its stdin, send the signal if one is given, wait for its end."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        if signum is not None:
+            self.process.send_signal(signum)
+        status = self.process.wait(timeout=within)
+        return Result(self.stdout, self.stderr, status)
+
+
+@pytest.fixture
+def start_zchat(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts `zchat ARGS…` beside the test: `start_zchat("listen", "general", "-v", broker=broker)`."""
+    running: list[Running] = []
+
+    def start(
+        *args: str,
+        broker: BrokerProcess | None = None,
+        env: Mapping[str, str] | None = None,
+        stdout: Any = None,
+        run: tuple[str, ...] = COMMAND,
+    ) -> Running:
+        out, err = (tmp_path / f"command-{len(running)}.{name}" for name in ("stdout", "stderr"))
+        more = {"ZCHAT_BROKER": broker.address, "ZCHAT_USER": "tester", **(env or {})} if broker else env
+        with out.open("wb") as out_file, err.open("wb") as err_file:
+            process = subprocess.Popen(
+                [*run, *args],
+                stdin=subprocess.PIPE,
+                stdout=out_file if stdout is None else stdout,
+                stderr=err_file,
+                env=environment(more),
+            )
+        running.append(Running(process, out, err))
+        return running[-1]
+
+    yield start
+    for command in running:
+        if command.process.poll() is None:
+            command.process.kill()
+            command.process.wait()
+        if command.process.stdin is not None and not command.process.stdin.closed:
+            command.process.stdin.close()
+
+
+@pytest.fixture
+def start_broker(tmp_path: Path) -> Iterator[Callable[..., BrokerProcess]]:
+    """Starts brokers: `start_broker("--grace", "0.2", bind="tcp://127.0.0.1:0")`; each has a folder of its own."""
+    brokers: list[BrokerProcess] = []
+
+    def start(*args: str, bind: str = "tcp://127.0.0.1:0") -> BrokerProcess:
+        folder = tmp_path / f"broker-{len(brokers)}"
+        folder.mkdir()
+        broker = BrokerProcess(folder, args, bind)
+        brokers.append(broker)
+        return broker.start()
+
+    yield start
+    for broker in brokers:
+        for stderr in broker.starts:  # pytest shows it when the test fails
+            print(f"--- {stderr.parent.name}/{stderr.name}\n{stderr.read_text(errors='backslashreplace')}")
+    statuses = []
+    for broker in brokers:
+        if broker.process is not None:
+            statuses.append(broker._end(signal.SIGTERM))
+    assert all(status == 0 for status in statuses), f"brokers ended with {statuses} at SIGTERM"
+
+
+@pytest.fixture
+def broker(start_broker: Callable[..., BrokerProcess], request: pytest.FixtureRequest) -> BrokerProcess:
+    """One broker with a log on disk; its arguments, if any, by indirect parametrization."""
+    return start_broker(*getattr(request, "param", ()))

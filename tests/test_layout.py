@@ -1,0 +1,264 @@
+"""The rules of the code base that a machine can check: layers, edges, sizes, names, and no sleeping tests.
+
+A rule takes one parsed file and gives its complaints. The last tests feed each rule something bad: a rule
+that catches nothing is no rule.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LINES_MAX = 400
+LINES_WITHOUT_A_REASON_MAX = 300  # a longer file says in its docstring why it has more than "300 lines"
+FUNCTION_LINES_MAX = 70
+BANNED = re.compile(r"utils?$|manager|helper|_v\d+$", re.IGNORECASE)
+
+
+class Layer(NamedTuple):
+    """What the files under `path` may import of zchat, and of the modules that `GUARDED` names."""
+
+    path: str  # a file, or a folder with a slash at its end; the first row that fits counts
+    zchat: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+LEVEL_0 = ("errors", "names", "address", "wire", "settings", "printable", "message")
+WORDS = tuple(f"zchat.{name}" for name in LEVEL_0)
+WORLD = ("asyncio", "concurrent", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time")
+LAYERS = [
+    *(Layer(f"zchat/{name}.py", WORDS, ()) for name in LEVEL_0),
+    Layer("zchat/core/", (*WORDS, "zchat.core", "zchat.log"), ()),  # of the log: what passes through it
+    Layer("zchat/log/__init__.py", WORDS, ()),
+    Layer("zchat/log/", (*WORDS, "zchat.log"), ("sqlite3", *WORLD)),
+    Layer("zchat/sockets/", (*WORDS, "zchat.core", "zchat.log", "zchat.sockets"), ("zmq", *WORLD)),
+    Layer("zchat/client.py", (*WORDS, "zchat.core", "zchat.sockets.client"), WORLD),
+    Layer("zchat/__init__.py", ("zchat",), ()),
+    Layer("zchat/__main__.py", ("zchat.cli",), ()),
+    Layer("zchat/cli/broker.py", ("zchat",), ("typer", *WORLD)),  # joins the sockets and a log
+    Layer("zchat/cli/", (*WORDS, "zchat", "zchat.cli"), ("typer", *WORLD)),
+]
+PUBLIC = "zchat"  # in a row: the public names, not what is under it
+JOINS_ALL = ("zchat/__init__.py", "zchat/cli/broker.py")
+GUARDED = {*WORLD, "nats", "redis", "sqlite3", "typer", "zmq"}
+FOREIGN_ERRORS = {"zmq": ("zchat/sockets/",), "sqlite3": ("zchat/log/",)}
+
+
+class Source(NamedTuple):
+    """One file, parsed."""
+
+    path: str  # from the root, with slashes
+    text: str
+    tree: ast.Module
+
+
+class Import(NamedTuple):
+    """One imported module."""
+
+    module: str
+    line: int
+
+
+Rule = Callable[[Source], list[str]]
+
+
+@cache
+def sources(*folders: str) -> tuple[Source, ...]:
+    paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    return tuple(source(path.relative_to(ROOT).as_posix(), path.read_text()) for path in paths)
+
+
+def source(path: str, text: str) -> Source:
+    return Source(path, text, ast.parse(text, path))
+
+
+@cache
+def modules() -> frozenset[str]:
+    return frozenset(module_of(each.path) for each in sources("zchat"))
+
+
+def module_of(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def imports(node: ast.AST, *, for_types: bool) -> Iterator[Import]:
+    """Every import; those that only a type checker sees, when asked for."""
+    if isinstance(node, ast.Import):
+        yield from (Import(each.name, node.lineno) for each in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0 and node.module is not None, f"line {node.lineno}: imports are absolute"
+        for each in node.names:
+            whole = f"{node.module}.{each.name}"
+            yield Import(whole if whole in modules() else node.module, node.lineno)
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING" and not for_types:
+            continue
+        yield from imports(child, for_types=for_types)
+
+
+# --- the rules ----------------------------------------------------------------------------------
+
+
+def layers(of: Source) -> list[str]:
+    """Imports go one way, and only some folders touch the world."""
+    layer = next((row for row in LAYERS if of.path.startswith(row.path)), None)
+    if layer is None:
+        return [f"{of.path} has no row in LAYERS"]
+    complaints = []
+    for module, line in imports(of.tree, for_types=False):
+        top = module.partition(".")[0]
+        if top == "zchat":
+            folders = [name for name in layer.zchat if name != PUBLIC or of.path in JOINS_ALL]
+            if module not in layer.zchat and not module.startswith(tuple(f"{name}." for name in folders)):
+                complaints.append(f"{of.path}:{line} imports {module}; it may import {', '.join(layer.zchat)}")
+        elif top in GUARDED and top not in layer.others:
+            may = ", ".join(layer.others) or "none of these"
+            complaints.append(f"{of.path}:{line} imports {module}; of the world it may import {may}")
+    return complaints
+
+
+def edges(of: Source) -> list[str]:
+    """Foreign exceptions are translated where they come in."""
+    complaints = []
+    for handler in ast.walk(of.tree):
+        if not isinstance(handler, ast.ExceptHandler) or handler.type is None:
+            continue
+        for name in ast.walk(handler.type):
+            if isinstance(name, ast.Name) and not of.path.startswith(FOREIGN_ERRORS.get(name.id, ("",))):
+                complaints.append(f"{of.path}:{handler.lineno} catches an error of {name.id}")
+    return complaints
+
+
+def lengths(of: Source) -> list[str]:
+    """Modules and functions stay short enough to be read."""
+    complaints = []
+    lines = of.text.count("\n")
+    if lines > LINES_MAX:
+        complaints.append(f"{of.path} has {lines} lines, limit {LINES_MAX}")
+    elif lines > LINES_WITHOUT_A_REASON_MAX and "300 lines" not in (ast.get_docstring(of.tree) or ""):
+        complaints.append(f"{of.path} has {lines} lines, and its docstring does not say why it has more than 300 lines")
+    for function in ast.walk(of.tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (function.end_lineno or 0) - function.lineno + 1
+            lines -= (ast.get_docstring(function, clean=False) or "").count("\n")  # the help of a command
+            if lines > FUNCTION_LINES_MAX:
+                complaints.append(f"{of.path}:{function.lineno} {function.name} has {lines} lines")
+    return complaints
+
+
+def names(of: Source) -> list[str]:
+    """No file, class or function is called by a word that says nothing."""
+    defined = [
+        node
+        for node in ast.walk(of.tree)
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and BANNED.search(node.name)
+    ]
+    complaints = [f"{of.path}:{node.lineno} {node.name} is a banned name" for node in defined]
+    if any(BANNED.search(part) for part in of.path.removesuffix(".py").split("/")):
+        complaints.append(f"{of.path} is a banned name")
+    return complaints
+
+
+def sleeps(of: Source) -> list[str]:
+    """Tests wait for a condition with `eventually`, never for a time."""
+    may = "eventually" if of.path == "tests/conftest.py" else ""
+    searched = [node for node in of.tree.body if getattr(node, "name", None) != may]
+    called = [call for node in searched for call in ast.walk(node) if isinstance(call, ast.Call)]
+    return [
+        f"{of.path}:{call.lineno} sleeps"
+        for call in called
+        if ast.unparse(call.func) in ("time.sleep", "asyncio.sleep", "sleep")
+    ]
+
+
+def none(complaints: Iterable[str]) -> None:
+    found = sorted(complaints)
+    assert not found, "\n".join(["", *found])
+
+
+# --- over all files -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [layers, edges, lengths, names], ids=lambda rule: rule.__name__)
+def test_every_module_keeps_the_rule(rule: Rule) -> None:
+    none(complaint for each in sources("zchat") for complaint in rule(each))
+
+
+@pytest.mark.parametrize("rule", [names, sleeps], ids=lambda rule: rule.__name__)
+def test_every_test_file_keeps_the_rule(rule: Rule) -> None:
+    none(complaint for each in sources("tests") for complaint in rule(each))
+
+
+def test_every_module_is_imported_by_another() -> None:
+    used = {"zchat", "zchat.__main__"}
+    for each in sources("zchat"):
+        for module, _line in imports(each.tree, for_types=True):
+            if module != module_of(each.path):
+                parts = module.split(".")
+                used.update(".".join(parts[:end]) for end in range(1, len(parts) + 1))
+        for node in ast.walk(each.tree):  # by name: the lazy tables of zchat and of its commands
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                used.add(node.value)
+    none(f"{module} is imported by none" for module in modules() - used)
+
+
+def test_every_pure_module_and_log_has_the_test_file_that_mirrors_it() -> None:
+    mirrored = [each.path for each in sources("zchat") if each.path.startswith(("zchat/core/", "zchat/log/"))]
+    mirrored += [f"zchat/{name}.py" for name in LEVEL_0]
+    wanted = {re.sub(r"^zchat/(.*?)([^/]+)$", r"tests/\1test_\2", path) for path in mirrored if "__init__" not in path}
+    none(f"{path} is missing" for path in wanted - {each.path for each in sources("tests")})
+
+
+# --- each rule catches something ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "text"),
+    [
+        (layers, "zchat/core/broker.py", "import zmq"),
+        (layers, "zchat/core/broker.py", "def f():\n    from time import monotonic"),
+        (layers, "zchat/core/broker.py", "from zchat.sockets import options"),
+        (layers, "zchat/core/broker.py", "from zchat import client"),
+        (layers, "zchat/names.py", "import zchat.core"),
+        (layers, "zchat/client.py", "import zmq"),
+        (layers, "zchat/client.py", "from zchat.sockets import broker"),
+        (layers, "zchat/cli/send.py", "from zchat import client"),
+        (layers, "zchat/cli/send.py", "import sqlite3"),
+        (layers, "zchat/of_tomorrow.py", ""),
+        (edges, "zchat/client.py", "try: pass\nexcept zmq.Again: pass"),
+        (edges, "zchat/sockets/broker.py", "try: pass\nexcept (OSError, sqlite3.Error): pass"),
+        (lengths, "zchat/names.py", "pass\n" * 301),
+        (lengths, "zchat/names.py", '"""More than 300 lines, as it has."""\n' + "pass\n" * 400),
+        (lengths, "zchat/names.py", "def f():\n" + "    pass\n" * 70),
+        (names, "zchat/utils.py", ""),
+        (names, "zchat/names.py", "class RoomManager: pass"),
+        (names, "zchat/names.py", "def room_v2(): pass"),
+        (sleeps, "tests/test_names.py", "time.sleep(1)"),
+        (sleeps, "tests/conftest.py", "def eventually(): time.sleep(1)\ndef broker(): time.sleep(1)"),
+    ],
+)
+def test_a_rule_catches_what_breaks_it(rule: Rule, path: str, text: str) -> None:
+    assert len(rule(source(path, text))) == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "text"),
+    [
+        (layers, "zchat/core/broker.py", "if TYPE_CHECKING:\n    import zmq"),
+        (layers, "zchat/sockets/broker.py", "import zmq, time"),
+        (layers, "zchat/cli/send.py", "import zchat\nfrom zchat import Message"),
+        (layers, "zchat/cli/broker.py", "from zchat.log.sqlite import SqliteLog"),
+        (edges, "zchat/sockets/broker.py", "try: pass\nexcept (OSError, zmq.ZMQError): pass"),
+        (lengths, "zchat/names.py", '"""More than 300 lines, as it has."""\n' + "pass\n" * 300),
+        (sleeps, "tests/conftest.py", "def eventually(): time.sleep(1)"),
+    ],
+)
+def test_a_rule_lets_pass_what_keeps_it(rule: Rule, path: str, text: str) -> None:
+    assert rule(source(path, text)) == []

@@ -1,0 +1,162 @@
+"""The command line: the table of commands, and the one place where a command is chosen and ended.
+
+Rules of this file
+1. A command's module is imported when the command is chosen, by its name in `COMMANDS`; `zchat --help`
+   imports none. Its function is named like the command.
+2. Whatever a command raises ends here (`ending.py`): one line on stderr, a status of EXIT_STATUSES.
+3. Data goes to stdout, everything else to stderr.
+
+Docs: docs/cli.md. Tests: tests/cli/.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from difflib import get_close_matches
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from zchat.cli import ending
+
+
+class Row(NamedTuple):
+    """One command as `zchat --help` lists it."""
+
+    module: str
+    sentence: str  # the first line of the command's docstring; a test compares
+
+
+COMMANDS: dict[str, Row] = {
+    "broker": Row("zchat.cli.broker", "Run a broker."),
+    "send": Row("zchat.cli.send", "Send messages to a room."),
+    "listen": Row("zchat.cli.listen", "Print the messages of rooms as they come."),
+    "history": Row("zchat.cli.history", "Print messages that were sent before."),
+    "who": Row("zchat.cli.who", "Show who is in a room, or connected to the broker."),
+    "rooms": Row("zchat.cli.rooms", "List the rooms of the broker."),
+}
+
+ALIASES: dict[str, str] = {
+    "pub": "send",  # nats, mosquitto_pub
+    "publish": "send",  # ntfy, redis-cli
+    "sub": "listen",  # nats, mosquitto_sub
+    "subscribe": "listen",  # ntfy, redis-cli
+    "serve": "broker",  # ntfy
+    "server": "broker",
+}
+"""What users of other tools type first. They work and are not listed."""
+
+HELP_WIDTH_MAX = 100
+
+
+class Command(TyperCommand):
+    """A command whose help keeps the lines of its `Examples:` as they are."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """`ROOM [TEXT...]`: typer writes what is required in braces."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        """Text wrapped, examples not."""
+        text, _, examples = (self.help or "").partition("Examples:\n")
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(text.rstrip())
+        if examples:
+            with formatter.section("Examples"):
+                for line in examples.splitlines():
+                    formatter.write(f"{line.rstrip()}\n")
+
+
+class Commands(TyperGroup):
+    """The commands of `COMMANDS`, each imported when it is chosen."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, imported; None when there is none of that name."""
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
+            return None
+        if name not in self.commands:
+            module = importlib.import_module(COMMANDS[name].module)
+            self.commands[name] = _command(name, module)
+        return self.commands[name]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first argument names; an error says which one was perhaps meant."""
+        # The base class looks for near names among the commands that were imported already: none.
+        command = self.get_command(ctx, args[0])
+        if command is not None:
+            return command.name, command, args[1:]
+        if args[0].startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        near = get_close_matches(args[0], [*COMMANDS, *ALIASES], n=1)
+        meant = f', did you mean "{near[0]}"?' if near else ""
+        return ctx.fail(f'no command "{args[0]}"{meant}')
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list in `zchat --help`, from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row.sentence) for name, row in COMMANDS.items()])
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Names that begin so, without importing what they stand for."""
+        from typer._click.shell_completion import CompletionItem  # only while the shell completes
+
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        options = super(TyperGroup, self).shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=COMMANDS[name].sentence) for name in names] + options
+
+
+def _command(name: str, module: Any) -> Any:
+    """The command object of a command's module: its function, and the option names of other tools."""
+    aliases: dict[str, str] = getattr(module, "OPTION_ALIASES", {})
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(
+        name,
+        cls=Command,
+        context_settings={
+            "max_content_width": HELP_WIDTH_MAX,
+            "token_normalize_func": lambda option: aliases.get(option, option),
+        },
+    )(getattr(module, name))
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,  # drawing help with rich doubles the time of --help
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": HELP_WIDTH_MAX},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version  # 15 ms, for --version only
+
+        try:
+            typer.echo(f"zchat {version('zchat')}")
+        except PackageNotFoundError:
+            typer.echo("zchat (not installed)")
+        raise typer.Exit()
+
+
+@app.callback(epilog="zchat COMMAND --help tells more. Start with: zchat broker")
+def zchat(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Chat rooms for people, scripts and programs: a message broker and its tools."""
+
+
+def main() -> None:
+    """Run the command that sys.argv names, and exit with its status."""
+    sys.exit(ending.run(lambda: typer.main.get_command(app).main(prog_name="zchat", standalone_mode=False)))

@@ -1,0 +1,46 @@
+"""`zchat history`: messages that were sent before."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from zchat.cli import options
+
+OPTION_ALIASES = {"C": "n", "c": "n", "F": "f", "limit": "count"}
+
+
+def history(
+    patterns: options.Patterns,
+    last: options.Last = None,
+    since: options.Since = None,
+    after: options.After = None,
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", metavar="N", min=1, help="Print at most N messages.")
+    ] = None,
+    json: options.Json = False,
+    template: options.Template = None,
+    raw: options.Raw = False,
+    presence: options.Presence = False,
+    broker: options.Broker = options.DEFAULT_BROKER,
+    user: options.User = None,
+    wait: options.Wait = options.WAIT_SECONDS,
+) -> None:
+    """Print messages that were sent before.
+
+    All that the broker has kept, from the beginning, where no option says where to begin.
+
+    Examples:
+      zchat history general --last 5
+      zchat history 'build.**' --since 1d --json
+      zchat history load --after 1000 -n 100 --raw
+    """
+    begin = options.begin(last, since, after)
+    options.check_output(json, template, raw, presence)
+    import zchat  # 80 ms of zmq and msgspec, which `zchat history --help` need not wait for
+    from zchat.cli.printer import Printer
+
+    printer = Printer(patterns, json=json, template=template, raw=raw)
+    with zchat.connect(broker, user, wait=wait) as client:
+        printer.print_past(client.history(*patterns, **begin, limit=count, presence=presence), count)

@@ -1,0 +1,100 @@
+"""`zchat listen`: messages as they come, from any point of the past on."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zchat.cli import ending, options
+from zchat.errors import TimedOut
+
+if TYPE_CHECKING:
+    from zchat import Subscription
+    from zchat.cli.printer import Printer
+
+OPTION_ALIASES = {"C": "n", "c": "n", "W": "t", "F": "f", "limit": "count"}
+"""mosquitto_sub: -C -W -F; kcat: -c; the API: limit."""
+
+
+def listen(
+    patterns: options.Patterns,
+    last: options.Last = None,
+    since: options.Since = None,
+    after: options.After = None,
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", metavar="N", min=1, help="End after N messages.")
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            "-t",
+            metavar="SECONDS",
+            parser=options.duration,
+            help="End after this time; with --count, 124 is the exit status when fewer came.",
+        ),
+    ] = None,
+    end: Annotated[
+        bool, typer.Option("--end", "-e", help="End where history ends; without a start, begin at its beginning.")
+    ] = False,
+    json: options.Json = False,
+    template: options.Template = None,
+    raw: options.Raw = False,
+    presence: options.Presence = False,
+    no_self: Annotated[bool, typer.Option("--no-self", help="Leave out what you sent, from whatever session.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say on stderr when it is live, lost and back, as on a terminal.")
+    ] = False,
+    broker: options.Broker = options.DEFAULT_BROKER,
+    user: options.User = None,
+    wait: options.Wait = options.WAIT_SECONDS,
+) -> None:
+    """Print the messages of rooms as they come.
+
+    Nothing is missed: when the connection breaks, it comes back by itself and prints what was sent
+    meanwhile. To listen to a room is to join it; a pattern only observes.
+
+    Examples:
+      zchat listen general
+      zchat listen general --last 20 --presence
+      zchat listen 'build.**' --since 2h --json
+      zchat listen load -n 100000 --raw
+      zchat listen general --end --format '{time} {user}: {body}'
+    """
+    begin = options.begin(last, since, after)
+    options.check_output(json, template, raw, presence)
+    import zchat  # 80 ms of zmq and msgspec, which `zchat listen --help` need not wait for
+    from zchat.cli.printer import Printer
+
+    printer = Printer(patterns, json=json, template=template, raw=raw, verbose=verbose)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with zchat.connect(broker, user, wait=wait) as client:
+        if no_self:
+            printer.leave_out(client.user)
+        if end:
+            past = client.history(*patterns, **begin, presence=presence)
+            printer.print_past(past, count, deadline)
+        else:
+            with client.listen(*patterns, **begin, presence=presence, notify=printer.notice) as subscription:
+                _print_live(subscription, printer, count, deadline)
+        printer.flush()
+    if count is not None and printer.printed < count and not end:
+        ending.tell(f"{printer.printed} of {count} messages came within {timeout:g} s")
+        raise typer.Exit(TimedOut.exit_status)
+
+
+def _print_live(subscription: Subscription, printer: Printer, count: int | None, deadline: float | None) -> None:
+    """Print until `count` messages are printed or the deadline is there."""
+    while count is None or printer.printed < count:
+        if not subscription.pending():
+            printer.flush()
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            return
+        try:
+            message = subscription.get(left)
+        except TimedOut:
+            return
+        printer.print(message)

@@ -1,0 +1,127 @@
+"""Options that several commands share, and how their values are read. Each is declared here once."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, TypeAlias, TypedDict
+
+import typer
+
+from zchat.errors import UsageError
+
+DEFAULT_BROKER = "tcp://127.0.0.1:5555"
+WAIT_SECONDS = 5
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+SECONDS_MAX = 1e8  # three years: what is longer cannot be waited for
+
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|[smhdw])?", re.ASCII)
+_UNIX_TIME = re.compile(r"\d{9,10}(?:\.\d+)?", re.ASCII)
+
+
+def duration(value: str | float) -> float:
+    """Seconds in `5`, `0.5`, `500ms`, `30s`, `2m`, `2h`, `1d`, `1w`; a default comes as a number."""
+    text = str(value).strip()
+    found = _DURATION.fullmatch(text)
+    if not found:
+        raise typer.BadParameter(f'"{text}" is no length of time, such as 5, 0.5, 500ms, 2m or 1h')
+    seconds = float(found[1]) * UNITS[found[2] or "s"]
+    if not math.isfinite(seconds) or seconds > SECONDS_MAX:
+        raise typer.BadParameter(f"{text} is longer than {SECONDS_MAX:g} seconds")
+    return seconds
+
+
+def moment(text: str) -> datetime:
+    """The time in `2h` (ago), `2026-09-20`, `2026-09-20T12:00` (local), `…Z`, or seconds since 1970."""
+    text = text.strip()
+    try:
+        if _UNIX_TIME.fullmatch(text):
+            return datetime.fromtimestamp(float(text), UTC)
+        if _DURATION.fullmatch(text) and text[-1].isalpha():
+            return datetime.now(UTC) - timedelta(seconds=duration(text))
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise typer.BadParameter(f'"{text}" is no time, such as 2h, 1d, 2026-09-20 or 2026-09-20T12:00:00Z') from None
+
+
+def header(text: str) -> tuple[str, str]:
+    """Name and value in `K=V`."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UsageError(f'header "{text}": no name and value, such as priority=high')
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"header {name}: not UTF-8 text") from None
+    return name, value
+
+
+Broker: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--broker", "-b", envvar="ZCHAT_BROKER", metavar="ADDRESS", show_envvar=True, help="Address of the broker."
+    ),
+]
+User: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--user", "-u", envvar="ZCHAT_USER", metavar="NAME", show_envvar=True, help="Who you are; else your login name."
+    ),
+]
+Wait: TypeAlias = Annotated[
+    float, typer.Option("--wait", metavar="SECONDS", parser=duration, help="How long to wait for the broker.")
+]
+Patterns: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(metavar="PATTERN...", help="Rooms; * stands for one segment of a name, ** at its end for the rest."),
+]
+Last: TypeAlias = Annotated[
+    int | None, typer.Option("--last", metavar="N", min=1, help="Begin with the last N messages.")
+]
+Since: TypeAlias = Annotated[
+    datetime | None,
+    typer.Option("--since", metavar="TIME", parser=moment, help="Begin at a time: 2h, 30m, 1d (ago), or an ISO time."),
+]
+After: TypeAlias = Annotated[
+    int | None, typer.Option("--after", metavar="OFFSET", min=0, help="Begin after an offset; 0 is the beginning.")
+]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+Template: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="TEMPLATE",
+        help="Print a line by a template of {room} {offset} {user} {time} {event} {body} {headers}, \\t and \\n.",
+    ),
+]
+Raw: TypeAlias = Annotated[bool, typer.Option("--raw", help="Print bodies only, byte for byte, a newline after each.")]
+Presence: TypeAlias = Annotated[bool, typer.Option("--presence", help="Print joins and leaves too.")]
+
+
+class Begin(TypedDict):
+    """Where to begin, as `listen` and `history` of the API take it."""
+
+    last: int | None
+    since: datetime | None
+    after: int | None
+
+
+def begin(last: int | None, since: datetime | None, after: int | None) -> Begin:
+    """Where to begin, said once."""
+    _only_one({"--last": last, "--since": since, "--after": after})
+    return Begin(last=last, since=since, after=after)
+
+
+def check_output(json: bool, template: str | None, raw: bool, presence: bool) -> None:
+    """Refuse outputs that exclude each other."""
+    _only_one({"--json": json or None, "--format": template, "--raw": raw or None})
+    if raw and presence:
+        raise UsageError("--raw prints bodies, and joins and leaves have none: use --json or --format with --presence")
+
+
+def _only_one(given: dict[str, object]) -> None:
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise UsageError(f"{' and '.join(names)} cannot go together")

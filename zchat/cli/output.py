@@ -1,0 +1,250 @@
+"""Messages as lines: for people, as JSON, by a template, or the bodies alone.
+
+Rules of this file
+1. A format makes the bytes of one message, without the newline; it knows no file and no clock.
+2. Nothing that a terminal would act on is shown: text passes `printable`, and on a terminal so do
+   raw bodies, and JSON escapes what is not printable.
+3. A time is RFC 3339 in UTC with microseconds for programs, local time for people.
+
+    [12:34:56] alice: hello             one room was asked for
+    [12:34:56] #ops.web alice: hello    else
+    [12:34:56] alice [deploy]: v2       another event than message
+    [12:34:56] * alice left (lost)      --presence
+
+Tests: tests/cli/test_output.py.
+"""
+
+from __future__ import annotations
+
+import json as json_text
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from zchat.errors import UsageError
+from zchat.printable import printable
+
+if TYPE_CHECKING:
+    from zchat import Message, Notice
+
+Format: TypeAlias = "Callable[[Message], bytes]"
+
+NAME_COLOURS = (31, 32, 33, 34, 35, 36, 91, 92, 93, 94, 95, 96)
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\"}
+
+_TEMPLATE = re.compile(
+    r"\\(?P<escape>.)|(?P<brace>\{\{|\}\})|\{(?P<field>[^{}]*)\}|(?P<text>[^\\{}]+)|(?P<wrong>.)", re.S
+)
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
+
+def choose(*, json: bool, template: str | None, raw: bool, one_room: bool, terminal: bool) -> Format:
+    """The format that the options ask for."""
+    if json:
+        return json_on_terminal if terminal else json_line
+    if template is not None:
+        return by_template(template)
+    if raw:
+        return raw_on_terminal if terminal else attrgetter("body")
+    return people(show_room=not one_room, colour=terminal and coloured(os.environ))
+
+
+def coloured(environment: os._Environ[str] | dict[str, str]) -> bool:
+    """Whether a terminal may show colour."""
+    return not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+
+
+# --- for people ---------------------------------------------------------------------------------
+
+
+def people(*, show_room: bool, colour: bool) -> Format:
+    """A line for people."""
+    name = _coloured_name if colour else printable
+    grey, plain = ("\x1b[2m", "\x1b[0m") if colour else ("", "")
+
+    def line(message: Message) -> bytes:
+        room = f"#{printable(message.room)} " if show_room else ""
+        head = f"{grey}[{_local_second(message.time // 1_000_000)}]{plain} {room}"
+        user, event = name(message.user), message.event
+        if event == "message":
+            return f"{head}{user}: {printable(message.text)}".encode()
+        if event == "join":
+            return f"{head}* {user} joined".encode()
+        if event == "leave":
+            reason = printable(message.text)
+            return f"{head}* {user} left{f' ({reason})' if reason not in ('', 'bye') else ''}".encode()
+        return f"{head}{user} [{printable(event)}]: {printable(message.text)}".encode()
+
+    return line
+
+
+@lru_cache(maxsize=1024)
+def _coloured_name(user: str) -> str:
+    return f"\x1b[{NAME_COLOURS[sum(user.encode()) % len(NAME_COLOURS)]}m{printable(user)}\x1b[0m"
+
+
+@lru_cache(maxsize=1024)
+def _local_second(seconds: int) -> str:
+    """Clock time, with the date when it is not today's."""
+    then = time.localtime(seconds)
+    return time.strftime("%H:%M:%S" if then[:3] == time.localtime()[:3] else "%Y-%m-%d %H:%M:%S", then)
+
+
+def raw_on_terminal(message: Message) -> bytes:
+    """The body, as far as a terminal may show it."""
+    return printable(message.text).encode()
+
+
+# --- for programs -------------------------------------------------------------------------------
+
+
+class _TextLine(msgspec.Struct):
+    room: str
+    offset: int | None
+    user: str
+    time: str
+    event: str
+    body: str
+    headers: dict[str, str]
+
+
+class _BytesLine(msgspec.Struct):
+    room: str
+    offset: int | None
+    user: str
+    time: str
+    event: str
+    body_base64: bytes
+    headers: dict[str, str]
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def json_line(message: Message) -> bytes:
+    """The object of --json; the offset of a volatile message is null."""
+    facts = (message.room, message.offset or None, message.user, rfc3339(message.time), message.event)
+    headers = dict(message.headers)
+    try:
+        return _encode(_TextLine(*facts, message.body.decode(), headers))
+    except UnicodeDecodeError:
+        return _encode(_BytesLine(*facts, message.body, headers))
+
+
+def json_on_terminal(message: Message) -> bytes:
+    """The same object; what is not printable is written as \\uXXXX."""
+    return escaped(json_line(message).decode()).encode()
+
+
+def escaped(text: str) -> str:
+    """JSON text with everything unprintable in its strings as \\uXXXX."""
+    return _UNPRINTABLE.sub(lambda found: found[0] if found[0].isprintable() else _escape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def object_line(facts: dict[str, Any], *, terminal: bool) -> bytes:
+    """Any other object of --json, as one line without its newline."""
+    line = _encode(facts)
+    return escaped(line.decode()).encode() if terminal else line
+
+
+def rfc3339(microseconds: int) -> str:
+    """`2026-09-20T12:34:56.123456Z`."""
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return f"{_utc_second(seconds)}.{rest:06d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _utc_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+# --- templates ----------------------------------------------------------------------------------
+
+FIELDS: dict[str, Callable[[Any], str]] = {
+    "room": lambda message: _in_a_column(message.room),
+    "offset": lambda message: str(message.offset),
+    "user": lambda message: _in_a_column(message.user),
+    "time": lambda message: rfc3339(message.time),
+    "event": lambda message: _in_a_column(message.event),
+    "body": lambda message: _in_a_column(message.text),
+    "headers": lambda message: escaped(json_text.dumps(dict(message.headers), ensure_ascii=False)),
+}
+"""What a template can name. Nothing else of a message is reached: a template is no program."""
+
+
+def _in_a_column(text: str) -> str:
+    """Printable, and without the tabs that a template puts between fields."""
+    return printable(text).replace("\t", "\\t")
+
+
+def by_template(template: str) -> Format:
+    """A format from text with `{field}`s; `{{` and `}}` are braces, `\\n \\t \\r \\0 \\\\` escapes."""
+    parts: list[Callable[[Any], str]] = []
+    for found in _TEMPLATE.finditer(template):
+        if (field := found["field"]) is not None:
+            if field not in FIELDS:
+                raise UsageError(f'--format: no field "{{{field}}}"; there are {", ".join(FIELDS)}')
+            parts.append(FIELDS[field])
+        elif found["wrong"] is not None:
+            raise UsageError(
+                f'--format: "{found["wrong"]}" at {found.start() + 1} stands alone; double a brace to print it'
+            )
+        else:
+            escape = found["escape"]
+            text = ESCAPES.get(escape, f"\\{escape}") if escape else (found["text"] or found["brace"][0])
+            parts.append(lambda _, text=text: text)  # type: ignore[misc]
+    return lambda message: "".join([part(message) for part in parts]).encode()
+
+
+# --- what is not a message ----------------------------------------------------------------------
+
+
+def notice_text(notice: Notice) -> str:
+    """One line on the state of a subscription."""
+    if notice.kind == "live":
+        return f"live from offset {notice.offset}"
+    if notice.kind == "lost":
+        return f"connection lost{f': {notice.reason}' if notice.reason else ''}; trying again"
+    if notice.kind == "back":
+        return f"back, {counted(notice.count, 'message')} recovered"
+    if notice.kind == "recovered":
+        return f"{counted(notice.count, 'message')} that had been dropped on the way recovered"
+    if notice.reason == "log":
+        return "gap: the broker has another log than before, its offsets begin anew"
+    return f"gap: offsets {notice.offset} to {notice.last} cannot be had any more ({notice.reason})"
+
+
+def gap_object(notice: Notice) -> dict[str, Any]:
+    """A gap for programs."""
+    return {"event": "gap", "first": notice.offset, "last": notice.last, "reason": notice.reason}
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 message`, `2 messages`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns for people; wide characters count two."""
+    from unicodedata import east_asian_width  # only tables need it
+
+    def width(text: str) -> int:
+        return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+    cells = [list(heads), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(cell + " " * (widths[at] - width(cell)) for at, cell in enumerate(row)).rstrip() for row in cells
+    ]
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,90 @@
+"""Standard output for messages: written in as few calls as keep it prompt.
+
+A line waits here only while more messages are there already. Whoever reads messages calls `print` for
+each and `flush` when none is waiting; at the bounds below `print` flushes by itself.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from zchat.cli import ending, output
+from zchat.names import user_key
+
+if TYPE_CHECKING:
+    from zchat import Message, Notice
+
+LINES_MAX = 256  # a write costs as much as some 20 lines: spread over this many it does not count
+BYTES_MAX = 65_536  # what a pipe takes at once
+
+
+class Printer:
+    """Prints messages in one format, and what happens to the subscription beside them."""
+
+    def __init__(
+        self, patterns: list[str], *, json: bool, template: str | None, raw: bool, verbose: bool = False
+    ) -> None:
+        one_room = len(patterns) == 1 and "*" not in patterns[0]
+        self._terminal = sys.stdout.isatty()
+        self._json = json
+        self._verbose = verbose or sys.stderr.isatty()
+        self._format = output.choose(json=json, template=template, raw=raw, one_room=one_room, terminal=self._terminal)
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._left_out: str | None = None
+        self.printed = 0  # messages
+
+    def print(self, message: Message) -> None:
+        """One message, unless it is to be left out."""
+        if self._left_out is not None and user_key(message.user) == self._left_out:
+            return
+        line = self._format(message)
+        self._lines.append(line)
+        self._size += len(line)
+        self.printed += 1
+        if self._size > BYTES_MAX or len(self._lines) >= LINES_MAX:
+            self.flush()
+
+    def print_past(
+        self,
+        messages: Iterable[Message],
+        count: int | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        """All messages of history, or `count`, or as many as come before the deadline."""
+        for message in messages:
+            self.print(message)
+            if self.printed == count or (deadline is not None and time.monotonic() > deadline):
+                break
+        self.flush()
+
+    def leave_out(self, user: str) -> None:
+        """Print nothing of this user, however the name is written."""
+        self._left_out = user_key(user)
+
+    def print_object(self, facts: dict[str, Any]) -> None:
+        """A JSON object that is no message."""
+        self._lines.append(output.object_line(facts, terminal=self._terminal))
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        if self._lines:
+            self._lines.append(b"")
+            text = b"\n".join(self._lines)
+            self._lines.clear()
+            self._size = 0
+            sys.stdout.buffer.write(text)
+            sys.stdout.buffer.flush()
+
+    def notice(self, notice: Notice) -> None:
+        """Live, lost, back: on stderr for people. A gap: always on stderr, and an object of --json."""
+        if notice.kind == "gap":
+            if self._json:
+                self.print_object(output.gap_object(notice))
+        elif not self._verbose:
+            return
+        self.flush()  # what came before it stands before it
+        ending.tell(output.notice_text(notice))
