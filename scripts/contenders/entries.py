@@ -1,0 +1,40 @@
+"""Who takes part, with which settings and how many messages."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from contenders.nats_py import NatsCore, NatsJetStream
+from contenders.redis_py import RedisPubSub, RedisStreams
+from contenders.zchat_py import Zchat
+
+PIPELINE = 1000 if find_spec("hiredis") else 100  # commands; the best of 100, 1000 and 5000 with either parser
+
+zchat_volatile = Zchat("zchat volatile", 1_000_000, modules=("zchat",))
+zchat_durable = Zchat("zchat durable", 1_000_000, stored=True, note="--sync full", modules=("zchat",))
+nats_core = NatsCore("nats-py core", 200_000, modules=("nats",), program="nats-server")
+jetstream = NatsJetStream("nats-py JetStream", 40_000, True, "file", modules=("nats",), program="nats-server")
+jetstream_synced = NatsJetStream(
+    "nats-py JetStream, synced", 10_000, True, "sync_interval: always", True, modules=("nats",), program="nats-server"
+)
+redis_pubsub = RedisPubSub("redis-py pub/sub", 30_000, modules=("redis",), program="redis-server")
+redis_pubsub_piped = RedisPubSub(
+    "redis-py pub/sub, pipelined",
+    150_000,
+    note=f"{PIPELINE} a pipeline",
+    depth=PIPELINE,
+    modules=("redis",),
+    program="redis-server",
+)
+redis_streams = RedisStreams(
+    "redis-py streams", 5_000, True, "appendfsync always", modules=("redis",), program="redis-server"
+)
+redis_streams_piped = RedisStreams(
+    "redis-py streams, pipelined",
+    100_000,
+    True,
+    f"appendfsync always, {PIPELINE} a pipeline",
+    PIPELINE,
+    modules=("redis",),
+    program="redis-server",
+)
