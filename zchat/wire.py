@@ -177,16 +177,54 @@ class Rooms(msgspec.Struct, array_like=True, tag=9):
 
 
 class At(msgspec.Struct, array_like=True, tag=10):
-    """How far this session's listeners have got."""
+    """How far this session's listeners of these patterns have got; not answered."""
 
     offset: Natural
+    patterns: list[str] = []
 
 
 class Bye(msgspec.Struct, array_like=True, tag=11):
     """The session ends now; answered by GOODBYE."""
 
 
-ClientMessage: TypeAlias = Hello | Publish | Join | Part | Fetch | Seek | Heads | Who | Rooms | At | Bye
+class Cursors(msgspec.Struct, array_like=True, tag=12):
+    """The cursors that the broker keeps for this user; answered by CURSORS_ARE."""
+
+    request: Natural
+
+
+class SetCursor(msgspec.Struct, array_like=True, tag=13):
+    """Keep a cursor under a name, for this user; answered by DONE once it is stored."""
+
+    request: Natural
+    name: str
+    log_id: str  # of the log that the offset is of; refused when the broker has another
+    offset: Natural
+
+
+class DropCursor(msgspec.Struct, array_like=True, tag=14):
+    """Keep that cursor no longer; answered by DONE, also when there was none."""
+
+    request: Natural
+    name: str
+
+
+ClientMessage: TypeAlias = (
+    Hello
+    | Publish
+    | Join
+    | Part
+    | Fetch
+    | Seek
+    | Heads
+    | Who
+    | Rooms
+    | At
+    | Bye
+    | Cursors
+    | SetCursor
+    | DropCursor
+)
 
 # --- broker -> client ---------------------------------------------------------------------------
 
@@ -221,7 +259,7 @@ class Error(msgspec.Struct, array_like=True, tag=35):
 
 
 class Done(msgspec.Struct, array_like=True, tag=36):
-    """JOIN or PART is done, its records are stored."""
+    """JOIN, PART, SET_CURSOR or DROP_CURSOR is done and stored."""
 
     request: int
 
@@ -233,7 +271,7 @@ class Page(msgspec.Struct, array_like=True, tag=37):
     batches: list[tuple[str, msgspec.Raw]]  # room, batch
     upto: int
     more: bool  # there is more above `upto`
-    gaps: list[tuple[int, int, str]]  # (first, last, reason): what cannot be had any more
+    gaps: list[tuple[str, int, int, str]]  # (room, first, last, reason): what cannot be had any more
 
 
 class Position(msgspec.Struct, array_like=True, tag=38):
@@ -262,6 +300,7 @@ class Member(msgspec.Struct, array_like=True, frozen=True):
     seen: int  # microseconds: last time anything came from it
     rooms: list[str]
     address: str = ""
+    lag: int = 0  # how far its listeners are behind, in offsets: at most so many records are still to come
 
 
 class Present(msgspec.Struct, array_like=True, tag=40):
@@ -296,8 +335,23 @@ class Goodbye(msgspec.Struct, array_like=True, tag=43):
     reason: str
 
 
+class Cursor(msgspec.Struct, array_like=True, frozen=True):
+    """One cursor that the broker keeps."""
+
+    name: str
+    offset: int  # what is above it is still to come
+    time: int  # microseconds since 1970: when it was set
+
+
+class CursorsAre(msgspec.Struct, array_like=True, tag=44):
+    """Answer to CURSORS."""
+
+    request: int
+    cursors: list[Cursor]
+
+
 BrokerMessage: TypeAlias = (
-    Welcome | Ack | Error | Done | Page | Position | HeadsAre | Present | RoomsAre | HelloAgain | Goodbye
+    Welcome | Ack | Error | Done | Page | Position | HeadsAre | Present | RoomsAre | HelloAgain | Goodbye | CursorsAre
 )
 
 # --- broker -> every subscriber -----------------------------------------------------------------

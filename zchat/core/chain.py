@@ -49,6 +49,7 @@ class Notice(NamedTuple):
     kind: str  # "live", "lost", "back", "recovered" or "gap"
     offset: int = 0  # live: everything above it comes by itself; gap: the first that is missing
     last: int = 0  # gap: the last that is missing
+    room: str = ""  # gap: whose; empty where it concerns all
     count: int = 0  # back, recovered: records that were fetched
     reason: str = ""  # lost: why; gap: "damaged", "trimmed" or "log" (the broker has another log)
 
@@ -265,13 +266,16 @@ class Chain:
 
     def _page(self, page: wire.Page, fetch: wire.Fetch) -> None:
         recovered = 0
+        gaps = deque(sorted(page.gaps, key=lambda gap: gap[1]))
         for room, frame in page.batches:
-            recovered += self._hand_on(room, wire.decode_batch(frame), memoryview(frame).nbytes)
+            batch = wire.decode_batch(frame)
+            while gaps and gaps[0][1] <= batch.base:
+                self._gap(*gaps.popleft())
+            recovered += self._hand_on(room, batch, memoryview(frame).nbytes)
+        for gap in gaps:
+            self._gap(*gap)
         if self._live_told:
             self._recovered += recovered
-        for first, last, reason in page.gaps:
-            if last > self.floor:
-                self._out.append(Notice("gap", max(first, fetch.after + 1), last, reason=reason))
         if page.more and page.upto < fetch.until:
             self._question = wire.Fetch(0, fetch.patterns, page.upto, fetch.until)
             return
@@ -279,6 +283,13 @@ class Chain:
             for room in fetch.patterns:
                 self._seen[room] = max(self._seen.get(room, 0), fetch.until)
         self._filled()
+
+    def _gap(self, room: str, first: int, last: int, reason: str) -> None:
+        """What cannot be had any more counts as seen once the listener is told."""
+        known = self._known(room)
+        if last > known:
+            self._seen[room] = last
+            self._out.append(Notice("gap", max(first, known + 1), last, room, reason=reason))
 
     def _filled(self) -> None:
         """Nothing is missing that we know of: live, unless in doubt."""

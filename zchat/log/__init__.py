@@ -34,6 +34,15 @@ class SessionRow(NamedTuple):
     rooms: dict[str, int]  # rooms it is a member of -> since (microseconds)
 
 
+class CursorRow(NamedTuple):
+    """How far a reader of a user has got, under a name that the user chose."""
+
+    user: str  # its key
+    name: str
+    offset: int
+    time: int  # microseconds since 1970: when it was set
+
+
 class Append(NamedTuple):
     """One commit: all of it is kept, or nothing."""
 
@@ -41,6 +50,17 @@ class Append(NamedTuple):
     sessions: list[SessionRow]  # inserted, or replacing the row of the same session
     ended: list[str]  # sessions whose row goes
     seen: dict[str, int]  # user -> last seen (microseconds), for users who have gone
+    cursors: list[CursorRow] = []  # inserted, or replacing the one of the same user and name
+    dropped: list[tuple[str, str]] = []  # (user, name): cursors whose row goes; none is in `cursors` too
+
+
+class Keep(NamedTuple):
+    """How much of the rooms that match is kept; 0: no bound. Several that match a room all hold."""
+
+    pattern: str
+    age_seconds: float = 0.0
+    records: int = 0
+    bytes: int = 0
 
 
 class LogPage(NamedTuple):
@@ -49,7 +69,7 @@ class LogPage(NamedTuple):
     batches: list[tuple[str, bytes]]  # (room, frame) in offset order
     upto: int  # everything that matches up to here is in `batches`, in `gaps`, or does not exist
     more: bool  # something that matches is above `upto` (and not above `until`)
-    gaps: list[tuple[int, int, str]]  # (first, last, reason): "damaged" or "trimmed"
+    gaps: list[tuple[str, int, int, str]]  # (room, first, last, reason): "damaged" or "trimmed"
 
 
 class Log(Protocol):
@@ -74,14 +94,15 @@ class Log(Protocol):
         Batches come whole, also when they reach over an end. Stops when `limit` records (0: none) or
         `bytes_max` bytes are reached, yet returns at least one batch when there is one. `upto` is the
         last offset of the last batch returned when `more`; else `until`, or the log's head where
-        `until` is 0 or above it. A batch whose checksum is wrong is a gap, never returned.
+        `until` is 0 or above it. A batch whose checksum is wrong is a gap, never returned; so is what
+        was trimmed of a room, as far as it lies in the range.
         """
 
     def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> int:
         """The offset after which the last `last` records start, or (last = 0) those not older than `since`.
 
         `last` counts messages; with `presence`, joins and leaves too. Fewer than `last`: 0. Nothing as
-        young as `since`: the head.
+        young as `since`: the head. An offset inside of a batch is right, and so is one below it.
         """
 
     def find(self, session: str, seq: int) -> int:
@@ -99,11 +120,18 @@ class Log(Protocol):
     def sessions(self) -> list[SessionRow]:
         """All session rows."""
 
-    def seen(self, user: str) -> int:
-        """When a user who has gone was last seen; 0 when unknown."""
-
     def users_seen(self, limit: int) -> list[tuple[str, int]]:
         """The users who were seen last, latest first."""
+
+    def cursors(self, user: str) -> list[CursorRow]:
+        """The cursors of a user (its key), by name."""
+
+    def trim(self, keep: list[Keep], now: int) -> None:
+        """Remove what no rule keeps, in steps between commits; returns at once. `now`: microseconds since 1970.
+
+        Whole batches go, oldest first, and a room's newest batch stays. What is removed is read as a gap
+        "trimmed". Trouble is not told: what could not be removed is removed the next time.
+        """
 
     def close(self) -> None:
         """End threads, close files. What `append` took is kept first."""
