@@ -38,9 +38,7 @@ QUEUED_BYTES_MAX = 32 << 20  # of a listener that does not read: what comes afte
 QUEUED_BYTES_LOW = 8 << 20
 
 
-def connect(
-    address: str = DEFAULT_ADDRESS, user: str | None = None, *, wait: float = WAIT_SECONDS
-) -> Client:
+def connect(address: str = DEFAULT_ADDRESS, user: str | None = None, *, wait: float = WAIT_SECONDS) -> Client:
     """Connect to a broker as `user` (default: the login name), waiting up to `wait` seconds for it.
 
     Raises Unreachable when no broker answers, Refused when it will not have us, BadAddress and BadName.
@@ -86,9 +84,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
 class Subscription:
     """Messages as they come, in order. An iterator; `get` waits for one. A context manager."""
 
-    def __init__(
-        self, client: Client, listener: Listener, echo: bool, notify: Callable[[Notice], None] | None
-    ) -> None:
+    def __init__(self, client: Client, listener: Listener, echo: bool, notify: Callable[[Notice], None] | None) -> None:
         self._client = client
         self._listener = listener
         self._without = "" if echo else client.session

@@ -2,7 +2,7 @@
 
     ZchatError
     ├── UsageError          the caller asked for something that cannot be (exit 2)
-    │   ├── BadName         a room, pattern or user name that is not allowed
+    │   ├── BadName         a room, pattern, user or cursor name that is not allowed
     │   ├── BadAddress      an address that names no broker
     │   └── TooLarge        a message above the limit; nothing was sent
     ├── Unreachable         no broker answered at the address in time (exit 3)
@@ -39,6 +39,9 @@ CODES: dict[str, Code] = {
     "bad-room": Code(True, False, "the room or pattern name is not allowed or not in its canonical form"),
     "bad-user": Code(True, True, "the user name is not allowed or not in its canonical form"),
     "too-many-rooms": Code(True, False, "the session is a member of as many rooms as the limit allows"),
+    "bad-cursor": Code(True, False, "the cursor's name is not allowed"),
+    "too-many-cursors": Code(True, False, "the broker keeps as many cursors of the user as the limit allows"),
+    "other-log": Code(True, False, "the offset is of another log than the broker's"),
     "bad-request": Code(True, False, "an argument of the request is out of its range"),
     "denied": Code(True, False, "the policy does not allow it"),
     "log-full": Code(True, False, "the disk of the log is full"),
@@ -78,7 +81,7 @@ class UsageError(ZchatError, ValueError):
 
 
 class BadName(UsageError):
-    """A name that is not allowed: `kind` is room, pattern or user, `why` says what is wrong."""
+    """A name that is not allowed: `kind` is room, pattern, user or cursor, `why` says what is wrong."""
 
     def __init__(self, kind: str, name: str, why: str) -> None:
         super().__init__(kind, name, why)

@@ -73,7 +73,7 @@ def _of_entry(
             repeat(user),
             repeat(time),
             repeat("message"),
-            records,  # type: ignore[arg-type]
+            records,
             repeat(NO_HEADERS),
             repeat(session),
         )

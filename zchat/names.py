@@ -63,6 +63,11 @@ def user_name(text: str) -> str:
     return _user_name(text)
 
 
+def cursor_name(text: str) -> str:
+    """The canonical name of a cursor: made like a user's, and case folded. Raises BadName."""
+    return _folded(_plain_name("cursor", text))
+
+
 @lru_cache(maxsize=4096)
 def user_key(user: str) -> str:
     """What a user's name is compared by; two names with one key are the same user."""
@@ -208,18 +213,22 @@ def _matcher_of_one(pattern: str) -> Callable[[str], bool]:
 
 @lru_cache(maxsize=4096)
 def _user_name(text: str) -> str:
+    return _plain_name("user", text)
+
+
+def _plain_name(kind: str, text: str) -> str:
     if not text:
-        raise BadName("user", text, "name is empty")
-    _check_size("user", text, text, USER_BYTES_MAX, spelling=True)
-    user = _usual_width(text)
-    _check_size("user", text, user, USER_BYTES_MAX)
-    for part in user.split("."):
+        raise BadName(kind, text, "name is empty")
+    _check_size(kind, text, text, USER_BYTES_MAX, spelling=True)
+    plain = _usual_width(text)
+    _check_size(kind, text, plain, USER_BYTES_MAX)
+    for part in plain.split("."):
         if not _ASCII_ALLOWED.issuperset(part):
-            _check_characters("user", text, part)
-    if not any(character.isalnum() for character in user):
-        raise BadName("user", text, "name has no letter or digit")
-    _check_size("user", text, _folded(user), USER_BYTES_MAX, " when case folded")
-    return user
+            _check_characters(kind, text, part)
+    if not any(character.isalnum() for character in plain):
+        raise BadName(kind, text, "name has no letter or digit")
+    _check_size(kind, text, _folded(plain), USER_BYTES_MAX, " when case folded")
+    return plain
 
 
 # --- characters ---------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ class Settings:
     in_flight_max: int = wire.IN_FLIGHT_MAX
     page_bytes_max: int = wire.PAGE_BYTES_MAX
     session_rooms_max: int = 1_024  # rooms that one session is a member of
+    user_cursors_max: int = 1_000  # cursors that the broker keeps for one user
 
     # Limits that only the broker acts on.
     connection_reads_max: int = 32  # FETCH and SEEK of one connection that wait for a reader

@@ -168,6 +168,7 @@ class Who(msgspec.Struct, array_like=True, tag=8):
 
     request: Natural
     room: str = ""
+    lag: bool = False  # also tell how far each session's listeners are behind
 
 
 class Rooms(msgspec.Struct, array_like=True, tag=9):
@@ -210,20 +211,7 @@ class DropCursor(msgspec.Struct, array_like=True, tag=14):
 
 
 ClientMessage: TypeAlias = (
-    Hello
-    | Publish
-    | Join
-    | Part
-    | Fetch
-    | Seek
-    | Heads
-    | Who
-    | Rooms
-    | At
-    | Bye
-    | Cursors
-    | SetCursor
-    | DropCursor
+    Hello | Publish | Join | Part | Fetch | Seek | Heads | Who | Rooms | At | Bye | Cursors | SetCursor | DropCursor
 )
 
 # --- broker -> client ---------------------------------------------------------------------------
@@ -373,9 +361,9 @@ class Sync(msgspec.Struct, array_like=True, tag=67):
 Encodable: TypeAlias = ClientMessage | BrokerMessage | Tail | Sync | RawBatch | Batch
 
 _encoder = msgspec.msgpack.Encoder()
-_client_decoder = msgspec.msgpack.Decoder(ClientMessage)
-_broker_decoder = msgspec.msgpack.Decoder(BrokerMessage)
-_marker_decoder = msgspec.msgpack.Decoder(Tail | Sync)
+_client_decoder: msgspec.msgpack.Decoder[ClientMessage] = msgspec.msgpack.Decoder(ClientMessage)
+_broker_decoder: msgspec.msgpack.Decoder[BrokerMessage] = msgspec.msgpack.Decoder(BrokerMessage)
+_marker_decoder: msgspec.msgpack.Decoder[Tail | Sync] = msgspec.msgpack.Decoder(Tail | Sync)
 _batch_decoder = msgspec.msgpack.Decoder(Batch)
 _raw_batch_decoder = msgspec.msgpack.Decoder(RawBatch)
 _records_decoder = msgspec.msgpack.Decoder(list[RecordOrBody])

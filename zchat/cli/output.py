@@ -217,9 +217,9 @@ def notice_text(notice: Notice) -> str:
     if notice.kind == "lost":
         return f"connection lost{f': {notice.reason}' if notice.reason else ''}; trying again"
     if notice.kind == "back":
-        return f"back, {counted(notice.count, 'message')} recovered"
+        return f"back, {counted(notice.records, 'message')} recovered"
     if notice.kind == "recovered":
-        return f"{counted(notice.count, 'message')} that had been dropped on the way recovered"
+        return f"{counted(notice.records, 'message')} that had been dropped on the way recovered"
     if notice.reason == "log":
         return "gap: the broker has another log than before, its offsets begin anew"
     return f"gap: offsets {notice.offset} to {notice.last} cannot be had any more ({notice.reason})"

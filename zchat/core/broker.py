@@ -10,6 +10,8 @@ Rules of this file
    given when the one before is known to have been kept.
 4. A refused publish changes nothing but the session's `seq`, and its refusal is told again when asked.
 
+It has more than 300 lines because the cycle is read best in one piece; what is no part of it is in
+stays.py (who comes and goes), questions.py, cursors.py, commits.py and replies.py.
 Spec: docs/protocol.md. Tests: tests/core/test_broker.py.
 """
 
@@ -18,29 +20,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import msgspec
-
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.registry import FORGOTTEN, PENDING, Registry, Session
-from zchat.core.rooms import Room, Run, Tails
-from zchat.errors import CODES, BadName, LogError, WireError
-from zchat.log import Append, SessionRow, StoredBatch
-from zchat.names import inbox, matcher, pattern_name, room_name, user_name
+from zchat.core.commits import Commit, Gathering
+from zchat.core.cursors import Cursors
+from zchat.core.questions import Questions
+from zchat.core.registry import PENDING, Registry, Session
+from zchat.core.replies import Replies
+from zchat.core.rooms import Room, Run, Tails, open_room
+from zchat.core.stays import Stays
+from zchat.errors import BadName, LogError, WireError
+from zchat.log import Append, CursorRow, SessionRow
+from zchat.names import cursor_name, user_key
 from zchat.settings import Settings
 
 RESERVED_EVENTS = frozenset({"join", "leave"})  # the broker's own; nobody can publish them
-RETRY_SECONDS = 1.0  # a leave that the log refused is tried again this often
-
-JOINED = ""  # in place of a leave's reason
-
-# What a join and each leave are written as: a leave's body is its reason.
-_PRESENCE_RECORDS = {
-    JOINED: msgspec.Raw(wire.encode_records([wire.Record(b"", "join")])),
-    "bye": msgspec.Raw(wire.encode_records([wire.Record(b"bye", "leave")])),
-    "lost": msgspec.Raw(wire.encode_records([wire.Record(b"lost", "leave")])),
-}
-_PRESENCE_BYTES = 64  # about what one takes in a batch
+LISTENS_MAX = 64  # patterns that an AT names; a session that listens to more is not measured by the rest
 
 
 class LogFacts(NamedTuple):
@@ -53,6 +48,7 @@ class LogFacts(NamedTuple):
     rooms: dict[str, int]
     sessions: list[SessionRow]
     users_seen: list[tuple[str, int]]
+    cursors: list[CursorRow] = []
 
 
 class Read(NamedTuple):
@@ -60,24 +56,6 @@ class Read(NamedTuple):
 
     connection: bytes
     request: wire.Fetch | wire.Seek | tuple[str, int]  # the last: session, seq
-
-
-class PresenceRecord(NamedTuple):
-    """A join (`reason` is JOINED) or a leave on its way to its room's log."""
-
-    session: Session
-    room: str
-    reason: str
-
-
-class Commit(NamedTuple):
-    """What waits for the commit under way."""
-
-    runs: list[Run]
-    first: int  # the offset that the next record had before it
-    presence: list[PresenceRecord]
-    done: list[tuple[bytes, int]]  # connection, request: JOIN and PART to be answered
-    append: Append
 
 
 class BrokerCore:
@@ -88,13 +66,6 @@ class BrokerCore:
     ) -> None:
         self.settings = settings
         self.head = facts.head
-        self._log_id = facts.log_id
-        self._next = facts.head + 1
-        self._time = facts.last_time
-        self._session_ids = session_ids
-        self._publish_port = publish_port
-        self._rooms = {name: Room(name, last) for name, last in facts.rooms.items()}
-        self._tails = Tails(settings.tail_first_seconds, settings.tail_last_seconds)
         self.registry = Registry(
             facts.secret,
             grace_seconds=settings.grace_seconds,
@@ -102,25 +73,25 @@ class BrokerCore:
             users_seen_max=settings.users_seen_max,
         )
         self.registry.restore(facts.sessions, facts.users_seen, now, settings.restart_grace_seconds)
-        self._former: set[bytes] = set()  # connections whose session went on elsewhere: ignored
-        self._reading: dict[bytes, int] = {}
-        self._refused_leaves: list[PresenceRecord] = []  # by the log; tried again
-        self._retry: float | None = None
-        self._commit: Commit | None = None
-        # What gathers for the next commit.
-        self._runs: list[Run] = []
-        self._presence: list[PresenceRecord] = []
-        self._done: list[tuple[bytes, int]] = []
-        self._changed: dict[str, Session] = {}
-        self._ended: list[str] = []
-        self._seen: dict[str, int] = {}
+        self._log_id = facts.log_id
+        self._next = facts.head + 1
+        self._time = facts.last_time
+        self._publish_port = publish_port
+        self._rooms = {name: Room(name, last) for name, last in facts.rooms.items()}
+        self._tails = Tails(settings.tail_first_seconds, settings.tail_last_seconds)
+        self._cursors = Cursors(facts.cursors, facts.log_id, settings.user_cursors_max)
+        self._questions = Questions(self.registry, self._rooms)
+        self._reading: dict[bytes, int] = {}  # reads of a connection that wait for a reader
+        self._commit: Commit | None = None  # under way
+        self._gathering = Gathering(settings.batch_bytes_max)
+        self._replies = Replies()
+        self._stays = Stays(
+            settings, self.registry, self._rooms, self._gathering, self._replies, self._questions, session_ids
+        )
         # What the shell takes.
         self._volatile_runs: list[Run] = []
         self._broadcasts: list[tuple[bytes, bytes]] = []
-        self._acks: dict[bytes, list[tuple[int, int]]] = {}
-        self._replies: list[tuple[bytes, bytes]] = []
         self._reads: list[Read] = []
-        self._cutoffs: list[bytes] = []
 
     # --- what happened ----------------------------------------------------------------------
 
@@ -129,26 +100,26 @@ class BrokerCore:
         try:
             message = wire.decode_client(frame)
         except WireError as error:
-            self._refuse(connection, "connection", 0, error.code, str(error))
+            self._replies.refuse(connection, "connection", 0, error.code, str(error))
             return
         session = self.registry.of(connection)
         if session is None:
             if isinstance(message, wire.Hello):
                 self._hello(connection, message, address, now)
-            elif connection not in self._former:
-                self._reply(connection, wire.HelloAgain())
+            elif connection not in self._stays.former:
+                self._replies.reply(connection, wire.HelloAgain())
             return
         session.seen = now.micros
         if type(message) is wire.Publish:
-            self._publish(session, message, frame, now)
+            self._publish(session, message, frame)
         else:
             self._requested(session, connection, message, now)
 
     def disconnected(self, connection: bytes, now: Instant) -> None:
         """A connection ended: its session has the grace time to come back."""
-        self._former.discard(connection)
+        self._stays.former.discard(connection)
         self._reading.pop(connection, None)
-        self._acks.pop(connection, None)
+        self._replies.forget(connection)
         self.registry.disconnected(connection, now)
 
     def subscribed(self, topic: bytes, now: Instant) -> None:
@@ -172,20 +143,22 @@ class BrokerCore:
             self._tails.spoke(room, now.seconds)
             if run.kind == wire.MESSAGES:
                 for entry, session, count in zip(run.entries, run.sessions, run.counts, strict=True):
-                    self._settle(session, entry.seq, offset)
+                    session.settle(entry.seq, offset)
+                    self._replies.ack(session.connection, entry.seq, offset)
                     offset += count
+        self._cursors.committed(commit.append)
         for connection, request in commit.done:
-            self._reply(connection, wire.Done(request))
+            self._replies.reply(connection, wire.Done(request))
 
     def found(self, session_id: str, seq: int, offset: int) -> None:
         """Where the log has a repeated publish (0: nowhere). Then take replies."""
         session = self.registry.find(session_id)
-        if session is None or not session.connection:
+        if session is None:
             return
         if offset:
-            self._acks.setdefault(session.connection, []).append((seq, offset))
+            self._replies.ack(session.connection, seq, offset)
         else:
-            self._refuse(session.connection, "publish", seq, "repeat-unknown")
+            self._replies.refuse(session.connection, "publish", seq, "repeat-unknown")
 
     def read_done(self, connection: bytes) -> None:
         """A read was answered."""
@@ -194,56 +167,31 @@ class BrokerCore:
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: write the leaves that are due, mark the tails. Then take everything."""
-        for session in self.registry.expired(now):
-            if session.state == FORGOTTEN:
-                self._changed.pop(session.id, None)
-                self._ended.append(session.id)
-                continue
-            self._part_all(session, "lost")
-            self._changed[session.id] = session
-            self._seen[session.user] = session.seen
+        self._stays.elapsed(now)
         for room in self._tails.due(now.seconds):
             self._broadcasts.append((room.topic, wire.encode(wire.Tail(room.last))))
-        if self._retry is not None and self._retry <= now.seconds:
-            self._retry = None
-            refused, self._refused_leaves = self._refused_leaves, []
-            for leave in refused:
-                self._write_presence(leave)
 
     def stopping(self) -> None:
         """The broker ends: tell every client. Then take replies."""
-        goodbye = wire.encode(wire.Goodbye("stopping"))
-        self._replies.extend((connection, goodbye) for connection in self.registry.connections())
+        self._replies.reply_all(self.registry.connections(), wire.Goodbye("stopping"))
 
     def next_deadline(self) -> float | None:
         """When `elapsed` must be called at the latest; None: nothing is due."""
-        times = (self.registry.next_deadline(), self._tails.next_deadline(), self._retry)
+        times = (self.registry.next_deadline(), self._tails.next_deadline(), self._stays.retry)
         return min((time for time in times if time is not None), default=None)
 
     # --- what to do -------------------------------------------------------------------------
 
     def take_append(self, now: Instant) -> Append | None:
         """What to commit next. None while a commit is under way, and when there is nothing."""
-        if self._commit is not None or self._retry is not None and not (self._runs or self._done):
+        gathering = self._gathering
+        if self._commit is not None or not gathering or (self._stays.retry is not None and not gathering.is_awaited):
             return None
-        if not (self._runs or self._done or self._changed or self._ended or self._seen):
-            return None
-        self._time = time = max(self._time + 1, now.micros)
-        first, batches = self._next, []
-        for run in self._runs:
-            room = run.room
-            run.base = self._next
-            run.frame = wire.encode(wire.RawBatch(run.kind, run.base, room.given, time, run.entries))
-            batches.append(StoredBatch(run.base, room.name, run.kind, run.records, time, run.frame))
-            self._next += run.records
-            room.given = self._next - 1
-            room.run = None
-        rows = [session.row() for session in self._changed.values()]
-        append = Append(batches, rows, self._ended, self._seen)
-        self._commit = Commit(self._runs, first, self._presence, self._done, append)
-        self._runs, self._presence, self._done = [], [], []
-        self._changed, self._ended, self._seen = {}, [], {}
-        return append
+        self._time = max(self._time + 1, now.micros)
+        self._commit = commit = gathering.take(self._next, self._time)
+        if commit.append.batches:
+            self._next = commit.append.batches[-1].base + commit.append.batches[-1].records
+        return commit.append
 
     def take_broadcasts(self, now: Instant) -> list[tuple[bytes, bytes]]:
         """(topic, frame) to send on XPUB, in order."""
@@ -254,11 +202,7 @@ class BrokerCore:
 
     def take_replies(self) -> list[tuple[bytes, bytes]]:
         """(connection, frame) to send on ROUTER, in order: one ACK for each connection."""
-        if self._acks:
-            acks, self._acks = self._acks, {}
-            self._replies.extend((connection, wire.encode(wire.Ack(pairs))) for connection, pairs in acks.items())
-        replies, self._replies = self._replies, []
-        return replies
+        return self._replies.take()
 
     def take_reads(self) -> list[Read]:
         """What reader threads are to answer; then `read_done`, or `found` for a repeat."""
@@ -267,13 +211,12 @@ class BrokerCore:
 
     def take_cutoffs(self) -> list[bytes]:
         """Connections to end once their replies are out."""
-        cutoffs, self._cutoffs = self._cutoffs, []
-        return cutoffs
+        return self._replies.take_cutoffs()
 
     @property
     def gathered_bytes(self) -> int:
         """Bytes of records that wait for the next commit."""
-        return sum(run.size for run in self._runs)
+        return self._gathering.size
 
     @property
     def is_committing(self) -> bool:
@@ -282,21 +225,19 @@ class BrokerCore:
 
     # --- publishing -------------------------------------------------------------------------
 
-    def _publish(self, session: Session, message: wire.Publish, frame: bytes, now: Instant) -> None:
+    def _publish(self, session: Session, message: wire.Publish, frame: bytes) -> None:
         seq = message.seq
         if seq <= session.last_seq:
             self._repeat(session, seq)
             return
         session.accept(seq)
-        room = self._rooms.get(message.room)
         try:
-            if room is None:
-                room = self._open_room(message.room)
+            room = self._rooms.get(message.room) or open_room(self._rooms, message.room)
             count = self._checked(message, frame)
         except (BadName, WireError) as error:
             code = error.code if isinstance(error, WireError) else "bad-room"
             session.settle(seq, code)
-            self._refuse(session.connection, "publish", seq, code, str(error))
+            self._replies.refuse(session.connection, "publish", seq, code, str(error))
             return
         if message.flags & wire.VOLATILE:
             run = room.volatile_run
@@ -304,8 +245,8 @@ class BrokerCore:
                 run = room.volatile_run = Run(room, wire.VOLATILE_MESSAGES)
                 self._volatile_runs.append(run)
         else:
-            run = self._run(room, wire.MESSAGES)
-            self._changed[session.id] = session
+            run = self._gathering.run(room, wire.MESSAGES)
+            self._gathering.sessions[session.id] = session
         run.add(session, seq, message.records, count, len(frame))
 
     def _checked(self, message: wire.Publish, frame: bytes) -> int:
@@ -328,244 +269,127 @@ class BrokerCore:
         if outcome is None:
             self._reads.append(Read(session.connection, (session.id, seq)))
         elif isinstance(outcome, str):
-            self._refuse(session.connection, "publish", seq, outcome)
+            self._replies.refuse(session.connection, "publish", seq, outcome)
         elif outcome != PENDING:
-            self._acks.setdefault(session.connection, []).append((seq, outcome))
-
-    def _settle(self, session: Session, seq: int, offset: int) -> None:
-        session.settle(seq, offset)
-        if session.connection:
-            self._acks.setdefault(session.connection, []).append((seq, offset))
+            self._replies.ack(session.connection, seq, outcome)
 
     def _flush_volatile(self, now: Instant) -> None:
         """Volatile records go out at once: they wait for no commit, and have no offset."""
         runs, self._volatile_runs = self._volatile_runs, []
         for run in runs:
-            run.room.volatile_run = None
+            room = run.room
+            room.volatile_run = None
             frame = wire.encode(wire.RawBatch(run.kind, 0, 0, max(self._time, now.micros), run.entries))
-            self._broadcasts.append((run.room.topic, frame))
+            self._broadcasts.append((room.topic, frame))
             for entry, session in zip(run.entries, run.sessions, strict=True):
-                self._settle(session, entry.seq, 0)
+                session.settle(entry.seq, 0)
+                self._replies.ack(session.connection, entry.seq, 0)
+            if not (room.given or room.run or self.registry.members(room.name)):
+                self._rooms.pop(room.name, None)  # nothing is left of it
 
     def _not_kept(self, commit: Commit, error: LogError, now: Instant) -> None:
-        """The log kept none of it: refuse what clients asked, and keep the leaves to try again.
-
-        What gathered meanwhile is refused with it: a leave in it may belong to a join that was not kept.
-        """
+        """The log kept none of it: refuse what clients asked for."""
         self._next = commit.first
-        for run in commit.runs + self._runs:
-            run.room.run = None
-            run.room.given = run.room.last
+        undone = self._gathering.undo(commit)
+        for run in undone.runs:
             if run.kind == wire.MESSAGES:
                 for entry, session in zip(run.entries, run.sessions, strict=True):
                     session.settle(entry.seq, error.code)
-                    self._refuse(session.connection, "publish", entry.seq, error.code, str(error))
-        for connection, request in commit.done + self._done:
-            self._refuse(connection, "request", request, error.code, str(error))
-        undone: set[tuple[str, str]] = set()  # a join that was not kept: neither is its leave
-        for record in commit.presence + self._presence:
-            pair = (record.session.id, record.room)
-            if record.reason == JOINED:
-                undone.add(pair)
-                self.registry.part(record.session, record.room)
-            elif pair in undone:
-                undone.discard(pair)
-            else:
-                self._refused_leaves.append(record)
-        self._runs, self._presence, self._done = [], [], []
-        self._ended = commit.append.ended + self._ended
-        self._seen = commit.append.seen | self._seen
-        for row in commit.append.sessions:
-            changed = self.registry.find(row.session)
-            if changed is not None:
-                self._changed[row.session] = changed
-        self._retry = now.seconds + RETRY_SECONDS
+                    self._replies.refuse(session.connection, "publish", entry.seq, error.code, str(error))
+        for connection, request in undone.done:
+            self._replies.refuse(connection, "request", request, error.code, str(error))
+        self._stays.not_kept(undone, now)
 
-    # --- presence ---------------------------------------------------------------------------
+    # --- everything else that is asked for --------------------------------------------------
 
     def _hello(self, connection: bytes, hello: wire.Hello, address: str, now: Instant) -> None:
-        code = ""
-        if hello.version != wire.VERSION:
-            code = "unsupported-version"
-        elif not _is_canonical_user(hello.user):
-            code = "bad-user"
-        if code:
-            self._refuse(connection, "connection", 0, code)
+        greeted = self._stays.hello(connection, hello, address, now)
+        if greeted is None:
             return
-        # A token of another log fits no session here: its holder starts a new one.
-        fits = bool(hello.session) and self.registry.token_fits(hello.session, hello.user, hello.token)
-        session = self.registry.find(hello.session) if fits else None
-        resumed = False
-        if session is None:
-            session_id = hello.session if fits else next(self._session_ids)
-            session = self.registry.begin(session_id, hello.user, connection, address, now)
-        else:
-            if session.connection:
-                self._former.add(session.connection)
-            resumed = self.registry.resume(session, connection, address, now)
-        self._reply(
-            connection,
-            wire.Welcome(
-                wire.VERSION,
-                session.id,
-                self.registry.token(session),
-                resumed,
-                self._log_id,
-                self.head,
-                self._publish_port,
-                self.settings.told(),
-                max(self._time, now.micros),
-            ),
+        session, resumed = greeted
+        welcome = wire.Welcome(
+            wire.VERSION,
+            session.id,
+            self.registry.token(session),
+            resumed,
+            self._log_id,
+            self.head,
+            self._publish_port,
+            self.settings.told(),
+            max(self._time, now.micros),
         )
-
-    def _join(self, session: Session, message: wire.Join, now: Instant) -> None:
-        self._may_read(session, message.rooms)
-        fresh = [room for room in dict.fromkeys(message.rooms) if room not in session.rooms]
-        if len(session.rooms) + len(fresh) > self.settings.session_rooms_max:
-            raise WireError("too-many-rooms", f"limit {self.settings.session_rooms_max} rooms")
-        rooms = [self._rooms.get(name) or self._open_room(name) for name in fresh]
-        written = False
-        for room in rooms:
-            is_written = self.registry.members(room.name) < self.settings.crowd_members
-            self.registry.join(session, room.name, is_written, now)
-            if is_written:
-                self._write_presence(PresenceRecord(session, room.name, JOINED))
-                written = True
-        self._answer_kept(session, message.request, written)
-
-    def _part(self, session: Session, message: wire.Part) -> None:
-        written = False
-        for room in message.rooms:
-            written |= room in session.rooms and self._leave(session, room, "bye")
-        self._answer_kept(session, message.request, written)
-
-    def _answer_kept(self, session: Session, request: int, written: bool) -> None:
-        """Answer once the records are kept; at once when there are none."""
-        if written:
-            self._changed[session.id] = session
-            self._done.append((session.connection, request))
-        else:
-            self._reply(session.connection, wire.Done(request))
-
-    def _bye(self, session: Session, connection: bytes, now: Instant) -> None:
-        self._part_all(session, "bye")
-        self.registry.bye(session, now)
-        self._changed.pop(session.id, None)
-        self._ended.append(session.id)
-        self._seen[session.user] = session.seen
-        self._reply(connection, wire.Goodbye("bye"))
-
-    def _part_all(self, session: Session, reason: str) -> None:
-        for room in list(session.rooms):
-            self._leave(session, room, reason)
-
-    def _leave(self, session: Session, room: str, reason: str) -> bool:
-        """Part the session from the room. Returns whether that is written."""
-        written = self.registry.part(session, room)
-        if written:
-            self._write_presence(PresenceRecord(session, room, reason))
-        return written
-
-    def _write_presence(self, record: PresenceRecord) -> None:
-        self._presence.append(record)
-        room = self._rooms.get(record.room) or self._open_room(record.room)
-        run = self._run(room, wire.PRESENCE)
-        run.add(record.session, 0, _PRESENCE_RECORDS[record.reason], 1, _PRESENCE_BYTES)
-
-    # --- requests ---------------------------------------------------------------------------
+        self._replies.reply(connection, welcome)
 
     def _requested(self, session: Session, connection: bytes, message: wire.ClientMessage, now: Instant) -> None:
         """Everything that a known session sends besides PUBLISH."""
+        number = getattr(message, "request", 0)
         try:
-            match message:
-                case wire.Join():
-                    self._join(session, message, now)
-                case wire.Part():
-                    self._part(session, message)
-                case wire.Fetch() | wire.Seek():
-                    self._read(session, connection, message)
-                case wire.Heads():
-                    self._heads(session, connection, message)
-                case wire.Who():
-                    if message.room:
-                        self._may_read(session, [message.room])
-                    self._reply(connection, wire.Present(message.request, self.registry.who(message.room)))
-                case wire.Rooms():
-                    self._reply(connection, wire.RoomsAre(message.request, self._all_rooms(session)))
-                case wire.Bye():
-                    self._bye(session, connection, now)
-                case wire.Hello():
-                    self._hello(connection, message, session.address, now)
-                case _:  # AT: told by listeners for those who ask about lag
-                    pass
+            answer = self._answer(session, message, now)
         except (BadName, WireError) as error:
-            code = error.code if isinstance(error, WireError) else "bad-room"
-            number = getattr(message, "request", 0)
-            self._refuse(connection, "request", number, code, str(error))
+            code = error.code if isinstance(error, WireError) else f"bad-{_CODED_AS.get(error.kind, error.kind)}"
+            self._replies.refuse(connection, "request", number, code, str(error))
+            return
+        if isinstance(answer, wire.Done):
+            self._answer_kept(session, answer.request)
+        elif answer is not None:
+            self._replies.reply(connection, answer)
 
-    def _read(self, session: Session, connection: bytes, message: wire.Fetch | wire.Seek) -> None:
-        self._may_read(session, message.patterns)
+    def _answer(self, session: Session, message: wire.ClientMessage, now: Instant) -> wire.BrokerMessage | None:
+        """The answer; DONE is told once what was changed is kept. Raises BadName, WireError."""
+        match message:
+            case wire.Join():
+                self._stays.join(session, message, now)
+                return wire.Done(message.request)
+            case wire.Part():
+                self._stays.part(session, message.rooms, "bye")
+                return wire.Done(message.request)
+            case wire.Fetch() | wire.Seek():
+                self._read(session, message)
+            case wire.Heads():
+                self._questions.may_read(session, message.patterns)
+                return wire.HeadsAre(message.request, self.head, self._questions.heads(message.patterns))
+            case wire.Who():
+                if message.room:
+                    self._questions.may_read(session, [message.room])
+                return wire.Present(message.request, self._questions.who(message.room, message.lag))
+            case wire.Rooms():
+                return wire.RoomsAre(message.request, self._questions.rooms(session))
+            case wire.Cursors():
+                return wire.CursorsAre(message.request, self._cursors.of(session.user))
+            case wire.SetCursor():
+                row = self._cursors.checked(session.user, message, self.head, now.micros)
+                self._gathering.cursors[row.user, row.name] = row
+                return wire.Done(message.request)
+            case wire.DropCursor():
+                self._gathering.cursors[user_key(session.user), cursor_name(message.name)] = None
+                return wire.Done(message.request)
+            case wire.Bye():
+                self._stays.bye(session, now)
+                return wire.Goodbye("bye")
+            case wire.Hello():
+                self._hello(session.connection, message, session.address, now)
+            case wire.At():
+                session.at, session.listens = message.offset, message.patterns[:LISTENS_MAX]
+        return None
+
+    def _answer_kept(self, session: Session, request: int) -> None:
+        """DONE once it is kept: with the next commit, with the one under way, or now when it is already."""
+        done = (session.connection, request)
+        if session.id in self._gathering.sessions or self._gathering.cursors:
+            self._gathering.done.append(done)
+        elif self._commit is not None and session.id in self._commit.sessions:
+            self._commit.done.append(done)
+        else:
+            self._replies.reply(session.connection, wire.Done(request))
+
+    def _read(self, session: Session, message: wire.Fetch | wire.Seek) -> None:
+        self._questions.may_read(session, message.patterns)
+        connection = session.connection
         waiting = self._reading.get(connection, 0)
         if waiting >= self.settings.connection_reads_max:
             raise WireError("busy", f"{waiting} reads are waiting")
         self._reading[connection] = waiting + 1
         self._reads.append(Read(connection, message))
 
-    def _heads(self, session: Session, connection: bytes, message: wire.Heads) -> None:
-        self._may_read(session, message.patterns)
-        if all(name in self._rooms for name in message.patterns):
-            heads = [(name, self._rooms[name].last) for name in message.patterns]
-        else:
-            wanted = matcher(message.patterns)
-            heads = [(name, room.last) for name, room in self._rooms.items() if wanted(name)]
-        self._reply(connection, wire.HeadsAre(message.request, self.head, heads))
 
-    def _all_rooms(self, session: Session) -> list[wire.Room]:
-        own = inbox(session.user)
-        return [
-            wire.Room(name, room.last, self.registry.members(name))
-            for name, room in self._rooms.items()
-            if (room.last or self.registry.members(name)) and (not name.startswith("@") or name == own)
-        ]
-
-    def _may_read(self, session: Session, patterns: list[str]) -> None:
-        """Raises for names that are not canonical, too many of them, or the inbox of another user."""
-        if not 0 < len(patterns) <= wire.ROOMS_PER_MESSAGE_MAX:
-            raise WireError("bad-request", f"{len(patterns)} names, limit {wire.ROOMS_PER_MESSAGE_MAX}")
-        for pattern in patterns:
-            if pattern_name(pattern) != pattern:
-                raise BadName("pattern", pattern, "not in its canonical form")
-            if pattern.startswith("@") and pattern != inbox(session.user):
-                raise WireError("denied", f"only its user reads {pattern}")
-
-    # --- parts ------------------------------------------------------------------------------
-
-    def _open_room(self, name: str) -> Room:
-        if room_name(name) != name:
-            raise BadName("room", name, "not in its canonical form")
-        room = self._rooms[name] = Room(name, 0)
-        return room
-
-    def _run(self, room: Room, kind: int) -> Run:
-        """The run that the room's next record of this kind belongs to."""
-        run = room.run
-        if run is None or run.kind != kind or run.size > self.settings.batch_bytes_max:
-            run = room.run = Run(room, kind)
-            self._runs.append(run)
-        return run
-
-    def _reply(self, connection: bytes, message: wire.BrokerMessage) -> None:
-        self._replies.append((connection, wire.encode(message)))
-
-    def _refuse(self, connection: bytes, about: str, number: int, code: str, text: str = "") -> None:
-        if connection:
-            self._reply(connection, wire.Error(about, number, code, text or CODES[code].sentence))
-            if CODES[code].fatal and about == "connection":
-                self._cutoffs.append(connection)
-
-
-def _is_canonical_user(user: str) -> bool:
-    try:
-        return user_name(user) == user
-    except BadName:
-        return False
+_CODED_AS = {"pattern": "room"}  # kinds of names that share a code

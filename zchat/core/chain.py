@@ -50,7 +50,7 @@ class Notice(NamedTuple):
     offset: int = 0  # live: everything above it comes by itself; gap: the first that is missing
     last: int = 0  # gap: the last that is missing
     room: str = ""  # gap: whose; empty where it concerns all
-    count: int = 0  # back, recovered: records that were fetched
+    records: int = 0  # back, recovered: how many were fetched
     reason: str = ""  # lost: why; gap: "damaged", "trimmed" or "log" (the broker has another log)
 
 
@@ -322,9 +322,9 @@ class Chain:
             self._out.append(Notice("live", self.floor))
         elif self._lost_told and self._synced:
             self._lost_told = False
-            self._out.append(Notice("back", count=self._recovered))
+            self._out.append(Notice("back", records=self._recovered))
         elif not self._lost_told and self._recovered:
-            self._out.append(Notice("recovered", count=self._recovered))
+            self._out.append(Notice("recovered", records=self._recovered))
         else:
             return
         self._recovered = 0

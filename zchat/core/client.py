@@ -33,9 +33,28 @@ SYNC_SECONDS = 2.0  # a private topic without its SYNC is replaced
 CHECK_SECONDS = 30.0  # heads are compared this often, in case that a loss at the end went unseen
 
 Answer = (
-    wire.Done | wire.Page | wire.Position | wire.HeadsAre | wire.Present | wire.RoomsAre | wire.Goodbye | wire.Error
+    wire.Done
+    | wire.Page
+    | wire.Position
+    | wire.HeadsAre
+    | wire.Present
+    | wire.RoomsAre
+    | wire.CursorsAre
+    | wire.Goodbye
+    | wire.Error
 )
-Request = wire.Join | wire.Part | wire.Fetch | wire.Seek | wire.Heads | wire.Who | wire.Rooms
+Request = (
+    wire.Join
+    | wire.Part
+    | wire.Fetch
+    | wire.Seek
+    | wire.Heads
+    | wire.Who
+    | wire.Rooms
+    | wire.Cursors
+    | wire.SetCursor
+    | wire.DropCursor
+)
 
 
 class Chunk:

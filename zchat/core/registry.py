@@ -48,10 +48,12 @@ class Session:
 
     __slots__ = (
         "address",
+        "at",
         "connection",
         "deadline",
         "id",
         "last_seq",
+        "listens",
         "outcomes",
         "rooms",
         "seen",
@@ -74,6 +76,8 @@ class Session:
         self.last_seq = 0
         self.outcomes: dict[int, Outcome] = {}
         self.deadline = 0.0  # monotonic: end of the grace time (lost) or of the kept time (gone); else 0
+        self.at = 0  # how far its listeners of the patterns `listens` have got, as it last told
+        self.listens: list[str] = []
 
     def row(self) -> SessionRow:
         """What the log keeps of it."""
@@ -298,6 +302,4 @@ class Registry:
 
 
 def _member(session: Session, since: int) -> Member:
-    return Member(
-        session.user, session.id, session.state, since, session.seen, sorted(session.rooms), session.address
-    )
+    return Member(session.user, session.id, session.state, since, session.seen, sorted(session.rooms), session.address)

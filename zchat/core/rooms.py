@@ -13,7 +13,8 @@ from heapq import heappop, heappush
 import msgspec
 
 from zchat.core.registry import Session
-from zchat.names import topic
+from zchat.errors import BadName
+from zchat.names import room_name, topic
 from zchat.wire import RawEntry
 
 
@@ -56,6 +57,16 @@ class Room:
         self.volatile_run: Run | None = None
         self.quiet = 0.0  # seconds until the next tail marker; 0: none is due
         self.tail_due = 0.0
+
+
+def open_room(rooms: dict[str, Room], name: str) -> Room:
+    """The room of that name, made when it is new. Raises BadName when the name is not canonical."""
+    room = rooms.get(name)
+    if room is None:
+        if room_name(name) != name:
+            raise BadName("room", name, "not in its canonical form")
+        room = rooms[name] = Room(name, 0)
+    return room
 
 
 class Tails:

@@ -123,8 +123,8 @@ class Log(Protocol):
     def users_seen(self, limit: int) -> list[tuple[str, int]]:
         """The users who were seen last, latest first."""
 
-    def cursors(self, user: str) -> list[CursorRow]:
-        """The cursors of a user (its key), by name."""
+    def cursors(self) -> list[CursorRow]:
+        """All cursors."""
 
     def trim(self, keep: list[Keep], now: int) -> None:
         """Remove what no rule keeps, in steps between commits; returns at once. `now`: microseconds since 1970.

@@ -117,7 +117,9 @@ class MemoryLog:
             rooms = [room.batches for _, room in self._matching(patterns)]
             if not last:
                 bases = [
-                    batches[at].base for batches in rooms if (at := bisect_left(batches, since, key=_time)) < len(batches)
+                    batches[at].base
+                    for batches in rooms
+                    if (at := bisect_left(batches, since, key=_time)) < len(batches)
                 ]
                 return min(bases) - 1 if bases else self._head
             for batch in merge(*map(reversed, rooms), key=_base, reverse=True):
@@ -163,10 +165,10 @@ class MemoryLog:
         with self._lock:
             return sorted(self._seen.items(), key=lambda row: -row[1])[:limit]
 
-    def cursors(self, user: str) -> list[CursorRow]:
-        """By name."""
+    def cursors(self) -> list[CursorRow]:
+        """In no order."""
         with self._lock:
-            return sorted(row for row in self._cursors.values() if row.user == user)
+            return list(self._cursors.values())
 
     def trim(self, keep: list[Keep], now: int) -> None:
         """At once: a list drops its beginning in no time."""

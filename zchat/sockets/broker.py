@@ -86,6 +86,7 @@ class Broker:
             log.rooms(),
             log.sessions(),
             log.users_seen(self.settings.users_seen_max),
+            log.cursors(),
         )
         port = self.publisher_address.port
         self._core = BrokerCore(self.settings, facts, _session_ids(), port, _instant())

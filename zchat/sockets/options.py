@@ -127,13 +127,12 @@ def bind(listener: zmq.Socket[bytes], address: Address) -> Address:
         raise StartError(f"cannot listen on {address}: {error.strerror}") from error
     if address.scheme != "tcp" or address.port:
         return address
-    endpoint = listener.last_endpoint.decode().rstrip("\0")
-    return address._replace(port=int(endpoint.rpartition(":")[2]))
+    endpoint = listener.getsockopt(zmq.LAST_ENDPOINT)
+    assert isinstance(endpoint, bytes)
+    return address._replace(port=int(endpoint.rstrip(b"\0").rpartition(b":")[2]))
 
 
-def open_monitor(
-    context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes], events: int
-) -> zmq.Socket[bytes]:
+def open_monitor(context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes], events: int) -> zmq.Socket[bytes]:
     """The events of a socket, to be read with `read_event` and closed with `close_monitor`.
 
     A PAIR of our own without a high-water mark: libzmq's I/O thread blocks for ever on a full one.

@@ -1,0 +1,140 @@
+"""What gathers for the next commit, and what waits for the one under way.
+
+    publishes, joins, leaves, session rows, cursors  ->  Gathering  --take-->  Commit  ->  the log
+
+Rules of this file
+1. Records gather in runs (core/rooms.py); offsets are given when a commit is taken, so one commit is under
+   way at a time and the next one's offsets follow from it.
+2. A commit is kept whole or not at all. What nobody is told the failure of (session rows, sessions that
+   ended) is given back and goes with the next one.
+
+Tests: tests/core/test_broker.py, tests/core/test_rooms.py.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from zchat import wire
+from zchat.core.registry import Session
+from zchat.core.rooms import Room, Run
+from zchat.log import Append, CursorRow, StoredBatch
+
+JOINED = ""  # in place of a leave's reason
+
+# What a join and each leave are written as: a leave's body is its reason.
+_PRESENCE_RECORDS = {
+    JOINED: msgspec.Raw(wire.encode_records([wire.Record(b"", "join")])),
+    "bye": msgspec.Raw(wire.encode_records([wire.Record(b"bye", "leave")])),
+    "lost": msgspec.Raw(wire.encode_records([wire.Record(b"lost", "leave")])),
+}
+_PRESENCE_BYTES = 64  # about what one takes in a batch
+
+
+class PresenceRecord(NamedTuple):
+    """A join (`reason` is JOINED) or a leave on its way to its room's log."""
+
+    session: Session
+    room: Room
+    reason: str
+
+
+class Commit(NamedTuple):
+    """What waits for the commit under way."""
+
+    append: Append
+    runs: list[Run]
+    first: int  # the offset that its first record has
+    presence: list[PresenceRecord]
+    done: list[tuple[bytes, int]]  # connection, request: answered with DONE once it is kept
+    sessions: dict[str, Session]  # whose rows are in it
+
+
+class Gathering:
+    """Everything that the next commit will have."""
+
+    def __init__(self, batch_bytes_max: int) -> None:
+        self._batch_bytes_max = batch_bytes_max
+        self.runs: list[Run] = []
+        self.presence: list[PresenceRecord] = []
+        self.done: list[tuple[bytes, int]] = []
+        self.sessions: dict[str, Session] = {}  # whose row changes
+        self.ended: list[str] = []  # sessions whose row goes
+        self.seen: dict[str, int] = {}
+        self.cursors: dict[tuple[str, str], CursorRow | None] = {}  # None: dropped
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self.runs or self.done or self.sessions or self.ended or self.seen)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for what is in it."""
+        return bool(self.done) or any(run.kind == wire.MESSAGES for run in self.runs)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its records."""
+        return sum(run.size for run in self.runs)
+
+    def run(self, room: Room, kind: int) -> Run:
+        """The run that the room's next record of this kind belongs to."""
+        run = room.run
+        if run is None or run.kind != kind or run.size > self._batch_bytes_max:
+            run = room.run = Run(room, kind)
+            self.runs.append(run)
+        return run
+
+    def write_presence(self, record: PresenceRecord) -> None:
+        """A join or leave becomes a record of its room."""
+        self.presence.append(record)
+        run = self.run(record.room, wire.PRESENCE)
+        run.add(record.session, 0, _PRESENCE_RECORDS[record.reason], 1, _PRESENCE_BYTES)
+
+    def end(self, session: Session) -> None:
+        """The session's row goes."""
+        self.sessions.pop(session.id, None)
+        self.ended.append(session.id)
+
+    def take(self, offset: int, time: int) -> Commit:
+        """All of it, with offsets from `offset` on; then it is empty."""
+        first, batches = offset, []
+        for run in self.runs:
+            room = run.room
+            run.base = offset
+            run.frame = wire.encode(wire.RawBatch(run.kind, offset, room.given, time, run.entries))
+            batches.append(StoredBatch(offset, room.name, run.kind, run.records, time, run.frame))
+            offset += run.records
+            room.given = offset - 1
+            room.run = None
+        append = Append(
+            batches,
+            [session.row() for session in self.sessions.values()],
+            self.ended,
+            self.seen,
+            [row for row in self.cursors.values() if row is not None],
+            [key for key, row in self.cursors.items() if row is None],
+        )
+        commit = Commit(append, self.runs, first, self.presence, self.done, self.sessions)
+        self.runs, self.presence, self.done = [], [], []
+        self.sessions, self.ended, self.seen, self.cursors = {}, [], {}, {}
+        return commit
+
+    def undo(self, commit: Commit) -> Commit:
+        """The commit was not kept: it and what gathered meanwhile is undone, for a leave in that may belong
+        to a join in this. Returns all that somebody has to be told of; rows stay for the next commit.
+        """
+        runs = commit.runs + self.runs
+        for run in runs:
+            run.room.run = None
+            run.room.given = run.room.last
+        undone = Commit(commit.append, runs, commit.first, commit.presence + self.presence, commit.done + self.done, {})
+        self.runs, self.presence, self.done, self.cursors = [], [], [], {}
+        self.ended = commit.append.ended + self.ended
+        self.seen = commit.append.seen | self.seen
+        self.sessions = commit.sessions | self.sessions
+        for ended in self.ended:
+            self.sessions.pop(ended, None)
+        return undone

@@ -1,0 +1,74 @@
+"""What clients ask and nothing changes by: who is here, which rooms there are, where each one's log stands.
+
+Rules of this file: it reads the registry and the rooms, and writes neither. `may_read` is the one place
+that says which names a session may name. Tests: tests/core/test_broker.py.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from zchat import wire
+from zchat.core.registry import Registry, Session
+from zchat.core.rooms import Room
+from zchat.errors import BadName, WireError
+from zchat.names import inbox, is_pattern, matcher, pattern_name
+
+PATTERNS_COMPARED_MAX = 64  # different patterns with a wildcard in one WHO with lag: each is a look at every room
+
+
+class Questions:
+    """Answers from the registry and the rooms."""
+
+    def __init__(self, registry: Registry, rooms: dict[str, Room]) -> None:
+        self._registry = registry
+        self._rooms = rooms
+
+    def may_read(self, session: Session, patterns: list[str]) -> None:
+        """Raises for names that are not canonical, too many of them, or the inbox of another user."""
+        if not 0 < len(patterns) <= wire.ROOMS_PER_MESSAGE_MAX:
+            raise WireError("bad-request", f"{len(patterns)} names, limit {wire.ROOMS_PER_MESSAGE_MAX}")
+        for pattern in patterns:
+            if pattern_name(pattern) != pattern:
+                raise BadName("pattern", pattern, "not in its canonical form")
+            if pattern.startswith("@") and pattern != inbox(session.user):
+                raise WireError("denied", f"only its user reads {pattern}")
+
+    def heads(self, patterns: list[str]) -> list[tuple[str, int]]:
+        """Room and last offset of the rooms that match."""
+        if all(name in self._rooms for name in patterns):
+            return [(name, self._rooms[name].last) for name in patterns]
+        wanted = matcher(patterns)
+        return [(name, room.last) for name, room in self._rooms.items() if wanted(name)]
+
+    def rooms(self, session: Session) -> list[wire.Room]:
+        """The rooms that have a record or a member, without the inboxes of others."""
+        own = inbox(session.user)
+        members = self._registry.members
+        return [
+            wire.Room(name, room.last, members(name))
+            for name, room in self._rooms.items()
+            if (room.last or members(name)) and (not name.startswith("@") or name == own)
+        ]
+
+    def who(self, room: str, with_lag: bool) -> list[wire.Member]:
+        """The members of a room; of the broker, when it is empty."""
+        members = self._registry.who(room)
+        if not with_lag:
+            return members
+        lasts: dict[str, int] = {}  # pattern -> the last offset of any room that matches
+        return [replace(member, lag=self._lag(self._registry.find(member.session), lasts)) for member in members]
+
+    def _lag(self, session: Session | None, lasts: dict[str, int]) -> int:
+        if session is None or not session.listens:
+            return 0
+        for pattern in session.listens:
+            if pattern in lasts:
+                continue
+            if not is_pattern(pattern):
+                room = self._rooms.get(pattern)
+                lasts[pattern] = room.last if room else 0
+            elif len(lasts) < PATTERNS_COMPARED_MAX:
+                wanted = matcher([pattern])
+                lasts[pattern] = max((room.last for name, room in self._rooms.items() if wanted(name)), default=0)
+        return max(0, max(lasts.get(pattern, 0) for pattern in session.listens) - session.at)

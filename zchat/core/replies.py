@@ -1,0 +1,56 @@
+"""What goes back to clients: answers, refusals, one ACK for each connection and cycle, and who is cut off.
+
+Tests: tests/core/test_broker.py.
+"""
+
+from __future__ import annotations
+
+from zchat import wire
+from zchat.errors import CODES
+
+
+class Replies:
+    """Gathered while messages are taken, sent once a cycle."""
+
+    def __init__(self) -> None:
+        self._acks: dict[bytes, list[tuple[int, int]]] = {}
+        self._replies: list[tuple[bytes, bytes]] = []
+        self._cutoffs: list[bytes] = []
+
+    def reply(self, connection: bytes, message: wire.BrokerMessage) -> None:
+        """An answer."""
+        self._replies.append((connection, wire.encode(message)))
+
+    def reply_all(self, connections: list[bytes], message: wire.BrokerMessage) -> None:
+        """One answer for many."""
+        frame = wire.encode(message)
+        self._replies.extend((connection, frame) for connection in connections)
+
+    def ack(self, connection: bytes, seq: int, offset: int) -> None:
+        """A publish is stored (offset 0: broadcast, when it is volatile)."""
+        if connection:
+            self._acks.setdefault(connection, []).append((seq, offset))
+
+    def refuse(self, connection: bytes, about: str, number: int, code: str, text: str = "") -> None:
+        """An ERROR; a fatal one about the connection ends it."""
+        if connection:
+            self.reply(connection, wire.Error(about, number, code, text or CODES[code].sentence))
+            if CODES[code].fatal and about == "connection":
+                self._cutoffs.append(connection)
+
+    def forget(self, connection: bytes) -> None:
+        """The connection is gone."""
+        self._acks.pop(connection, None)
+
+    def take(self) -> list[tuple[bytes, bytes]]:
+        """(connection, frame), in order, acks last."""
+        if self._acks:
+            acks, self._acks = self._acks, {}
+            self._replies.extend((connection, wire.encode(wire.Ack(pairs))) for connection, pairs in acks.items())
+        replies, self._replies = self._replies, []
+        return replies
+
+    def take_cutoffs(self) -> list[bytes]:
+        """Connections to end once their replies are out."""
+        cutoffs, self._cutoffs = self._cutoffs, []
+        return cutoffs

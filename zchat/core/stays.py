@@ -1,0 +1,140 @@
+"""Sessions' stays as the broker writes them: hello, join, part, bye, and the leaves of who does not come back.
+
+Rules of this file
+1. The registry knows who is where; here it becomes records of the rooms and rows of the log.
+2. Each written join gets exactly one leave, also when the log refuses one of the two for a while.
+3. JOIN and PART are answered once what they wrote is kept.
+
+Spec: docs/protocol.md, "Sessions" and "Presence". Tests: tests/core/test_broker.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zchat import wire
+from zchat.core import Instant
+from zchat.core.commits import JOINED, Commit, Gathering, PresenceRecord
+from zchat.core.questions import Questions
+from zchat.core.registry import FORGOTTEN, Registry, Session
+from zchat.core.replies import Replies
+from zchat.core.rooms import Room, open_room
+from zchat.errors import BadName, WireError
+from zchat.names import user_name
+from zchat.settings import Settings
+
+RETRY_SECONDS = 1.0  # what the log refused and nobody waits for, such as a leave, is tried again this often
+
+
+class Stays:
+    """Who comes and goes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        rooms: dict[str, Room],
+        gathering: Gathering,
+        replies: Replies,
+        questions: Questions,
+        session_ids: Iterator[str],
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._rooms = rooms
+        self._gathering = gathering
+        self._replies = replies
+        self._questions = questions
+        self._session_ids = session_ids
+        self.retry: float | None = None  # until then the log is only asked again for what somebody waits for
+        self.former: set[bytes] = set()  # connections whose session went on elsewhere: ignored
+
+    # --- coming -----------------------------------------------------------------------------
+
+    def hello(self, connection: bytes, hello: wire.Hello, address: str, now: Instant) -> tuple[Session, bool] | None:
+        """A session begins or goes on; returns it and whether it was resumed, None when it is refused."""
+        if hello.version != wire.VERSION:
+            self._replies.refuse(connection, "connection", 0, "unsupported-version")
+            return None
+        if not _is_canonical_user(hello.user):
+            self._replies.refuse(connection, "connection", 0, "bad-user")
+            return None
+        registry = self._registry
+        # A token of another log fits no session here: its holder starts a new one.
+        fits = bool(hello.session) and registry.token_fits(hello.session, hello.user, hello.token)
+        session = registry.find(hello.session) if fits else None
+        if registry.of(connection) is not session:
+            registry.disconnected(connection, now)  # it spoke for another session until now
+        if session is None:
+            session_id = hello.session if fits else next(self._session_ids)
+            return registry.begin(session_id, hello.user, connection, address, now), False
+        if session.connection and session.connection != connection:
+            self.former.add(session.connection)
+        return session, registry.resume(session, connection, address, now)
+
+    def join(self, session: Session, message: wire.Join, now: Instant) -> None:
+        """It becomes a member. Raises BadName, WireError."""
+        self._questions.may_read(session, message.rooms)
+        fresh = [room for room in dict.fromkeys(message.rooms) if room not in session.rooms]
+        if len(session.rooms) + len(fresh) > self._settings.session_rooms_max:
+            raise WireError("too-many-rooms", f"limit {self._settings.session_rooms_max} rooms")
+        for room in [open_room(self._rooms, name) for name in fresh]:
+            written = self._registry.members(room.name) < self._settings.crowd_members
+            self._registry.join(session, room.name, written, now)
+            if written:
+                self._write(PresenceRecord(session, room, JOINED))
+
+    # --- going ------------------------------------------------------------------------------
+
+    def part(self, session: Session, rooms: list[str], reason: str) -> None:
+        """It is no longer a member of those that it is a member of."""
+        for name in rooms:
+            if name in session.rooms and self._registry.part(session, name):
+                self._write(PresenceRecord(session, open_room(self._rooms, name), reason))
+
+    def bye(self, session: Session, now: Instant) -> None:
+        """It ends by its own word."""
+        self.part(session, list(session.rooms), "bye")
+        self._registry.bye(session, now)
+        self._gathering.end(session)
+        self._gathering.seen[session.user] = session.seen
+
+    def elapsed(self, now: Instant) -> None:
+        """Write the leaves that are due."""
+        for session in self._registry.expired(now):
+            if session.state == FORGOTTEN:
+                self._gathering.end(session)
+                continue
+            self.part(session, list(session.rooms), "lost")
+            self._gathering.sessions[session.id] = session
+            self._gathering.seen[session.user] = session.seen
+        if self.retry is not None and self.retry <= now.seconds:
+            self.retry = None
+
+    def not_kept(self, undone: Commit, now: Instant) -> None:
+        """The log refused these records: joins are taken back, leaves gather again for the next commit."""
+        joins: set[tuple[str, str]] = set()  # a join that was not kept: neither is its leave
+        for record in undone.presence:
+            pair = (record.session.id, record.room.name)
+            if record.reason == JOINED:
+                joins.add(pair)
+                self._registry.part(record.session, record.room.name)
+            elif pair in joins:
+                joins.discard(pair)
+            else:
+                self._write(record)
+        self.retry = now.seconds + RETRY_SECONDS
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _write(self, record: PresenceRecord) -> None:
+        self._gathering.write_presence(record)
+        if record.session.state != FORGOTTEN:
+            self._gathering.sessions[record.session.id] = record.session
+
+
+def _is_canonical_user(user: str) -> bool:
+    try:
+        return user_name(user) == user
+    except BadName:
+        return False
