@@ -16,6 +16,7 @@ from zchat.errors import CODES, WireError
 
 RECORDS = wire.encode_records([b"hello", wire.Record(b"x", "typing", {"a": "b"}, "text/plain")])
 BATCH = wire.Batch(wire.MESSAGES, 41, 7, 1_700_000_000_000_000, [wire.Entry("alice", "s1", 3, [b"hello", b""])])
+MEMBER = wire.Member("alice", "s1", "live", 1, 2, ["general"], "127.0.0.1", 3)
 
 CLIENT_EXAMPLES: list[wire.ClientMessage] = [
     wire.Hello(wire.VERSION, "alice"),
@@ -30,22 +31,29 @@ CLIENT_EXAMPLES: list[wire.ClientMessage] = [
     wire.Heads(6, []),
     wire.Who(7),
     wire.Who(7, "general"),
+    wire.Who(7, "general", True),
     wire.Rooms(8),
     wire.At((1 << 63) - 1),
+    wire.At(41, ["general", "build.*"]),
     wire.Bye(),
+    wire.Cursors(9),
+    wire.SetCursor(10, "laptop", "log", 41),
+    wire.DropCursor(11, "laptop"),
 ]
 BROKER_EXAMPLES: list[wire.BrokerMessage] = [
     wire.Welcome(wire.VERSION, "s1", b"token", False, "log", 41, 5556, {"record_bytes_max": 1 << 20}, 17),
     wire.Ack([(1, 41), (2, 0)]),
     wire.Error("publish", 3, "too-large", "record is 9 bytes, limit 8"),
     wire.Done(2),
-    wire.Page(4, [("general", msgspec.Raw(wire.encode(BATCH)))], 42, True, [(1, 5, "trimmed")]),
+    wire.Page(4, [("general", msgspec.Raw(wire.encode(BATCH)))], 42, True, [("general", 1, 5, "trimmed")]),
     wire.Position(5, 31, 41),
     wire.HeadsAre(6, 41, [("general", 41)]),
     wire.Present(7, [wire.Member("alice", "s1", "live", 1, 2, ["general"], "127.0.0.1")]),
+    wire.Present(7, [MEMBER]),
     wire.RoomsAre(8, [wire.Room("general", 41, 2)]),
     wire.HelloAgain(),
     wire.Goodbye("stopping"),
+    wire.CursorsAre(9, [wire.Cursor("laptop", 41, 1_700_000_000_000_000), wire.Cursor("bot.7", 0, 0)]),
 ]
 BROADCAST_EXAMPLES: list[wire.Batch | wire.Tail | wire.Sync] = [
     BATCH,
@@ -141,6 +149,9 @@ def test_the_kinds_never_change() -> None:
         "Rooms": 9,
         "At": 10,
         "Bye": 11,
+        "Cursors": 12,
+        "SetCursor": 13,
+        "DropCursor": 14,
         "Welcome": 33,
         "Ack": 34,
         "Error": 35,
@@ -152,6 +163,7 @@ def test_the_kinds_never_change() -> None:
         "RoomsAre": 41,
         "HelloAgain": 42,
         "Goodbye": 43,
+        "CursorsAre": 44,
         "Tail": 66,
         "Sync": 67,
     }
@@ -171,7 +183,7 @@ def test_a_batch_of_raw_records_is_the_batch_of_the_records() -> None:
     assert [bytes(each.records) for each in wire.decode_raw_batch(frame).entries] == [RECORDS]
 
 
-@pytest.mark.parametrize("kind", [0, 12, 32, 44, 65, 99, 1 << 40, -1])
+@pytest.mark.parametrize("kind", [0, 15, 32, 45, 65, 99, 1 << 40, -1])
 @pytest.mark.parametrize("decode", [wire.decode_client, wire.decode_broker])
 def test_a_kind_of_another_version_is_told_from_nonsense(decode: Callable[[bytes], Any], kind: int) -> None:
     assert refused(decode, msgspec.msgpack.encode([kind, 1, "x"])).code == "unknown-kind"
@@ -182,6 +194,33 @@ def test_a_broker_takes_no_broker_messages_and_a_client_no_client_messages() -> 
         assert refused(wire.decode_client, wire.encode(message)).code == "unknown-kind"
     for request in CLIENT_EXAMPLES:
         assert refused(wire.decode_broker, wire.encode(request)).code == "unknown-kind"
+
+
+# --- fields that came later --------------------------------------------------------------------
+
+
+def cut_to(message: Any, elements: int) -> bytes:
+    """The message as one who does not know its last elements writes it."""
+    return msgspec.msgpack.encode(msgspec.msgpack.decode(wire.encode(message), type=list[msgspec.Raw])[:elements])
+
+
+def test_what_may_be_left_out_has_its_default() -> None:
+    assert wire.decode_client(cut_to(wire.At(41, ["general"]), 2)) == wire.At(41, [])
+    assert wire.decode_client(cut_to(wire.Who(7, "general", True), 3)) == wire.Who(7, "general", False)
+    assert wire.decode_client(cut_to(wire.Fetch(4, ["a"], 1, 2, 3), 5)) == wire.Fetch(4, ["a"], 1, 2, 0)
+    member = msgspec.msgpack.decode(wire.encode(wire.Present(7, [MEMBER])), type=list[msgspec.Raw])[2]
+    (fields,) = msgspec.msgpack.decode(member, type=list[list[msgspec.Raw]])
+    frame = msgspec.msgpack.encode([40, 7, [fields[:6]]])
+    assert wire.decode_broker(frame) == wire.Present(7, [wire.Member("alice", "s1", "live", 1, 2, ["general"], "", 0)])
+
+
+def test_a_gap_names_its_room() -> None:
+    assert refused(wire.decode_broker, msgspec.msgpack.encode([37, 4, [], 42, True, [[1, 5, "trimmed"]]]))
+
+
+def test_a_cursor_is_the_bytes_that_the_specification_shows() -> None:
+    assert wire.encode(wire.SetCursor(1, "c", "l", 5)) == b"\x95\x0d\x01\xa1c\xa1l\x05"
+    assert wire.encode(wire.CursorsAre(1, [wire.Cursor("c", 5, 9)])) == b"\x93\x2c\x01\x91\x93\xa1c\x05\x09"
 
 
 # --- round trips --------------------------------------------------------------------------------
@@ -309,6 +348,7 @@ def test_only_a_wire_error_comes_out_of_a_changed_byte(
 def test_a_number_that_no_log_can_hold_is_refused(number: Any) -> None:
     assert refused(wire.decode_client, msgspec.msgpack.encode([10, number])).code == "bad-frame"
     assert refused(wire.decode_client, msgspec.msgpack.encode([2, number, "r", 0, []])).code == "bad-frame"
+    assert refused(wire.decode_client, msgspec.msgpack.encode([13, 1, "c", "log", number])).code == "bad-frame"
 
 
 @pytest.mark.parametrize("records", [b"text is no body", [1], ["text"], [[]], [["text"]], [[b"", 1]], {"a": b""}, None])
