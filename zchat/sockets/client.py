@@ -6,19 +6,17 @@
 Rules of this file
 1. One thread touches the sockets and the core. Others append to the outbox or to `_commands` and wake it.
 2. It sleeps in one place, and is woken only when it sleeps.
-3. Host names are resolved before libzmq gets them: its own resolver freezes every socket of the process.
+3. Host names are resolved before libzmq gets them (resolve.py).
 
+It has more than 300 lines because one thread does it all, and is read best in one piece.
 Spec: docs/design.md, "The client". Tests: tests/sockets/test_client.py.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
-import socket
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -31,8 +29,9 @@ from zchat.core import Instant
 from zchat.core.chain import Delivery, Notice
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, Answer, ClientCore, Listener, Request
 from zchat.errors import Closed, Refused, TimedOut, Unreachable, ZchatError
-from zchat.sockets import options
+from zchat.sockets import context, options
 from zchat.sockets.outbox import Outbox
+from zchat.sockets.resolve import resolved
 
 RECEIVED_MAX = 256  # batches per turn: then it is time to hand on and send
 POLL_MS_MAX = 1000  # SUB sends its subscriptions only when its thread touches it
@@ -71,8 +70,8 @@ class Connection:
 
     def start(self, wait: float) -> wire.Welcome:
         """Connect and say hello. Raises Unreachable, Refused."""
-        self._endpoint = _resolved(self.address, wait)
-        _connections.add(self)
+        self._endpoint = resolved(self.address, wait)
+        context.keep_from_forks(self)
         self._thread.start()
         with self._changed:
             self._changed.wait_for(lambda: self._core.state == READY or self._failure is not None, wait)
@@ -181,9 +180,9 @@ class Connection:
     # --- the I/O thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
-        context = _context()
-        self._dealer = options.client_dealer(context)
-        self._monitor = options.open_monitor(context, self._dealer, options.CLIENT_MONITORED)
+        shared = context.shared()
+        self._dealer = options.client_dealer(shared)
+        self._monitor = options.open_monitor(shared, self._dealer, options.CLIENT_MONITORED)
         self._poller = zmq.Poller()
         for readable in (self._dealer, self._monitor, self._waker.fileno()):
             self._poller.register(readable, zmq.POLLIN)
@@ -194,7 +193,7 @@ class Connection:
         except zmq.ZMQError as error:
             self._failure = Closed(f"the connection failed: {error.strerror}")
         finally:
-            self._end(context)
+            self._end()
 
     def _turn(self) -> None:
         """Sleep until something happens, take it all, do what the core says."""
@@ -297,8 +296,8 @@ class Connection:
         if welcome is None or not (subscriptions or self._sub is not None):
             return
         if self._sub is None:
-            self._sub = options.client_sub(_context())
-            self._sub_monitor = options.open_monitor(_context(), self._sub, zmq.EVENT_DISCONNECTED)
+            self._sub = options.client_sub(context.shared())
+            self._sub_monitor = options.open_monitor(context.shared(), self._sub, zmq.EVENT_DISCONNECTED)
             self._poller.register(self._sub, zmq.POLLIN)
             self._poller.register(self._sub_monitor, zmq.POLLIN)
         publisher = self._endpoint.publisher(welcome.publish_port).endpoint
@@ -310,7 +309,7 @@ class Connection:
         for subscribes, topic in subscriptions:
             self._sub.setsockopt(zmq.SUBSCRIBE if subscribes else zmq.UNSUBSCRIBE, topic)
 
-    def _end(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def _end(self) -> None:
         error = self._failure or Closed()
         self._core.close(error)
         for chunk in self.outbox.close(error):
@@ -354,26 +353,6 @@ class Connection:
         return answer
 
 
-def _resolved(address: Address, wait: float) -> Address:
-    """The address with a number for its host. Of several numbers, the first that accepts a connection."""
-    if address.scheme != "tcp":
-        return address
-    try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise Unreachable(str(address), 0.0, f"the host name is not known: {error}") from error
-    found.sort(key=lambda entry: entry[0] != socket.AF_INET)  # where none answers yet: most brokers listen there
-    numbers = list(dict.fromkeys(entry[4][0] for entry in found))
-    if len(numbers) > 1:
-        for number in numbers:
-            try:
-                socket.create_connection((str(number), address.port), timeout=min(wait, 1.0)).close()
-            except OSError:
-                continue
-            return address._replace(host=str(number))
-    return address._replace(host=str(numbers[0]))
-
-
 def _instant() -> Instant:
     return Instant(time.monotonic(), time.time_ns() // 1000)
 
@@ -381,26 +360,3 @@ def _instant() -> Instant:
 def _nonces() -> Iterator[bytes]:
     while True:
         yield secrets.token_bytes(16)
-
-
-_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
-_shared: list[zmq.Context[zmq.Socket[bytes]]] = []
-_shared_lock = threading.Lock()
-
-
-def _context() -> zmq.Context[zmq.Socket[bytes]]:
-    """The process's one Context, made with the first connection."""
-    with _shared_lock:
-        if not _shared:
-            _shared.append(options.new_context())
-        return _shared[0]
-
-
-def _forked() -> None:
-    _shared.clear()
-    for connection in list(_connections):
-        connection.forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)

@@ -27,11 +27,11 @@ HANDSHAKE_IVL_MS = 5000  # a connection that never speaks ZMTP is closed
 BACKLOG = 1024  # connections that wait for accept: thousands of clients come back at once after a restart
 RECONNECT_MIN_MS, RECONNECT_MAX_MS = 100, 5000  # doubling in between
 CONNECT_TIMEOUT_MS = 3000  # the kernel's own is minutes: a link that comes back would not be noticed
-FRAME_BYTES_MAX = 16 << 20  # above it libzmq cuts the sender off unheard; below, it gets an ERROR
+FRAME_BYTES_MAX = 4 << 20  # above it libzmq cuts the sender off unheard; below, it gets an ERROR
 SUBSCRIPTION_BYTES_MAX = 512  # on the XPUB: the longest topic is 130 bytes, a trie costs a node a byte
-REPLIES_QUEUED_MAX = 256  # per client that does not read: then its replies are dropped, and it asks again
+REPLIES_QUEUED_MAX = 128  # per client that does not read: then its replies are dropped, and it asks again
 BATCHES_QUEUED_MAX = 512  # per subscriber that does not read: then its batches are dropped, and it fetches them
-FRAMES_READ_AHEAD = 1000  # per client: what libzmq takes before TCP holds the sender back
+FRAMES_READ_AHEAD = 64  # per client, more than ours have unacked: what libzmq takes before TCP holds the sender back
 
 MONITORED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED  # narrow: each event is a message
 CLIENT_MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED

@@ -1,0 +1,222 @@
+"""The connections of the broker's two sockets: their descriptors, their ends, and who is cut off.
+
+Rules of this file
+1. A connection of the ROUTER is known by its routing id; its first frame tells the descriptor, by which
+   the monitor names its end. A descriptor is used again at once, so the monitor is read dry first.
+2. A connection of the XPUB is known by its descriptor alone.
+3. One that takes more than its share (subscriptions, descriptors, memory) is cut off; the others go on.
+
+libzmq buffers the frames of a message until its last one has come, unseen by any program and by every
+limit. What gives such a peer away is the kernel: it has received far more than the program got.
+
+Spec: docs/design.md, "The broker's sockets". Tests: tests/sockets/.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import struct
+
+import zmq
+
+from zchat.core import Instant
+from zchat.settings import Settings
+from zchat.sockets import options
+
+DISCONNECTED_WAIT_SECONDS = 0.02  # for the frames that a closed connection has left in the ROUTER
+CUT_OFF_WAIT_SECONDS = 0.2  # so that the ERROR that says why is out first
+RESERVED_DESCRIPTORS = 64  # for the log's files, wake-ups and what Python opens
+WATCH_SECONDS = 1.0
+UNSEEN_BYTES_MAX = 128 << 20  # received and never handed to us; honest peers have FRAMES_READ_AHEAD at most
+
+_BYTES_RECEIVED = struct.Struct("=128xQ")  # of Linux' struct tcp_info
+_PAGE_BYTES = resource.getpagesize()
+
+
+class Peers:
+    """Who is connected."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        router: zmq.Socket[bytes],
+        xpub: zmq.Socket[bytes],
+        settings: Settings,
+    ) -> None:
+        self.received: dict[bytes, int] = {}  # connection -> bytes that we got of it
+        self._settings = settings
+        self._router, self._xpub = router, xpub
+        self._router_monitor = options.open_monitor(context, router, options.MONITORED)
+        self._xpub_monitor = options.open_monitor(context, xpub, options.MONITORED)
+        self._each_max = (_raise_descriptor_limit() - RESERVED_DESCRIPTORS) // 2  # connections of either socket
+        self._descriptors: dict[bytes, int] = {}  # connection -> descriptor (-1: it is closed already)
+        self._connections: dict[int, bytes] = {}  # descriptor -> connection
+        self._open: set[int] = set()  # descriptors of the ROUTER
+        self._subscriptions: dict[int, int] = {}  # descriptor of the XPUB -> subscriptions
+        self._ended: list[tuple[bytes, float]] = []  # connection, when: told once the ROUTER is dry
+        self._cutting: list[tuple[float, bytes]] = []
+        self._watched = 0.0
+
+    @property
+    def monitors(self) -> set[zmq.Socket[bytes]]:
+        """To be polled; then `read_monitors`."""
+        return {self._router_monitor, self._xpub_monitor}
+
+    def read_monitors(self, now: Instant) -> None:
+        """Take note of who came and went."""
+        while (event := options.read_event(self._router_monitor)) is not None:
+            kind, descriptor = event
+            if kind == zmq.EVENT_ACCEPTED:
+                self._open.add(descriptor)
+                if len(self._open) > self._each_max:  # out of descriptors libzmq spins and the log opens no file
+                    options.cut_off(descriptor)
+            else:
+                self._open.discard(descriptor)
+                connection = self._connections.pop(descriptor, None)
+                if connection is not None:
+                    self._ended.append((connection, now.seconds))
+        while (event := options.read_event(self._xpub_monitor)) is not None:
+            kind, descriptor = event
+            if kind == zmq.EVENT_ACCEPTED:
+                self._subscriptions[descriptor] = 0
+                if len(self._subscriptions) > self._each_max:
+                    options.cut_off(descriptor)
+            else:
+                self._subscriptions.pop(descriptor, None)
+
+    # --- ROUTER -----------------------------------------------------------------------------
+
+    def meet(self, connection: bytes, frame: zmq.Frame, now: Instant) -> str:
+        """The first frame of a connection; returns the peer's address."""
+        descriptor = options.metadata(frame, zmq.SRCFD)
+        address = options.metadata(frame, "Peer-Address") or ""
+        self.read_monitors(now)
+        former = self._connections.pop(descriptor, None)
+        if former is not None:
+            self._ended.append((former, now.seconds))
+        self.received[connection] = 0
+        if descriptor in self._open:
+            self._descriptors[connection] = descriptor
+            self._connections[descriptor] = connection
+        else:  # it spoke and went: its frames count all the same
+            self._descriptors[connection] = -1
+            self._ended.append((connection, now.seconds))
+        return str(address)
+
+    def gone(self, connection: bytes, now: Instant) -> None:
+        """A send to it failed: it ended, and the monitor may have missed that."""
+        self._ended.append((connection, now.seconds))
+
+    def take_ended(self, now: Instant, *, dry: bool) -> list[bytes]:
+        """The connections that ended and have nothing left in the ROUTER.
+
+        libzmq reports an end beside the frames, not behind them: so only when the ROUTER is dry, or after a while.
+        """
+        if not self._ended or not (dry or now.seconds - self._ended[0][1] > DISCONNECTED_WAIT_SECONDS):
+            return []
+        ended, self._ended = self._ended, []
+        for connection, _ in ended:
+            self.received.pop(connection, None)
+            descriptor = self._descriptors.pop(connection, -1)
+            if self._connections.get(descriptor) == connection:
+                del self._connections[descriptor]
+        return [connection for connection, _ in ended]
+
+    # --- XPUB -------------------------------------------------------------------------------
+
+    def subscribes(self, frame: zmq.Frame, now: Instant) -> bool:
+        """One more subscription of a peer; False when it has too many, and is cut off."""
+        descriptor = options.metadata(frame, zmq.SRCFD)
+        if descriptor is None:
+            return True
+        if descriptor not in self._subscriptions:
+            self.read_monitors(now)
+        count = self._subscriptions.get(descriptor, 0) + 1
+        if descriptor in self._subscriptions:
+            self._subscriptions[descriptor] = count
+        if count > self._settings.connection_subscriptions_max:
+            options.cut_off(descriptor)
+            return False
+        return True
+
+    def unsubscribes(self, frame: zmq.Frame) -> None:
+        """One less; the end of the connection ends them all."""
+        descriptor = options.metadata(frame, zmq.SRCFD)
+        if descriptor in self._subscriptions:
+            self._subscriptions[descriptor] -= 1
+
+    # --- cutting off ------------------------------------------------------------------------
+
+    def cut_off_later(self, connection: bytes, now: Instant) -> None:
+        """End a connection once what it is told is out."""
+        self._cutting.append((now.seconds + CUT_OFF_WAIT_SECONDS, connection))
+
+    def elapsed(self, now: Instant) -> None:
+        """Cut off who is due, and now and then look for who takes all memory."""
+        while self._cutting and self._cutting[0][0] <= now.seconds:
+            descriptor = self._descriptors.get(self._cutting.pop(0)[1], -1)
+            if descriptor >= 0:
+                options.cut_off(descriptor)
+        if now.seconds - self._watched >= WATCH_SECONDS:
+            self._watched = now.seconds
+            if _resident_bytes() > self._settings.memory_watch_bytes:
+                self._cut_off_hoarders()
+
+    def next_deadline(self, now: Instant) -> float:
+        """When `elapsed`, or `take_ended`, is to be called at the latest."""
+        deadline = self._watched + WATCH_SECONDS
+        if self._cutting:
+            deadline = min(deadline, self._cutting[0][0])
+        if self._ended:
+            deadline = min(deadline, now.seconds + DISCONNECTED_WAIT_SECONDS)
+        return deadline
+
+    def close(self) -> None:
+        """End monitoring; the sockets may be closed then."""
+        options.close_monitor(self._router, self._router_monitor)
+        options.close_monitor(self._xpub, self._xpub_monitor)
+
+    def _cut_off_hoarders(self) -> None:
+        for descriptor in list(self._open):
+            connection = self._connections.get(descriptor, b"")
+            if _bytes_received(descriptor) - self.received.get(connection, 0) > UNSEEN_BYTES_MAX:
+                options.cut_off(descriptor)
+        for descriptor in list(self._subscriptions):  # all that is to come from there is subscriptions
+            if _bytes_received(descriptor) > UNSEEN_BYTES_MAX:
+                options.cut_off(descriptor)
+
+
+def _bytes_received(descriptor: int) -> int:
+    """What the kernel has received on a TCP connection; 0 where it does not tell."""
+    try:
+        duplicate = socket.socket(fileno=os.dup(descriptor))
+    except OSError:
+        return 0
+    try:
+        return int(_BYTES_RECEIVED.unpack(duplicate.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136))[0])
+    except (OSError, AttributeError, struct.error):
+        return 0  # ipc, or not Linux
+    finally:
+        duplicate.close()
+
+
+def _resident_bytes() -> int:
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):
+        return 0  # not Linux
+
+
+def _raise_descriptor_limit() -> int:
+    """Allow as many descriptors as the system lets us; returns how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = max(soft, 1 << 20)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        return soft
+    return hard
