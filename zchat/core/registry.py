@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 
@@ -43,41 +44,24 @@ PENDING = -1  # an outcome: accepted, not committed yet
 Outcome = int | str  # offset of the first record (0: volatile), PENDING, or the code it was refused with
 
 
+@dataclass(slots=True, eq=False)
 class Session:
     """One client's stay."""
 
-    __slots__ = (
-        "address",
-        "at",
-        "connection",
-        "deadline",
-        "id",
-        "last_seq",
-        "listens",
-        "outcomes",
-        "rooms",
-        "seen",
-        "since",
-        "state",
-        "user",
-        "written",
-    )
-
-    def __init__(self, session: str, user: str, now: Instant) -> None:
-        self.id = session
-        self.user = user
-        self.state = LIVE
-        self.connection = b""  # routing id; empty when it has none
-        self.address = ""
-        self.since = now.micros  # hello
-        self.seen = now.micros
-        self.rooms: dict[str, int] = {}  # room -> since
-        self.written: set[str] = set()  # rooms whose log has this session's join
-        self.last_seq = 0
-        self.outcomes: dict[int, Outcome] = {}
-        self.deadline = 0.0  # monotonic: end of the grace time (lost) or of the kept time (gone); else 0
-        self.at = 0  # how far its listeners of the patterns `listens` have got, as it last told
-        self.listens: list[str] = []
+    id: str
+    user: str
+    since: int  # hello
+    seen: int
+    state: str = LIVE
+    connection: bytes = b""  # routing id; empty when it has none
+    address: str = ""
+    rooms: dict[str, int] = field(default_factory=dict)  # room -> since
+    written: set[str] = field(default_factory=set)  # rooms whose log has this session's join
+    last_seq: int = 0
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    deadline: float = 0.0  # monotonic: end of the grace time (lost) or of the kept time (gone); else 0
+    at: int = 0  # how far its listeners of the patterns `listens` have got, as it last told
+    listens: list[str] = field(default_factory=list)
 
     def row(self) -> SessionRow:
         """What the log keeps of it."""
@@ -118,11 +102,12 @@ class Registry:
 
     def restore(self, rows: Iterable[SessionRow], seen: Iterable[tuple[str, int]], now: Instant, grace: float) -> None:
         """Take the sessions that the log kept: members as lost for `grace` seconds, the others as gone."""
-        for user, micros in seen:
+        rows = list(rows)
+        cut_off = [(row.user, row.seen) for row in rows if not row.rooms]
+        for user, micros in sorted([*seen, *cut_off], key=lambda each: each[1]):  # the latest is remembered longest
             self._note_seen(user, micros)
         for row in rows:
-            session = Session(row.session, row.user, now)
-            session.last_seq, session.seen, session.since = row.last_seq, row.seen, row.seen
+            session = Session(row.session, row.user, row.seen, row.seen, last_seq=row.last_seq)
             session.rooms, session.written = dict(row.rooms), set(row.rooms)
             session.state = LOST if row.rooms else GONE
             self._sessions[session.id] = session
@@ -160,7 +145,7 @@ class Registry:
 
     def begin(self, session_id: str, user: str, connection: bytes, address: str, now: Instant) -> Session:
         """A new session says hello."""
-        session = Session(session_id, user, now)
+        session = Session(session_id, user, now.micros, now.micros)
         self._sessions[session_id] = session
         self._attach(session, connection, address, now)
         self._came(session)
@@ -219,7 +204,9 @@ class Registry:
         over = []
         while (deadline := self.next_deadline()) is not None and deadline <= now.seconds:
             session = heappop(self._waiting)[2]
+            session.deadline = 0.0
             over.append(session)
+        for session in over:  # only now: one that is gone is forgotten the next time at the earliest
             if session.state == LOST:
                 session.state = TRANSITIONS[LOST]["grace over"]
                 self._went(session)
