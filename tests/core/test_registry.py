@@ -1,0 +1,530 @@
+"""The registry: its table of states, then whatever is done to it, compared with a model that only counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from zchat.core import Instant
+from zchat.core.registry import (
+    FORGOTTEN,
+    GONE,
+    LIVE,
+    LOST,
+    OUTCOMES_MAX,
+    PENDING,
+    TRANSITIONS,
+    Registry,
+    Session,
+)
+from zchat.log import SessionRow
+from zchat.names import user_key
+
+GRACE, KEPT, RESTART_GRACE = 3.0, 100.0, 10.0
+BEGIN = 1_700_000_000_000_000
+
+
+def at(seconds: float) -> Instant:
+    return Instant(1_000.0 + seconds, BEGIN + round(seconds * 1e6))
+
+
+def registry_of(*, kept: float = KEPT, users_seen_max: int = 100) -> Registry:
+    return Registry(b"secret", grace_seconds=GRACE, kept_seconds=kept, users_seen_max=users_seen_max)
+
+
+def begun(registry: Registry, session: str = "s1", user: str = "alice", seconds: float = 0.0) -> Session:
+    return registry.begin(session, user, f"connection of {session}".encode(), "127.0.0.1", at(seconds))
+
+
+# --- states -------------------------------------------------------------------------------------
+
+
+def in_state(registry: Registry, state: str) -> Session:
+    session = begun(registry)
+    if state in (LOST, GONE):
+        registry.disconnected(session.connection, at(0))
+    if state == GONE:
+        registry.expired(at(GRACE))
+    if state == FORGOTTEN:
+        registry.bye(session, at(0))
+    assert session.state == state
+    return session
+
+
+EVENTS: dict[str, Callable[[Registry, Session], object]] = {
+    "disconnected": lambda registry, session: registry.disconnected(session.connection, at(1)),
+    "resumed": lambda registry, session: registry.resume(session, b"another connection", "", at(1)),
+    "grace over": lambda registry, session: registry.expired(at(GRACE)),
+    "kept over": lambda registry, session: registry.expired(at(GRACE + KEPT)),
+    "bye": lambda registry, session: registry.bye(session, at(1)),
+}
+
+
+@pytest.mark.parametrize(("state", "event"), [(state, event) for state in TRANSITIONS for event in TRANSITIONS[state]])
+def test_an_event_leads_to_the_state_of_the_table(state: str, event: str) -> None:
+    registry = registry_of()
+    session = in_state(registry, state)
+    EVENTS[event](registry, session)
+    assert session.state == TRANSITIONS[state][event]
+
+
+@pytest.mark.parametrize(
+    ("state", "event"),
+    [(LIVE, "grace over"), (LIVE, "kept over"), (LOST, "disconnected"), (GONE, "disconnected"), (GONE, "grace over")]
+    + [(FORGOTTEN, event) for event in ("disconnected", "grace over", "kept over")],
+)
+def test_an_event_that_is_not_in_the_table_changes_nothing(state: str, event: str) -> None:
+    registry = registry_of()
+    session = in_state(registry, state)
+    before = registry.who(""), registry.connections(), registry.next_deadline()
+    EVENTS[event](registry, session)
+    assert session.state == state
+    assert (registry.who(""), registry.connections(), registry.next_deadline()) == before
+
+
+def test_a_forgotten_session_is_found_no_more() -> None:
+    registry = registry_of()
+    session = in_state(registry, FORGOTTEN)
+    assert registry.find(session.id) is None
+    assert registry.of(session.connection) is None
+
+
+# --- connections --------------------------------------------------------------------------------
+
+
+def test_a_session_that_resumed_is_no_longer_heard_on_its_former_connection() -> None:
+    registry = registry_of()
+    session = begun(registry)
+    former = session.connection
+    assert registry.resume(session, b"new", "127.0.0.2", at(1))
+    assert registry.of(former) is None
+    assert registry.of(b"new") is session
+    assert registry.connections() == [b"new"]
+    assert session.address == "127.0.0.2"
+
+
+def test_the_end_of_a_former_connection_loses_nothing() -> None:
+    registry = registry_of()
+    session = begun(registry)
+    former = session.connection
+    registry.resume(session, b"new", "", at(1))
+    assert registry.disconnected(former, at(2)) is None
+    assert session.state == LIVE
+    assert registry.next_deadline() is None
+
+
+def test_a_session_that_resumes_on_its_own_connection_goes_on() -> None:
+    registry = registry_of()
+    session = begun(registry)
+    assert registry.resume(session, session.connection, "", at(1))
+    assert registry.of(session.connection) is session
+
+
+def test_a_connection_that_ends_gives_the_session_that_is_lost_by_it() -> None:
+    registry = registry_of()
+    session = begun(registry)
+    connection = session.connection
+    assert registry.disconnected(connection, at(1)) is session
+    assert registry.disconnected(connection, at(2)) is None
+    assert registry.disconnected(b"nobody", at(2)) is None
+    assert registry.next_deadline() == at(1 + GRACE).seconds
+
+
+def test_a_session_that_resumes_in_its_grace_time_has_no_deadline() -> None:
+    registry = registry_of()
+    session = begun(registry)
+    registry.join(session, "general", True, at(0))
+    registry.disconnected(session.connection, at(1))
+    assert registry.resume(session, b"new", "", at(2))
+    assert registry.next_deadline() is None
+    assert registry.expired(at(1 + GRACE)) == []
+    assert session.rooms == {"general": at(0).micros}
+
+
+def test_a_session_that_was_gone_comes_back_into_no_room_and_since_now() -> None:
+    registry = registry_of()
+    session = begun(registry)
+    session.accept(7)
+    registry.disconnected(session.connection, at(0))
+    registry.expired(at(GRACE))
+    assert not registry.resume(session, b"new", "", at(9))
+    assert (session.last_seq, session.since) == (7, at(9).micros)
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+
+def test_the_grace_time_ends_neither_early_nor_late() -> None:
+    registry = registry_of()
+    session = begun(registry)
+    registry.join(session, "general", True, at(0))
+    registry.disconnected(session.connection, at(0))
+    assert registry.expired(at(GRACE - 0.001)) == []
+    assert registry.expired(at(GRACE)) == [session]
+    assert session.state == GONE
+    assert "general" in session.rooms  # until the caller, who writes the leave, parts it
+
+
+def test_who_is_lost_again_has_a_whole_grace_time_again() -> None:
+    registry = registry_of()
+    session = begun(registry)
+    registry.disconnected(session.connection, at(0))
+    registry.resume(session, b"new", "", at(2))
+    registry.disconnected(b"new", at(2))
+    assert registry.expired(at(GRACE)) == []
+    assert registry.expired(at(2 + GRACE)) == [session]
+
+
+def test_a_session_is_gone_before_it_is_forgotten_also_when_both_are_due_at_once() -> None:
+    registry = registry_of(kept=0.0)
+    session = begun(registry)
+    registry.join(session, "general", True, at(0))
+    registry.disconnected(session.connection, at(0))
+    assert registry.expired(at(GRACE)) == [session]
+    assert session.state == GONE  # so the caller parts it
+    registry.part(session, "general")
+    assert registry.expired(at(GRACE)) == [session]
+    assert session.state == FORGOTTEN
+
+
+def test_sessions_expire_in_the_order_of_their_deadlines() -> None:
+    registry = registry_of()
+    sessions = [begun(registry, f"s{number}") for number in range(3)]
+    for seconds, session in zip((3, 1, 2), sessions, strict=True):
+        registry.disconnected(session.connection, at(seconds))
+    assert registry.expired(at(60)) == [sessions[1], sessions[2], sessions[0]]
+
+
+# --- tokens -------------------------------------------------------------------------------------
+
+
+def test_a_token_fits_its_session_and_user_only() -> None:
+    registry = registry_of()
+    token = registry.token(begun(registry, "s1", "Alice"))
+    assert registry.token_fits("s1", "alice", token)  # the same user
+    assert not registry.token_fits("s2", "alice", token)
+    assert not registry.token_fits("s1", "bob", token)
+    assert not registry.token_fits("s1", "alice", token[:-1])
+    assert not registry.token_fits("s1", "alice", b"")
+
+
+def test_a_token_holds_over_a_restart_and_not_for_another_log() -> None:
+    registry = registry_of()
+    token = registry.token(begun(registry))
+    assert registry_of().token_fits("s1", "alice", token)
+    other = Registry(b"of another log", grace_seconds=1, kept_seconds=1, users_seen_max=1)
+    assert not other.token_fits("s1", "alice", token)
+
+
+# --- publishes ----------------------------------------------------------------------------------
+
+
+def test_the_outcome_of_a_publish_is_pending_until_it_is_settled() -> None:
+    session = begun(registry_of())
+    session.accept(1)
+    assert (session.last_seq, session.outcomes) == (1, {1: PENDING})
+    session.settle(1, 41)
+    assert session.outcomes == {1: 41}
+
+
+def test_only_the_latest_outcomes_are_remembered() -> None:
+    session = begun(registry_of())
+    for seq in range(1, OUTCOMES_MAX + 3):
+        session.accept(seq)
+    assert len(session.outcomes) == OUTCOMES_MAX
+    assert 2 not in session.outcomes and 3 in session.outcomes
+    session.settle(2, 41)
+    assert 2 not in session.outcomes
+
+
+# --- rooms and who ------------------------------------------------------------------------------
+
+
+def test_only_a_join_that_was_written_has_a_leave() -> None:
+    registry = registry_of()
+    session = begun(registry)
+    registry.join(session, "general", True, at(0))
+    registry.join(session, "crowd", False, at(0))
+    assert session.row().rooms == {"general": at(0).micros}
+    assert registry.part(session, "general") and not registry.part(session, "general")
+    assert not registry.part(session, "crowd")
+    assert not registry.part(session, "never joined")
+    assert session.rooms == {} and list(registry.rooms()) == []
+
+
+def test_who_tells_of_each_member_since_when_and_where() -> None:
+    registry = registry_of()
+    alice, bob = begun(registry, "s1", "alice"), begun(registry, "s2", "bob", 1)
+    registry.join(alice, "general", True, at(2))
+    registry.join(alice, "build", False, at(3))
+    registry.join(bob, "general", True, at(4))
+    registry.disconnected(bob.connection, at(5))
+    told = [(member.user, member.state, member.since, member.seen, member.rooms) for member in registry.who("general")]
+    assert told == [
+        ("alice", LIVE, at(2).micros, at(0).micros, ["build", "general"]),
+        ("bob", LOST, at(4).micros, at(5).micros, ["general"]),
+    ]
+    assert [(member.session, member.since) for member in registry.who("")] == [
+        ("s1", at(0).micros),
+        ("s2", at(1).micros),
+    ]
+    assert registry.who("nowhere") == []
+    assert (registry.members("general"), registry.members("build"), registry.members("nowhere")) == (2, 1, 0)
+
+
+def test_a_user_is_present_while_any_session_is() -> None:
+    registry = registry_of()
+    one, other = begun(registry, "s1", "Alice"), begun(registry, "s2", "alice")
+    registry.bye(one, at(1))
+    assert [member.state for member in registry.who("")] == [LIVE]
+    registry.bye(other, at(2))
+    (gone,) = registry.who("")
+    assert (gone.user, gone.session, gone.state, gone.seen) == ("alice", "", GONE, at(2).micros)
+
+
+def test_a_user_who_comes_back_is_no_longer_told_as_gone() -> None:
+    registry = registry_of()
+    registry.bye(begun(registry), at(1))
+    begun(registry, "s2")
+    assert [(member.session, member.state) for member in registry.who("")] == [("s2", LIVE)]
+
+
+def test_users_who_have_gone_are_remembered_up_to_a_number_the_latest_ones() -> None:
+    registry = registry_of(users_seen_max=2)
+    for seconds, user in enumerate(["a", "b", "a", "c"]):
+        registry.bye(begun(registry, f"s{seconds}", user), at(seconds))
+    assert [(member.user, member.seen) for member in registry.who("")] == [("a", at(2).micros), ("c", at(3).micros)]
+
+
+# --- after a restart ----------------------------------------------------------------------------
+
+
+def test_members_found_in_the_log_are_lost_for_the_longer_grace_time() -> None:
+    registry = registry_of()
+    registry.restore([SessionRow("s1", "alice", 7, 5, {"general": 4})], [], at(0), RESTART_GRACE)
+    session = registry.find("s1")
+    assert session is not None and (session.state, session.last_seq) == (LOST, 7)
+    assert registry.members("general") == 1
+    assert registry.next_deadline() == at(RESTART_GRACE).seconds
+    assert registry.resume(session, b"new", "", at(1))
+    assert registry.part(session, "general")  # its join is in the log
+
+
+def test_a_session_found_in_no_room_is_gone_and_its_publishes_are_known() -> None:
+    registry = registry_of()
+    registry.restore([SessionRow("s1", "alice", 7, 5, {})], [], at(0), RESTART_GRACE)
+    session = registry.find("s1")
+    assert session is not None and (session.state, session.last_seq) == (GONE, 7)
+    assert registry.next_deadline() == at(KEPT).seconds
+    assert not registry.resume(session, b"new", "", at(1))
+
+
+def test_who_was_cut_off_by_the_restart_is_told_with_when_it_was_seen() -> None:
+    registry = registry_of()
+    rows = [SessionRow("s1", "alice", 7, 5, {}), SessionRow("s2", "bob", 1, 6, {"general": 4})]
+    registry.restore(rows, [("alice", 3), ("carol", 2)], at(0), RESTART_GRACE)
+    told = {(member.user, member.state): member.seen for member in registry.who("")}
+    assert told == {("bob", LOST): 6, ("alice", GONE): 5, ("carol", GONE): 2}
+
+
+def test_the_users_seen_last_before_the_restart_are_remembered_longest() -> None:
+    registry = registry_of(users_seen_max=2)
+    registry.restore([], [("latest", 9), ("earlier", 8)], at(0), RESTART_GRACE)  # latest first, as a log gives them
+    registry.bye(begun(registry, "s1", "alice"), at(1))
+    assert {member.user for member in registry.who("")} == {"latest", "alice"}
+
+
+# --- whatever is done to it ---------------------------------------------------------------------
+
+USERS = ["alice", "Alice", "bob"]
+ROOMS = ["general", "build", "@alice"]
+
+
+class Stay:
+    """What the model knows of a session."""
+
+    def __init__(self, session: Session, deadline: float | None = None) -> None:
+        self.session = session
+        self.state = LIVE
+        self.deadline = deadline
+        self.rooms: dict[str, bool] = {}  # room -> whether its join was written
+
+
+class AnyRegistry(RuleBasedStateMachine):
+    """Hello, resume, loss, join, part, bye, time and restarts in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.registry = registry_of()
+        self.seconds = 0.0
+        self.numbers = count(1)
+        self.stays: dict[str, Stay] = {}
+        self.joins: Counter[tuple[str, str]] = Counter()  # (room, session) -> records written
+        self.leaves: Counter[tuple[str, str]] = Counter()
+        self.former: list[bytes] = []
+
+    @property
+    def now(self) -> Instant:
+        return at(self.seconds)
+
+    def pick(self, data: st.DataObject, *states: str) -> Stay | None:
+        stays = [stay for stay in self.stays.values() if stay.state in states]
+        return data.draw(st.sampled_from(stays)) if stays else None
+
+    def leave_all(self, stay: Stay) -> None:
+        for room in list(stay.session.rooms):
+            self.leave(stay, room)
+
+    def leave(self, stay: Stay, room: str) -> None:
+        written = self.registry.part(stay.session, room)
+        assert written == stay.rooms.pop(room, False)
+        if written:
+            self.leaves[room, stay.session.id] += 1
+
+    @rule(user=st.sampled_from(USERS))
+    def hello(self, user: str) -> None:
+        number = next(self.numbers)
+        session = self.registry.begin(f"s{number}", user, f"c{number}".encode(), "", self.now)
+        self.stays[session.id] = Stay(session)
+
+    @rule(data=st.data())
+    def resume(self, data: st.DataObject) -> None:
+        stay = self.pick(data, LIVE, LOST, GONE)
+        if stay is None:
+            return
+        self.former.append(stay.session.connection)
+        kept = self.registry.resume(stay.session, f"c{next(self.numbers)}".encode(), "", self.now)
+        assert kept == (stay.state != GONE)
+        stay.state, stay.deadline = LIVE, None
+
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        stay = self.pick(data, LIVE)
+        if stay is not None:
+            connection = stay.session.connection
+            assert self.registry.disconnected(connection, self.now) is stay.session
+            self.former.append(connection)
+            stay.state, stay.deadline = LOST, self.now.seconds + GRACE
+
+    @precondition(lambda self: self.former)
+    @rule(data=st.data())
+    def end_a_former_connection(self, data: st.DataObject) -> None:
+        assert self.registry.disconnected(data.draw(st.sampled_from(self.former)), self.now) is None
+
+    @rule(data=st.data(), room=st.sampled_from(ROOMS), written=st.booleans())
+    def join(self, data: st.DataObject, room: str, written: bool) -> None:
+        stay = self.pick(data, LIVE)
+        if stay is None or room in stay.rooms:
+            return
+        self.registry.join(stay.session, room, written, self.now)
+        stay.rooms[room] = written
+        self.joins[room, stay.session.id] += written
+
+    @rule(data=st.data(), room=st.sampled_from(ROOMS))
+    def part(self, data: st.DataObject, room: str) -> None:
+        stay = self.pick(data, LIVE, LOST, GONE)
+        if stay is not None:
+            self.leave(stay, room)
+
+    @rule(data=st.data())
+    def bye(self, data: st.DataObject) -> None:
+        stay = self.pick(data, LIVE, LOST, GONE)
+        if stay is not None:
+            self.leave_all(stay)
+            self.registry.bye(stay.session, self.now)
+            del self.stays[stay.session.id]
+
+    @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, GRACE, KEPT, 2 * KEPT]))
+    def wait(self, seconds: float) -> None:
+        self.seconds += seconds
+        due = {stay.session.id for stay in self.stays.values() if (stay.deadline or 1e9) <= self.now.seconds}
+        over = self.registry.expired(self.now)
+        assert {session.id for session in over} == due and len(over) == len(due)
+        for session in over:
+            stay = self.stays[session.id]
+            if stay.state == LOST:
+                stay.state, stay.deadline = GONE, self.now.seconds + KEPT
+                self.leave_all(stay)
+            else:
+                assert session.state == FORGOTTEN
+                del self.stays[session.id]
+
+    @rule()
+    def restart(self) -> None:
+        rows = [stay.session.row() for stay in self.stays.values()]
+        seen = [(member.user, member.seen) for member in self.registry.who("") if member.state == GONE]
+        self.former += self.registry.connections()
+        self.registry = registry_of()
+        self.registry.restore(rows, seen, self.now, RESTART_GRACE)
+        for stay in self.stays.values():
+            session = self.registry.find(stay.session.id)
+            assert session is not None
+            stay.session = session
+            stay.rooms = {room: True for room, written in stay.rooms.items() if written}
+            stay.state = LOST if stay.rooms else GONE
+            stay.deadline = self.now.seconds + (RESTART_GRACE if stay.rooms else KEPT)
+
+    @invariant()
+    def each_written_join_has_one_leave_and_only_members_have_none_yet(self) -> None:
+        open_joins = {key for key, joins in self.joins.items() if joins != self.leaves[key]}
+        for key in open_joins:
+            assert self.joins[key] == self.leaves[key] + 1
+        assert open_joins == {
+            (room, stay.session.id) for stay in self.stays.values() for room, written in stay.rooms.items() if written
+        }
+
+    @invariant()
+    def members_are_what_the_joins_and_leaves_add_up_to(self) -> None:
+        for room in ROOMS:
+            members = {stay.session.id for stay in self.stays.values() if room in stay.rooms}
+            assert {member.session for member in self.registry.who(room)} == members
+            assert self.registry.members(room) == len(members)
+            assert (room in self.registry.rooms()) == bool(members)
+
+    @invariant()
+    def each_session_is_in_the_state_of_the_model_and_heard_on_one_connection(self) -> None:
+        live = {stay.session.connection: stay.session for stay in self.stays.values() if stay.state == LIVE}
+        assert set(self.registry.connections()) == live.keys()
+        for connection, session in live.items():
+            assert self.registry.of(connection) is session
+        for stay in self.stays.values():
+            assert self.registry.find(stay.session.id) is stay.session
+            assert stay.session.state == stay.state
+            assert bool(stay.session.connection) == (stay.state == LIVE)
+
+    @invariant()
+    def the_next_deadline_is_the_earliest(self) -> None:
+        deadlines = [stay.deadline for stay in self.stays.values() if stay.deadline is not None]
+        assert self.registry.next_deadline() == min(deadlines, default=None)
+
+    @invariant()
+    def who_tells_of_all_who_are_here_and_of_users_who_have_gone(self) -> None:
+        told = self.registry.who("")
+        here = {stay.session.id: stay.state for stay in self.stays.values() if stay.state in (LIVE, LOST)}
+        assert {member.session: member.state for member in told if member.session} == here
+        present = {user_key(stay.session.user) for stay in self.stays.values() if stay.state in (LIVE, LOST)}
+        gone = [user_key(member.user) for member in told if not member.session]
+        assert not present & set(gone) and len(gone) == len(set(gone))
+        assert {user_key(stay.session.user) for stay in self.stays.values()} <= present | set(gone)
+
+    def teardown(self) -> None:
+        """In the end everybody is forgotten, and each join has its leave."""
+        for stay in list(self.stays.values()):
+            if stay.state == LIVE:
+                self.registry.disconnected(stay.session.connection, self.now)
+                stay.state, stay.deadline = LOST, self.now.seconds + GRACE
+        self.wait(RESTART_GRACE)
+        self.wait(KEPT)
+        assert not self.stays and self.joins == self.leaves
+        assert self.registry.next_deadline() is None and list(self.registry.rooms()) == []
+        assert all(member.state == GONE for member in self.registry.who(""))
+
+
+AnyRegistry.TestCase.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
+TestAnyRegistry = AnyRegistry.TestCase
