@@ -9,6 +9,7 @@ in which they were opened. Tests: tests/core/test_rooms.py.
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from itertools import count
 
 import msgspec
 
@@ -46,7 +47,7 @@ class Run:
 class Room:
     """One room that has a record, a member or a run."""
 
-    __slots__ = ("given", "last", "name", "quiet", "run", "tail_due", "topic", "volatile_run")
+    __slots__ = ("given", "last", "name", "quiet", "run", "tail_due", "tail_entry", "topic", "volatile_run")
 
     def __init__(self, name: str, last: int) -> None:
         self.name = name
@@ -55,8 +56,9 @@ class Room:
         self.given = last  # offset of the last record that has one, committed or not
         self.run: Run | None = None
         self.volatile_run: Run | None = None
-        self.quiet = 0.0  # seconds until the next tail marker; 0: none is due
+        self.quiet = 0.0  # seconds from the last tail marker, or from its last word, to the next one
         self.tail_due = 0.0
+        self.tail_entry = 0.0  # when `Tails` looks at it next; 0: never
 
 
 def open_room(rooms: dict[str, Room], name: str) -> Room:
@@ -75,31 +77,36 @@ class Tails:
     def __init__(self, first: float, last: float) -> None:
         self._first = first
         self._last = last
-        self._due: list[tuple[float, str, Room]] = []
+        self._due: list[tuple[float, int, Room]] = []  # heap of (when, tie-break, room)
+        self._ties = count()
 
     def spoke(self, room: Room, seconds: float) -> None:
         """A batch of the room was broadcast."""
-        waiting = room.quiet > 0.0
         room.quiet = self._first
-        room.tail_due = seconds + self._first
-        if not waiting:
-            heappush(self._due, (room.tail_due, room.name, room))
+        room.tail_due = due = seconds + self._first
+        if not room.tail_entry or due < room.tail_entry:  # else it is looked at early enough
+            self._look_at(room, due)
 
     def due(self, seconds: float) -> list[Room]:
         """The rooms that get a marker now."""
         rooms = []
         while self._due and self._due[0][0] <= seconds:
-            room = heappop(self._due)[2]
+            when, _, room = heappop(self._due)
+            if when != room.tail_entry:
+                continue  # an earlier look took its place
+            room.tail_entry = 0.0
             if room.tail_due <= seconds:
                 rooms.append(room)
                 room.quiet *= 2
                 room.tail_due = seconds + room.quiet
-            if room.quiet > self._last:
-                room.quiet = 0.0
-            else:
-                heappush(self._due, (room.tail_due, room.name, room))
+            if room.quiet <= self._last:
+                self._look_at(room, room.tail_due)
         return rooms
 
     def next_deadline(self) -> float | None:
         """When `due` is to be asked next."""
         return self._due[0][0] if self._due else None
+
+    def _look_at(self, room: Room, when: float) -> None:
+        room.tail_entry = when
+        heappush(self._due, (when, next(self._ties), room))
