@@ -313,6 +313,7 @@ def log_facts(log: MemoryLog, settings: Settings) -> LogFacts:
         log.rooms(),
         log.sessions(),
         log.users_seen(settings.users_seen_max),
+        log.cursors(),
     )
 
 
