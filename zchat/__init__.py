@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from zchat.client import Client, Publication, Subscription, connect
+    from zchat.client import Client, Publication, connect
     from zchat.core.chain import Notice
     from zchat.errors import (
         BadAddress,
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
         ZchatError,
     )
     from zchat.message import Message
-    from zchat.wire import Member, Room
+    from zchat.subscription import Subscription
+    from zchat.wire import Cursor, Member, Room
 
 _HOMES = {
-    "zchat.client": ("Client", "Publication", "Subscription", "connect"),
+    "zchat.client": ("Client", "Publication", "connect"),
     "zchat.core.chain": ("Notice",),
     "zchat.errors": (
         "BadAddress",
@@ -52,7 +53,8 @@ _HOMES = {
         "ZchatError",
     ),
     "zchat.message": ("Message",),
-    "zchat.wire": ("Member", "Room"),
+    "zchat.subscription": ("Subscription",),
+    "zchat.wire": ("Cursor", "Member", "Room"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -61,6 +63,7 @@ __all__ = [
     "BadName",
     "Client",
     "Closed",
+    "Cursor",
     "LogError",
     "Member",
     "Message",

@@ -13,29 +13,26 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from queue import Empty, SimpleQueue
 from types import TracebackType
 
 import msgspec
 
 from zchat import address as addresses
 from zchat import wire
-from zchat.core.chain import Chain, Delivery, Notice, Start
-from zchat.core.client import Chunk, Listener
-from zchat.errors import Closed, TimedOut, TooLarge, UsageError
+from zchat.core.chain import Chain, Notice, Start
+from zchat.core.client import Chunk
+from zchat.core.listening import Listener
+from zchat.errors import TooLarge, UsageError
 from zchat.message import Message, messages
-from zchat.names import pattern_name, user_name
+from zchat.names import cursor_name, is_pattern, pattern_name, user_name
 from zchat.sockets.client import Connection
+from zchat.subscription import Subscription
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 WAIT_SECONDS = 5.0  # for a broker that is not there yet
 CLOSE_SECONDS = 5.0
-QUEUED_BYTES_MAX = 32 << 20  # of a listener that does not read: what comes after is fetched again when it does
-QUEUED_BYTES_LOW = 8 << 20
 
 
 def connect(address: str = DEFAULT_ADDRESS, user: str | None = None, *, wait: float = WAIT_SECONDS) -> Client:
@@ -79,96 +76,6 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
         if chunk.error is not None:
             raise chunk.error
         return chunk.first + self._index if chunk.first else 0
-
-
-class Subscription:
-    """Messages as they come, in order. An iterator; `get` waits for one. A context manager."""
-
-    def __init__(self, client: Client, listener: Listener, echo: bool, notify: Callable[[Notice], None] | None) -> None:
-        self._client = client
-        self._listener = listener
-        self._without = "" if echo else client.session
-        self._notify = notify
-        self._queue: SimpleQueue[Delivery | Notice | None] = SimpleQueue()
-        self._buffer: deque[Message] = deque()
-        self._put_bytes = 0  # written by the I/O thread
-        self._taken_bytes = 0  # written by the consumer
-        self._paused = False
-        self.is_live = False
-        self._closed = False
-
-    def __enter__(self) -> Subscription:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __iter__(self) -> Iterator[Message]:
-        """Messages until the subscription or the client is closed."""
-        buffer = self._buffer
-        while True:
-            while buffer:
-                yield buffer.popleft()
-            if not self._take(None):
-                return
-
-    def get(self, timeout: float | None = None) -> Message:
-        """The next message. Raises TimedOut, and Closed after the end."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        buffer = self._buffer
-        while not buffer:
-            try:
-                if not self._take(None if deadline is None else max(0.0, deadline - time.monotonic())):
-                    raise Closed("the subscription is closed")
-            except Empty:
-                raise TimedOut("message", timeout or 0.0) from None
-        return buffer.popleft()
-
-    def pending(self) -> bool:
-        """Whether something can be had without waiting."""
-        return bool(self._buffer) or not self._queue.empty()
-
-    def close(self) -> None:
-        """End it: nothing more comes, and the rooms are left."""
-        if not self._closed:
-            self._closed = True
-            self._client.unlisten(self._listener)
-            self._queue.put(None)
-
-    # --- parts ------------------------------------------------------------------------------
-
-    def _take(self, timeout: float | None) -> bool:
-        """Move what comes next into the buffer. False at the end; raises queue.Empty."""
-        if self._closed and self._queue.empty():
-            return False
-        item = self._queue.get(timeout=timeout)
-        if item is None:
-            self._queue.put(None)
-            return False
-        if isinstance(item, Notice):
-            if item.kind == "live":
-                self.is_live = True
-            if self._notify is not None:
-                self._notify(item)
-            return True
-        self._buffer.extend(messages(item.room, item.batch, item.first, self._without))
-        self._taken_bytes += item.size
-        if self._paused and self._put_bytes - self._taken_bytes < QUEUED_BYTES_LOW:
-            self._paused = False
-            self._client.connection.later(lambda core, now: self._listener.chain.paused(False))
-        return True
-
-    def put(self, out: list[Delivery | Notice]) -> None:
-        """On the I/O thread: what the chain hands on; an empty list is the end."""
-        if not out:
-            self._queue.put(None)
-        for item in out:
-            if isinstance(item, Delivery):
-                self._put_bytes += item.size
-            self._queue.put(item)
-        if not self._paused and self._put_bytes - self._taken_bytes > QUEUED_BYTES_MAX:
-            self._paused = True
-            self._listener.chain.paused(True)
 
 
 class Client:
@@ -247,6 +154,8 @@ class Client:
         since: float | datetime | None = None,
         echo: bool = True,
         presence: bool = False,
+        resume: str | None = None,
+        keeps: bool = True,
         notify: Callable[[Notice], None] | None = None,
     ) -> Subscription:
         """Listen to rooms; it is live when this returns, so nothing sent afterwards is missed.
@@ -255,18 +164,29 @@ class Client:
         messages, or `since` a time (seconds since 1970, or a datetime). `echo=False` leaves out what this
         session sends; `presence` adds joins and leaves. `notify` is called in order with the messages, in
         the consumer's thread. A room named in full is joined; a pattern only observes.
+
+        `resume` names a cursor that the broker keeps for this user: it goes on right after what was handed
+        over the last time, from any machine; the start counts the first time only. A message counts as
+        handed over when the next one is asked for, or at `close`; with `keeps=False` when `keep` is called.
         """
         names = [pattern_name(pattern) for pattern in patterns]
         if not names:
             raise UsageError("no room to listen to")
         start = _start(after, last, since)
-        listener = Listener(names, Chain(names, start, presence))
-        subscription = Subscription(self, listener, echo, notify)
+        cursor = cursor_name(resume) if resume is not None else ""
+        if cursor:
+            start = self._resumed(cursor, names, start, presence)
+        several = len(names) > 1 or is_pattern(names[0])
+        listener = Listener(names, Chain(names, start, presence, marks=bool(cursor) and several), cursor)
+        without = "" if echo else self.session
+        subscription = Subscription(self.connection, listener, without=without, notify=notify, keeps=keeps)
         connection = self.connection
         connection.listen(listener, subscription.put)
         try:
             connection.join(listener.rooms)
             connection.wait_for(lambda: listener.chain.is_begun, None, "subscription")
+            if cursor and start.after is None:  # the first time: it begins here, also when nothing ever comes
+                self.set_cursor(cursor, listener.chain.floor)
         except BaseException:
             subscription.close()
             raise
@@ -280,18 +200,25 @@ class Client:
         since: float | datetime | None = None,
         limit: int | None = None,
         presence: bool = False,
+        notify: Callable[[Notice], None] | None = None,
     ) -> Iterator[Message]:
-        """What is stored, up to now, in offset order; all of it when no start is named, at most `limit`."""
+        """What is stored, up to now, in offset order; all of it when no start is named, at most `limit`.
+
+        `notify` is told of gaps, in order with the messages.
+        """
         names = [pattern_name(pattern) for pattern in patterns]
         if not names:
             raise UsageError("no room to read")
-        return self._read(names, _start(after, last, since), limit, presence)
+        return self._read(names, _start(after, last, since), limit, presence, notify)
 
     # --- asking -----------------------------------------------------------------------------
 
-    def who(self, room: str | None = None) -> list[wire.Member]:
-        """The sessions in a room; without one, all sessions, and the users who have gone with when."""
-        answer = self.connection.ask(wire.Who(0, pattern_name(room) if room else ""))
+    def who(self, room: str | None = None, *, lag: bool = False) -> list[wire.Member]:
+        """The sessions in a room; without one, all sessions, and the users who have gone with when.
+
+        `lag` also tells how far each one's listeners are behind.
+        """
+        answer = self.connection.ask(wire.Who(0, pattern_name(room) if room else "", lag))
         assert isinstance(answer, wire.Present)
         return answer.members
 
@@ -301,32 +228,57 @@ class Client:
         assert isinstance(answer, wire.RoomsAre)
         return sorted(answer.rooms, key=lambda room: room.name)
 
+    def cursors(self) -> list[wire.Cursor]:
+        """The cursors that the broker keeps for this user, by name."""
+        answer = self.connection.ask(wire.Cursors(0))
+        assert isinstance(answer, wire.CursorsAre)
+        return answer.cursors
+
+    def set_cursor(self, name: str, offset: int) -> None:
+        """Keep a cursor: `listen(resume=name)` goes on after that offset. Raises BadName, Refused."""
+        self.connection.keep_cursor(cursor_name(name), offset, None)
+
+    def drop_cursor(self, name: str) -> None:
+        """Keep that cursor no longer; none of that name is no error. Raises BadName."""
+        self.connection.ask(wire.DropCursor(0, cursor_name(name)))
+
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End the session: its leave is written at once. What is not acked by then stays unknown."""
         self.connection.close(timeout)
 
     # --- parts ------------------------------------------------------------------------------
 
-    def unlisten(self, listener: Listener) -> None:
-        """For `Subscription.close`."""
-        try:
-            self.connection.unlisten(listener)
-            self.connection.part(listener.rooms)
-        except Closed:
-            pass
+    def _resumed(self, cursor: str, names: list[str], start: Start, presence: bool) -> Start:
+        """Where a listener with that cursor starts."""
+        kept = next((one.offset for one in self.cursors() if one.name == cursor), None)
+        if kept is None and start != Start():
+            kept = self._seek(names, start, presence).after if start.after is None else start.after
+            self.set_cursor(cursor, kept)
+        return Start(after=kept)
 
-    def _read(self, names: list[str], start: Start, limit: int | None, presence: bool) -> Iterator[Message]:
-        connection = self.connection
-        position = connection.ask(wire.Seek(0, names, start.last or 0, start.since or 0, presence))
+    def _seek(self, names: list[str], start: Start, presence: bool) -> wire.Position:
+        position = self.connection.ask(wire.Seek(0, names, start.last or 0, start.since or 0, presence))
         assert isinstance(position, wire.Position)
-        wants_tail = start.last is not None or start.since is not None
-        after = position.after if wants_tail else start.after or 0
+        return position
+
+    def _read(
+        self,
+        names: list[str],
+        start: Start,
+        limit: int | None,
+        presence: bool,
+        notify: Callable[[Notice], None] | None,
+    ) -> Iterator[Message]:
+        position = self._seek(names, start, presence)
+        after = start.after or 0 if start.last is None and start.since is None else position.after
         left = limit if limit is not None else sys.maxsize
         while after < position.head and left > 0:
-            page = connection.ask(wire.Fetch(0, names, after, position.head))
-            assert isinstance(page, wire.Page)
+            page = self.connection.fetch(names, after, position.head, None)
+            gaps = sorted(page.gaps, key=lambda gap: gap[1], reverse=True)
             for room, frame in page.batches:
                 batch = wire.decode_batch(frame)
+                while gaps and gaps[-1][1] <= batch.base:
+                    _tell_gap(gaps.pop(), notify)
                 if batch.kind == wire.PRESENCE and not presence:
                     continue
                 for message in messages(room, batch, after + 1):
@@ -334,7 +286,15 @@ class Client:
                         return
                     left -= 1
                     yield message
+            while gaps:
+                _tell_gap(gaps.pop(), notify)
             after = page.upto if page.more else position.head
+
+
+def _tell_gap(gap: tuple[str, int, int, str], notify: Callable[[Notice], None] | None) -> None:
+    room, first, last, reason = gap
+    if notify is not None:
+        notify(Notice("gap", first, last, room, reason=reason))
 
 
 def _record(body: bytes, event: str, headers: Mapping[str, str] | None) -> tuple[wire.Record, int]:

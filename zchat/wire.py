@@ -178,10 +178,9 @@ class Rooms(msgspec.Struct, array_like=True, tag=9):
 
 
 class At(msgspec.Struct, array_like=True, tag=10):
-    """How far this session's listeners of these patterns have got; not answered."""
+    """How far this session's listeners have got, each with its patterns; not answered."""
 
-    offset: Natural
-    patterns: list[str] = []
+    listeners: list[tuple[Natural, list[str]]]
 
 
 class Bye(msgspec.Struct, array_like=True, tag=11):

@@ -35,7 +35,7 @@ from zchat.names import cursor_name, user_key
 from zchat.settings import Settings
 
 RESERVED_EVENTS = frozenset({"join", "leave"})  # the broker's own; nobody can publish them
-LISTENS_MAX = 64  # patterns that an AT names; a session that listens to more is not measured by the rest
+LISTENS_MAX = 64  # listeners that an AT names; the lag of a session with more is not measured by the rest
 
 
 class LogFacts(NamedTuple):
@@ -369,7 +369,7 @@ class BrokerCore:
             case wire.Hello():
                 self._hello(session.connection, message, session.address, now)
             case wire.At():
-                session.at, session.listens = message.offset, message.patterns[:LISTENS_MAX]
+                session.listens = message.listeners[:LISTENS_MAX]
         return None
 
     def _answer_kept(self, session: Session, request: int) -> None:

@@ -40,6 +40,7 @@ class Delivery(NamedTuple):
     room: str
     batch: wire.Batch
     first: int
+    last: int  # offset of its last record; 0 for volatile ones
     size: int  # bytes, for the bound of what waits for a slow consumer
 
 
@@ -52,6 +53,12 @@ class Notice(NamedTuple):
     room: str = ""  # gap: whose; empty where it concerns all
     records: int = 0  # back, recovered: how many were fetched
     reason: str = ""  # lost: why; gap: "damaged", "trimmed" or "log" (the broker has another log)
+
+
+class Mark(NamedTuple):
+    """Everything up to this offset, in all rooms, was handed on before this."""
+
+    offset: int
 
 
 class Start(NamedTuple):
@@ -68,16 +75,20 @@ Question = wire.Fetch | wire.Heads | wire.Seek
 class Chain:
     """The order of one listener over its patterns. `take` what it hands on, `take_question` what it asks."""
 
-    def __init__(self, patterns: list[str], start: Start, presence: bool) -> None:
+    def __init__(self, patterns: list[str], start: Start, presence: bool, marks: bool = False) -> None:
         self.patterns = patterns
+        self.logs = 0  # how often the broker has had another log
         self.state = NEW
         self.floor = 0
         self._start = start
         self._presence = presence
+        self._marks = marks
+        self._marked = 0
+        self._handed = 0  # offset of the last record that was handed on
         self._seen: dict[str, int] = {}
         self._time = 0  # of the last batch handed on; before one, when it began
         self._target = 0  # history goes up to here, what is above comes live
-        self._out: list[Delivery | Notice] = []
+        self._out: list[Delivery | Notice | Mark] = []
         self._question: Question | None = None
         self._asked = False  # the question is out
         self._held: deque[tuple[str, wire.Batch, int]] = deque()
@@ -131,6 +142,8 @@ class Chain:
         if self.state == NEW:
             return
         self._out.append(Notice("gap", self.floor + 1, 0, reason="log"))
+        self.logs += 1
+        self._handed = self._marked = 0
         self._seen.clear()
         self._drop_held()
         self._question = None
@@ -145,7 +158,7 @@ class Chain:
             return  # at or below the head that `synced` will tell: fetched, if it is wanted
         if batch.kind == wire.VOLATILE_MESSAGES:
             if not self._paused:
-                self._out.append(Delivery(room, batch, 0, size))
+                self._out.append(Delivery(room, batch, 0, 0, size))
         elif self._paused:
             self._doubtful = True
         elif self.state == LIVE and batch.prev <= self._known(room):
@@ -187,7 +200,18 @@ class Chain:
 
     # --- what to do -------------------------------------------------------------------------
 
-    def take(self) -> list[Delivery | Notice]:
+    @property
+    def wants_mark(self) -> bool:
+        """Whether something was handed on since the last mark, so that `check` would give a new one."""
+        return self._marks and self.state == LIVE and self._handed > self._marked
+
+    def reached(self, at: tuple[int, int]) -> int:
+        """How far a consumer has got that was given everything up to offset at[1] of the at[0]th log."""
+        if at == (self.logs, self._handed) or not self._handed:
+            return max(self.floor, max(self._seen.values(), default=0))
+        return at[1] if at[0] == self.logs else 0
+
+    def take(self) -> list[Delivery | Notice | Mark]:
         """What is to be handed on, in order."""
         out, self._out = self._out, []
         return out
@@ -228,7 +252,8 @@ class Chain:
         if batch.kind == wire.PRESENCE and not self._presence:
             return 0
         first = max(batch.base, known + 1)
-        self._out.append(Delivery(room, batch, first, size))
+        self._handed = last
+        self._out.append(Delivery(room, batch, first, last, size))
         return last - first + 1
 
     def _hold(self, room: str, batch: wire.Batch, size: int) -> None:
@@ -297,6 +322,9 @@ class Chain:
             self.floor = self._floor_after
             self._seen = {room: offset for room, offset in self._seen.items() if offset > self.floor}
         self._floor_after = 0
+        if self._marks and self.floor > self._marked:
+            self._marked = self.floor
+            self._out.append(Mark(self.floor))
         if self._doubtful:
             self._check()
             return

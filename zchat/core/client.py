@@ -7,10 +7,7 @@ Rules of this file
 
     away --connected--> greeting (HELLO is out) --WELCOME--> ready --disconnected--> away
 
-Subscribing without a race: the topics first, then a private topic with a fresh nonce. The SYNC that
-comes on it says that they are live. libzmq subscribes again after a break, in byte order, so the
-private topic comes last again, and its SYNC then comes unasked: the connection was a new one.
-
+What it listens to is in listening.py. It has more than 300 lines because a session's life is one thing.
 Spec: docs/protocol.md. Tests: tests/core/test_client.py.
 """
 
@@ -21,16 +18,14 @@ from itertools import count
 
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.chain import Chain, Delivery, Notice, Question
+from zchat.core.chain import Delivery, Mark, Notice
+from zchat.core.listening import Listener, Listening
 from zchat.errors import CODES, Refused, WireError
-from zchat.names import is_pattern, matcher, room_of, topic_prefix
 
 AWAY, GREETING, READY, CLOSED = "away", "greeting", "ready", "closed"
 
 IN_FLIGHT_FRAMES_MAX = 32  # unacked PUBLISH frames; what waits meanwhile makes the next ones larger
 REPEAT_SECONDS = 3.0  # a request or publish without an answer is sent again; the broker may drop replies
-SYNC_SECONDS = 2.0  # a private topic without its SYNC is replaced
-CHECK_SECONDS = 30.0  # heads are compared this often, in case that a loss at the end went unseen
 
 Answer = (
     wire.Done
@@ -79,20 +74,6 @@ class Chunk:
         return self.first >= 0 or self.error is not None
 
 
-class Listener:
-    """One subscription: its patterns, and its chain once the broker's head is known."""
-
-    __slots__ = ("chain", "matches", "patterns", "question", "rooms", "topics")
-
-    def __init__(self, patterns: list[str], chain: Chain) -> None:
-        self.patterns = patterns
-        self.chain = chain
-        self.matches = matcher(patterns)
-        self.topics = {topic_prefix(pattern) for pattern in patterns}
-        self.rooms = {pattern for pattern in patterns if not is_pattern(pattern)}  # it is a member of these
-        self.question = 0  # number of the request that its chain waits for
-
-
 class ClientCore:
     """One session. Feed it what happens, then do what it says."""
 
@@ -102,23 +83,15 @@ class ClientCore:
         self.welcome: wire.Welcome | None = None
         self.refusal: Refused | None = None  # fatal: the broker will not have this client
         self._info = info
-        self._nonces = nonces
         self._numbers = count(1)
         self._seq = 0
         self._unacked: dict[int, Chunk] = {}
         self._unacked_since = 0.0
         self._requests: dict[int, tuple[Request, float]] = {}  # number -> request, when it is sent again
-        self._listeners: list[Listener] = []
-        self._topics: dict[bytes, int] = {}  # topic -> listeners that have it
+        self._listening = Listening(nonces)
         self._joined: dict[str, int] = {}  # room -> listeners and explicit joins that want it
-        self._nonce = b""
-        self._synced = True  # the nonce's SYNC has come
-        self._sync_at = 0.0
-        self._check_at = 0.0
-        self._by_topic: dict[bytes, tuple[str, list[Listener]]] = {}
         # What the shell takes.
         self._sends: list[bytes] = []
-        self._subscriptions: list[tuple[bool, bytes]] = []
         self._answers: list[tuple[int, Answer]] = []
         self._news = False
         self._refusals: list[Refused] = []
@@ -140,15 +113,13 @@ class ClientCore:
             return
         self.state = AWAY
         self._sends.clear()
-        for listener in self._listeners:
-            listener.chain.lost(reason)
-            self._requests.pop(listener.question, None)
+        for listener in self._listening.listeners:
+            self._requests.pop(listener.asked, None)
+        self._listening.lost(reason)
 
     def unsubscribed(self) -> None:
         """The SUB's connection is gone. It subscribes again by itself, and a SYNC says so."""
-        self._synced = False
-        for listener in self._listeners:
-            listener.chain.unsynced()
+        self._listening.unsubscribed()
 
     def received(self, frame: bytes, now: Instant) -> None:
         """A frame came on the DEALER. Then take everything."""
@@ -176,8 +147,7 @@ class ClientCore:
                     self.state = CLOSED
                     self._answers.append((0, message))
                 else:
-                    for listener in self._listeners:
-                        listener.chain.lost("the broker is stopping")
+                    self._listening.stopping("the broker is stopping")
             case _:
                 self._answered(message.request, message)
 
@@ -188,16 +158,10 @@ class ClientCore:
         except WireError:
             return
         if isinstance(message, wire.Sync):
-            if message.nonce == self._nonce:
-                self._on_sync(message, now)
-            return
-        room, listeners = self._by_topic.get(topic) or self._listening(topic)
-        size = len(frame)
-        for listener in listeners:
-            if isinstance(message, wire.Tail):
-                listener.chain.tail(room, message.last)
-            else:
-                listener.chain.broadcast(room, message, size)
+            self._listening.synced(message, self.welcome if self.state == READY else None)
+            self._news = True
+        else:
+            self._listening.broadcast(topic, message, len(frame))
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: repeat what had no answer. Then take everything."""
@@ -210,12 +174,13 @@ class ClientCore:
             if due <= now.seconds:
                 self._requests[number] = (request, now.seconds + REPEAT_SECONDS)
                 self._sends.append(wire.encode(request))
-        if self._listeners and not self._synced and now.seconds - self._sync_at > SYNC_SECONDS:
-            self._new_nonce(now)
-        if self._listeners and now.seconds >= self._check_at:
-            self._check_at = now.seconds + CHECK_SECONDS
-            for listener in self._listeners:
-                listener.chain.check()
+        self._listening.elapsed(now)
+        if self.welcome is not None:
+            for listener, cursor in self._listening.take_cursors(self.welcome.log_id, now):
+                listener.keep_number = self.ask(cursor, now)
+        at = self._listening.take_at(now)
+        if at is not None:
+            self._sends.append(wire.encode(at))
 
     # --- what the user wants ----------------------------------------------------------------
 
@@ -255,27 +220,14 @@ class ClientCore:
 
     def listen(self, listener: Listener, now: Instant) -> None:
         """Subscribe; the chain says when it is live."""
-        self._listeners.append(listener)
-        self._by_topic.clear()
-        for topic in listener.topics:
-            self._topics[topic] = self._topics.get(topic, 0) + 1
-            if self._topics[topic] == 1:
-                self._subscriptions.append((True, topic))
-        self._check_at = now.seconds + CHECK_SECONDS
-        self._new_nonce(now)
+        self._listening.listen(listener, now)
 
     def unlisten(self, listener: Listener, now: Instant) -> None:
         """Unsubscribe."""
-        if listener not in self._listeners:
-            return
-        self._listeners.remove(listener)
-        self._by_topic.clear()
-        self._requests.pop(listener.question, None)
-        for topic in listener.topics:
-            self._topics[topic] -= 1
-            if not self._topics[topic]:
-                del self._topics[topic]
-                self._subscriptions.append((False, topic))
+        if listener in self._listening.listeners:
+            self._listening.unlisten(listener)
+            self._requests.pop(listener.asked, None)
+            self._requests.pop(listener.keep_number, None)
 
     def join(self, rooms: set[str], now: Instant) -> int:
         """Become a member of rooms; returns the number of the request, 0 when there is nothing to ask."""
@@ -316,8 +268,7 @@ class ClientCore:
 
     def take_subscriptions(self) -> list[tuple[bool, bytes]]:
         """(subscribe or unsubscribe, topic) for the SUB, in order."""
-        subscriptions, self._subscriptions = self._subscriptions, []
-        return subscriptions
+        return self._listening.take_subscriptions()
 
     def take_answers(self) -> list[tuple[int, Answer]]:
         """(number, answer) of requests."""
@@ -332,17 +283,11 @@ class ClientCore:
         self._news = False
         return refused
 
-    def take_deliveries(self, now: Instant) -> list[tuple[Listener, list[Delivery | Notice]]]:
+    def take_deliveries(self, now: Instant) -> list[tuple[Listener, list[Delivery | Notice | Mark]]]:
         """What each listener gets. Then take sends."""
-        deliveries = []
-        for listener in self._listeners:
-            question = listener.chain.take_question()
-            if question is not None:
-                self._ask_for(listener, question, now)
-            out = listener.chain.take()
-            if out:
-                deliveries.append((listener, out))
-        return deliveries
+        for listener, question in self._listening.take_questions():
+            listener.asked = self.ask(question, now)
+        return self._listening.take_deliveries()
 
     # --- parts ------------------------------------------------------------------------------
 
@@ -351,9 +296,6 @@ class ClientCore:
         if self.state == READY:
             return  # a hello that was sent twice
         self.state = READY
-        if known is not None and known.log_id != welcome.log_id:
-            for listener in self._listeners:
-                listener.chain.other_log()
         self._sends.extend(chunk.frame for chunk in self._unacked.values())
         self._unacked_since = now.seconds
         if known is not None and self._joined:
@@ -361,8 +303,8 @@ class ClientCore:
         for number, (request, _) in self._requests.items():
             self._requests[number] = (request, now.seconds + REPEAT_SECONDS)
             self._sends.append(wire.encode(request))
-        if self._listeners and known is not None:
-            self._new_nonce(now)
+        if known is not None:
+            self._listening.back(now, other_log=known.log_id != welcome.log_id)
 
     def _refused(self, error: wire.Error) -> None:
         refused = Refused(error.code, error.text)
@@ -380,42 +322,9 @@ class ClientCore:
     def _answered(self, number: int, answer: Answer) -> None:
         if number not in self._requests:
             return
-        for listener in self._listeners:
-            if listener.question == number:
-                if isinstance(answer, wire.Page | wire.HeadsAre | wire.Position):
-                    listener.question = 0
-                    del self._requests[number]
-                    listener.chain.answered(answer)
-                return  # refused for now (busy, the log's trouble): asked again when it is due
+        was_listener = self._listening.answered(number, answer)
+        if was_listener is None:
+            return  # asked again when it is due
         del self._requests[number]
-        self._answers.append((number, answer))
-
-    def _ask_for(self, listener: Listener, question: Question, now: Instant) -> None:
-        listener.question = self.ask(question, now)
-
-    def _listening(self, topic: bytes) -> tuple[str, list[Listener]]:
-        room = room_of(topic)
-        found = room, [listener for listener in self._listeners if listener.matches(room)]
-        if len(self._by_topic) > 10_000:
-            self._by_topic.clear()
-        self._by_topic[topic] = found
-        return found
-
-    def _new_nonce(self, now: Instant) -> None:
-        """Subscribe to a fresh private topic: its SYNC comes after all subscriptions made so far."""
-        if self._nonce:
-            self._subscriptions.append((False, wire.PRIVATE_TOPIC + self._nonce))
-        self._nonce = next(self._nonces)
-        self._subscriptions.append((True, wire.PRIVATE_TOPIC + self._nonce))
-        self._synced = False
-        self._sync_at = now.seconds
-
-    def _on_sync(self, sync: wire.Sync, now: Instant) -> None:
-        """Asked for: the listeners that wait are live. Unasked: all of them have a new connection."""
-        if self.state != READY or self.welcome is None:
-            self._synced = False  # asked for again with the next WELCOME
-            return
-        asked, self._synced, self._news = not self._synced, True, True
-        for listener in self._listeners:
-            if not listener.chain.is_synced or not asked:
-                listener.chain.synced(sync.head, self.welcome.time)
+        if not was_listener:
+            self._answers.append((number, answer))

@@ -57,12 +57,18 @@ class Questions:
         if not with_lag:
             return members
         lasts: dict[str, int] = {}  # pattern -> the last offset of any room that matches
-        return [replace(member, lag=self._lag(self._registry.find(member.session), lasts)) for member in members]
+        return [
+            replace(member, lag=max(0, self._lag(self._registry.find(member.session), lasts))) for member in members
+        ]
 
     def _lag(self, session: Session | None, lasts: dict[str, int]) -> int:
-        if session is None or not session.listens:
+        if session is None:
             return 0
-        for pattern in session.listens:
+        return max((self._last(patterns, lasts) - offset for offset, patterns in session.listens), default=0)
+
+    def _last(self, patterns: list[str], lasts: dict[str, int]) -> int:
+        """The last offset of any room that one of the patterns stands for."""
+        for pattern in patterns:
             if pattern in lasts:
                 continue
             if not is_pattern(pattern):
@@ -71,4 +77,4 @@ class Questions:
             elif len(lasts) < PATTERNS_COMPARED_MAX:
                 wanted = matcher([pattern])
                 lasts[pattern] = max((room.last for name, room in self._rooms.items() if wanted(name)), default=0)
-        return max(0, max(lasts.get(pattern, 0) for pattern in session.listens) - session.at)
+        return max((lasts.get(pattern, 0) for pattern in patterns), default=0)

@@ -60,8 +60,7 @@ class Session:
     last_seq: int = 0
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     deadline: float = 0.0  # monotonic: end of the grace time (lost) or of the kept time (gone); else 0
-    at: int = 0  # how far its listeners of the patterns `listens` have got, as it last told
-    listens: list[str] = field(default_factory=list)
+    listens: list[tuple[int, list[str]]] = field(default_factory=list)  # how far its listeners of those patterns are
 
     def row(self) -> SessionRow:
         """What the log keeps of it."""

@@ -26,8 +26,9 @@ import zmq
 from zchat import wire
 from zchat.address import Address
 from zchat.core import Instant
-from zchat.core.chain import Delivery, Notice
-from zchat.core.client import AWAY, CLOSED, GREETING, READY, Answer, ClientCore, Listener, Request
+from zchat.core.chain import Delivery, Mark, Notice
+from zchat.core.client import AWAY, CLOSED, GREETING, READY, Answer, ClientCore, Request
+from zchat.core.listening import Listener
 from zchat.errors import Closed, Refused, TimedOut, Unreachable, ZchatError
 from zchat.sockets import context, options
 from zchat.sockets.outbox import Outbox
@@ -37,7 +38,7 @@ RECEIVED_MAX = 256  # batches per turn: then it is time to hand on and send
 POLL_MS_MAX = 1000  # SUB sends its subscriptions only when its thread touches it
 
 T = TypeVar("T")
-Queue = Callable[[list[Delivery | Notice]], None]
+Queue = Callable[[list[Delivery | Notice | Mark]], None]
 
 
 class Connection:
@@ -103,6 +104,27 @@ class Connection:
     def ask(self, request: Request, timeout: float | None = None) -> Answer:
         """Send a request and wait for its answer. Raises Refused, TimedOut, Closed."""
         return self.answer(self.do(lambda core, now: self._expect(core.ask(request, now))), timeout)
+
+    def fetch(self, patterns: list[str], after: int, until: int, timeout: float | None) -> wire.Page:
+        """One page of history. Raises Refused, TimedOut, Closed."""
+        page = self.ask(wire.Fetch(0, patterns, after, until), timeout)
+        assert isinstance(page, wire.Page)
+        return page
+
+    def heads(self, patterns: list[str], timeout: float | None) -> list[tuple[str, int]]:
+        """Room and last offset of those that match. Raises Refused, TimedOut, Closed."""
+        heads = self.ask(wire.Heads(0, patterns), timeout)
+        assert isinstance(heads, wire.HeadsAre)
+        return heads.rooms
+
+    def keep_cursor(self, name: str, offset: int, timeout: float | None) -> None:
+        """Store a cursor; returns once it is. Raises Refused, TimedOut, Closed."""
+
+        def expect(core: ClientCore, now: Instant) -> int:
+            assert core.welcome is not None, "connected"
+            return self._expect(core.ask(wire.SetCursor(0, name, core.welcome.log_id, offset), now))
+
+        self.answer(self.do(expect), timeout)
 
     def join(self, rooms: set[str], timeout: float | None = None) -> None:
         """Become a member. Raises Refused."""

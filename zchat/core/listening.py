@@ -1,0 +1,245 @@
+"""All that one session listens to: subscriptions, the handshake that says that they are live, each one's chain.
+
+Rules of this file
+1. The topics first, then a private topic with a fresh nonce. The SYNC that comes on it says that they are live.
+2. libzmq subscribes again after a break, in byte order, so the private topic comes last again, and its SYNC
+   then comes unasked: the connection was a new one, and every chain compares the heads.
+3. A position that a cursor is kept at is one that the consumer has reached and behind which nothing is missing.
+
+Spec: docs/protocol.md, "Subscribing" and "Cursors". Tests: tests/core/test_listening.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zchat import wire
+from zchat.core import Instant
+from zchat.core.chain import Chain, Delivery, Mark, Notice, Question
+from zchat.names import is_pattern, matcher, room_of, topic_prefix
+
+SYNC_SECONDS = 2.0  # a private topic without its SYNC is replaced
+CHECK_SECONDS = 30.0  # heads are compared this often, in case that a loss at the end went unseen
+MARK_SECONDS = 2.0  # the same for a cursor over several rooms that has moved: only heads say that nothing is missing
+KEEP_SECONDS = 0.5  # a cursor is kept this often: what was handed over since then comes again after a crash
+AT_SECONDS = 1.0  # the broker is told this often how far the listeners have got
+
+TOPICS_CACHED_MAX = 10_000
+
+
+class Listener:
+    """One subscription: its patterns, its chain, and how far its consumer has got."""
+
+    __slots__ = (
+        "asked",
+        "at",
+        "chain",
+        "cursor",
+        "keep",
+        "keep_asked",
+        "keep_at",
+        "keep_number",
+        "kept",
+        "matches",
+        "patterns",
+        "rooms",
+        "topics",
+    )
+
+    def __init__(self, patterns: list[str], chain: Chain, cursor: str = "") -> None:
+        self.patterns = patterns
+        self.chain = chain
+        self.matches = matcher(patterns)
+        self.topics = {topic_prefix(pattern) for pattern in patterns}
+        self.rooms = {pattern for pattern in patterns if not is_pattern(pattern)}  # it is a member of these
+        self.asked = 0  # number of the request that its chain waits for
+        # Written by the consumer: (which log, counted by the chain; offset).
+        self.at = (0, 0)  # what it was given last
+        self.keep = (0, 0)  # where its cursor is to be
+        # The cursor that the broker keeps for it.
+        self.cursor = cursor
+        self.kept = (0, 0)
+        self.keep_asked = (0, 0)
+        self.keep_number = 0  # of the request that is out
+        self.keep_at = 0.0
+
+
+class Listening:
+    """The listeners of one session."""
+
+    def __init__(self, nonces: Iterator[bytes]) -> None:
+        self.listeners: list[Listener] = []
+        self._nonces = nonces
+        self._nonce = b""
+        self._synced = True  # the nonce's SYNC has come
+        self._sync_at = 0.0
+        self._check_at = 0.0
+        self._mark_at = 0.0
+        self._at_at = 0.0
+        self._at: list[tuple[int, list[str]]] = []
+        self._topics: dict[bytes, int] = {}  # topic -> listeners that have it
+        self._by_topic: dict[bytes, tuple[str, list[Listener]]] = {}
+        self._subscriptions: list[tuple[bool, bytes]] = []
+
+    # --- what happened ----------------------------------------------------------------------
+
+    def lost(self, reason: str) -> None:
+        """The connection to the broker broke."""
+        for listener in self.listeners:
+            listener.chain.lost(reason)
+            listener.asked = 0
+
+    def unsubscribed(self) -> None:
+        """The subscriptions' connection broke; libzmq makes them again by itself, and a SYNC says so."""
+        self._synced = False
+        for listener in self.listeners:
+            listener.chain.unsynced()
+
+    def back(self, now: Instant, *, other_log: bool) -> None:
+        """The session goes on."""
+        if other_log:
+            for listener in self.listeners:
+                listener.chain.other_log()
+        if self.listeners:
+            self._new_nonce(now)
+        self._at = []
+
+    def stopping(self, reason: str) -> None:
+        """The broker says that it is about to go."""
+        for listener in self.listeners:
+            listener.chain.lost(reason)
+
+    def broadcast(self, topic: bytes, message: wire.Batch | wire.Tail, size: int) -> None:
+        """A batch or TAIL came on a room's topic."""
+        room, listeners = self._by_topic.get(topic) or self._listening(topic)
+        for listener in listeners:
+            if isinstance(message, wire.Tail):
+                listener.chain.tail(room, message.last)
+            else:
+                listener.chain.broadcast(room, message, size)
+
+    def synced(self, sync: wire.Sync, welcome: wire.Welcome | None) -> None:
+        """A SYNC came. Asked for: the listeners that wait are live. Unasked: all of them have a new connection."""
+        if sync.nonce != self._nonce:
+            return
+        if welcome is None:
+            self._synced = False  # the session is not there: asked for again with the next WELCOME
+            return
+        asked, self._synced = not self._synced, True
+        for listener in self.listeners:
+            if not listener.chain.is_synced or not asked:
+                listener.chain.synced(sync.head, welcome.time)
+
+    def answered(self, number: int, answer: object) -> bool | None:
+        """A request was answered: True when it was of a listener; None when that is to be asked again later."""
+        for listener in self.listeners:
+            if number == listener.asked:
+                if not isinstance(answer, wire.Page | wire.HeadsAre | wire.Position):
+                    return None  # refused for now: busy, or the log's trouble
+                listener.asked = 0
+                listener.chain.answered(answer)
+                return True
+            if number == listener.keep_number:
+                listener.keep_number = 0
+                if isinstance(answer, wire.Done):
+                    listener.kept = listener.keep_asked
+                return True
+        return False
+
+    def elapsed(self, now: Instant) -> None:
+        """Time has passed: what did not come is asked for again."""
+        if not self.listeners:
+            return
+        if not self._synced and now.seconds - self._sync_at > SYNC_SECONDS:
+            self._new_nonce(now)
+        if now.seconds >= self._check_at:
+            self._check_at = now.seconds + CHECK_SECONDS
+            for listener in self.listeners:
+                listener.chain.check()
+        if now.seconds >= self._mark_at:
+            self._mark_at = now.seconds + MARK_SECONDS
+            for listener in self.listeners:
+                if listener.chain.wants_mark:
+                    listener.chain.check()
+
+    # --- what the user wants ----------------------------------------------------------------
+
+    def listen(self, listener: Listener, now: Instant) -> None:
+        """Subscribe."""
+        self.listeners.append(listener)
+        self._by_topic.clear()
+        for topic in listener.topics:
+            self._topics[topic] = self._topics.get(topic, 0) + 1
+            if self._topics[topic] == 1:
+                self._subscriptions.append((True, topic))
+        self._check_at = now.seconds + CHECK_SECONDS
+        self._new_nonce(now)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Unsubscribe."""
+        self.listeners.remove(listener)
+        self._by_topic.clear()
+        for topic in listener.topics:
+            self._topics[topic] -= 1
+            if not self._topics[topic]:
+                del self._topics[topic]
+                self._subscriptions.append((False, topic))
+
+    # --- what to do -------------------------------------------------------------------------
+
+    def take_subscriptions(self) -> list[tuple[bool, bytes]]:
+        """(subscribe or unsubscribe, topic) for the SUB, in order."""
+        subscriptions, self._subscriptions = self._subscriptions, []
+        return subscriptions
+
+    def take_questions(self) -> list[tuple[Listener, Question]]:
+        """What the chains ask; the number of each goes to the listener's `asked`."""
+        found = ((listener, listener.chain.take_question()) for listener in self.listeners)
+        return [(listener, question) for listener, question in found if question is not None]
+
+    def take_deliveries(self) -> list[tuple[Listener, list[Delivery | Notice | Mark]]]:
+        """What each listener gets."""
+        found = ((listener, listener.chain.take()) for listener in self.listeners)
+        return [(listener, out) for listener, out in found if out]
+
+    def take_cursors(self, log_id: str, now: Instant) -> list[tuple[Listener, wire.SetCursor]]:
+        """The cursors to be kept; the number of each goes to the listener's `keep_number`."""
+        found = []
+        for listener in self.listeners:
+            due = listener.cursor and not listener.keep_number and now.seconds >= listener.keep_at
+            keep = listener.keep
+            if due and keep != listener.kept and keep[0] == listener.chain.logs:
+                listener.keep_at = now.seconds + KEEP_SECONDS
+                listener.keep_asked = keep
+                found.append((listener, wire.SetCursor(0, listener.cursor, log_id, keep[1])))
+        return found
+
+    def take_at(self, now: Instant) -> wire.At | None:
+        """How far the listeners have got, when that has changed and it is time to tell."""
+        if (not self.listeners and not self._at) or now.seconds < self._at_at:
+            return None
+        self._at_at = now.seconds + AT_SECONDS
+        at = [(listener.chain.reached(listener.at), listener.patterns) for listener in self.listeners]
+        if at == self._at:
+            return None
+        self._at = at
+        return wire.At(at)
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _listening(self, topic: bytes) -> tuple[str, list[Listener]]:
+        room = room_of(topic)
+        found = room, [listener for listener in self.listeners if listener.matches(room)]
+        if len(self._by_topic) > TOPICS_CACHED_MAX:
+            self._by_topic.clear()
+        self._by_topic[topic] = found
+        return found
+
+    def _new_nonce(self, now: Instant) -> None:
+        """Subscribe to a fresh private topic: its SYNC comes after all subscriptions made so far."""
+        if self._nonce:
+            self._subscriptions.append((False, wire.PRIVATE_TOPIC + self._nonce))
+        self._nonce = next(self._nonces)
+        self._subscriptions.append((True, wire.PRIVATE_TOPIC + self._nonce))
+        self._synced = False
+        self._sync_at = now.seconds

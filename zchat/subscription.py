@@ -1,0 +1,224 @@
+"""One subscription as a program holds it: messages as they come, in order, and the cursor that lasts.
+
+Rules of this file
+1. What the I/O thread hands on waits in a queue with a bound in bytes; above it the chain is paused, and
+   what comes meanwhile is fetched when the consumer has caught up.
+2. A cursor is kept behind what was handed over, never before it: at least once after a crash, exactly once
+   after `close`.
+
+    chain --Delivery, Notice, Mark--> queue --> buffer of one batch --get, iteration--> the program
+
+Spec: docs/client.md. Tests: tests/test_client.py, tests/test_cursors.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
+
+from zchat import wire
+from zchat.core.chain import Delivery, Mark, Notice
+from zchat.core.listening import Listener
+from zchat.errors import Closed, TimedOut, UsageError, ZchatError
+from zchat.message import Message, messages
+from zchat.names import is_pattern
+from zchat.sockets.client import Connection
+
+QUEUED_BYTES_MAX = 32 << 20  # of a listener that does not read: what comes after is fetched again when it does
+QUEUED_BYTES_LOW = 8 << 20
+KEEP_TIMEOUT_SECONDS = 5.0  # for the broker's word that the cursor is stored, at the end
+
+
+class Subscription:
+    """Messages as they come, in order. An iterator; `get` waits for one. A context manager. Made by `listen`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        listener: Listener,
+        *,
+        without: str,
+        notify: Callable[[Notice], None] | None,
+        keeps: bool,
+    ) -> None:
+        self._connection = connection
+        self._listener = listener
+        self._without = without  # session whose messages are left out
+        self._notify = notify
+        self._keeps = keeps  # the cursor follows by itself
+        self._one_room = len(listener.patterns) == 1 and not is_pattern(listener.patterns[0])
+        self._queue: SimpleQueue[Delivery | Notice | Mark | None] = SimpleQueue()
+        self._buffer: deque[Message] = deque()
+        self._put_bytes = 0  # written by the I/O thread
+        self._taken_bytes = 0  # written by the consumer
+        self._paused = False
+        self._closed = False
+        self._log = 0  # how often the broker had another log
+        self._position = 0  # nothing at or below it, in any room, is still to be handed over
+        self._handed: dict[str, int] = {}  # room -> last offset handed over above the position
+        self._batch: Delivery | None = None  # in the buffer
+        self.is_live = False
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Message]:
+        """Messages until the subscription or the client is closed."""
+        buffer = self._buffer
+        while True:
+            while buffer:
+                yield buffer.popleft()
+            if not self._take(None):
+                return
+
+    def get(self, timeout: float | None = None) -> Message:
+        """The next message. Raises TimedOut, and Closed after the end."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        buffer = self._buffer
+        while not buffer:
+            try:
+                if not self._take(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                    raise Closed("the subscription is closed")
+            except Empty:
+                raise TimedOut("message", timeout or 0.0) from None
+        return buffer.popleft()
+
+    def pending(self) -> bool:
+        """Whether something can be had without waiting."""
+        return bool(self._buffer) or not self._queue.empty()
+
+    def keep(self) -> None:
+        """Keep the cursor here: all that was handed over is done. Returns at once; it is stored soon after."""
+        if not self._listener.cursor:
+            raise UsageError("a subscription without `resume` has no cursor to keep")
+        self._note_handed()
+        self._listener.keep = (self._log, self._position)
+
+    def close(self) -> None:
+        """End it: nothing more comes, the rooms are left, and a cursor that follows by itself is stored."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._listener.cursor:
+                self._keep_at_the_end()
+        finally:
+            try:
+                self._connection.unlisten(self._listener)
+                self._connection.part(self._listener.rooms)
+            except Closed:
+                pass
+            self._queue.put(None)
+
+    # --- on the I/O thread ------------------------------------------------------------------
+
+    def put(self, out: list[Delivery | Notice | Mark]) -> None:
+        """What the chain hands on; an empty list is the end."""
+        if not out:
+            self._queue.put(None)
+        for item in out:
+            if isinstance(item, Delivery):
+                self._put_bytes += item.size
+            self._queue.put(item)
+        if not self._paused and self._put_bytes - self._taken_bytes > QUEUED_BYTES_MAX:
+            self._paused = True
+            self._listener.chain.paused(True)
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _take(self, timeout: float | None) -> bool:
+        """Move what comes next into the buffer. False at the end; raises queue.Empty."""
+        if self._batch is not None:
+            self._note_handed()
+            if self._keeps:
+                self._listener.keep = (self._log, self._position)
+        if self._closed and self._queue.empty():
+            return False
+        item = self._queue.get(timeout=timeout)
+        if item is None:
+            self._queue.put(None)
+            return False
+        if isinstance(item, Notice):
+            self._noticed(item)
+        elif isinstance(item, Mark):
+            self._position = max(self._position, item.offset)
+            self._handed.clear()
+        else:
+            self._buffer.extend(messages(item.room, item.batch, item.first, self._without))
+            self._batch = item
+            self._taken_bytes += item.size
+            if self._paused and self._put_bytes - self._taken_bytes < QUEUED_BYTES_LOW:
+                self._paused = False
+                self._connection.later(lambda core, now: self._listener.chain.paused(False))
+        return True
+
+    def _noticed(self, notice: Notice) -> None:
+        if notice.kind == "live":
+            self.is_live = True
+        elif notice.kind == "gap" and notice.reason == "log":
+            self._log += 1
+            self._position = 0
+            self._handed.clear()
+        if self._notify is not None:
+            self._notify(notice)
+
+    def _note_handed(self) -> None:
+        """The messages that have left the buffer were handed over."""
+        batch = self._batch
+        if batch is None:
+            return
+        if self._buffer:  # some are left: up to the first of them
+            handed = self._buffer[0].offset - 1
+        else:
+            handed = batch.last
+            self._batch = None
+        if batch.last and handed >= batch.first:
+            self._listener.at = (self._log, handed)
+            if self._one_room:
+                self._position = handed
+            elif self._listener.cursor:
+                self._handed[batch.room] = handed
+
+    def _keep_at_the_end(self) -> None:
+        """Store the cursor and wait for it. Where the broker is away, what was stored before stays."""
+        listener = self._listener
+        try:
+            if self._keeps:
+                self._note_handed()
+                self._position = self._contiguous()
+                listener.keep = (self._log, self._position)
+            if listener.keep != listener.kept and listener.keep[0] == listener.chain.logs:
+                self._connection.keep_cursor(listener.cursor, listener.keep[1], KEEP_TIMEOUT_SECONDS)
+        except ZchatError:
+            pass  # it is behind: at least once
+
+    def _contiguous(self) -> int:
+        """How far everything was handed over, in all rooms.
+
+        Over several rooms a batch may have been dropped on the way and not be missed yet: the heads tell.
+        """
+        highest = max(self._handed.values(), default=0)
+        if highest <= self._position:
+            return self._position
+        behind = {}
+        for room, last in self._connection.heads(self._listener.patterns, KEEP_TIMEOUT_SECONDS):
+            handed = max(self._handed.get(room, 0), self._position)
+            if handed < min(last, highest):
+                behind[room] = handed
+        after = min(behind.values(), default=highest)
+        while after < highest:
+            rooms = list(behind)[: wire.ROOMS_PER_MESSAGE_MAX] if len(behind) <= wire.ROOMS_PER_MESSAGE_MAX else None
+            page = self._connection.fetch(rooms or self._listener.patterns, after, highest, KEEP_TIMEOUT_SECONDS)
+            for room, frame in page.batches:
+                batch = wire.decode_batch(frame)
+                if batch.kind == wire.MESSAGES:
+                    handed = max(self._handed.get(room, 0), self._position)
+                    for message in messages(room, batch, handed + 1):
+                        return min(message.offset - 1, highest)
+            after = page.upto if page.more else highest
+        return highest
