@@ -10,6 +10,7 @@ import errno
 import os
 import select
 import socket
+import stat
 import struct
 from typing import Any
 
@@ -114,7 +115,14 @@ def _connector(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket
 
 
 def bind(listener: zmq.Socket[bytes], address: Address) -> Address:
-    """Bind, and return the address with the port that it got. Raises StartError or BadAddress."""
+    """Bind, and return the address with the port, and for an interface the number, that it got.
+
+    Raises StartError or BadAddress.
+    """
+    if address.scheme == "ipc":
+        _check_free(address)
+    is_interface = any(name == address.host for _, name in socket.if_nameindex())
+    listener.ipv6 = not is_interface  # else libzmq takes the interface's IPv6 address, which few clients dial
     try:
         listener.bind(address.endpoint)
     except zmq.ZMQError as error:
@@ -125,11 +133,31 @@ def bind(listener: zmq.Socket[bytes], address: Address) -> Address:
         if error.errno == errno.EINVAL:
             raise BadAddress(str(address), "not an address that can be bound") from error
         raise StartError(f"cannot listen on {address}: {error.strerror}") from error
-    if address.scheme != "tcp" or address.port:
+    if address.scheme == "ipc":
         return address
     endpoint = listener.getsockopt(zmq.LAST_ENDPOINT)
     assert isinstance(endpoint, bytes)
-    return address._replace(port=int(endpoint.rstrip(b"\0").rpartition(b":")[2]))
+    host, _, port = endpoint.rstrip(b"\0").decode().removeprefix("tcp://").rpartition(":")
+    return address._replace(host=host if is_interface else address.host, port=int(port))
+
+
+def _check_free(address: Address) -> None:
+    """libzmq removes whatever is at an ipc path, a living broker's socket or a file: so look first."""
+    try:
+        is_socket = stat.S_ISSOCK(os.stat(address.path).st_mode)
+    except OSError:
+        return
+    if not is_socket:
+        raise StartError(f"{address}: a file is there, and no socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(address.path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return  # left behind by a broker that was killed
+        except OSError:
+            pass  # somebody listens, too busy to answer
+    raise StartError(f"{address} is in use: is a broker running there already?")
 
 
 def open_monitor(context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes], events: int) -> zmq.Socket[bytes]:
