@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -87,6 +89,7 @@ class BrokerProcess:
     log: str = ""
     process: subprocess.Popen[bytes] | None = None
     starts: list[Path] = field(default_factory=list)  # what each start wrote on stderr
+    run: tuple[str, ...] = COMMAND  # what `broker …` is given to; a test of hosts puts `ip netns exec` before it
 
     def start(self) -> BrokerProcess:
         """Start it and wait until it is ready."""
@@ -96,7 +99,7 @@ class BrokerProcess:
         where = () if "--memory" in self.args else ("--data", str(self.folder / "data"))
         with stderr.open("wb") as file:
             self.process = subprocess.Popen(
-                [*COMMAND, "broker", "--bind", self.address or self.bind, *where, *self.args],
+                [*self.run, "broker", "--bind", self.address or self.bind, *where, *self.args],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
@@ -130,6 +133,12 @@ class BrokerProcess:
         """Stop and start."""
         self.stop()
         self.start()
+
+    @property
+    def resident_bytes(self) -> int:
+        """The memory that it has now."""
+        assert self.process is not None, "it does not run"
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def _end(self, signum: int) -> int:
         assert self.process is not None, "it does not run"
@@ -222,10 +231,10 @@ def start_broker(tmp_path: Path) -> Iterator[Callable[..., BrokerProcess]]:
     """Starts brokers: `start_broker("--grace", "0.2", bind="tcp://127.0.0.1:0")`; each has a folder of its own."""
     brokers: list[BrokerProcess] = []
 
-    def start(*args: str, bind: str = "tcp://127.0.0.1:0") -> BrokerProcess:
+    def start(*args: str, bind: str = "tcp://127.0.0.1:0", run: tuple[str, ...] = COMMAND) -> BrokerProcess:
         folder = tmp_path / f"broker-{len(brokers)}"
         folder.mkdir()
-        broker = BrokerProcess(folder, args, bind)
+        broker = BrokerProcess(folder, args, bind, run=run)
         brokers.append(broker)
         return broker.start()
 
@@ -244,3 +253,26 @@ def start_broker(tmp_path: Path) -> Iterator[Callable[..., BrokerProcess]]:
 def broker(start_broker: Callable[..., BrokerProcess], request: pytest.FixtureRequest) -> BrokerProcess:
     """One broker with a log on disk; its arguments, if any, by indirect parametrization."""
     return start_broker(*getattr(request, "param", ()))
+
+
+@pytest.fixture(scope="module")
+def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    """One broker for the tests of a file that leave it as it was; each uses rooms of its own."""
+    broker = BrokerProcess(tmp_path_factory.mktemp("shared"), ("--memory",)).start()
+    yield broker
+    print(f"--- shared broker\n{broker.stderr()}")
+    broker.stop()
+
+
+def steady_address() -> str:
+    """Where a broker can be stopped and started again: below the ports that clients are given.
+
+    A client that dials a free port of that range can, once in a while, connect to itself.
+    """
+    for port in random.sample(range(20_000, 32_000, 2), 100):
+        try:
+            with socket.create_server(("127.0.0.1", port)), socket.create_server(("127.0.0.1", port + 1)):
+                return f"tcp://127.0.0.1:{port}"
+        except OSError:
+            continue
+    pytest.fail("no two free ports")

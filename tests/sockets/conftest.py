@@ -1,0 +1,25 @@
+"""For tests that speak to a broker past the library: one Context, whose sockets end with the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import zmq
+
+from tests.sockets.raw import Speaker
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    """A Context of the test's own."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context.linger = 0
+    yield context
+    context.destroy(linger=0)
+
+
+@pytest.fixture
+def speak(context: zmq.Context[zmq.Socket[bytes]]) -> Callable[..., Speaker]:
+    """Connects: `speak(broker.address)` is a DEALER that says whatever it is told to."""
+    return lambda address: Speaker(context, address)
