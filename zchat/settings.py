@@ -7,8 +7,18 @@ test compares.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from zchat import wire
+
+
+class Keep(NamedTuple):
+    """How much of the rooms that match is kept; 0: no bound. Several that match a room all hold."""
+
+    pattern: str
+    age_seconds: float = 0.0
+    records: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,10 @@ class Settings:
     memory_watch_bytes: int = 512 << 20  # above it, peers whose unfinished messages take the memory are cut off
     batch_bytes_max: int = 128 * 1024  # records joined into one batch; SNDHWM counts batches, so it bounds memory
     users_seen_max: int = 10_000  # users who have gone of whom `who` tells when they were last seen
+
+    # What is kept of rooms; of those that no rule names, all is.
+    retention: tuple[Keep, ...] = ()
+    trim_seconds: float = 5.0  # what no rule keeps is removed this often
 
     # Tail markers, in seconds: how long a room is quiet before the first, doubling up to the last.
     tail_first_seconds: float = 1.0

@@ -58,6 +58,7 @@ class Subscription:
         self._log = 0  # how often the broker had another log
         self._position = 0  # nothing at or below it, in any room, is still to be handed over
         self._handed: dict[str, int] = {}  # room -> last offset handed over above the position
+        self._done: dict[str, int] = {}  # the same, of what `keep` was called for
         self._batch: Delivery | None = None  # in the buffer
         self.is_live = False
 
@@ -98,6 +99,7 @@ class Subscription:
             raise UsageError("a subscription without `resume` has no cursor to keep")
         self._note_handed()
         self._listener.keep = (self._log, self._position)
+        self._done = dict(self._handed)
 
     def close(self) -> None:
         """End it: nothing more comes, the rooms are left, and a cursor that follows by itself is stored."""
@@ -189,27 +191,26 @@ class Subscription:
         listener = self._listener
         try:
             if self._keeps:
-                self._note_handed()
-                self._position = self._contiguous()
-                listener.keep = (self._log, self._position)
+                self.keep()
+            log, position = listener.keep
+            listener.keep = (log, self._contiguous(position, self._done))
             if listener.keep != listener.kept and listener.keep[0] == listener.chain.logs:
                 self._connection.keep_cursor(listener.cursor, listener.keep[1], KEEP_TIMEOUT_SECONDS)
         except ZchatError:
             pass  # it is behind: at least once
 
-    def _contiguous(self) -> int:
-        """How far everything was handed over, in all rooms.
+    def _contiguous(self, position: int, done: dict[str, int]) -> int:
+        """How far everything is done, in all rooms: all up to `position`, and above it room by room.
 
         Over several rooms a batch may have been dropped on the way and not be missed yet: the heads tell.
         """
-        highest = max(self._handed.values(), default=0)
-        if highest <= self._position:
-            return self._position
+        highest = max(done.values(), default=0)
+        if highest <= position:
+            return position
         behind = {}
         for room, last in self._connection.heads(self._listener.patterns, KEEP_TIMEOUT_SECONDS):
-            handed = max(self._handed.get(room, 0), self._position)
-            if handed < min(last, highest):
-                behind[room] = handed
+            if (upto := max(done.get(room, 0), position)) < min(last, highest):
+                behind[room] = upto
         after = min(behind.values(), default=highest)
         while after < highest:
             rooms = list(behind)[: wire.ROOMS_PER_MESSAGE_MAX] if len(behind) <= wire.ROOMS_PER_MESSAGE_MAX else None
@@ -217,8 +218,7 @@ class Subscription:
             for room, frame in page.batches:
                 batch = wire.decode_batch(frame)
                 if batch.kind == wire.MESSAGES:
-                    handed = max(self._handed.get(room, 0), self._position)
-                    for message in messages(room, batch, handed + 1):
+                    for message in messages(room, batch, max(done.get(room, 0), position) + 1):
                         return min(message.offset - 1, highest)
             after = page.upto if page.more else highest
         return highest

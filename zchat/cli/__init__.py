@@ -36,6 +36,7 @@ COMMANDS: dict[str, Row] = {
     "history": Row("zchat.cli.history", "Print messages that were sent before."),
     "who": Row("zchat.cli.who", "Show who is in a room, or connected to the broker."),
     "rooms": Row("zchat.cli.rooms", "List the rooms of the broker."),
+    "cursors": Row("zchat.cli.cursors", "List, set or remove the cursors of listeners."),
 }
 
 ALIASES: dict[str, str] = {

@@ -46,6 +46,14 @@ def broker(
         Sync,
         typer.Option("--sync", help="full: on disk before the ack. normal: may lose the last moments at a power cut."),
     ] = Sync.full,
+    retain: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--retain",
+            metavar="PATTERN=LIMITS",
+            help="Keep of rooms only so much, by age, count and size: 'build.**=7d,100000,1GB'. May be repeated.",
+        ),
+    ] = None,
     grace: Annotated[
         float | None,
         typer.Option(
@@ -74,6 +82,7 @@ def broker(
       zchat broker
       zchat broker --bind 'tcp://*:5555' --data /var/lib/zchat
       zchat broker --memory --bind ipc:///tmp/zchat
+      zchat broker --retain '**=30d' --retain 'build.**=7d,100000'
     """
     if memory and data is not None:
         raise UsageError("--memory and --data cannot go together")
@@ -87,11 +96,12 @@ def broker(
     settings = Settings(
         grace_seconds=default.grace_seconds if grace is None else grace,
         restart_grace_seconds=default.restart_grace_seconds if restart_grace is None else restart_grace,
+        retention=tuple(map(options.retention, retain or [])),
     )
     folder = None if memory else data or _default_folder()
     log = _open_log(folder, sync)
     try:
-        running = Broker(log, bind=at, settings=settings)
+        running = Broker(log, bind=at, settings=settings, tell=ending.tell)
         running.start()
         ending.on_interrupt(lambda *_: running.stop())
         signal.signal(signal.SIGTERM, lambda *_: running.stop())

@@ -43,4 +43,5 @@ def history(
 
     printer = Printer(patterns, json=json, template=template, raw=raw)
     with zchat.connect(broker, user, wait=wait) as client:
-        printer.print_past(client.history(*patterns, **begin, limit=count, presence=presence), count)
+        past = client.history(*patterns, **begin, limit=count, presence=presence, notify=printer.notice)
+        printer.print_past(past, count)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zchat.cli import ending, options
-from zchat.errors import TimedOut
+from zchat.errors import TimedOut, UsageError
 
 if TYPE_CHECKING:
     from zchat import Subscription
@@ -44,6 +44,14 @@ def listen(
     raw: options.Raw = False,
     presence: options.Presence = False,
     no_self: Annotated[bool, typer.Option("--no-self", help="Leave out what you sent, from whatever session.")] = False,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume",
+            metavar="NAME",
+            help="Go on where the last listener of this name of yours ended, on any machine; see zchat cursors.",
+        ),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say on stderr when it is live, lost and back, as on a terminal.")
     ] = False,
@@ -62,9 +70,12 @@ def listen(
       zchat listen 'build.**' --since 2h --json
       zchat listen load -n 100000 --raw
       zchat listen general --end --format '{time} {user}: {body}'
+      zchat listen 'orders.*' --resume billing --json
     """
     begin = options.begin(last, since, after)
     options.check_output(json, template, raw, presence)
+    if end and resume is not None:
+        raise UsageError("--end and --resume cannot go together")
     import zchat  # 80 ms of zmq and msgspec, which `zchat listen --help` need not wait for
     from zchat.cli.printer import Printer
 
@@ -74,12 +85,17 @@ def listen(
         if no_self:
             printer.leave_out(client.user)
         if end:
-            past = client.history(*patterns, **begin, presence=presence)
+            past = client.history(*patterns, **begin, presence=presence, notify=printer.notice)
             printer.print_past(past, count, deadline)
         else:
-            with client.listen(*patterns, **begin, presence=presence, notify=printer.notice) as subscription:
+            subscription = client.listen(
+                *patterns, **begin, presence=presence, resume=resume, keeps=False, notify=printer.notice
+            )
+            if resume is not None:
+                printer.when_written(subscription.keep)
+            with subscription:
                 _print_live(subscription, printer, count, deadline)
-        printer.flush()
+                printer.flush()
     if count is not None and printer.printed < count and not end:
         ending.tell(f"{printer.printed} of {count} messages came within {timeout:g} s")
         raise typer.Exit(TimedOut.exit_status)

@@ -10,13 +10,18 @@ from typing import Annotated, TypeAlias, TypedDict
 import typer
 
 from zchat.errors import UsageError
+from zchat.names import pattern_name
+from zchat.settings import Keep
 
 DEFAULT_BROKER = "tcp://127.0.0.1:5555"
 WAIT_SECONDS = 5
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+SIZES = {f"{unit}{i}b": base**power for i, base in (("", 1000), ("i", 1024)) for power, unit in enumerate("kmgt", 1)}
+SIZES["b"] = 1
 SECONDS_MAX = 1e8  # three years: what is longer cannot be waited for
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|[smhdw])?", re.ASCII)
+_SIZE = re.compile(r"(\d+(?:\.\d*)?)((?:[kmgt]i?)?b)", re.ASCII | re.IGNORECASE)
 _UNIX_TIME = re.compile(r"\d{9,10}(?:\.\d+)?", re.ASCII)
 
 
@@ -43,6 +48,26 @@ def moment(text: str) -> datetime:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         raise typer.BadParameter(f'"{text}" is no time, such as 2h, 1d, 2026-09-20 or 2026-09-20T12:00:00Z') from None
+
+
+def retention(text: str) -> Keep:
+    """The rule in `build.**=7d,100000,1GB`: pattern, then by age, count and bytes what is kept."""
+    pattern, equals, limits = text.rpartition("=")
+    if not (pattern and equals and limits):
+        raise UsageError(f"--retain {text}: no pattern and limits, such as 'build.**=7d,100000'")
+    keep = Keep(pattern_name(pattern))
+    for limit in limits.split(","):
+        if size := _SIZE.fullmatch(limit):
+            keep = keep._replace(bytes=int(float(size[1]) * SIZES[size[2].lower()]))
+        elif limit.isascii() and limit.isdigit():
+            keep = keep._replace(records=int(limit))
+        elif _DURATION.fullmatch(limit):
+            keep = keep._replace(age_seconds=duration(limit))
+        else:
+            raise UsageError(f'--retain {text}: "{limit}" is no age (7d), count (100000) or size (1GB)')
+    if not (keep.age_seconds or keep.records or keep.bytes):
+        raise UsageError(f"--retain {text}: a limit of 0 would keep nothing")
+    return keep
 
 
 def header(text: str) -> tuple[str, str]:

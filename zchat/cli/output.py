@@ -164,6 +164,12 @@ def rfc3339(microseconds: int) -> str:
     return f"{_utc_second(seconds)}.{rest:06d}Z"
 
 
+def local_time(microseconds: int) -> str:
+    """Date and clock time for people; `-` for none."""
+    seconds = microseconds // 1_000_000
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if microseconds else "-"
+
+
 @lru_cache(maxsize=1024)
 def _utc_second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
@@ -222,12 +228,18 @@ def notice_text(notice: Notice) -> str:
         return f"{counted(notice.records, 'message')} that had been dropped on the way recovered"
     if notice.reason == "log":
         return "gap: the broker has another log than before, its offsets begin anew"
-    return f"gap: offsets {notice.offset} to {notice.last} cannot be had any more ({notice.reason})"
+    return f"gap in {notice.room}: offsets {notice.offset} to {notice.last} cannot be had any more ({notice.reason})"
 
 
 def gap_object(notice: Notice) -> dict[str, Any]:
     """A gap for programs."""
-    return {"event": "gap", "first": notice.offset, "last": notice.last, "reason": notice.reason}
+    return {
+        "event": "gap",
+        "room": notice.room or None,
+        "first": notice.offset,
+        "last": notice.last or None,
+        "reason": notice.reason,
+    }
 
 
 def counted(number: int, thing: str) -> str:

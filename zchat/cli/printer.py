@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from zchat.cli import ending, output
@@ -35,6 +35,7 @@ class Printer:
         self._lines: list[bytes] = []
         self._size = 0
         self._left_out: str | None = None
+        self._written: Callable[[], None] | None = None
         self.printed = 0  # messages
 
     def print(self, message: Message) -> None:
@@ -65,6 +66,10 @@ class Printer:
         """Print nothing of this user, however the name is written."""
         self._left_out = user_key(user)
 
+    def when_written(self, written: Callable[[], None]) -> None:
+        """Call this each time that everything printed so far is written."""
+        self._written = written
+
     def print_object(self, facts: dict[str, Any]) -> None:
         """A JSON object that is no message."""
         self._lines.append(output.object_line(facts, terminal=self._terminal))
@@ -78,6 +83,8 @@ class Printer:
             self._size = 0
             sys.stdout.buffer.write(text)
             sys.stdout.buffer.flush()
+        if self._written is not None:
+            self._written()
 
     def notice(self, notice: Notice) -> None:
         """Live, lost, back: on stderr for people. A gap: always on stderr, and an object of --json."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
 
 def who(
     room: Annotated[str | None, typer.Argument(metavar="[ROOM]", help="A room; none shows all sessions.")] = None,
+    lag: Annotated[
+        bool, typer.Option("--lag", help="Show how far each one's listeners are behind, in offsets.")
+    ] = False,
     json: options.Json = False,
     broker: options.Broker = options.DEFAULT_BROKER,
     user: options.User = None,
@@ -28,20 +30,22 @@ def who(
 
     Examples:
       zchat who general
-      zchat who --json
+      zchat who --lag --json
     """
     import zchat  # 80 ms of zmq and msgspec, which `zchat who --help` need not wait for
     from zchat.cli import output
 
     with zchat.connect(broker, user, wait=wait) as client:
-        members = client.who(room)
+        members = client.who(room, lag=lag)
     if json:
         terminal = sys.stdout.isatty()
-        lines = [output.object_line(_facts(member), terminal=terminal) for member in members]
+        facts = [_facts(member) | ({"lag": member.lag} if lag else {}) for member in members]
+        lines = [output.object_line(one, terminal=terminal) for one in facts]
         sys.stdout.write("".join(f"{line.decode()}\n" for line in lines))
     else:
-        rows = [_row(member) for member in members]
-        sys.stdout.write(output.table(("USER", "STATE", "SINCE", "SEEN", "ROOMS", "ADDRESS"), rows))
+        heads = ["USER", "STATE", "SINCE", "SEEN", "ROOMS", "ADDRESS"] + ["LAG"] * lag
+        rows = [_row(member) + [str(member.lag)] * lag for member in members]
+        sys.stdout.write(output.table(heads, rows))
 
 
 def _facts(member: Member) -> dict[str, Any]:
@@ -59,9 +63,14 @@ def _facts(member: Member) -> dict[str, Any]:
 
 
 def _row(member: Member) -> list[str]:
+    from zchat.cli import output
+
     rooms = " ".join(member.rooms) or "-"
-    return [member.user, member.state, _local(member.since), _local(member.seen), rooms, member.address or "-"]
-
-
-def _local(microseconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(microseconds // 1_000_000)) if microseconds else "-"
+    return [
+        member.user,
+        member.state,
+        output.local_time(member.since),
+        output.local_time(member.seen),
+        rooms,
+        member.address or "-",
+    ]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from zchat.errors import LogError
+from zchat.settings import Keep as Keep
 
 
 class StoredBatch(NamedTuple):
@@ -52,15 +53,6 @@ class Append(NamedTuple):
     seen: dict[str, int]  # user -> last seen (microseconds), for users who have gone
     cursors: list[CursorRow] = []  # inserted, or replacing the one of the same user and name
     dropped: list[tuple[str, str]] = []  # (user, name): cursors whose row goes; none is in `cursors` too
-
-
-class Keep(NamedTuple):
-    """How much of the rooms that match is kept; 0: no bound. Several that match a room all hold."""
-
-    pattern: str
-    age_seconds: float = 0.0
-    records: int = 0
-    bytes: int = 0
 
 
 class LogPage(NamedTuple):

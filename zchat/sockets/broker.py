@@ -41,12 +41,16 @@ PROBE_SECONDS = 30.0  # a connection whose end the monitor missed is found by a 
 class Broker:
     """One broker: `start` binds, `run` serves until `stop`."""
 
-    def __init__(self, log: Log, bind: Address, settings: Settings | None = None) -> None:
+    def __init__(
+        self, log: Log, bind: Address, settings: Settings | None = None, tell: Callable[[str], object] | None = None
+    ) -> None:
         options.check_libzmq()
         self.settings = settings or Settings()
         self.address = bind  # with the port that was got, once started
         self.publisher_address = bind
         self._log = log
+        self._tell = tell or (lambda text: None)  # for the operator: one line
+        self._trouble = ""  # code of what the log said last, empty when it works
         self._stopping = False
         self._waker = options.Waker()
         self._finished: deque[Callable[[Instant], None]] = deque()  # from other threads, for the loop
@@ -97,6 +101,7 @@ class Broker:
         router_polled = False
         more = False
         probe_at = time.monotonic() + PROBE_SECONDS
+        trim_at = time.monotonic()
         try:
             while not self._stopping:
                 takes_more = self._core.gathered_bytes < GATHERED_BYTES_MAX
@@ -118,6 +123,9 @@ class Broker:
                 if now.seconds >= probe_at:
                     self._probe(now)
                     probe_at = now.seconds + PROBE_SECONDS
+                if self.settings.retention and now.seconds >= trim_at:
+                    self._log.trim(list(self.settings.retention), now.micros)
+                    trim_at = now.seconds + self.settings.trim_seconds
             self._finish()
         finally:
             self._close()
@@ -148,7 +156,14 @@ class Broker:
 
     def _committed(self, error: LogError | None) -> None:
         """Called by the log, from any thread."""
-        self._finish_later(lambda now: self._core.committed(error, now))
+        self._finish_later(lambda now: self._on_commit(error, now))
+
+    def _on_commit(self, error: LogError | None, now: Instant) -> None:
+        self._core.committed(error, now)
+        code = error.code if error is not None else ""
+        if code != self._trouble:
+            self._trouble = code
+            self._tell(f"{error}: what is sent is refused" if error is not None else "the log can be written again")
 
     def _take_finished(self, now: Instant) -> None:
         self._waker.clear()
