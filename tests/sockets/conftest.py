@@ -20,6 +20,12 @@ def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
 
 
 @pytest.fixture
-def speak(context: zmq.Context[zmq.Socket[bytes]]) -> Callable[..., Speaker]:
+def speak(context: zmq.Context[zmq.Socket[bytes]]) -> Callable[[str], Speaker]:
     """Connects: `speak(broker.address)` is a DEALER that says whatever it is told to."""
-    return lambda address: Speaker(context, address)
+    speakers: list[Speaker] = []  # one that nobody holds would be closed
+
+    def connect(address: str) -> Speaker:
+        speakers.append(Speaker(context, address))
+        return speakers[-1]
+
+    return connect

@@ -104,11 +104,11 @@ def test_who_comes_back_after_the_grace_time_joins_anew(start_broker: StartBroke
     assert comings(broker, "den") == [("anna", "join"), ("anna", "lost"), ("anna", "join"), ("anna", "bye")]
 
 
-def test_nobody_comes_back_as_another(broker: BrokerProcess, speak: Speak) -> None:
-    speaker = speak(broker.address)
+def test_nobody_comes_back_as_another(shared_broker: BrokerProcess, speak: Speak) -> None:
+    speaker = speak(shared_broker.address)
     welcome = speaker.hello("anna")
     for user, token in [("mallory", welcome.token), ("anna", b""), ("anna", welcome.token[:-1] + b"x")]:
-        other = speak(broker.address).hello(user, welcome.session, token)
+        other = speak(shared_broker.address).hello(user, welcome.session, token)
         assert (other.session != welcome.session, other.resumed) == (True, False)
 
 
@@ -180,35 +180,35 @@ def test_each_join_has_one_leave_however_its_session_ends(
     assert (found["user-1"][1], found["user-5"][1], found["user-0"][1]) == ("bye", "bye", "lost")
 
 
-def test_a_session_in_no_room_is_known_to_the_broker_and_to_no_room(broker: BrokerProcess, speak: Speak) -> None:
-    speaker = speak(broker.address)
-    welcome = speaker.hello("anna")
-    with zchat.connect(broker.address, "ben") as client:
+def test_a_session_in_no_room_is_known_to_the_broker_and_to_no_room(shared_broker: BrokerProcess, speak: Speak) -> None:
+    speaker = speak(shared_broker.address)
+    welcome = speaker.hello("emil")
+    with zchat.connect(shared_broker.address, "ben") as client:
         found = {one.user: one for one in client.who()}
-        assert (found["anna"].session, found["anna"].state, found["anna"].rooms) == (welcome.session, "live", [])
-        assert list(client.history("**", presence=True)) == []
+        assert (found["emil"].session, found["emil"].state, found["emil"].rooms) == (welcome.session, "live", [])
+        assert [message.user for message in client.history("**", presence=True)].count("emil") == 0
 
 
 # --- whose frames count ------------------------------------------------------------------------------
 
 
-def test_frames_of_a_former_connection_are_ignored(broker: BrokerProcess, speak: Speak) -> None:
-    former, present = speak(broker.address), speak(broker.address)
-    welcome = former.hello("anna")
-    former.say(publish(1, "den", b"one"))
+def test_frames_of_a_former_connection_are_ignored(shared_broker: BrokerProcess, speak: Speak) -> None:
+    former, present = speak(shared_broker.address), speak(shared_broker.address)
+    welcome = former.hello("freya")
+    former.say(publish(1, "hall", b"one"))
     former.hear(wire.Ack)
-    assert present.hello("anna", welcome.session, welcome.token).resumed
-    former.say(publish(2, "den", b"never"), wire.Join(1, ["den"]), wire.Bye())
-    present.say(publish(2, "den", b"two"))
+    assert present.hello("freya", welcome.session, welcome.token).resumed
+    former.say(publish(2, "hall", b"never"), wire.Join(1, ["hall"]), wire.Bye())
+    present.say(publish(2, "hall", b"two"))
     assert [seq for seq, _ in present.hear(wire.Ack).pairs] == [2]
-    with zchat.connect(broker.address, "ben") as client:
-        assert [message.text for message in client.history("den", presence=True)] == ["one", "two"]
-        assert [(one.user, one.state) for one in client.who() if one.user == "anna"] == [("anna", "live")]
+    with zchat.connect(shared_broker.address, "ben") as client:
+        assert [message.text for message in client.history("hall", presence=True)] == ["one", "two"]
+        assert [(one.user, one.state) for one in client.who() if one.user == "freya"] == [("freya", "live")]
     assert not former.dealer.poll(200), "nothing is said to a former connection"
 
 
-def test_a_connection_that_said_no_hello_is_told_to(broker: BrokerProcess, speak: Speak) -> None:
-    speaker = speak(broker.address)
+def test_a_connection_that_said_no_hello_is_told_to(shared_broker: BrokerProcess, speak: Speak) -> None:
+    speaker = speak(shared_broker.address)
     for message in (publish(1, "den", b"never"), wire.Who(1), wire.Bye(), wire.Join(2, ["den"])):
         speaker.say(message)
         speaker.hear(wire.HelloAgain)
@@ -234,17 +234,17 @@ def test_a_connection_that_outlives_the_broker_is_told_to_say_hello(start_broker
     assert speaker.hear(wire.Ack).pairs == [(1, offset)]
 
 
-def test_another_hello_on_a_connection_is_the_same_session(broker: BrokerProcess, speak: Speak) -> None:
-    speaker = speak(broker.address)
-    welcome = speaker.hello("anna")
-    again = speaker.hello("anna", welcome.session, welcome.token)
+def test_another_hello_on_a_connection_is_the_same_session(shared_broker: BrokerProcess, speak: Speak) -> None:
+    speaker = speak(shared_broker.address)
+    welcome = speaker.hello("dora")
+    again = speaker.hello("dora", welcome.session, welcome.token)
     assert (again.session, again.resumed) == (welcome.session, True)
-    with zchat.connect(broker.address, "ben") as client:
-        assert [one.user for one in client.who()].count("anna") == 1
+    with zchat.connect(shared_broker.address, "ben") as client:
+        assert [one.user for one in client.who()].count("dora") == 1
 
 
-def test_a_hello_of_another_version_is_refused_and_the_connection_ended(broker: BrokerProcess, speak: Speak) -> None:
-    speaker = speak(broker.address)
+def test_a_hello_of_another_version_is_refused_and_the_connection_ended(shared_broker: BrokerProcess, speak: Speak) -> None:
+    speaker = speak(shared_broker.address)
     events = speaker.dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     speaker.say(wire.Hello(99, "anna"))
     assert speaker.hear(wire.Error).code == "unsupported-version"
