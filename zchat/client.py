@@ -116,12 +116,11 @@ class Client:
         A `volatile` message is not stored: who listens now gets it, as fast as it goes, without a promise.
         Raises BadName, TooLarge, UsageError, Closed.
         """
-        if type(body) is not bytes:
-            body = body.encode() if isinstance(body, str) else bytes(body)
-        record: wire.RecordOrBody = body
-        size = len(body)
-        if event != "message" or headers:
-            record, size = _record(body, event, headers)
+        record: wire.RecordOrBody
+        if type(body) is bytes and not headers and event == "message":
+            record, size = body, len(body)
+        else:
+            record, size = _record(body.encode() if isinstance(body, str) else bytes(body), event, headers)
         if size > self._record_bytes_max:
             raise TooLarge(size, self._record_bytes_max)
         chunk, index = self._add(room, record, size, volatile)
@@ -297,8 +296,10 @@ def _tell_gap(gap: tuple[str, int, int, str], notify: Callable[[Notice], None] |
         notify(Notice("gap", first, last, room, reason=reason))
 
 
-def _record(body: bytes, event: str, headers: Mapping[str, str] | None) -> tuple[wire.Record, int]:
-    """A record that is more than a body, and its size."""
+def _record(body: bytes, event: str, headers: Mapping[str, str] | None) -> tuple[wire.RecordOrBody, int]:
+    """A record, and its size."""
+    if event == "message" and not headers:
+        return body, len(body)
     if not event or event in ("join", "leave"):
         raise UsageError(f"event {event!r} cannot be published")
     fields = dict(headers) if headers else None

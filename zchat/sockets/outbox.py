@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from threading import Condition
+from threading import Condition, Lock
 
 from zchat import wire
 from zchat.core.client import Chunk
@@ -20,9 +20,9 @@ from zchat.errors import Closed, ZchatError
 from zchat.names import room_name
 
 CHUNK_BYTES = 96 * 1024  # then the next chunk is opened; the broker joins them into batches of 128 KiB
-CHUNK_RECORDS = wire.PUBLISH_RECORDS_MAX // 2
 OUTBOX_BYTES_MAX = 16 << 20  # then publish blocks
-RECORD_BYTES = 32  # what a record costs besides its body, for the bound
+CLOSED = 1 << 62
+RECORD_BYTES = 48  # what a record costs besides its body; it bounds the records of a chunk too, to 2048
 
 
 class Outbox:
@@ -32,7 +32,8 @@ class Outbox:
         self.is_waiting = False  # the I/O thread sleeps, and wants to be woken
         self.opened = 0  # chunks so far: a chunk's number is its `seq`, as they are sent in this order
         self._wake = wake
-        self._changed = Condition()
+        self._lock = Lock()  # taken for each record: a Condition around it would double its cost
+        self._changed = Condition(self._lock)
         self._open: tuple[dict[str, Chunk], dict[str, Chunk]] = ({}, {})  # by room: stored, volatile
         self._chunks: deque[Chunk] = deque()
         self._size = 0
@@ -45,9 +46,10 @@ class Outbox:
         """
         size += RECORD_BYTES
         lanes = self._open[volatile]
-        with self._changed:
-            if self._size > OUTBOX_BYTES_MAX or self._error is not None:
+        with self._lock:
+            if self._size > OUTBOX_BYTES_MAX:
                 self._wait_for_room()
+            self._size += size
             chunk = lanes.get(room)
             if chunk is None or chunk.size + size > CHUNK_BYTES:
                 chunk = self._open_chunk(room, volatile, size)
@@ -55,9 +57,6 @@ class Outbox:
             index = len(records)
             records.append(record)
             chunk.size += size
-            self._size += size
-            if index >= CHUNK_RECORDS:
-                self._seal(chunk)
         if self.is_waiting:
             self.is_waiting = False
             self._wake()
@@ -65,7 +64,7 @@ class Outbox:
 
     def take(self) -> Chunk | None:
         """The oldest chunk, sealed; None when there is none. For the I/O thread."""
-        with self._changed:
+        with self._lock:
             if not self._chunks:
                 return None
             chunk = self._chunks.popleft()
@@ -78,8 +77,9 @@ class Outbox:
 
     def close(self, error: ZchatError) -> list[Chunk]:
         """Take no more; `add` raises `error` from now on. Returns what was never sent."""
-        with self._changed:
+        with self._lock:
             self._error = error
+            self._size = CLOSED  # as if full, so that `add` looks once
             left = list(self._chunks)
             self._chunks.clear()
             for lanes in self._open:
@@ -92,7 +92,7 @@ class Outbox:
         return bool(self._chunks)
 
     def _wait_for_room(self) -> None:
-        while self._size > OUTBOX_BYTES_MAX and self._error is None:
+        while self._error is None and self._size > OUTBOX_BYTES_MAX:
             self._changed.wait()
         if self._error is not None:
             raise Closed(str(self._error))
