@@ -344,6 +344,7 @@ class Connection:
             self._sub.close()
         for queue in self._queues.values():
             queue([])  # the end
+        self._waker.close()
         with self._changed:
             self._changed.notify_all()
 
