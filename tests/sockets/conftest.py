@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import zmq
 
+from tests.conftest import BrokerProcess
 from tests.sockets.raw import Speaker
+from tests.sockets.relay import Relay
 
 
 @pytest.fixture
@@ -29,3 +31,17 @@ def speak(context: zmq.Context[zmq.Socket[bytes]]) -> Callable[[str], Speaker]:
         return speakers[-1]
 
     return connect
+
+
+@pytest.fixture
+def relay() -> Iterator[Callable[[BrokerProcess], Relay]]:
+    """Makes ways to a broker that can be cut."""
+    relays: list[Relay] = []
+
+    def lead_to(broker: BrokerProcess) -> Relay:
+        relays.append(Relay(broker))
+        return relays[-1]
+
+    yield lead_to
+    for each in relays:
+        each.close()

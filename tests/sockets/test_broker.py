@@ -243,7 +243,7 @@ def test_another_hello_on_a_connection_is_the_same_session(shared_broker: Broker
         assert [one.user for one in client.who()].count("dora") == 1
 
 
-def test_a_hello_of_another_version_is_refused_and_the_connection_ended(shared_broker: BrokerProcess, speak: Speak) -> None:
+def test_a_hello_of_another_version_ends_the_connection(shared_broker: BrokerProcess, speak: Speak) -> None:
     speaker = speak(shared_broker.address)
     events = speaker.dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     speaker.say(wire.Hello(99, "anna"))
