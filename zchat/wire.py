@@ -366,6 +366,7 @@ _marker_decoder: msgspec.msgpack.Decoder[Tail | Sync] = msgspec.msgpack.Decoder(
 _batch_decoder = msgspec.msgpack.Decoder(Batch)
 _raw_batch_decoder = msgspec.msgpack.Decoder(RawBatch)
 _records_decoder = msgspec.msgpack.Decoder(list[RecordOrBody])
+_bodies_decoder = msgspec.msgpack.Decoder(list[bytes])
 _raws_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 # msgspec lets these two through besides its own MsgspecError, which is a ValueError.
@@ -385,6 +386,14 @@ def encode_records(records: Sequence[RecordOrBody]) -> bytes:
 def raw(frame: bytes) -> msgspec.Raw:
     """Bytes that are msgpack already, to be spliced into a message."""
     return msgspec.Raw(frame)
+
+
+def decode_bodies(raw: msgspec.Raw | bytes) -> list[bytes] | None:
+    """The records of one PUBLISH when all are mere bodies; None when one is more, or when they make no sense."""
+    try:
+        return _bodies_decoder.decode(raw)
+    except _DECODING_ERRORS:
+        return None
 
 
 def decode_records(raw: msgspec.Raw | bytes) -> list[RecordOrBody]:

@@ -106,7 +106,7 @@ class Broker:
             while not self._stopping:
                 takes_more = self._core.gathered_bytes < GATHERED_BYTES_MAX
                 if takes_more != router_polled:
-                    (poller.register if takes_more else poller.unregister)(self._router)
+                    poller.register(self._router, zmq.POLLIN if takes_more else 0)  # 0 takes it out
                     router_polled = takes_more
                 ready = dict(poller.poll(0 if more and takes_more else self._sleep_ms()))
                 now = _instant()
