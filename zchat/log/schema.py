@@ -1,15 +1,15 @@
 """The database of a log: its tables, its settings, and what its errors mean.
 
 Rules of this file
-1. Every PRAGMA is here, with its reason. Errors of SQLite become ours through `translated`.
+1. Every PRAGMA is here, with its reason.
 2. A row of `batches` proves itself: its CRC covers the frame and its place (offset, room, kind, count,
-   time), so that a changed bit anywhere in it is seen when it is read.
-3. A room's row changes in the commit of its batches: nothing needs to be counted when a log is opened.
+   time), so that a changed bit anywhere in it is seen when it is read. The rows that are read when a log
+   is opened have a CRC as well.
+3. A room's row changes in the commit of its batches: nothing is counted when a log is opened.
 
-    rooms     one row a room: last offset and its time, what is kept of it, what was trimmed of it
+    rooms     one row a room: its last offset and time, how much is kept of it, what was trimmed of it
     batches   one row a batch, by its first offset; `batches_of_room` finds a room's without their frames
     sessions, seen, cursors     what `Append` says of them
-    lost      ranges that a repair could not save: read as gaps
 
 Tests: tests/log/test_schema.py.
 """
@@ -19,45 +19,45 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 from zlib import crc32
+
+import msgspec
 
 from zchat.errors import LogError
 
 FILE = "log.db"
 APPLICATION_ID = 0x7A636874  # "zcht": tells a log from any other database
 VERSION = 1  # of the tables; a newer one is refused
-PAGE_BYTES = 4096
-CHECKPOINT_PAGES = 1000  # 4 MB of WAL: what a checkpoint in the middle of a commit may cost
-WRITER_CACHE_KIB = 16 * 1024
-READER_CACHE_KIB = 8 * 1024
-BUSY_MS = 5_000  # another process looks into the database; a broker is the only one that writes
-MAGIC = b"SQLite format 3\0"
+PAGE_BYTES = 4096  # measured: 4 to 32 KiB write large batches equally fast, and small ones cost whole pages
+WRITER_CACHE_KIB = 16 * 1024  # the newest pages of many rooms' part of the index
+READER_CACHE_KIB = 8 * 1024  # a few pages' worth of the longest answer
+WAL_KEPT_BYTES = 16 << 20  # a WAL that had to grow larger is cut back to this
+BUSY_SECONDS = 5.0  # somebody looks into the database with another program
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE rooms (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
-    last INTEGER NOT NULL,     -- offset of its last record, also when that is gone
-    time INTEGER NOT NULL,     -- of its newest batch
-    records INTEGER NOT NULL,  -- kept
-    bytes INTEGER NOT NULL,    -- of the frames that are kept
-    trimmed INTEGER NOT NULL   -- last offset of what was removed
+    last INTEGER NOT NULL,      -- offset of its last record, also when that is gone
+    time INTEGER NOT NULL,      -- of its newest batch
+    records INTEGER NOT NULL,   -- that are kept
+    bytes INTEGER NOT NULL,     -- of the frames that are kept
+    trimmed INTEGER NOT NULL,   -- last offset of what was removed
+    crc INTEGER NOT NULL
 );
 CREATE INDEX rooms_trimmed ON rooms (trimmed) WHERE trimmed > 0;
 CREATE TABLE batches (
-    base INTEGER PRIMARY KEY,
+    base INTEGER PRIMARY KEY,   -- offset of its first record
     room INTEGER NOT NULL,
     kind INTEGER NOT NULL,
     records INTEGER NOT NULL,
     time INTEGER NOT NULL,
     crc INTEGER NOT NULL,
-    frame BLOB NOT NULL        -- last: the other columns are read without it
+    frame BLOB NOT NULL         -- last: the other columns are read without it
 );
 CREATE INDEX batches_of_room ON batches (room, base, kind, records);
 CREATE TABLE sessions (
@@ -65,7 +65,8 @@ CREATE TABLE sessions (
     user TEXT NOT NULL,
     last_seq INTEGER NOT NULL,
     seen INTEGER NOT NULL,
-    rooms BLOB NOT NULL        -- JSON: room -> member since
+    rooms BLOB NOT NULL,        -- JSON: room -> member since
+    crc INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE seen (user TEXT PRIMARY KEY, seen INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX seen_latest ON seen (seen);
@@ -74,17 +75,20 @@ CREATE TABLE cursors (
     name TEXT NOT NULL,
     offset INTEGER NOT NULL,
     time INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
     PRIMARY KEY (user, name)
-) WITHOUT ROWID;
-CREATE TABLE lost (
-    room INTEGER NOT NULL,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    PRIMARY KEY (room, first)
-) WITHOUT ROWID;
+) WITHOUT ROWID
 """
 
+Row = tuple[int, int, int, int, int, int, bytes]  # of `batches`
+ROW = "base, room, kind, records, time, crc, frame"
+
+UPSERT_ROOM = """INSERT INTO rooms VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET last = excluded.last,
+    time = excluded.time, records = excluded.records, bytes = excluded.bytes, trimmed = excluded.trimmed,
+    crc = excluded.crc"""
+
 _place = struct.Struct("<QQIIQ").pack
+_packed = msgspec.msgpack.Encoder().encode
 
 
 class Identity(NamedTuple):
@@ -107,13 +111,23 @@ def is_sound(base: int, room: int, kind: int, records: int, time: int, crc: int,
         return False
 
 
+def sealed(*values: Any) -> tuple[Any, ...]:
+    """A row of any other table, with its CRC at the end."""
+    return (*values, crc32(_packed(values)))
+
+
+def is_sealed(row: tuple[Any, ...]) -> bool:
+    """Whether a row ends with its CRC."""
+    return sealed(*row[:-1]) == row
+
+
 # --- connections --------------------------------------------------------------------------------
 
 
 def create(path: Path, identity: Identity | None = None) -> None:
     """Make the tables of a new log. Raises sqlite3.Error."""
-    identity = identity or Identity(secrets.token_hex(8), secrets.token_bytes(32))
-    connection = _connect(path, "rwc")
+    log_id, secret = identity or Identity(secrets.token_hex(8), secrets.token_bytes(32))
+    connection = connect(path, "rwc")
     try:
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first table: space can be given back
@@ -121,7 +135,8 @@ def create(path: Path, identity: Identity | None = None) -> None:
         connection.execute("BEGIN IMMEDIATE")
         for statement in TABLES.split(";\n"):
             connection.execute(statement)
-        rows = [("log_id", identity.log_id.encode()), ("secret", identity.secret)]
+        identity_crc = crc32(log_id.encode() + secret).to_bytes(4, "big")
+        rows = [("log_id", log_id.encode()), ("secret", secret), ("crc", identity_crc)]
         connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version={VERSION}")
@@ -130,52 +145,72 @@ def create(path: Path, identity: Identity | None = None) -> None:
         connection.close()
 
 
+def identity(connection: sqlite3.Connection) -> Identity | None:
+    """Of an open log; None when it is not what was written. Raises sqlite3.Error."""
+    meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    try:
+        log_id, secret, crc = meta["log_id"], meta["secret"], meta["crc"]
+        if crc32(log_id + secret).to_bytes(4, "big") == crc:
+            return Identity(log_id.decode(), secret)
+    except (KeyError, TypeError, UnicodeDecodeError):
+        pass
+    return None
+
+
 def writer(path: Path, sync: str) -> sqlite3.Connection:
     """The one connection that writes. Raises sqlite3.Error."""
-    connection = _connect(path, "rw")
-    # A commit is on disk before anyone is told; NORMAL: it is written, and may be lost at a power cut.
-    connection.execute(f"PRAGMA synchronous={sync.upper()}")
-    connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+    connection = connect(path, "rw")
+    set_sync(connection, sync)
+    connection.execute("PRAGMA wal_autocheckpoint=0")  # the writer does it itself, after it has said `done`
+    connection.execute(f"PRAGMA journal_size_limit={WAL_KEPT_BYTES}")
     connection.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KIB}")
     connection.execute("PRAGMA secure_delete=OFF")  # Debian's default writes zeros over all that is trimmed
     return connection
 
 
+def set_sync(connection: sqlite3.Connection, sync: str) -> None:
+    """`full`: a commit is on disk when it returns. `normal`: it is written, a power cut may undo it."""
+    connection.execute(f"PRAGMA synchronous={sync.upper()}")
+
+
 def reader(path: Path) -> sqlite3.Connection:
     """A connection that cannot write. Raises sqlite3.Error."""
-    connection = _connect(path, "ro")
+    connection = connect(path, "ro")
     connection.execute(f"PRAGMA cache_size=-{READER_CACHE_KIB}")
     connection.text_factory = _text
     return connection
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """With what holds for every connection. Raises sqlite3.Error."""
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
         uri=True,
-        timeout=BUSY_MS / 1000,
+        timeout=BUSY_SECONDS,
         isolation_level=None,  # transactions are begun by us, with BEGIN IMMEDIATE
-        check_same_thread=False,  # made by one thread, used by one other at a time, closed by `close`
+        check_same_thread=False,  # used by one thread at a time, and closed by another
         cached_statements=256,
     )
-    connection.execute("PRAGMA mmap_size=0")  # a bad sector is an error then, and not the signal that kills
+    connection.execute("PRAGMA mmap_size=0")  # a bad sector is an error then, not the signal that kills the process
     connection.execute("PRAGMA temp_store=MEMORY")  # no file is opened later, when descriptors may be short
+    connection.execute("PRAGMA cell_size_check=ON")  # a damaged page is noticed when it is read, before it is used
     return connection
 
 
 def _text(raw: bytes) -> str:
-    """A changed bit in a text, or in the type of a value, is no reason to fail: checksums tell."""
+    """A changed bit in a text, or in the type of a value, is no error here: the CRC tells."""
     return raw.decode(errors="replace")
 
 
 # --- errors -------------------------------------------------------------------------------------
 
-_CODES = {  # the first part of SQLite's name of the error -> ours
+_MEANING = {  # the first part of SQLite's name of the error
     "FULL": ("log-full", "the disk of the log is full"),
     "READONLY": ("log-read-only", "the log cannot be written"),
     "CORRUPT": ("log-damaged", "the log's file is damaged"),
     "NOTADB": ("log-damaged", "the log's file is no database any more"),
 }
+_UNREADABLE = ("CORRUPT", "NOTADB", "IOERR_READ", "IOERR_SHORT_READ", "IOERR_DATA", "IOERR_CORRUPTFS")
 
 
 def name_of(error: BaseException) -> str:
@@ -183,22 +218,13 @@ def name_of(error: BaseException) -> str:
     return str(getattr(error, "sqlite_errorname", "")).removeprefix("SQLITE_")
 
 
-def is_damage(error: BaseException) -> bool:
-    """Whether the error says that the file's content is wrong."""
-    return name_of(error).partition("_")[0] in ("CORRUPT", "NOTADB")
+def is_unreadable(error: BaseException) -> bool:
+    """Whether the error says that a part of the file cannot be had: wrong content, or a bad sector."""
+    return name_of(error).startswith(_UNREADABLE)
 
 
 def log_error(error: Exception) -> LogError:
-    """What an error of SQLite or the system means to a user of the log."""
+    """What an error of SQLite or the system means to the user of a log."""
     name = name_of(error)
-    code, text = _CODES.get(name.partition("_")[0], ("log-failed", f"the log failed: {error}"))
+    code, text = _MEANING.get(name.partition("_")[0], ("log-failed", f"the log failed: {error}"))
     return LogError(code, f"{text} ({name})" if name else text)
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Errors of SQLite come out as LogError."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise log_error(error) from error

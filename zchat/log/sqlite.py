@@ -1,9 +1,14 @@
 """The log on disk: one SQLite database, a thread that writes it, and connections that read it.
 
 Rules of this file
-1. Only the writer thread writes. One append is one commit; `done` is called after it, from that thread.
-2. Reads borrow a connection of their own and give it back with nothing half read.
-3. No work in Python for each record.
+1. Only the writer thread writes. One append is one commit, and `done` is called right after it; what can
+   wait (checkpoints, trimming) comes behind, in short steps.
+2. There is no work in Python for each record.
+3. A commit that failed was rolled back: nothing of it is kept. Where that is not certain (an error of
+   fsync) the log keeps nothing more until it is opened again: a second try could say "kept" of bytes that
+   the system has dropped.
+
+    append -> queue -> writer thread: BEGIN, rows, COMMIT -> rooms' state -> done -> checkpoint | trim step
 
 Spec: `zchat.log.Log`. Tests: tests/log/test_sqlite.py, which runs the contract.
 """
@@ -14,57 +19,66 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from zchat.errors import LogError, StartError
-from zchat.log import Append, CursorRow, Keep, LogPage, SessionRow, reading, schema, trimming
+from zchat.errors import LogError
+from zchat.log import Append, CursorRow, Keep, LogPage, SessionRow, opening, reading, schema, seeking
+from zchat.log.disk import Disk
 from zchat.log.folder import Folder
-from zchat.log.state import RoomRow, RoomStates
+from zchat.log.state import RoomRow
+from zchat.log.trimming import Trimming
+from zchat.log.trouble import Tell, Trouble
 
-READERS = 3  # opened at start, so that none needs a descriptor later: two reader threads and the loop
-TRIM_SHARE = 4  # a step of trimming is followed by so many times its own time without one
+CHECKPOINT_BYTES = 4 << 20  # of WAL: more would hold up one commit for longer, less would write pages more often
+WAL_BYTES_MAX = 64 << 20  # then readers wait until the WAL has begun anew
+TRIM_SHARE = 4  # a step of trimming is followed by so many times its own time for commits,
+IDLE_SECONDS = 0.002  # unless there was none for so long
 
 Done = Callable[[LogError | None], None]
-Task = tuple[Append, Done] | tuple[list[Keep], int] | None
+Task = Callable[[], None]
 
-_rooms_encoder = msgspec.json.Encoder()
-_rooms_decoder = msgspec.json.Decoder(dict[str, int])
+_rooms_in = msgspec.json.Encoder().encode
+_rooms_of = msgspec.json.Decoder(dict[str, int]).decode
 
-INSERT_BATCH = "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)"
-UPSERT_ROOM = """INSERT INTO rooms (id, name, last, time, records, bytes, trimmed) VALUES (?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (id) DO UPDATE SET last = excluded.last, time = excluded.time,
-    records = excluded.records, bytes = excluded.bytes, trimmed = excluded.trimmed"""
+# Of a COMMIT: the frame that makes it one is written last, so nothing of it can be in the WAL.
+_ROLLED_BACK = ("IOERR_WRITE", "IOERR_READ", "IOERR_SHORT_READ", "IOERR_SHM", "IOERR_NOMEM")
+
+_INSERT_BATCH = "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)"
+_UPSERT_SESSION = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?)"
+_UPSERT_SEEN = "INSERT OR REPLACE INTO seen VALUES (?, ?)"
+_UPSERT_CURSOR = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?)"
 
 
 class SqliteLog:
     """See `zchat.log.Log`."""
 
-    def __init__(self, folder: Path, sync: str = "full") -> None:
-        """Open the log in that folder, or make one. Raises StartError."""
+    def __init__(self, folder: Path, sync: str = "full", tell: Tell | None = None) -> None:
+        """Open the log in that folder, or make one. Raises StartError.
+
+        `sync` is `full` or `normal`. `tell` is called with a line, from any thread, when the log begins or
+        ceases to refuse appends, and when a read meets damage.
+        """
         self._folder = Folder(folder)
-        self._idle: list[sqlite3.Connection] = []
-        self._closed = False
         try:
             path = folder / schema.FILE
-            if not path.exists():
-                schema.create(path)
-            self._writer = schema.writer(path, sync)
-            rows = self._writer.execute("SELECT id, name, last, time, records, bytes, trimmed FROM rooms")
-            self._rooms = RoomStates(map(RoomRow._make, rows))
-            meta = dict(self._writer.execute("SELECT key, value FROM meta"))
-            self._path = path
-            self._idle += [schema.reader(path) for _ in range(READERS)]
-        except sqlite3.Error as error:
+            opened = opening.open_database(path, sync)
+            self.log_id, self.secret = opened.identity
+            self._rooms = opened.rooms
+            self._writer = opened.connection
+            self._disk = Disk(path)
+            self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+            self._readers = opening.open_readers(path, lambda: self._tasks.put(self._begin_wal_anew))
+        except BaseException:
             self._folder.close()
-            raise StartError(f"cannot open the log in {folder}: {error}") from error
-        self.log_id = meta["log_id"].decode()
-        self.secret: bytes = meta["secret"]
-        self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
-        self._trimming: Iterator[None] | None = None
+            raise
+        self._trimming = Trimming(self._writer, self._rooms, sync)
+        self._trouble = Trouble(tell)
+        self._wal_bytes = 0  # about, since the last checkpoint
+        self._failed: LogError | None = None
+        self._closed = False
         self._thread = threading.Thread(target=self._write, name="zchat-log", daemon=True)
         self._thread.start()
 
@@ -73,24 +87,27 @@ class SqliteLog:
         if self._closed:
             done(LogError("log-failed", "the log is closed"))
         else:
-            self._tasks.put((append, done))
+            self._tasks.put(lambda: self._append(append, done))
 
     def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> LogPage:
-        """A page, read within one snapshot of the database."""
-        with self._reading() as connection:
-            return reading.page(connection, self._rooms, patterns, after, until, limit, bytes_max)
+        """Within one snapshot of the database."""
+        with self._readers.snapshot() as connection:
+            page = reading.page(connection, self._rooms, patterns, after, until, limit, bytes_max)
+        if page.gaps:
+            self._trouble.damaged(page.gaps)
+        return page
 
     def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> int:
-        """By the index, back from the newest; a time by binary search."""
-        with self._reading() as connection:
+        """Back from the newest batch; a time by halving."""
+        with self._readers.snapshot() as connection:
             if last:
-                return reading.seek_last(connection, self._rooms, patterns, last, presence)
-            return reading.seek_time(connection, self._rooms, since)
+                return seeking.last_records(connection, self._rooms, patterns, last, presence)
+            return seeking.since(connection, self._rooms, since)
 
     def find(self, session: str, seq: int) -> int:
-        """In the newest batches."""
-        with self._reading() as connection:
-            return reading.find(connection, session, seq)
+        """Back from the newest batch."""
+        with self._readers.snapshot() as connection:
+            return seeking.publish(connection, session, seq)
 
     def head(self) -> int:
         """Of the last commit."""
@@ -106,140 +123,159 @@ class SqliteLog:
 
     def sessions(self) -> list[SessionRow]:
         """In no order."""
-        with self._reading() as connection:
+        with self._readers.snapshot() as connection:
             rows = connection.execute("SELECT session, user, last_seq, seen, rooms FROM sessions").fetchall()
-        return [SessionRow._make((*facts, _rooms_decoder.decode(rooms))) for *facts, rooms in rows]
+        return [SessionRow(session, user, seq, seen, _rooms_of(rooms)) for session, user, seq, seen, rooms in rows]
 
     def users_seen(self, limit: int) -> list[tuple[str, int]]:
-        """Latest first."""
-        with self._reading() as connection:
+        """By their index."""
+        with self._readers.snapshot() as connection:
             return connection.execute("SELECT user, seen FROM seen ORDER BY seen DESC LIMIT ?", (limit,)).fetchall()
 
     def cursors(self) -> list[CursorRow]:
         """In no order."""
-        with self._reading() as connection:
+        with self._readers.snapshot() as connection:
             rows = connection.execute("SELECT user, name, offset, time FROM cursors").fetchall()
         return [CursorRow._make(row) for row in rows]
 
     def trim(self, keep: list[Keep], now: int) -> None:
         """Hand it to the writer thread."""
         if not self._closed:
-            self._tasks.put((keep, now))
+            self._tasks.put(lambda: self._trimming.begin(keep, now))
 
     def close(self) -> None:
-        """Keep what was taken, end the thread, move everything into the database file."""
+        """Keep what was taken, move the WAL into the database, let go of the folder."""
         if self._closed:
             return
         self._closed = True
         self._tasks.put(None)
         self._thread.join()
-        while self._idle:
-            self._idle.pop().close()
-        self._writer.close()
+        self._readers.close()
+        try:
+            self._writer.close()  # the last connection moves the WAL
+        except sqlite3.Error:
+            pass  # what is in the WAL is kept there
         self._folder.close()
 
     # --- the writer thread ------------------------------------------------------------------
 
     def _write(self) -> None:
-        next_step = 0.0
+        step_at = 0.0
         while True:
-            wait = None if self._trimming is None else max(0.0, next_step - time.monotonic())
             try:
-                task = self._tasks.get(timeout=wait) if wait != 0.0 else None
+                task = self._tasks.get(timeout=IDLE_SECONDS if self._trimming.is_at_work else None)
             except queue.Empty:
-                task = None
+                step_at = 0.0
             else:
-                if wait != 0.0 and task is None:
+                if task is None:
                     return
-            if task is None:
-                began = time.monotonic()
-                self._trim_step()
+                task()
+            began = time.monotonic()
+            if self._trimming.is_at_work and began >= step_at:
+                self._trim()
                 now = time.monotonic()
-                next_step = now + TRIM_SHARE * (now - began)
-            elif isinstance(task[0], Append):
-                append, done = task
-                done(self._commit(append))
-            else:
-                keep, now_micros = task
-                self._trimming = trimming.steps(self._writer, self._rooms, keep, now_micros)
+                step_at = now + TRIM_SHARE * (now - began)
 
-    def _trim_step(self) -> None:
-        assert self._trimming is not None
-        try:
-            next(self._trimming)
-        except StopIteration:
-            self._trimming = None
-        except sqlite3.Error:
-            self._trimming = None
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
+    def _append(self, append: Append, done: Done) -> None:
+        error = self._keep(append)
+        self._trouble.appended(error)
+        done(error)
+        if self._wal_bytes > CHECKPOINT_BYTES:
+            self._checkpoint()
 
-    def _commit(self, append: Append) -> LogError | None:
-        connection = self._writer
+    def _keep(self, append: Append) -> LogError | None:
+        size = sum([len(batch.frame) for batch in append.batches])
+        refusal = self._failed or self._disk.refusal(size)
+        if refusal is not None:
+            return refusal
+        connection, committing = self._writer, False
         try:
             connection.execute("BEGIN IMMEDIATE")
             changed = self._insert(append)
+            committing = True
             connection.execute("COMMIT")
-        except Exception as error:
-            try:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-            except sqlite3.Error:
-                pass
-            return schema.log_error(error)
+        except Exception as error:  # whatever it is, it must be told, or the broker waits for ever
+            return self._not_kept(error, committing)
         self._rooms.commit(changed)
+        rows = len(append.batches) + 2 * len(changed) + len(append.sessions) + len(append.seen) + len(append.cursors)
+        self._wal_bytes += size + rows * schema.PAGE_BYTES
         return None
 
     def _insert(self, append: Append) -> list[RoomRow]:
-        """Everything in the transaction; returns the rows of rooms that it changes."""
-        connection, rooms = self._writer, self._rooms
-        changed: dict[str, RoomRow] = {}
-        rows = []
+        """Everything that the transaction does. Returns the rows of rooms as they are after it."""
+        rooms, changed, rows = self._rooms, dict[str, RoomRow](), []
         next_id = rooms.next_id
         for base, name, kind, records, micros, frame in append.batches:
             room = changed.get(name) or rooms.get(name)
             if room is None:
                 room = RoomRow(next_id, name, 0, 0, 0, 0, 0)
                 next_id += 1
+            id_, last = room.id, base + records - 1
             changed[name] = RoomRow(
-                room.id, name, base + records - 1, micros, room.records + records, room.bytes + len(frame), room.trimmed
+                id_, name, last, micros, room.records + records, room.bytes + len(frame), room.trimmed
             )
-            crc = schema.checksum(base, room.id, kind, records, micros, frame)
-            rows.append((base, room.id, kind, records, micros, crc, frame))
+            crc = schema.checksum(base, id_, kind, records, micros, frame)
+            rows.append((base, id_, kind, records, micros, crc, frame))
+        many = self._writer.executemany
         if rows:
-            connection.executemany(INSERT_BATCH, rows)
-            connection.executemany(UPSERT_ROOM, changed.values())
+            many(_INSERT_BATCH, rows)
+            many(schema.UPSERT_ROOM, [schema.sealed(*row) for row in changed.values()])
         if append.sessions:
-            connection.executemany(
-                "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?)",
-                [(*row[:4], _rooms_encoder.encode(row.rooms)) for row in append.sessions],
-            )
+            many(_UPSERT_SESSION, [schema.sealed(*row[:4], _rooms_in(row.rooms)) for row in append.sessions])
         if append.ended:
-            connection.executemany("DELETE FROM sessions WHERE session = ?", [(each,) for each in append.ended])
+            many("DELETE FROM sessions WHERE session = ?", [(session,) for session in append.ended])
         if append.seen:
-            connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", append.seen.items())
+            many(_UPSERT_SEEN, append.seen.items())
         if append.cursors:
-            connection.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?)", append.cursors)
+            many(_UPSERT_CURSOR, [schema.sealed(*row) for row in append.cursors])
         if append.dropped:
-            connection.executemany("DELETE FROM cursors WHERE user = ? AND name = ?", append.dropped)
+            many("DELETE FROM cursors WHERE user = ? AND name = ?", append.dropped)
         return list(changed.values())
 
-    # --- readers ----------------------------------------------------------------------------
+    def _not_kept(self, error: Exception, committing: bool) -> LogError:
+        """Make sure that nothing of it is kept, and say why."""
+        name = schema.name_of(error)
+        try:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+        except sqlite3.Error:
+            committing = True
+        if name.startswith("FULL"):
+            self._disk.ran_out()
+        elif name.startswith("IOERR"):
+            if committing and not name.startswith(_ROLLED_BACK):
+                text = f"the log failed ({name}) and keeps nothing more until the broker is started again"
+                self._failed = LogError("log-failed", text)
+                return self._failed
+            return self._disk.why_not() or schema.log_error(error)
+        return schema.log_error(error)
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection within one snapshot."""
-        with schema.translated():
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                if self._closed:
-                    raise LogError("log-failed", "the log is closed") from None
-                connection = schema.reader(self._path)
-            try:
-                connection.execute("BEGIN")
-                yield connection
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                self._idle.append(connection)
+    # --- between commits --------------------------------------------------------------------
+
+    def _trim(self) -> None:
+        try:
+            self._trimming.step()
+        except sqlite3.Error as error:
+            if schema.name_of(error).startswith("FULL"):
+                self._disk.ran_out()
+        if not self._trimming.is_at_work or self._trimming.written_bytes > CHECKPOINT_BYTES:
+            self._trimming.written_bytes = 0
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Move the WAL into the database, as far as no reader needs it."""
+        try:
+            _, frames, moved = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error:
+            return  # everything stays in the WAL; the next one tries again
+        self._wal_bytes = 0 if frames == moved else CHECKPOINT_BYTES * 3 // 4
+        if frames * schema.PAGE_BYTES > WAL_BYTES_MAX and self._readers.pause():
+            self._begin_wal_anew()
+
+    def _begin_wal_anew(self) -> None:
+        """Nobody reads: when all of it is moved, the next commit writes at its beginning."""
+        try:
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error:
+            pass
+        self._readers.resume()

@@ -10,16 +10,17 @@ Tests: tests/log/test_state.py.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from zchat.names import matcher
+from zchat.names import is_pattern, matcher
 
-MATCHES_KEPT = 64  # pattern lists whose rooms are remembered, so that a page does not match every name again
+MATCHES_KEPT = 32  # pattern lists whose rooms are remembered, so that a page does not match every name again,
+IDS_KEPT = 200_000  # as long as those have together no more rooms than this: about 20 MB
 
 
 class RoomRow(NamedTuple):
-    """A row of `rooms`."""
+    """A row of `rooms`, without its CRC."""
 
     id: int
     name: str
@@ -35,12 +36,18 @@ class Matched:
 
     def __init__(self, wanted: Callable[[str], bool]) -> None:
         self.wanted = wanted
-        self.names: dict[int, str] = {}  # to look up; iterate `ids`
+        self.names: dict[int, str] = {}  # to look up; to go over them take `ids`
         self.ids: list[int] = []
         self.compared = 0  # so many rooms
 
     def __contains__(self, room_id: object) -> bool:
+        """Whether that room matches."""
         return room_id in self.names
+
+    def add(self, row: RoomRow) -> None:
+        """One more."""
+        self.names[row.id] = row.name
+        self.ids.append(row.id)
 
 
 class RoomStates:
@@ -80,19 +87,28 @@ class RoomStates:
         with self._lock:
             return {name: row.last for name, row in self._rows.items()}
 
-    def matching(self, patterns: Iterable[str]) -> Matched:
+    def matching(self, patterns: Sequence[str]) -> Matched:
         """The rooms that match one of the patterns."""
-        key = tuple(patterns)
         with self._lock:
+            if not any(map(is_pattern, patterns)):
+                named = Matched(patterns.__contains__)
+                for name in dict.fromkeys(patterns):
+                    if name in self._rows:
+                        named.add(self._rows[name])
+                return named
+            key = tuple(patterns)
             found = self._matches.get(key)
             if found is None:
-                if len(self._matches) >= MATCHES_KEPT:
-                    del self._matches[next(iter(self._matches))]
                 found = self._matches[key] = Matched(matcher(key))
             for name in self._names[found.compared :]:
                 if found.wanted(name):
-                    room_id = self._rows[name].id
-                    found.names[room_id] = name
-                    found.ids.append(room_id)
+                    found.add(self._rows[name])
             found.compared = len(self._names)
+            self._forget()
             return found
+
+    def _forget(self) -> None:
+        """The pattern list that came first."""
+        kept = sum(len(each.ids) for each in self._matches.values())
+        while len(self._matches) > MATCHES_KEPT or (kept > IDS_KEPT and len(self._matches) > 1):
+            kept -= len(self._matches.pop(next(iter(self._matches))).ids)

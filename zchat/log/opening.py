@@ -1,0 +1,129 @@
+"""Opening the database of a log, and refusing to when it is not what it should be.
+
+Rules of this file
+1. Whatever keeps a log from being opened is a StartError of one line: which file, what, what to do.
+2. All that is read at start is checked by its CRC; batches are checked when they are read. So opening
+   takes no longer for a long log.
+
+Tests: tests/log/test_opening.py.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from zchat.errors import StartError
+from zchat.log import schema
+from zchat.log.readers import Readers
+from zchat.log.state import RoomRow, RoomStates
+
+SALVAGE = "`zchat log repair` saves what can be read"
+
+
+class Opened(NamedTuple):
+    """An open log."""
+
+    connection: sqlite3.Connection  # that writes
+    identity: schema.Identity
+    rooms: RoomStates
+
+
+class _Wrong(Exception):
+    """Something that was read is not what was written."""
+
+
+def open_database(path: Path, sync: str) -> Opened:
+    """Open the log, or make one where there is none. Raises StartError."""
+    try:
+        _refuse_other_files(path)
+        if not path.exists() or path.stat().st_size == 0:
+            schema.create(path)
+        connection = schema.writer(path, sync)
+    except sqlite3.Error as error:
+        raise _start_error(path, error) from error
+    except OSError as error:
+        raise StartError(f"cannot open {path}: {error.strerror}") from error
+    try:
+        return _load(path, connection)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise _start_error(path, error) from error
+        if isinstance(error, _Wrong):
+            raise StartError(f"the log {path} is damaged ({error}): {SALVAGE}") from error
+        raise
+
+
+def open_readers(path: Path, quiet: Callable[[], None]) -> Readers:
+    """See `Readers`. Raises StartError."""
+    try:
+        return Readers(path, quiet)
+    except sqlite3.Error as error:
+        raise _start_error(path, error) from error
+
+
+def _refuse_other_files(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise StartError(f"{path} is not a file")
+    if path.exists():
+        with path.open("rb") as file:
+            begin = file.read(16)
+        if begin and begin != b"SQLite format 3\0":
+            raise StartError(f"{path} is no log of zchat, or its beginning is damaged: {SALVAGE}")
+
+
+def _load(path: Path, connection: sqlite3.Connection) -> Opened:
+    application, version = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+    )
+    if not application and not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        schema.create(path)  # its making was cut short
+        application, version = schema.APPLICATION_ID, schema.VERSION
+    if application != schema.APPLICATION_ID:
+        raise StartError(f"{path} is the database of another program: choose another folder")
+    if version > schema.VERSION:
+        raise StartError(
+            f"the log {path} was written by a newer zchat (format {version}, this one knows {schema.VERSION})"
+        )
+    identity = schema.identity(connection)
+    if identity is None:
+        raise _Wrong("its name cannot be read")
+    rooms = RoomStates(_rooms(connection))
+    _check_newest(connection, rooms)
+    for table in ("sessions", "cursors"):
+        for row in connection.execute(f"SELECT * FROM {table}"):
+            if not schema.is_sealed(row):
+                raise _Wrong(f"a row of {table} has another checksum")
+    return Opened(connection, identity, rooms)
+
+
+def _rooms(connection: sqlite3.Connection) -> list[RoomRow]:
+    rows = connection.execute("SELECT * FROM rooms ORDER BY id").fetchall()
+    for row in rows:
+        if not schema.is_sealed(row):
+            raise _Wrong("a row of rooms has another checksum")
+    return [RoomRow._make(row[:-1]) for row in rows]
+
+
+def _check_newest(connection: sqlite3.Connection, rooms: RoomStates) -> None:
+    """The newest batch of a log is never trimmed."""
+    newest = connection.execute(f"SELECT {schema.ROW} FROM batches ORDER BY base DESC LIMIT 1").fetchone()
+    last = newest[0] + newest[3] - 1 if newest and schema.is_sound(*newest) else 0
+    if last != rooms.head:
+        raise _Wrong(f"its newest batch ends at {last}, it should at {rooms.head}")
+
+
+def _start_error(path: Path, error: sqlite3.Error) -> StartError:
+    name = schema.name_of(error)
+    if schema.is_unreadable(error):
+        return StartError(f"the log {path} is damaged ({error}): {SALVAGE}")
+    if name.startswith(("BUSY", "LOCKED")):
+        return StartError(f"the log {path} is in use by another program")
+    if name.startswith("FULL"):
+        return StartError(f"cannot open {path}: its disk is full")
+    if name.startswith(("READONLY", "CANTOPEN", "PERM")):
+        return StartError(f"cannot open {path} for writing: see whose it is, and whether its disk is read-only")
+    return StartError(f"cannot open {path}: {error}")

@@ -1,0 +1,171 @@
+"""Where to start reading a log: the last records, a time, or one publish.
+
+Rules of this file
+1. Nothing is sorted and nothing is read twice: the newest batches come first, from the table as they lie
+   or from the index room by room; a time is found by halving, for times rise with the offsets.
+2. Only what a search ends on is read with its frame; of the rest its place is enough.
+
+Tests: tests/log/test_seeking.py.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
+
+from zchat import wire
+from zchat.errors import WireError
+from zchat.log import schema, walks
+from zchat.log.schema import is_sound, is_unreadable
+from zchat.log.state import RoomStates
+
+FEW_ROOMS = 16  # their newest batches are asked of the index at once; of more, the table's newest are looked at first
+SKIPPED_ROWS_MAX = 2_000  # that match nothing: then the index is asked
+CHUNK_ROWS_MAX = 4_096
+TAIL_BATCHES = 4_096  # searched for a repeated publish,
+TAIL_BYTES = 256 << 20  # as far as they have no more bytes than this: about 0.1 s
+
+_TABLE = """SELECT base, room, kind, records FROM batches NOT INDEXED
+    WHERE base < ? ORDER BY base DESC LIMIT ?"""
+_ROOM = """SELECT base, kind, records FROM batches INDEXED BY batches_of_room
+    WHERE room = ? AND base <= ? ORDER BY base DESC LIMIT ?"""
+_FROM = f"SELECT {schema.ROW} FROM batches NOT INDEXED WHERE base BETWEEN ? AND ? ORDER BY base LIMIT 1"
+_NEWEST = "SELECT base FROM batches NOT INDEXED ORDER BY base DESC LIMIT ?"
+_AT = f"SELECT {schema.ROW} FROM batches NOT INDEXED WHERE base = ?"
+
+
+class Place(NamedTuple):
+    """A batch without its frame."""
+
+    base: int
+    room: int
+    kind: int
+    records: int
+
+
+def last_records(
+    connection: sqlite3.Connection, rooms: RoomStates, patterns: list[str], count: int, presence: bool
+) -> int:
+    """The offset after which the last `count` records start; 0: there are fewer."""
+    for place in _newest_first(connection, rooms, patterns):
+        if place.kind == wire.PRESENCE and not presence:
+            continue
+        if count <= place.records:
+            return place.base + place.records - count - 1
+        count -= place.records
+    return 0
+
+
+def since(connection: sqlite3.Connection, rooms: RoomStates, time: int) -> int:
+    """The offset after which everything is at least as young; the head when nothing is."""
+    head = rooms.head
+    low, high = 0, head + 1  # what begins at or below `low` is older, what begins at or above `high` is not
+    while high - low > 1:
+        middle = (low + high) // 2
+        row = _sound_from(connection, middle, high - 1)
+        if row is None or row[4] >= time:
+            high = middle
+        else:
+            low = row[0]
+    return high - 1
+
+
+def publish(connection: sqlite3.Connection, session: str, seq: int) -> int:
+    """The offset of the first record of that publish; 0: not in the newest batches."""
+    needle, size = session.encode(), 0
+    for (base,) in connection.execute(_NEWEST, (TAIL_BATCHES,)).fetchall():
+        row = _sound_at(connection, base)
+        if row is None:
+            continue
+        frame = row[6]
+        if needle in frame and (offset := _offset_in(frame, session, seq)):
+            return offset
+        size += len(frame)
+        if size > TAIL_BYTES:
+            break
+    return 0
+
+
+# --- parts --------------------------------------------------------------------------------------
+
+
+def _newest_first(connection: sqlite3.Connection, rooms: RoomStates, patterns: list[str]) -> Iterator[Place]:
+    matched = rooms.matching(patterns)
+    below = rooms.head + 1
+    if len(matched.ids) > FEW_ROOMS:
+        rows, skipped = 64, 0
+        while skipped < SKIPPED_ROWS_MAX:
+            chunk = connection.execute(_TABLE, (below, rows)).fetchall()
+            for row in chunk:
+                skipped += 1
+                if row[1] in matched:
+                    skipped = 0
+                    yield Place._make(row)
+            if len(chunk) < rows:
+                return
+            below = chunk[-1][0]
+            rows = min(2 * rows, CHUNK_ROWS_MAX)
+    yield from _newest_of_rooms(connection, {room: rooms.row(room).last for room in matched.ids}, below)
+
+
+def _newest_of_rooms(connection: sqlite3.Connection, lasts: dict[int, int], below: int) -> Iterator[Place]:
+    """A room's last offset bounds where its newest batch begins: it is asked only when its turn may have come."""
+    heap = [(-min(last, below - 1), room) for room, last in lasts.items()]
+    heapify(heap)
+    ahead: dict[int, list[Place]] = {}  # room -> its next ones, the newest at the end
+    rows: dict[int, int] = {}
+    while heap:
+        bound, room = heappop(heap)
+        following = ahead.get(room)
+        if following:
+            yield following.pop()
+            bound += 1
+        else:
+            rows[room] = min(2 * rows.get(room, 2), CHUNK_ROWS_MAX)
+            chunk = connection.execute(_ROOM, (room, -bound, rows[room])).fetchall()
+            following = ahead[room] = [Place(base, room, kind, records) for base, kind, records in reversed(chunk)]
+            if not chunk:
+                continue
+        heappush(heap, (-following[-1].base if following else bound, room))
+
+
+def _sound_from(connection: sqlite3.Connection, first: int, end: int) -> schema.Row | None:
+    """The first batch that begins in a range and can be read."""
+    while first <= end:
+        try:
+            row: schema.Row | None = connection.execute(_FROM, (first, end)).fetchone()
+        except sqlite3.Error as error:
+            if not is_unreadable(error):
+                raise
+            first = walks.behind(connection, first, end)
+            continue
+        if row is None or is_sound(*row):
+            return row
+        first = row[0] + 1
+    return None
+
+
+def _sound_at(connection: sqlite3.Connection, base: int) -> schema.Row | None:
+    try:
+        row: schema.Row | None = connection.execute(_AT, (base,)).fetchone()
+    except sqlite3.Error as error:
+        if not is_unreadable(error):
+            raise
+        return None
+    return row if row is not None and is_sound(*row) else None
+
+
+def _offset_in(frame: bytes, session: str, seq: int) -> int:
+    """Where a publish begins in a batch; 0: not there."""
+    try:
+        batch = wire.decode_raw_batch(frame)
+        offset = batch.base
+        for entry in batch.entries:
+            if (entry.session, entry.seq) == (session, seq):
+                return offset
+            offset += len(wire.decode_records(entry.records))
+    except WireError:
+        pass
+    return 0
