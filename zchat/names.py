@@ -19,7 +19,8 @@ of `general2`; the `#` keeps inboxes and private topics (0xFF) from those who li
 
 Characters are letters, marks and decimal digits of any script. In the spirit of PRECIS (RFC 8265) full
 and half width forms become their usual ones, and what cannot be told apart by eye from another name,
-such as invisible or mathematical letters, is refused. Tests: tests/test_names.py.
+such as invisible or mathematical letters, is refused. It has more than 300 lines because names are made in
+one place. Tests: tests/test_names.py.
 """
 
 from __future__ import annotations

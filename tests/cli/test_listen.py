@@ -148,5 +148,5 @@ def test_a_broker_with_another_log_is_a_gap_on_stderr_and_in_json(
     send(broker, "a", "after")
     eventually(lambda: "after" in listener.stdout, "the next message is printed", within=20)
     gap = json.loads(listener.stdout.splitlines()[1])
-    assert list(gap) == ["event", "first", "last", "reason"] and gap["reason"] == "log"
+    assert list(gap) == ["event", "room", "first", "last", "reason"] and gap["reason"] == "log"
     assert listener.stderr == "zchat: gap: the broker has another log than before, its offsets begin anew\n"

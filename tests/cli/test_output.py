@@ -159,8 +159,8 @@ def test_a_body_that_looks_like_a_template_is_not_filled_in() -> None:
         (Notice(kind="lost"), "connection lost; trying again"),
         (Notice(kind="back", records=1), "back, 1 message recovered"),
         (
-            Notice(kind="gap", offset=4, last=9, reason="damaged"),
-            "gap: offsets 4 to 9 cannot be had any more (damaged)",
+            Notice(kind="gap", offset=4, last=9, room="ops", reason="damaged"),
+            "gap in ops: offsets 4 to 9 cannot be had any more (damaged)",
         ),
         (Notice(kind="gap", reason="log"), "gap: the broker has another log than before, its offsets begin anew"),
     ],

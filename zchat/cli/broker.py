@@ -46,14 +46,7 @@ def broker(
         Sync,
         typer.Option("--sync", help="full: on disk before the ack. normal: may lose the last moments at a power cut."),
     ] = Sync.full,
-    retain: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--retain",
-            metavar="PATTERN=LIMITS",
-            help="Keep of rooms only so much, by age, count and size: 'build.**=7d,100000,1GB'. May be repeated.",
-        ),
-    ] = None,
+    retain: options.Retain = None,
     grace: Annotated[
         float | None,
         typer.Option(

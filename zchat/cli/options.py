@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypedDict
 
 import typer
 
 from zchat.errors import UsageError
-from zchat.names import pattern_name
-from zchat.settings import Keep
+
+if TYPE_CHECKING:
+    from zchat.settings import Keep
 
 DEFAULT_BROKER = "tcp://127.0.0.1:5555"
 WAIT_SECONDS = 5
@@ -52,6 +53,9 @@ def moment(text: str) -> datetime:
 
 def retention(text: str) -> Keep:
     """The rule in `build.**=7d,100000,1GB`: pattern, then by age, count and bytes what is kept."""
+    from zchat.names import pattern_name  # with msgspec, which no other option needs
+    from zchat.settings import Keep
+
     pattern, equals, limits = text.rpartition("=")
     if not (pattern and equals and limits):
         raise UsageError(f"--retain {text}: no pattern and limits, such as 'build.**=7d,100000'")
@@ -122,6 +126,13 @@ Template: TypeAlias = Annotated[
     ),
 ]
 Raw: TypeAlias = Annotated[bool, typer.Option("--raw", help="Print bodies only, byte for byte, a newline after each.")]
+Retain: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN=LIMITS",
+        help="Keep of rooms only so much, by age, count and size: 'build.**=7d,100000,1GB'. May be repeated.",
+    ),
+]
 Presence: TypeAlias = Annotated[bool, typer.Option("--presence", help="Print joins and leaves too.")]
 
 

@@ -18,6 +18,7 @@ of the room, PUB dropped something: fetch what lies between, and hold live batch
                       <--> checking (HEADS is out: the connection was a new one, or batches were dropped)
                       <--> seeking (SEEK is out: where history starts, or the broker has another log)
 
+It has more than 300 lines because its states are understood together.
 Spec: docs/protocol.md, "Gaps". Tests: tests/core/test_chain.py.
 """
 

@@ -9,6 +9,7 @@ Rules of this file
 2. It decides nothing: BrokerCore does. What is here is order of work, descriptors and libzmq's traps.
 3. No frame, and no state of a peer, makes it raise.
 
+It has more than 300 lines because the loop is read best beside what it calls.
 Spec: docs/design.md, "The broker's sockets". Tests: tests/sockets/test_broker.py.
 """
 

@@ -1,0 +1,98 @@
+"""`zchat listen --resume` and `zchat cursors` over a real broker."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import BrokerProcess, Result, Running, eventually, zchat
+
+pytestmark = pytest.mark.slow  # each starts processes
+
+
+def resumed(broker: BrokerProcess, *args: str) -> str:
+    shown = zchat("listen", *args, "--raw", "--resume", "x", broker=broker)
+    assert (shown.stderr, shown.status) == ("", 0)
+    return shown.stdout
+
+
+def test_it_goes_on_where_the_last_one_ended(broker: BrokerProcess) -> None:
+    assert resumed(broker, "a", "-t", "0.2") == ""
+    zchat("send", "a", stdin="1\n2\n3\n4\n", broker=broker)
+    assert resumed(broker, "a", "-n", "2") == "1\n2\n"
+    assert resumed(broker, "a", "-n", "2") == "3\n4\n"
+    assert resumed(broker, "a", "-t", "0.2") == ""
+
+
+def test_a_signal_is_a_clean_end(broker: BrokerProcess, start_zchat: Callable[..., Running]) -> None:
+    listener = start_zchat("listen", "*", "--raw", "--resume", "x", "-v", broker=broker).live()
+    zchat("send", "a", stdin="1\n2\n", broker=broker)
+    eventually(lambda: listener.stdout == "1\n2\n", "both are printed")
+    assert listener.end(signal.SIGTERM).status == 143
+    zchat("send", "b", "3", broker=broker)
+    assert resumed(broker, "*", "-n", "1") == "3\n"
+
+
+def test_cursors_are_listed_set_and_removed(broker: BrokerProcess) -> None:
+    zchat("send", "a", stdin="1\n2\n", broker=broker)
+    assert zchat("cursors", "x", "--set", "1", broker=broker).status == 0
+    head, row = zchat("cursors", broker=broker).stdout.splitlines()
+    assert (head.split(), row.split()[:2]) == (["NAME", "OFFSET", "SET"], ["x", "1"])
+    facts = json.loads(zchat("cursors", "X", "--json", broker=broker).stdout)
+    assert list(facts) == ["name", "offset", "time"] and facts["offset"] == 1
+    assert resumed(broker, "a", "-n", "1") == "2\n"
+    assert zchat("cursors", "x", "--remove", broker=broker) == Result("", "", 0)
+    assert zchat("cursors", broker=broker).stdout == "NAME  OFFSET  SET\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "status"),
+    [
+        (("x", "--set", "1", "--remove"), 2),
+        (("--set", "1"), 2),
+        (("a b", "--set", "0"), 2),
+        (("x", "--set", "99999"), 4),
+    ],
+)
+def test_what_cannot_be_is_one_line(broker: BrokerProcess, args: tuple[str, ...], status: int) -> None:
+    shown = zchat("cursors", *args, broker=broker)
+    assert (shown.stdout, shown.status, shown.stderr.count("\n")) == ("", status, 1)
+
+
+def test_lag_is_shown_when_asked_for(broker: BrokerProcess, start_zchat: Callable[..., Running]) -> None:
+    listener = start_zchat("listen", "a", "--raw", "-v", broker=broker, env={"ZCHAT_USER": "slow"}).live()
+
+    def lag() -> int:
+        shown = zchat("who", "a", "--lag", "--json", broker=broker).stdout.splitlines()
+        return int(next(facts["lag"] for facts in map(json.loads, shown) if facts["user"] == "slow"))
+
+    eventually(lambda: lag() == 0, "it is not behind")
+    listener.process.send_signal(signal.SIGSTOP)
+    zchat("send", "a", stdin="1\n2\n3\n", broker=broker)
+    assert lag() == 3
+    listener.process.send_signal(signal.SIGCONT)
+    eventually(lambda: lag() == 0, "it has caught up")
+    assert zchat("who", "a", "--lag", broker=broker).stdout.split("\n")[0].split()[-1] == "LAG"
+
+
+@pytest.mark.parametrize("broker", [("--retain", "load=1000", "--retain", "old=1ms")], indirect=True)
+def test_what_was_removed_is_a_gap_of_history(broker: BrokerProcess) -> None:
+    def history() -> tuple[list[str], list[str]]:
+        shown = zchat("history", "load", "--raw", broker=broker)
+        return shown.stdout.splitlines(), shown.stderr.splitlines()
+
+    for _ in range(3):
+        zchat("send", "load", stdin="".join(f"{number}\n" for number in range(2000)), broker=broker)
+    left, told = eventually(lambda: (found := history())[1] and found, "something is removed", within=20)
+    assert 1000 <= len(left) < 6000 and left[-1] == "1999"
+    (gap,) = told
+    assert gap.startswith("zchat: gap in load: offsets ") and gap.endswith(" cannot be had any more (trimmed)")
+
+
+@pytest.mark.parametrize("rule", ["load", "load=", "=7d", "load=soon", "a..b=7d", "load=0"])
+def test_a_retention_that_cannot_be_is_one_line(rule: str) -> None:
+    shown = zchat("broker", "--memory", "--bind", "tcp://127.0.0.1:0", "--retain", rule)
+    assert (shown.stdout, shown.status, shown.stderr.count("\n")) == ("", 2, 1)
