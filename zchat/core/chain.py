@@ -141,7 +141,11 @@ class Chain:
         """The broker has another log, in which offsets mean nothing: `synced` follows, and it goes on from the time
         that it had reached."""
         if self.state == NEW:
-            return
+            if self._start.after is None:
+                return
+            self.floor, begins = self._start.after, Start(after=0)  # it has nothing yet: all of this log is new to it
+        else:
+            begins = Start(since=self._time + 1)
         self._out.append(Notice("gap", self.floor + 1, 0, reason="log"))
         self.logs += 1
         self._handed = self._marked = 0
@@ -150,7 +154,7 @@ class Chain:
         self._question = None
         self._doubtful = False
         self.floor = 0
-        self._start = Start(since=self._time + 1)
+        self._start = begins
         self.state = NEW
 
     def broadcast(self, room: str, batch: wire.Batch, size: int) -> None:
@@ -194,8 +198,8 @@ class Chain:
         elif isinstance(answer, wire.HeadsAre) and isinstance(question, wire.Heads):
             self._heads(answer)
         elif isinstance(answer, wire.Position) and isinstance(question, wire.Seek):
-            self.floor = answer.after
-            self._fill(self.patterns, answer.after, self._target, self._target)
+            self.floor = min(answer.after, self._target)  # what came since was promised, however late the answer
+            self._fill(self.patterns, self.floor, self._target, self._target)
         else:
             self._question = question  # a late answer to something else
 
