@@ -84,12 +84,16 @@ class ClientCore:
         self.refusal: Refused | None = None  # fatal: the broker will not have this client
         self._info = info
         self._numbers = count(1)
+        self._leaving = False  # BYE was said
+        self._hello_at = 0.0  # when `elapsed` first saw that it is out
         self._seq = 0
         self._unacked: dict[int, Chunk] = {}
         self._unacked_since = 0.0
         self._requests: dict[int, tuple[Request, float]] = {}  # number -> request, when it is sent again
         self._listening = Listening(nonces)
         self._joined: dict[str, int] = {}  # room -> listeners and explicit joins that want it
+        self._refused_rooms: set[str] = set()  # by the log, when joined
+        self._join_at = 0.0  # when those that are still wanted are joined again
         # What the shell takes.
         self._sends: list[bytes] = []
         self._answers: list[tuple[int, Answer]] = []
@@ -103,6 +107,7 @@ class ClientCore:
         if self.state == CLOSED:
             return
         self.state = GREETING
+        self._hello_at = 0.0
         known = self.welcome
         session, token = (known.session, known.token) if known else ("", b"")
         self._sends = [wire.encode(wire.Hello(wire.VERSION, self.user, session, token, self._info))]
@@ -136,7 +141,7 @@ class ClientCore:
                         self._news = True
                 self._unacked_since = now.seconds
             case wire.Error():
-                self._refused(message)
+                self._refused(message, now)
             case wire.Welcome():
                 self._welcomed(message, now)
             case wire.HelloAgain():
@@ -149,7 +154,7 @@ class ClientCore:
                 else:
                     self._listening.stopping("the broker is stopping")
             case _:
-                self._answered(message.request, message)
+                self._answered(message.request, message, now)
 
     def broadcast(self, topic: bytes, frame: bytes, now: Instant) -> None:
         """A batch, TAIL or SYNC came on the SUB. Then take everything."""
@@ -165,15 +170,17 @@ class ClientCore:
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: repeat what had no answer. Then take everything."""
+        if self.state == GREETING:
+            self._greet_again(now)
         if self.state != READY:
             return
         if self._unacked and now.seconds - self._unacked_since > REPEAT_SECONDS:
             self._unacked_since = now.seconds
             self._sends.extend(chunk.frame for chunk in self._unacked.values())
-        for number, (request, due) in self._requests.items():
-            if due <= now.seconds:
-                self._requests[number] = (request, now.seconds + REPEAT_SECONDS)
-                self._sends.append(wire.encode(request))
+        for number in [number for number, (_, due) in self._requests.items() if due <= now.seconds]:
+            self._ask_again(number, now)
+        if self._refused_rooms and self._join_at <= now.seconds:
+            self._join_again(now)
         self._listening.elapsed(now)
         if self.welcome is not None:
             for listener, cursor in self._listening.take_cursors(self.welcome.log_id, now):
@@ -187,7 +194,7 @@ class ClientCore:
     @property
     def has_room(self) -> bool:
         """Whether another chunk may be published now."""
-        return self.state == READY and len(self._unacked) < IN_FLIGHT_FRAMES_MAX
+        return self.state == READY and len(self._unacked) < IN_FLIGHT_FRAMES_MAX and not self._leaving
 
     @property
     def settled_upto(self) -> int:
@@ -248,6 +255,7 @@ class ClientCore:
 
     def bye(self) -> None:
         """End the session; GOODBYE is answered under number 0."""
+        self._leaving = True
         if self.state == READY:
             self._sends.append(wire.encode(wire.Bye()))
 
@@ -295,18 +303,48 @@ class ClientCore:
         known, self.welcome = self.welcome, welcome
         if self.state == READY:
             return  # a hello that was sent twice
+        if self._leaving and not welcome.resumed:  # the BYE had arrived; this session does not know what it published
+            self.state = CLOSED
+            self._answers.append((0, wire.Goodbye("bye")))
+            return
         self.state = READY
         self._sends.extend(chunk.frame for chunk in self._unacked.values())
         self._unacked_since = now.seconds
+        for number in list(self._requests):
+            self._ask_again(number, now)
         if known is not None and self._joined:
             self.ask(wire.Join(0, sorted(self._joined)), now)
-        for number, (request, _) in self._requests.items():
-            self._requests[number] = (request, now.seconds + REPEAT_SECONDS)
-            self._sends.append(wire.encode(request))
         if known is not None:
             self._listening.back(now, other_log=known.log_id != welcome.log_id)
+        if self._leaving:
+            self._sends.append(wire.encode(wire.Bye()))
 
-    def _refused(self, error: wire.Error) -> None:
+    def _ask_again(self, number: int, now: Instant) -> None:
+        """A JOIN or PART that has been overtaken by what was wanted later must not undo that."""
+        request, _ = self._requests[number]
+        self._requests[number] = (request, now.seconds + REPEAT_SECONDS)
+        if isinstance(request, wire.Join | wire.Part):
+            joins = isinstance(request, wire.Join)
+            request.rooms = [room for room in request.rooms if (room in self._joined) == joins]
+            if not request.rooms:
+                self._answered(number, wire.Done(number), now)
+                return
+        self._sends.append(wire.encode(request))
+
+    def _join_again(self, now: Instant) -> None:
+        """The log had no room for a JOIN; whoever still wants to be in its rooms waits for no answer."""
+        rooms, self._refused_rooms = self._refused_rooms & self._joined.keys(), set()
+        if rooms:
+            self.ask(wire.Join(0, sorted(rooms)), now)
+
+    def _greet_again(self, now: Instant) -> None:
+        """The broker may drop a WELCOME like any reply."""
+        if not self._hello_at:
+            self._hello_at = now.seconds
+        elif now.seconds - self._hello_at > REPEAT_SECONDS:
+            self.connected()
+
+    def _refused(self, error: wire.Error, now: Instant) -> None:
         refused = Refused(error.code, error.text)
         if error.about == "publish":
             chunk = self._unacked.pop(error.number, None)
@@ -315,12 +353,13 @@ class ClientCore:
                 self._refusals.append(refused)
                 self._news = True
         elif error.about == "request":
-            self._answered(error.number, error)
+            self._answered(error.number, error, now)
         elif error.code in CODES and CODES[error.code].fatal:
             self.refusal = refused
 
-    def _answered(self, number: int, answer: Answer) -> None:
-        if number not in self._requests:
+    def _answered(self, number: int, answer: Answer, now: Instant) -> None:
+        request, _ = self._requests.get(number, (None, 0.0))
+        if request is None:
             return
         was_listener = self._listening.answered(number, answer)
         if was_listener is None:
@@ -328,3 +367,6 @@ class ClientCore:
         del self._requests[number]
         if not was_listener:
             self._answers.append((number, answer))
+        if isinstance(request, wire.Join) and isinstance(answer, wire.Error) and answer.code.startswith("log-"):
+            self._refused_rooms.update(request.rooms)
+            self._join_at = now.seconds + REPEAT_SECONDS
