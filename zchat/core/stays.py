@@ -20,7 +20,7 @@ from zchat.core.registry import FORGOTTEN, Registry, Session
 from zchat.core.replies import Replies
 from zchat.core.rooms import Room, open_room
 from zchat.errors import BadName, WireError
-from zchat.names import user_name
+from zchat.names import user_key, user_name
 from zchat.settings import Settings
 
 RETRY_SECONDS = 1.0  # what the log refused and nobody waits for, such as a leave, is tried again this often
@@ -63,7 +63,10 @@ class Stays:
         # A token of another log fits no session here: its holder starts a new one.
         fits = bool(hello.session) and registry.token_fits(hello.session, hello.user, hello.token)
         session = registry.find(hello.session) if fits else None
-        if registry.of(connection) is not session:
+        current = registry.of(connection)
+        if current is not None and not hello.session and user_key(current.user) == user_key(hello.user):
+            session = current  # said twice, as the answer was late or lost: it is one session
+        if current is not session:
             registry.disconnected(connection, now)  # it spoke for another session until now
         if session is None:
             session_id = hello.session if fits else next(self._session_ids)
