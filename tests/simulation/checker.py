@@ -25,16 +25,28 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable
 from typing import NamedTuple
 
-from tests.simulation.history import ACKED, JOIN, MESSAGE, REFUSED, Begun, Gap, History, Listening, Log, Record
+from tests.simulation.history import (
+    ACKED,
+    JOIN,
+    MESSAGE,
+    REFUSED,
+    Begun,
+    Gap,
+    History,
+    Listening,
+    Log,
+    Reached,
+    Record,
+)
 from zchat.names import matcher
 
 VALID, INVALID, UNKNOWN = "valid", "invalid", "unknown"
 
 TOLD_MAX = 20  # anomalies of each kind that are told in words; all are counted
 
+_NO_END = (1 << 63) - 1
 _NUMBER_BITS = 40  # of an identity: writer << 40 | number
 _UNKNOWN_OUTCOME, _ACKED, _REFUSED = 0, 1, 2
 
@@ -93,6 +105,11 @@ class _Room:
         self.identities = array("q")
         self.gone: list[tuple[int, int]] = []
         self.present: set[str] = set()
+
+    @property
+    def has_begin(self) -> bool:
+        """Whether its first records are known."""
+        return not self.gone or (len(self.offsets) > 0 and self.offsets[0] <= min(last for _, last in self.gone))
 
 
 class _Checker:
@@ -219,7 +236,7 @@ class _Checker:
                 self.report("join_without_leave", where, f"{record} while it is in")
             room.present.add(session)
             return
-        if session not in room.present and not room.gone:
+        if session not in room.present and room.has_begin:
             self.report("leave_without_join", where, f"{record}")
         room.present.discard(session)
 
@@ -229,7 +246,7 @@ class _Checker:
             there = members.get(name, set())
             for session in sorted(written - there):
                 self.report("join_without_leave", f"log {log.name}", f"{session} has gone from {name}")
-            complete = name not in log.crowded and not (name in rooms and rooms[name].gone)
+            complete = name not in log.crowded and (name not in rooms or rooms[name].has_begin)
             for session in sorted(there - written) if complete else ():
                 self.report("members_wrong", f"log {log.name}", f"{session} is in {name}, its log has no join of it")
 
@@ -264,10 +281,12 @@ class _Listener:
                 self._record(item)
             elif isinstance(item, Gap):
                 self._gap(item)
+            elif isinstance(item, Reached):
+                self._owes(item.offset, "was marked as reached")
             else:
-                self._end(complete=False)
+                self._owes(0, "never came")
                 self._begin(item)
-        self._end(complete=self._listening.complete)
+        self._owes(_NO_END if self._listening.complete else 0, "never came")
 
     def _begin(self, begun: Begun) -> None:
         self._begun = begun
@@ -328,19 +347,18 @@ class _Listener:
                     self._checker.report("false_gap", self._where, f"{gap}, and {room.offsets[at]} is there")
                     break
 
-    def _end(self, *, complete: bool) -> None:
+    def _owes(self, upto: int, why: str) -> None:
+        """Report what it has not got and was owed: what it got younger ones than, and all up to an offset."""
         for name, room in self._rooms.items():
             if not self._wants(name):
                 continue
             place = self._place(name)
-            owed: Iterable[int] = place.skipped
-            if complete:
-                owed = [*place.skipped, *range(place.at, len(room.offsets))]
-            for at in owed:
+            end = bisect_right(room.offsets, upto)
+            for at in [*place.skipped, *range(place.at, end)]:
                 offset = room.offsets[at]
                 hidden = room.identities[at] < 0 and not self._listening.presence
                 if not hidden and not _covers(place.gaps, offset):
-                    self._checker.report("lost", self._where, f"{name} {offset}")
+                    self._checker.report("lost", self._where, f"{name} {offset} {why}")
 
 
 def _covers(ranges: list[tuple[int, int]], offset: int) -> bool:

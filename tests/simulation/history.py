@@ -57,13 +57,22 @@ class Begun(NamedTuple):
     not_above: int = 0
 
 
+class Reached(NamedTuple):
+    """A listener was told that it has everything up to here, so its cursor may go there."""
+
+    offset: int
+
+
+Item = Begun | Record | Gap | Reached
+
+
 class Listening(NamedTuple):
     """What one listener got, in order. `complete`: it was there until the end, and has to have all."""
 
     name: str
     patterns: tuple[str, ...]
     presence: bool
-    items: Iterable[Begun | Record | Gap]
+    items: Iterable[Item]
     complete: bool
 
 

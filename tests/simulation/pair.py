@@ -9,7 +9,7 @@
 
 Rules of this file: nothing moves by itself. `run` carries everything until nothing is under way, `wait` lets
 time pass and then runs. No faults by chance: what is to be lost is said by the test (`cut`, `drops`,
-`holds_commits`, `restart`). The network with faults is network.py.
+`holds_commits`, `holds_reads`, `restart`). The network with faults is network.py.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from itertools import count
 
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.broker import BrokerCore, LogFacts
-from zchat.core.chain import Chain, Delivery, Notice, Start
-from zchat.core.client import Answer, Chunk, ClientCore, Listener, Request
+from zchat.core.broker import BrokerCore, LogFacts, Read
+from zchat.core.chain import Chain, Delivery, Mark, Notice, Start
+from zchat.core.client import Answer, Chunk, ClientCore, Request
+from zchat.core.listening import Listener
 from zchat.errors import LogError
 from zchat.log import Append
 from zchat.log.memory import MemoryLog
@@ -45,7 +46,7 @@ class End:
         self.to_sub: list[tuple[bytes, bytes]] = []
         self.topics: set[bytes] = set()  # what the SUB is subscribed to, and says again after a cut
         self.outbox: deque[Chunk] = deque()
-        self.delivered: dict[Listener, list[Delivery | Notice]] = {}
+        self.delivered: dict[Listener, list[Delivery | Notice | Mark]] = {}
         self.answers: dict[int, Answer] = {}
         self._pair = pair
 
@@ -143,6 +144,9 @@ class Pair:
         self.settings = settings or Settings()
         self.ends: list[End] = []
         self.drops: Callable[[End, bytes, bytes], bool] = lambda end, topic, frame: False  # what PUB loses
+        self.drops_reply: Callable[[End, bytes], bool] = lambda end, frame: False  # what its full queue loses
+        self.holds_reads = False  # reads wait, and are answered by `answer`
+        self.reads: list[Read] = []  # those that wait
         self.holds_commits = False  # appends wait for `commit`
         self.appended: list[Append] = []  # those that wait
         self._numbers = count(1)
@@ -257,9 +261,11 @@ class Pair:
                 self.commit()
         moved |= self.broadcast(now)
         moved |= self._reply()
-        for read in core.take_reads():
-            self._read(*read)
-            moved = True
+        reads = core.take_reads()
+        self.reads.extend(reads)
+        moved |= bool(reads)
+        if not self.holds_reads:
+            self.answer()
         for connection in core.take_cutoffs():
             for end in self.ends:
                 if end.connection == connection:
@@ -272,9 +278,15 @@ class Pair:
         replies = self.core.take_replies()
         ends = {end.connection: end for end in self.ends}
         for connection, frame in replies:
-            if connection in ends:
+            if connection in ends and not self.drops_reply(ends[connection], frame):
                 ends[connection].to_client.append(frame)
         return bool(replies)
+
+    def answer(self) -> None:
+        """All reads that wait are answered."""
+        reads, self.reads = self.reads, []
+        for read in reads:
+            self._read(*read)
 
     def _read(self, connection: bytes, request: wire.Fetch | wire.Seek | tuple[str, int]) -> None:
         if isinstance(request, tuple):

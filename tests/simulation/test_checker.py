@@ -15,8 +15,10 @@ from tests.simulation.history import (
     Begun,
     Gap,
     History,
+    Item,
     Listening,
     Log,
+    Reached,
     Record,
     Sent,
 )
@@ -46,7 +48,7 @@ ALL = (of(ONE), of(TWO), of(THREE))
 def history(
     sent: Sequence[Sent] = (ONE, TWO, THREE),
     stored: Sequence[Record] = ALL,
-    got: Sequence[Record | Gap] = ALL,
+    got: Sequence[Item] = ALL,
     after: int = 0,
     not_above: int = 0,
     gone: tuple[Gap, ...] = (),
@@ -54,7 +56,7 @@ def history(
     presence: bool = False,
     complete: bool = True,
 ) -> History:
-    items: list[Begun | Record | Gap] = [Begun("l", after, not_above), *got]
+    items: list[Item] = [Begun("l", after, not_above), *got]
     return History(sent, [Log("l", stored, gone, members)], [Listening("x", ("a",), presence, items, complete)])
 
 
@@ -76,6 +78,7 @@ def test_a_history_in_which_nothing_happened_is_unknown() -> None:
         ("lost", history(got=[of(ONE), of(TWO)])),
         ("lost", history(got=[of(ONE), of(THREE)], complete=False)),
         ("lost", history(got=[of(ONE), Gap("a", 2, 2)], gone=(Gap("a", 2, 2),))),
+        ("lost", history(got=[of(ONE), Reached(2), of(TWO), of(THREE)])),
         ("doubled", history(got=[*ALL, of(TWO)])),
         ("doubled", history(stored=[*ALL, of(TWO, 4)], got=[*ALL, of(TWO, 4)])),
         ("reordered", history(got=[of(ONE), of(THREE), of(TWO)])),
@@ -115,13 +118,14 @@ def test_each_anomaly_is_caught(kind: str, bad: History) -> None:
     [
         history(got=ALL[1:], after=1),
         history(got=ALL[:2], complete=False),
+        history(got=[of(ONE), of(TWO), Reached(2), of(THREE), Reached(9)]),
         history(after=2),  # the last of them, and more than it was owed
         history(sent=[ONE, TWO, THREE, REFUSAL]),
         history(sent=[ONE, TWO, THREE, DIED]),
         history(sent=[ONE, TWO, THREE, DIED], stored=[*ALL, of(DIED, 4)], got=[*ALL, of(DIED, 4)]),
         history(got=[of(ONE), Gap("a", 2, 2), of(THREE)], gone=(Gap("a", 2, 2),)),
         history(stored=[of(TWO), of(THREE)], got=[of(TWO), of(THREE)], gone=(Gap("a", 1, 1),)),
-        history(stored=[*ALL, leave(4)], gone=(Gap("a", 1, 1),)),
+        history(stored=[*ALL[1:], leave(4)], got=ALL[1:], gone=(Gap("a", 1, 1),)),
         history(stored=[*ALL, join(4), leave(5), join(6)], members={"a": {"s"}}),
         history(stored=[*ALL, join(4)], got=[*ALL, join(4)], presence=True),
         history(
@@ -138,10 +142,10 @@ def test_what_keeps_every_promise_is_valid(good: History) -> None:
 def test_a_listener_goes_on_in_another_log() -> None:
     again = [of(ONE), of(TWO, 2)]
     logs = [Log("l", ALL), Log("m", again)]
-    items: list[Begun | Record | Gap] = [Begun("l", 0), of(ONE), Begun("m", 0), *again]
+    items: list[Item] = [Begun("l", 0), of(ONE), Begun("m", 0), *again]
     assert check(History([ONE, TWO, THREE], logs, [Listening("x", ("a",), False, items, True)])).answer == VALID
     verdict = check(History([ONE, TWO, THREE], logs, [Listening("x", ("**",), False, items[:-1], True)]))
-    assert [anomaly.what for anomaly in verdict.anomalies] == ["a 2"]
+    assert [anomaly.what for anomaly in verdict.anomalies] == ["a 2 never came"]
 
 
 def test_writers_whose_numbers_have_gaps_are_a_fault_of_the_harness() -> None:
@@ -158,7 +162,7 @@ def test_long_histories_take_a_time_that_grows_with_their_length_only() -> None:
         def stored() -> Iterator[Record]:
             return (Record("a", at, MESSAGE, "w", at, at) for at in range(1, records + 1))
 
-        def got() -> Iterator[Begun | Record | Gap]:
+        def got() -> Iterator[Item]:
             yield Begun("l", 0)
             yield from stored()
 

@@ -1,0 +1,249 @@
+"""Programs of the simulation: one client process each, which publishes, listens, comes and goes, and what it saw.
+
+Rules of this file
+1. A program does what zchat/client.py and zchat/subscription.py do, in that order, without a thread.
+2. What it was told becomes history; it looks at no state of a core but what its face looks at.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tests.simulation.history import ACKED, MESSAGE, REFUSED, UNKNOWN, Begun, Gap, Item, Reached, Record, Sent, digest
+from tests.simulation.network import Port, World
+from tests.simulation.shells import SimulatedClient, SimulatedLog
+from zchat import wire
+from zchat.core import Instant
+from zchat.core.chain import NEW, SEEKING, Chain, Delivery, Mark, Notice, Start
+from zchat.core.client import Chunk
+from zchat.core.listening import Listener
+from zchat.errors import Refused
+from zchat.message import messages
+
+
+class Written(NamedTuple):
+    """One message on its way."""
+
+    number: int
+    room: str
+    body: bytes
+    chunk: Chunk
+    at: int  # in the chunk
+    volatile: bool
+
+
+class Hearing:
+    """One subscription of a program."""
+
+    def __init__(self, program: Program, name: str, listener: Listener, start: Start, presence: bool) -> None:
+        self.name = name
+        self.listener = listener
+        self.start = start
+        self.presence = presence
+        self.items: list[Item] = []
+        self.log: SimulatedLog | None = None  # that its offsets are of; None until it has begun
+        self.join_number = 0  # JOIN is under way
+        self.is_over = False  # unsubscribed, or refused
+        self.asked_log = ""
+        self.not_above = 0
+        self.paused = False
+        self._seeks = start.since is not None
+        self._program = program
+
+    def begin(self, log: SimulatedLog, head: int) -> None:
+        """`listen` returns: from here on nothing is missed."""
+        self.log = log
+        start = self.start
+        if (
+            log.memory.log_id != self.asked_log
+        ):  # the broker has another one meanwhile, in which that offset means nothing
+            after = 0 if start.after is not None else head
+            self.items.append(Begun(log.memory.log_id, after))
+        elif start.after is not None:
+            self.items.append(Begun(log.memory.log_id, start.after, start.after))
+        elif start.since is not None:
+            self.items.append(Begun(log.memory.log_id, min(head, log.before(start.since))))
+        else:
+            self.items.append(Begun(log.memory.log_id, head, self.not_above if start == Start() else 0))
+
+    def go_on(self, log: SimulatedLog) -> None:
+        """The broker has another log; a listener is owed what is younger than all that it can have seen before."""
+        if log is not self.log:
+            self.log = log
+            self._seeks = True
+            self.items.append(Begun(log.memory.log_id, -log.begun_micros))  # an offset once the log has ended
+
+    def take(self, out: list[Delivery | Notice | Mark], logs: dict[str, SimulatedLog], log_id: str) -> None:
+        """What its chain hands on."""
+        if self.log is not None and self._seeks and self.listener.chain.state not in (NEW, SEEKING):
+            self._seeks = False
+            self.items.extend(self.log.gone())  # where a time is in what was trimmed, nobody knows
+        for item in out:
+            if isinstance(item, Delivery):
+                self.items.extend(
+                    record_of(message.room, message.offset, message.event, message.body, message.session)
+                    for message in messages(item.room, item.batch, item.first)
+                )
+            elif isinstance(item, Mark):
+                self.items.append(Reached(item.offset))
+            else:
+                self._program.world.counts[
+                    f"notice {item.kind} {item.reason if item.kind == 'gap' else ''}".strip()
+                ] += 1
+                if item.kind == "gap" and item.reason == "log":
+                    self.go_on(logs[log_id])
+                elif item.kind == "gap":
+                    self.items.append(Gap(item.room, item.offset, item.last))
+        if self.listener.chain.state == NEW and self.log is not None:
+            self.go_on(logs[log_id])
+
+
+class Program:
+    """One client process and the program in it."""
+
+    def __init__(self, world: World, port: Port, logs: dict[str, SimulatedLog], user: str, number: int) -> None:
+        self.world = world
+        self.name = f"p{number}"
+        self.user = user
+        self.client = SimulatedClient(world, port, user, number)
+        self.client.deliver = self._deliver
+        self.written: list[Written] = []
+        self.hearings: list[Hearing] = []
+        self.wanted: Counter[str] = Counter()  # rooms that it is to be in
+        self.joined: Counter[str] = Counter()  # without listening
+        self.asked: dict[int, str] = {}  # JOIN of its own -> room
+        self.is_closing = False
+        self._logs = logs
+
+    # --- what it does -----------------------------------------------------------------------
+
+    def publish(self, room: str, records: int, volatile: bool) -> None:
+        """One chunk."""
+        chunk = Chunk(room, wire.VOLATILE if volatile else 0)
+        for at in range(records):
+            number = len(self.written) + 1
+            body = f"{self.name}:{number}:{'x' * self.world.random.randint(0, 20)}".encode()
+            chunk.records.append(body if number % 3 else wire.Record(body))
+            self.written.append(Written(number, room, body, chunk, at, volatile))
+        self.client.outbox.append(chunk)
+        self.client.wake()
+
+    def listen(self, patterns: list[str], start: Start, presence: bool, marks: bool, head: int) -> Hearing:
+        """As `Client.listen`; it returns when `Hearing.log` is set. `head`: the broker's now."""
+        listener = Listener(patterns, Chain(patterns, start, presence, marks=marks))
+        hearing = Hearing(self, f"{self.name}/{len(self.hearings) + 1}", listener, start, presence)
+        hearing.not_above = head
+        assert self.client.core.welcome is not None, "a program listens once it is connected"
+        hearing.asked_log = self.client.core.welcome.log_id
+        self.hearings.append(hearing)
+
+        def begin(now: Instant) -> None:
+            self.client.core.listen(listener, now)
+            self.wanted.update(listener.rooms)
+            hearing.join_number = self.client.core.join(listener.rooms, now)
+
+        self._do(begin)
+        return hearing
+
+    def unlisten(self, hearing: Hearing) -> None:
+        """As `Subscription.close`."""
+        hearing.is_over = True
+
+        def end(now: Instant) -> None:
+            self.client.core.unlisten(hearing.listener, now)
+            self.wanted.subtract(hearing.listener.rooms)
+            self.client.core.part(hearing.listener.rooms, now)
+
+        self._do(end)
+
+    def join(self, room: str) -> None:
+        """Without listening."""
+        self.joined[room] += 1
+
+        def join(now: Instant) -> None:
+            self.wanted[room] += 1
+            number = self.client.core.join({room}, now)
+            if number:
+                self.asked[number] = room
+
+        self._do(join)
+
+    def part(self, room: str) -> None:
+        """Take a join back."""
+        self.joined[room] -= 1
+
+        def part(now: Instant) -> None:
+            self.wanted[room] -= 1
+            self.client.core.part({room}, now)
+
+        self._do(part)
+
+    def pause(self, hearing: Hearing, paused: bool) -> None:
+        """As `Subscription.put` does when its queue is full, and `_take` when it is not any more."""
+        hearing.paused = paused
+        self._do(lambda now: hearing.listener.chain.paused(paused))
+
+    def close(self) -> None:
+        """As `Client.close`."""
+        self.is_closing = True
+        self.client.close()
+
+    def kill(self) -> None:
+        """As kill -9."""
+        self.client.kill()
+
+    @property
+    def rooms(self) -> list[str]:
+        """That it is to be in."""
+        return [room for room, times in self.wanted.items() if times > 0]
+
+    # --- what it sees -----------------------------------------------------------------------
+
+    def _do(self, command: object) -> None:
+        self.client.commands.append(command)  # type: ignore[arg-type]
+        self.client.wake()
+
+    def _deliver(self) -> None:
+        core = self.client.core
+        now = self.world.now
+        hearings = {hearing.listener: hearing for hearing in self.hearings}
+        log_id = core.welcome.log_id if core.welcome is not None else ""
+        for hearing in self.hearings:
+            if hearing.log is None and not hearing.is_over and hearing.listener.chain.is_begun:
+                hearing.begin(self._logs[log_id], self._logs[log_id].memory.head())
+        for listener, out in core.take_deliveries(now):
+            hearings[listener].take(out, self._logs, log_id)
+        for hearing in self.hearings:
+            answer = self.client.answers.pop(hearing.join_number, None) if hearing.join_number else None
+            if answer is not None:
+                hearing.join_number = 0
+                if isinstance(answer, wire.Error) and not hearing.is_over:
+                    self.world.counts["listens refused"] += 1
+                    self.unlisten(hearing)
+        for number in [number for number in self.asked if number in self.client.answers]:
+            room = self.asked.pop(number)
+            if isinstance(self.client.answers.pop(number), wire.Error):
+                self.part(room)
+
+    # --- history ----------------------------------------------------------------------------
+
+    def sent(self) -> Iterator[Sent]:
+        """Its messages as it knows them in the end."""
+        for written in self.written:
+            chunk = written.chunk
+            outcome, offset = UNKNOWN, 0
+            if chunk.first >= 0:
+                outcome, offset = ACKED, chunk.first + written.at if chunk.first else 0
+            elif isinstance(chunk.error, Refused) and chunk.error.definite:
+                outcome = REFUSED
+            yield Sent(self.name, written.number, written.room, digest(written.body), outcome, offset, written.volatile)
+
+
+def record_of(room: str, offset: int, event: str, body: bytes, session: str) -> Record:
+    """As the checker knows it: a message's body names its writer."""
+    if event != MESSAGE:
+        return Record(room, offset, event, session)
+    writer, number, _ = body.decode().split(":")
+    return Record(room, offset, event, writer, int(number), digest(body))

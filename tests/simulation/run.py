@@ -1,0 +1,41 @@
+"""Run seeds by hand: `python -m tests.simulation.run --seeds 1000`, or replay one with `--seed N`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from time import perf_counter
+
+from tests.simulation.simulation import drawn_faults, simulate
+
+
+def main() -> int:
+    """Run, and print what went wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.run", description=__doc__)
+    parser.add_argument("--seed", type=int, help="this one only")
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--seeds", type=int, default=100, help="how many")
+    parser.add_argument("--steps", type=int, default=300, help="of the random phase")
+    arguments = parser.parse_args()
+    if arguments.seed is not None:
+        print(drawn_faults(arguments.seed))
+        outcome = simulate(arguments.seed, arguments.steps)
+        print(outcome)
+        print(f"trace {outcome.trace}, {outcome.counts}")
+        return not outcome.is_good
+    bad, counts, begun = [], Counter[str](), perf_counter()
+    for seed in range(arguments.first, arguments.first + arguments.seeds):
+        outcome = simulate(seed, arguments.steps)
+        counts.update(outcome.counts)
+        counts.update(outcome.verdict.counts)
+        if not outcome.is_good:
+            bad.append(seed)
+            print(outcome, flush=True)
+    seconds = perf_counter() - begun
+    print(f"{arguments.seeds} seeds in {seconds:.1f} s, {len(bad)} bad: {bad}\n{dict(counts)}")
+    return bool(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

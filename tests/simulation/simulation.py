@@ -1,0 +1,435 @@
+"""One run from one seed: brokers, logs and programs, what goes wrong, the calm after it, and the verdict.
+
+    random phase: publish, listen, come, go, break …  ->  calm: no faults, all must converge  ->  the checker
+
+Rules of this file
+1. Each kind of step is a method, so that Hypothesis can take the same steps as the seeds do.
+2. In the calm phase nothing new happens: whatever was not repaired by then is an anomaly.
+
+A failure prints its seed; `python -m tests.simulation.run --seed N` replays it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from itertools import count
+from typing import NamedTuple
+
+from tests.simulation.checker import Verdict, check
+from tests.simulation.history import MESSAGE, Begun, History, Item, Listening, Log, Record
+from tests.simulation.network import Faults, Port, World
+from tests.simulation.programs import Hearing, Program, record_of
+from tests.simulation.shells import SimulatedBroker, SimulatedLog
+from zchat import wire
+from zchat.core.chain import LIVE, Start
+from zchat.core.client import READY
+from zchat.log import Keep
+from zchat.settings import Settings
+
+ROOMS = ("a", "a.b", "a.c", "b", "b.x.y", "c")
+PATTERNS = (["a"], ["b"], ["a.b"], ["a.*"], ["**"], ["a.**", "b"], ["b.x.y", "c"], ["a", "b"])
+USERS = ("ann", "bob", "eve")
+PROGRAMS_MAX = 7
+HEARINGS_MAX = 4  # of one program
+CALM_SECONDS = 50.0  # longer than the clients take to compare heads
+PATIENCE_SECONDS = 200.0
+
+
+class Outcome(NamedTuple):
+    """What a run ended with."""
+
+    seed: int
+    verdict: Verdict
+    unsettled: list[str]
+    counts: dict[str, int]
+    trace: str
+
+    @property
+    def is_good(self) -> bool:
+        """Whether every promise was kept and everything converged."""
+        return self.verdict.answer == "valid" and not self.unsettled
+
+    def __str__(self) -> str:
+        """What is wrong, and how to see it again."""
+        lines = [f"seed {self.seed}: {self.verdict}", *(f"  unsettled: {each}" for each in self.unsettled)]
+        return "\n".join([*lines, f"replay: python -m tests.simulation.run --seed {self.seed}"])
+
+
+class Simulation:
+    """The world with its broker, logs and programs."""
+
+    def __init__(self, seed: int, faults: Faults | None = None, settings: Settings | None = None) -> None:
+        self.world = World(seed, faults)
+        self.seed = seed
+        self.settings = settings or Settings(restart_grace_seconds=6.0, page_bytes_max=700, batch_bytes_max=400)
+        self.port = Port()
+        self.logs: dict[str, SimulatedLog] = {}
+        self.programs: list[Program] = []
+        self._broker_numbers = count(1)
+        self._program_numbers = count(1)
+        self.log = self._new_log()
+        self.broker = self._start_broker()
+        self._away: list[Program] = []
+
+    # --- steps: programs --------------------------------------------------------------------
+
+    def step_client_start(self) -> None:
+        """A program begins."""
+        if len(self.alive) < PROGRAMS_MAX:
+            user = self.world.random.choice(USERS)
+            self.programs.append(Program(self.world, self.port, self.logs, user, next(self._program_numbers)))
+
+    def step_publish(self) -> None:
+        """A few records."""
+        program, random = self._someone(), self.world.random
+        if program is not None:
+            for _ in range(random.choice((1, 1, 1, 2, 5))):
+                program.publish(random.choice(ROOMS), random.choice((1, 1, 2, 4)), random.random() < 0.15)
+
+    def step_listen(self) -> None:
+        """From anywhere."""
+        program, random = self._someone(), self.world.random
+        if program is None or program.client.core.welcome is None:
+            return
+        if sum(not hearing.is_over for hearing in program.hearings) >= HEARINGS_MAX:
+            return
+        log = self.logs[program.client.core.welcome.log_id]
+        head = log.memory.head()
+        start = Start()
+        match random.randint(0, 4):
+            case 0:
+                start = Start(after=random.randint(0, head))
+            case 1:
+                start = Start(last=random.randint(1, 12))
+            case 2:
+                start = Start(since=self.world.now.micros - random.randint(0, 10_000_000))
+        broker_head = self.broker.core.head if self.broker.is_alive else head
+        program.listen(
+            list(random.choice(PATTERNS)), start, random.random() < 0.5, random.random() < 0.4, min(head, broker_head)
+        )
+
+    def step_unlisten(self) -> None:
+        """One listener less."""
+        hearing = self._some_hearing()
+        if hearing is not None:
+            hearing[0].unlisten(hearing[1])
+
+    def step_join(self) -> None:
+        """A room without listening, or out of it."""
+        program = self._someone()
+        if program is None or program.client.core.welcome is None:
+            return
+        room = self.world.random.choice(ROOMS)
+        if program.joined.get(room):
+            program.part(room)
+        else:
+            program.join(room)
+
+    def step_client_kill(self) -> None:
+        """A program dies."""
+        program = self._someone()
+        if program is not None:
+            program.kill()
+
+    def step_client_close(self) -> None:
+        """A program ends."""
+        program = self._someone()
+        if program is not None:
+            program.close()
+
+    def step_client_away(self) -> None:
+        """Its network is gone for a while, perhaps for longer than the grace time."""
+        program = self._someone()
+        if program is None or program in self._away:
+            return
+        seconds = self.world.random.choice((0.5, 2.0, 4.0, 9.0))
+        self._away.append(program)
+        self._reach(program, False)
+        self.world.after(seconds, lambda: self._come_back(program))
+
+    def step_listener_stall(self) -> None:
+        """Its process stands still."""
+        program = self._someone()
+        if program is not None:
+            program.client.stalled_until = self.world.seconds + self.world.random.uniform(0.5, 5.0)
+
+    def step_consumer_pause(self) -> None:
+        """It takes no more than it has, or goes on."""
+        hearing = self._some_hearing()
+        if hearing is not None:
+            hearing[0].pause(hearing[1], not hearing[1].paused)
+
+    # --- steps: the network -----------------------------------------------------------------
+
+    def step_connection_reset(self) -> None:
+        """One connection breaks."""
+        connections = [socket.connection for program in self.alive for socket in program.client.sockets]
+        found = [connection for connection in connections if connection is not None]
+        if found:
+            self.world.random.choice(found).cut()
+
+    def step_connection_frozen(self) -> None:
+        """Nothing passes; then all of it does, or it is given up, and what was in it arrives late."""
+        program = self._someone()
+        if program is None:
+            return
+        random = self.world.random
+        for socket in program.client.sockets:
+            connection = socket.connection
+            if connection is None:
+                continue
+            seconds = random.uniform(0.1, 3.0)
+            connection.freeze(seconds)
+            if random.random() < 0.7:
+                gives_up = random.uniform(0.0, seconds)
+                late = random.uniform(0.0, 3.0)
+                self.world.after(gives_up, lambda connection=connection, late=late: connection.cut(late))  # type: ignore[misc]
+
+    # --- steps: the broker ------------------------------------------------------------------
+
+    def step_broker_kill(self) -> None:
+        """Killed with -9; it comes back."""
+        if self.broker.is_alive:
+            self.world.counts["broker kills"] += 1
+            self.broker.kill()
+            self._start_later()
+
+    def step_broker_stop(self) -> None:
+        """Stopped in good order; it comes back."""
+        if self.broker.is_alive:
+            self.broker.stop()
+            self._start_later()
+
+    def step_other_log(self) -> None:
+        """Killed, and its log is gone."""
+        if self.broker.is_alive:
+            self.broker.kill()
+            self.log = self._new_log()
+            self._start_later()
+
+    def step_trim(self) -> None:
+        """Old records go."""
+        self.log.memory.trim([Keep("**", records=self.world.random.randint(1, 30))], self.world.now.micros)
+
+    def step_clock_jump(self) -> None:
+        """The wall clock is set."""
+        self.world.wall_shift += self.world.random.choice((-3600, -5, 5, 3600)) * 1_000_000
+
+    # --- running ----------------------------------------------------------------------------
+
+    def run(self, steps: int) -> None:
+        """The random phase."""
+        kinds, weights = self._weights()
+        for _ in range(2):
+            self.step_client_start()
+        self.world.run(0.1)
+        for _ in range(steps):
+            self.world.run(self.world.random.expovariate(25.0))
+            (kind,) = self.world.random.choices(kinds, weights)
+            self.world.note("step", kind)
+            self._step(kind)()
+
+    def calm(self) -> list[str]:
+        """No more faults. Returns what is not settled in the end."""
+        world = self.world
+        world.faults = Faults()
+        for program in self.alive:
+            self._reach(program, True)
+            program.client.stalled_until = 0.0
+            program.client.wake()
+            for hearing in program.hearings:
+                if hearing.paused:
+                    program.pause(hearing, False)
+        world.run(CALM_SECONDS)
+        until = world.seconds + PATIENCE_SECONDS
+        while (unsettled := self.unsettled()) and world.seconds < until:
+            world.run(5.0)
+        return unsettled
+
+    def finish(self) -> Outcome:
+        """Calm down, check everything."""
+        unsettled = self.calm()
+        verdict = check(self.history())
+        return Outcome(self.seed, verdict, unsettled, dict(self.world.counts), self.world.trace)
+
+    def unsettled(self) -> list[str]:
+        """What is still outstanding, or not as it should be."""
+        found = []
+        broker = self.broker
+        if not broker.is_alive:
+            return ["no broker"]
+        if broker.core.is_committing or broker.core.gathered_bytes:
+            found.append("the broker has something to commit")
+        for program in self.alive:
+            core = program.client.core
+            if core.state != READY or not program.client.is_idle:
+                found.append(f"{program.name} is {core.state}, idle: {program.client.is_idle}")
+            if core._unacked or core._requests:
+                found.append(f"{program.name} waits for {list(core._unacked)} {list(core._requests.values())}")
+            for hearing in program.hearings:
+                chain = hearing.listener.chain
+                if not hearing.is_over and (chain.state != LIVE or not chain.is_synced or hearing.log is None):
+                    found.append(f"{hearing.name} is {chain.state}, synced: {chain.is_synced}, log: {hearing.log}")
+        members, there = self._members(), self._there()
+        for room in sorted(members.keys() | there.keys()):
+            if members.get(room, set()) != there.get(room, set()):
+                found.append(f"who {room}: {members.get(room)}, and there are {there.get(room)}")
+        return found
+
+    @property
+    def alive(self) -> list[Program]:
+        """Programs that run."""
+        return [program for program in self.programs if program.client.is_alive]
+
+    # --- history ----------------------------------------------------------------------------
+
+    def history(self) -> History:
+        """Of all that happened so far."""
+        sent = (sent for program in self.programs for sent in program.sent())
+        logs = (self._history_of_log(log) for log in self.logs.values())
+        listeners = (
+            self._history_of(program, hearing)
+            for program in self.programs
+            for hearing in program.hearings
+            if hearing.log is not None
+        )
+        return History(sent, logs, listeners)
+
+    def _history_of_log(self, log: SimulatedLog) -> Log:
+        members = self._members() if log is self.log else None
+        crowded = frozenset(ROOMS if self.settings.crowd_members < PROGRAMS_MAX else ())
+        return Log(log.memory.log_id, records_of(log), log.gone(), members, crowded)
+
+    def _history_of(self, program: Program, hearing: Hearing) -> Listening:
+        complete = program.client.is_alive and not hearing.is_over and not program.is_closing
+        return Listening(
+            hearing.name, tuple(hearing.listener.patterns), hearing.presence, self._items(hearing), complete
+        )
+
+    def _items(self, hearing: Hearing) -> Iterator[Item]:
+        for item in hearing.items:
+            if isinstance(item, Begun) and item.after < 0:
+                yield item._replace(after=self.logs[item.log].before(1 - item.after))
+            else:
+                yield item
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _weights(self) -> tuple[list[str], list[float]]:
+        weights = {"publish": 6.0, "listen": 0.6, "join": 0.3}
+        weights.update({field.name: getattr(self.world.faults, field.name) for field in fields(Faults)})
+        kinds = [kind for kind in weights if hasattr(self, f"step_{kind}") and weights[kind] > 0.0]
+        return kinds, [weights[kind] for kind in kinds]
+
+    def _step(self, kind: str) -> Callable[[], None]:
+        step: Callable[[], None] = getattr(self, f"step_{kind}")
+        return step
+
+    def _someone(self) -> Program | None:
+        found = [program for program in self.alive if not program.is_closing]
+        return self.world.random.choice(found) if found else None
+
+    def _some_hearing(self) -> tuple[Program, Hearing] | None:
+        found = [
+            (program, hearing)
+            for program in self.alive
+            for hearing in program.hearings
+            if hearing.log is not None and not hearing.is_over and not program.is_closing
+        ]
+        return self.world.random.choice(found) if found else None
+
+    def _reach(self, program: Program, reachable: bool) -> None:
+        program.client.is_reachable = reachable
+
+    def _come_back(self, program: Program) -> None:
+        if program in self._away:
+            self._away.remove(program)
+            self._reach(program, True)
+
+    def _new_log(self) -> SimulatedLog:
+        latest = max((log.memory.last_time() for log in self.logs.values()), default=0)
+        log = SimulatedLog(self.world, len(self.logs) + 1, max(latest, self.world.micros_max))
+        self.logs[log.memory.log_id] = log
+        return log
+
+    def _start_broker(self) -> SimulatedBroker:
+        return SimulatedBroker(self.world, self.port, self.log, self.settings, next(self._broker_numbers))
+
+    def _start_later(self) -> None:
+        def start() -> None:
+            if self.broker.is_alive:  # it still takes its leave
+                self.world.after(0.5, start)
+            else:
+                self.broker = self._start_broker()
+
+        self.world.after(self.world.random.choice((0.05, 0.3, 1.0, 4.0)), start)
+
+    def _members(self) -> dict[str, set[str]]:
+        registry = self.broker.core.registry
+        return {room: {member.session for member in registry.who(room)} for room in ROOMS if registry.members(room)}
+
+    def _there(self) -> dict[str, set[str]]:
+        there: dict[str, set[str]] = {}
+        for program in self.alive:
+            for room in program.rooms:
+                welcome = program.client.core.welcome
+                there.setdefault(room, set()).add(welcome.session if welcome else "?")
+        return there
+
+
+def records_of(log: SimulatedLog) -> Iterator[Record]:
+    """Everything that a log ever kept."""
+    for stored in log.kept:
+        batch = wire.decode_batch(stored.frame)
+        offset = batch.base
+        for entry in batch.entries:
+            for record in entry.records:
+                event, body = (MESSAGE, record) if isinstance(record, bytes) else (record.event, record.body)
+                yield record_of(stored.room, offset, event, body, entry.session)
+                offset += 1
+
+
+def drawn_faults(seed: int) -> Faults:
+    """A swarm: each seed has some of the faults, in a strength of its own."""
+    world = World(seed)
+    random = world.random
+    faults = Faults(delay_mean_ms=random.choice((0.2, 1.0, 20.0)), commit_mean_ms=random.choice((0.3, 2.0, 30.0)))
+    for name, strengths in STRENGTHS.items():
+        if random.random() < 0.5:
+            setattr(faults, name, random.choice(strengths))
+    faults.client_start = random.choice((0.2, 0.5))
+    return faults
+
+
+STRENGTHS: dict[str, tuple[float, ...]] = {
+    "pub_loss": (0.02, 0.2),
+    "reply_loss": (0.02, 0.2),
+    "hello_doubled": (0.3,),
+    "commit_failure": (0.02, 0.2),
+    "commit_stall": (0.01, 0.05),
+    "read_failure": (0.05, 0.3),
+    "notice_late": (0.2, 0.6),
+    "turn_late": (0.02, 0.1),
+    "connection_reset": (0.1, 0.6),
+    "connection_frozen": (0.1, 0.4),
+    "broker_kill": (0.05, 0.2),
+    "broker_stop": (0.05,),
+    "other_log": (0.03,),
+    "trim": (0.1,),
+    "clock_jump": (0.1,),
+    "client_kill": (0.05, 0.2),
+    "client_close": (0.1,),
+    "client_away": (0.1, 0.3),
+    "listener_stall": (0.1, 0.3),
+    "consumer_pause": (0.2,),
+    "unlisten": (0.1, 0.4),
+}
+"""What each fault may be drawn as."""
+
+
+def simulate(seed: int, steps: int = 300) -> Outcome:
+    """One whole run."""
+    simulation = Simulation(seed, drawn_faults(seed))
+    simulation.run(steps)
+    return simulation.finish()

@@ -1,0 +1,152 @@
+"""What the simulation found, each in a few lines on a pair of cores."""
+
+from __future__ import annotations
+
+from tests.simulation.pair import End, Pair, numbered_log
+from zchat import wire
+from zchat.core.chain import Notice, Start
+from zchat.core.client import CLOSED, READY
+from zchat.errors import LogError
+
+LOG_FULL = LogError("log-full", "no space")
+
+
+class Dropping:
+    """The first reply of a kind is lost."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+        self.is_over = False
+
+    def __call__(self, end: End, frame: bytes) -> bool:
+        if self.is_over or not isinstance(wire.decode_broker(frame), self.kind):
+            return False
+        self.is_over = True
+        return True
+
+
+def test_what_is_sent_after_listen_returned_comes_although_its_history_is_sought_later() -> None:
+    pair = Pair("alice", "bob")
+    alice, bob = pair.ends
+    pair.holds_reads = True
+    heard = bob.listen("a", start=Start(last=1))
+    pair.run()
+    assert heard.chain.is_begun
+    alice.publish("a", b"one", b"two", b"three")
+    pair.run()
+    pair.holds_reads = False
+    pair.answer()
+    pair.run()
+    assert bob.bodies(heard) == [b"one", b"two", b"three"]
+
+
+def test_a_listener_that_has_not_begun_takes_no_offset_of_another_log_for_a_good_one() -> None:
+    pair = Pair("alice", "bob")
+    alice, bob = pair.ends
+    alice.publish("a", *[b"old"] * 9)
+    pair.run()
+    pair.drops = lambda end, topic, frame: True
+    heard = bob.listen("a", start=Start(after=5))
+    pair.run()
+    pair.restart(numbered_log(2), reconnects=False)
+    pair.reconnect(alice)
+    pair.run()
+    alice.publish("a", *[b"new"] * 7)
+    pair.run()
+    pair.drops = lambda end, topic, frame: False
+    pair.reconnect(bob)
+    pair.run()
+    assert bob.bodies(heard) == [b"new"] * 7
+    assert bob.delivered[heard][0] == Notice("gap", 6, 0, reason="log")
+
+
+def test_a_welcome_that_was_lost_is_asked_for_again() -> None:
+    pair = Pair()
+    pair.drops_reply = Dropping(wire.Welcome)
+    alice = pair.connect("alice")
+    pair.wait(8.0)
+    assert alice.core.state == READY
+
+
+def test_a_hello_that_is_said_twice_begins_one_session() -> None:
+    pair = Pair()
+    pair.drops_reply = Dropping(wire.Welcome)
+    alice = pair.connect("alice")
+    pair.wait(8.0)
+    present = alice.ask(wire.Who(0))
+    assert isinstance(present, wire.Present) and len(present.members) == 1
+    assert alice.core.welcome is not None and present.members[0].session == alice.core.welcome.session
+
+
+def test_a_session_that_has_ended_publishes_nothing_again_although_its_goodbye_was_lost() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    pair.drops_reply = lambda end, frame: isinstance(wire.decode_broker(frame), wire.Ack | wire.Goodbye)
+    chunk = alice.publish("a", b"once")
+    pair.run()
+    alice.core.bye()
+    pair.run()
+    pair.cut(alice)
+    pair.drops_reply = lambda end, frame: False
+    pair.reconnect(alice)
+    pair.run()
+    assert alice.core.state == CLOSED and not chunk.is_settled and pair.log.head() == 1
+
+
+def test_a_bye_that_never_arrived_is_said_again() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    alice.core.join({"a"}, pair.now)
+    pair.run()
+    alice.core.bye()
+    alice.core.take_sends()
+    pair.cut(alice)
+    pair.reconnect(alice)
+    pair.run()
+    assert alice.core.state == CLOSED and pair.log.head() == 2
+
+
+def test_a_part_that_is_asked_again_does_not_undo_a_later_join() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    alice.core.join({"a"}, pair.now)
+    pair.run()
+    pair.drops_reply = Dropping(wire.Done)
+    alice.core.part({"a"}, pair.now)
+    pair.run()
+    number = alice.core.join({"a"}, pair.now)
+    pair.run()
+    assert alice.answers[number] == wire.Done(number)
+    pair.wait(8.0)
+    assert pair.core.registry.members("a") == 1
+
+
+def test_a_listener_that_shares_a_room_with_one_whose_join_was_refused_is_joined_later() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    pair.holds_commits = True
+    refused = alice.listen("a")
+    alice.listen("a", "b")
+    pair.run()
+    pair.commit(LOG_FULL)
+    pair.run()
+    pair.holds_commits = False
+    alice.unlisten(refused)
+    pair.wait(8.0)
+    assert pair.core.registry.members("a") == 1 and pair.core.registry.members("b") == 1
+
+
+def test_a_session_whose_join_was_refused_after_its_return_is_joined_later() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    alice.core.join({"a"}, pair.now)
+    pair.run()
+    pair.cut(alice)
+    pair.wait(pair.settings.grace_seconds + 1.0)
+    pair.holds_commits = True
+    pair.reconnect(alice)
+    pair.run()
+    pair.commit(LOG_FULL)
+    pair.holds_commits = False
+    pair.wait(8.0)
+    assert pair.core.registry.members("a") == 1
