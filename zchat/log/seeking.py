@@ -60,16 +60,15 @@ def last_records(
 
 def since(connection: sqlite3.Connection, rooms: RoomStates, time: int) -> int:
     """The offset after which everything is at least as young; the head when nothing is."""
-    head = rooms.head
-    low, high = 0, head + 1  # what begins at or below `low` is older, what begins at or above `high` is not
+    low, high = 0, rooms.head + 1  # what is at or below `low` is older, what begins at or above `high` is not
     while high - low > 1:
         middle = (low + high) // 2
         row = _sound_from(connection, middle, high - 1)
         if row is None or row[4] >= time:
             high = middle
         else:
-            low = row[0]
-    return high - 1
+            low = row[0] + row[3] - 1
+    return low
 
 
 def publish(connection: sqlite3.Connection, session: str, seq: int) -> int:

@@ -77,6 +77,7 @@ class SqliteLog:
         self._trimming = Trimming(self._writer, self._rooms, sync)
         self._trouble = Trouble(tell)
         self._wal_bytes = 0  # about, since the last checkpoint
+        self._trims = 0  # that were asked for and are not done
         self._failed: LogError | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._write, name="zchat-log", daemon=True)
@@ -141,7 +142,13 @@ class SqliteLog:
     def trim(self, keep: list[Keep], now: int) -> None:
         """Hand it to the writer thread."""
         if not self._closed:
-            self._tasks.put(lambda: self._trimming.begin(keep, now))
+            self._trims += 1
+            self._tasks.put(lambda: self._begin_trim(keep, now))
+
+    @property
+    def is_trimming(self) -> bool:
+        """Whether something of `trim` is still to be done."""
+        return self._trims > 0
 
     def close(self) -> None:
         """Keep what was taken, move the WAL into the database, let go of the folder."""
@@ -252,6 +259,10 @@ class SqliteLog:
 
     # --- between commits --------------------------------------------------------------------
 
+    def _begin_trim(self, keep: list[Keep], now: int) -> None:
+        self._trims -= self._trimming.is_at_work  # that one is given up
+        self._trimming.begin(keep, now)
+
     def _trim(self) -> None:
         try:
             self._trimming.step()
@@ -261,6 +272,7 @@ class SqliteLog:
         if not self._trimming.is_at_work or self._trimming.written_bytes > CHECKPOINT_BYTES:
             self._trimming.written_bytes = 0
             self._checkpoint()
+        self._trims -= not self._trimming.is_at_work
 
     def _checkpoint(self) -> None:
         """Move the WAL into the database, as far as no reader needs it."""

@@ -1,0 +1,3 @@
+import pytest
+
+pytest.register_assert_rewrite("tests.log.contract")  # it is no test file by its name

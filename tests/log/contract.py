@@ -1,0 +1,401 @@
+"""What every log must do. `test_memory.py` and `test_sqlite.py` each run it on theirs; no test stands twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from tests.conftest import eventually
+from zchat import wire
+from zchat.errors import LogError
+from zchat.log import Append, CursorRow, Keep, Log, LogPage, SessionRow, StoredBatch
+
+MEGABYTE = 1 << 20
+SECOND = 1_000_000
+EVERYTHING = ["**"]
+
+
+def append(log: Log, append: Append) -> LogError | None:
+    """Append, and wait for the outcome."""
+    outcome: list[LogError | None] = []
+    told = threading.Event()
+
+    def done(error: LogError | None) -> None:
+        outcome.append(error)
+        told.set()
+
+    log.append(append, done)
+    assert told.wait(20), "done was not called"
+    return outcome[0]
+
+
+class Scribe:
+    """Writes batches as a broker does: offsets without holes, times that rise, links to the batch before."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.next = log.head() + 1
+        self.lasts = dict(log.rooms())
+        self.time = max(log.last_time(), SECOND)
+
+    def batch(
+        self, room: str, *bodies: bytes, kind: int = wire.MESSAGES, session: str = "s", seq: int = 1, seconds: float = 1
+    ) -> StoredBatch:
+        """The next batch, `seconds` after the last one."""
+        entries = [wire.RawEntry("alice", session, seq, wire.raw(wire.encode_records(list(bodies))))]
+        return self.batch_of(room, entries, len(bodies), kind, seconds)
+
+    def batch_of(
+        self, room: str, entries: list[wire.RawEntry], records: int, kind: int = wire.MESSAGES, seconds: float = 1
+    ) -> StoredBatch:
+        """The next batch, of these entries."""
+        self.time += int(seconds * SECOND)
+        base, prev = self.next, self.lasts.get(room, 0)
+        frame = wire.encode(wire.RawBatch(kind, base, prev, self.time, entries))
+        self.next += records
+        self.lasts[room] = self.next - 1
+        return StoredBatch(base, room, kind, records, self.time, frame)
+
+    def keep(
+        self,
+        *batches: StoredBatch,
+        sessions: Iterable[SessionRow] = (),
+        ended: Iterable[str] = (),
+        seen: dict[str, int] | None = None,
+        cursors: Iterable[CursorRow] = (),
+        dropped: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """All of it in one commit."""
+        whole = Append(list(batches), list(sessions), list(ended), seen or {}, list(cursors), list(dropped))
+        assert append(self.log, whole) is None
+
+    def write(self, room: str, *bodies: bytes, kind: int = wire.MESSAGES, seconds: float = 1) -> StoredBatch:
+        """One batch in a commit of its own."""
+        batch = self.batch(room, *bodies, kind=kind, seconds=seconds)
+        self.keep(batch)
+        return batch
+
+
+def read(
+    log: Log,
+    patterns: list[str] = EVERYTHING,
+    after: int = 0,
+    until: int = 0,
+    limit: int = 0,
+    bytes_max: int = MEGABYTE,
+) -> LogPage:
+    """A page, with what the test does not care about left out."""
+    return log.read(patterns, after, until, limit, bytes_max)
+
+
+def bases(page: LogPage) -> list[int]:
+    """Where the batches of a page begin."""
+    return [wire.decode_raw_batch(frame).base for _, frame in page.batches]
+
+
+def read_all(log: Log, patterns: list[str] = EVERYTHING, bytes_max: int = MEGABYTE, limit: int = 0) -> LogPage:
+    """Page after page, as one."""
+    batches, gaps, after = [], [], 0
+    while True:
+        page = log.read(patterns, after, 0, limit, bytes_max)
+        batches += page.batches
+        gaps += page.gaps
+        if not page.more:
+            return LogPage(batches, page.upto, False, gaps)
+        assert page.upto > after, "a page goes on"
+        after = page.upto
+
+
+def trim(log: Log, keep: list[Keep], now: int = 0) -> None:
+    """Trim, and wait until it is done."""
+    log.trim(keep, now)
+    eventually(lambda: not getattr(log, "is_trimming", False), "the log is trimmed")
+
+
+class LogContract:
+    """The suite. A subclass in a test file runs it; the file has the fixture `log`: a new, empty one."""
+
+    # --- an empty log -----------------------------------------------------------------------
+
+    def test_an_empty_log_has_nothing(self, log: Log) -> None:
+        assert (log.head(), log.last_time(), log.rooms()) == (0, 0, {})
+        assert (log.sessions(), log.users_seen(10), log.cursors()) == ([], [], [])
+        assert read(log) == LogPage([], 0, False, [])
+        assert log.seek(EVERYTHING, 10, 0, False) == log.seek(EVERYTHING, 0, 1, False) == 0
+        assert log.find("s", 1) == 0
+
+    def test_each_log_has_an_id_and_a_secret_of_its_own(self, make_log: Callable[[], Log]) -> None:
+        one, other = make_log(), make_log()
+        assert one.log_id and one.log_id != other.log_id
+        assert len(one.secret) == 32 and one.secret != other.secret
+
+    # --- append -----------------------------------------------------------------------------
+
+    def test_what_was_appended_is_read_as_it_was(self, log: Log) -> None:
+        scribe = Scribe(log)
+        first, second = scribe.write("a", b"x", b"y"), scribe.write("b", b"z")
+        assert read(log) == LogPage([("a", first.frame), ("b", second.frame)], 3, False, [])
+        assert (log.head(), log.last_time(), log.rooms()) == (3, second.time, {"a": 2, "b": 3})
+
+    def test_one_append_holds_several_batches_also_of_one_room(self, log: Log) -> None:
+        scribe = Scribe(log)
+        scribe.keep(scribe.batch("a", b"1", b"2"), scribe.batch("b", b"3"), scribe.batch("a", b"4"))
+        assert bases(read(log)) == [1, 3, 4]
+        assert log.rooms() == {"a": 4, "b": 3}
+
+    def test_what_done_says_is_true_already(self, log: Log) -> None:
+        seen: list[dict[str, int]] = []
+        told = threading.Event()
+
+        def done(_: LogError | None) -> None:
+            seen.append(log.rooms())
+            told.set()
+
+        log.append(Append([Scribe(log).batch("a", b"x")], [], [], {}), done)
+        assert told.wait(20) and seen == [{"a": 1}]
+
+    def test_an_append_of_no_batches_is_kept_too(self, log: Log) -> None:
+        scribe = Scribe(log)
+        scribe.keep(seen={"bob": 5})
+        assert log.users_seen(10) == [("bob", 5)] and log.head() == 0
+
+    # --- sessions, users, cursors -----------------------------------------------------------
+
+    def test_a_session_is_replaced_and_ended(self, log: Log) -> None:
+        scribe = Scribe(log)
+        row = SessionRow("s1", "alice", 3, 10, {"a": 1, "会议": 2})
+        other = SessionRow("s2", "bob", 0, 11, {})
+        scribe.keep(sessions=[row, other])
+        assert sorted(log.sessions()) == [row, other]
+        scribe.keep(sessions=[row._replace(last_seq=9, rooms={})], ended=["s2", "never-there"])
+        assert log.sessions() == [SessionRow("s1", "alice", 9, 10, {})]
+
+    def test_the_users_seen_last_come_first(self, log: Log) -> None:
+        scribe = Scribe(log)
+        scribe.keep(seen={"a": 30, "b": 10, "c": 20})
+        scribe.keep(seen={"b": 40})
+        assert log.users_seen(10) == [("b", 40), ("a", 30), ("c", 20)]
+        assert log.users_seen(1) == [("b", 40)]
+
+    def test_a_cursor_is_replaced_and_dropped(self, log: Log) -> None:
+        scribe = Scribe(log)
+        rows = [CursorRow("alice", "x", 1, 10), CursorRow("alice", "y", 2, 11), CursorRow("bob", "x", 3, 12)]
+        scribe.keep(cursors=rows)
+        assert sorted(log.cursors()) == rows
+        scribe.keep(cursors=[CursorRow("alice", "x", 7, 13)], dropped=[("alice", "y"), ("carol", "x")])
+        assert sorted(log.cursors()) == [CursorRow("alice", "x", 7, 13), CursorRow("bob", "x", 3, 12)]
+
+    # --- read -------------------------------------------------------------------------------
+
+    def test_rooms_are_read_by_name_and_by_pattern(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for room in ("build.linux", "build.mac.arm", "general", "@alice", "build"):
+            scribe.write(room, b"x")
+        read_rooms = {
+            patterns: [room for room, _ in read(log, list(patterns)).batches]
+            for patterns in [
+                ("general",),
+                ("build.*",),
+                ("build.**",),
+                ("**",),
+                ("@alice",),
+                ("general", "build.*"),
+                ("none",),
+            ]
+        }
+        assert read_rooms == {
+            ("general",): ["general"],
+            ("build.*",): ["build.linux"],
+            ("build.**",): ["build.linux", "build.mac.arm"],
+            ("**",): ["build.linux", "build.mac.arm", "general", "build"],
+            ("@alice",): ["@alice"],
+            ("general", "build.*"): ["build.linux", "general"],
+            ("none",): [],
+        }
+
+    def test_presence_is_read_with_the_messages(self, log: Log) -> None:
+        scribe = Scribe(log)
+        scribe.write("a", b"x")
+        scribe.write("a", b"join", kind=wire.PRESENCE)
+        assert bases(read(log, ["a"])) == [1, 2]
+
+    @pytest.mark.parametrize(("after", "expected"), [(0, [1, 4]), (1, [1, 4]), (3, [4]), (4, [4]), (6, []), (9, [])])
+    def test_a_batch_that_reaches_over_the_beginning_comes_whole(
+        self, log: Log, after: int, expected: list[int]
+    ) -> None:
+        scribe = Scribe(log)
+        scribe.keep(scribe.batch("a", b"1", b"2", b"3"), scribe.batch("b", b"4", b"5", b"6"))
+        assert bases(read(log, after=after)) == expected
+
+    @pytest.mark.parametrize(("until", "expected", "upto"), [(1, [1], 1), (3, [1], 3), (4, [1, 4], 4), (99, [1, 4], 6)])
+    def test_a_batch_that_reaches_over_the_end_comes_whole(
+        self, log: Log, until: int, expected: list[int], upto: int
+    ) -> None:
+        scribe = Scribe(log)
+        scribe.keep(scribe.batch("a", b"1", b"2", b"3"), scribe.batch("b", b"4", b"5", b"6"))
+        page = read(log, until=until)
+        assert (bases(page), page.upto, page.more) == (expected, upto, False)
+
+    def test_a_page_ends_at_the_limit_of_records(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for number in range(4):
+            scribe.write("a", b"x", b"y")
+            scribe.write(f"other{number}", b"x")
+        page = read(log, ["a"], limit=3)
+        assert (bases(page), page.upto, page.more) == ([1, 4], 5, True)
+        rest = read(log, ["a"], after=page.upto, limit=4)
+        assert (bases(rest), rest.upto, rest.more) == ([7, 10], 12, False)
+
+    def test_a_page_ends_at_its_bytes_and_has_at_least_one_batch(self, log: Log) -> None:
+        scribe = Scribe(log)
+        size = len(scribe.write("a", b"x" * 100).frame)
+        scribe.write("a", b"x" * 100)
+        scribe.write("a", b"x" * 100)
+        assert bases(read(log, bytes_max=1)) == [1]
+        assert bases(read(log, bytes_max=size + 1)) == [1, 2]
+        assert bases(read(log, bytes_max=3 * size)) == [1, 2, 3]
+
+    def test_page_after_page_everything_comes_once(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for number in range(60):
+            scribe.keep(scribe.batch(f"r{number % 7}", b"x"), scribe.batch("a", b"y", b"z"))
+        for patterns in (["a"], ["r1", "r2", "a"], ["**"]):
+            whole = read(log, patterns)
+            for limit, bytes_max in ((1, MEGABYTE), (7, MEGABYTE), (0, 1), (0, 300)):
+                assert read_all(log, patterns, bytes_max, limit) == whole
+
+    # --- seek -------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize(("last", "after"), [(1, 8), (2, 7), (3, 4), (4, 2), (5, 1), (6, 0), (7, 0), (99, 0)])
+    def test_the_last_records_start_after_that_offset(self, log: Log, last: int, after: int) -> None:
+        scribe = Scribe(log)
+        scribe.write("a", b"1")
+        scribe.keep(scribe.batch("a", b"2", b"3"), scribe.batch("b", b"4"))
+        scribe.keep(scribe.batch("a", b"5"), scribe.batch("b", b"6", b"7"), scribe.batch("a", b"8", b"9"))
+        assert log.seek(["a"], last, 0, False) == after
+
+    def test_joins_and_leaves_count_when_asked_for(self, log: Log) -> None:
+        scribe = Scribe(log)
+        scribe.write("a", b"1")
+        scribe.write("a", b"join", kind=wire.PRESENCE)
+        scribe.write("a", b"2")
+        assert log.seek(["a"], 2, 0, False) == 0
+        assert log.seek(["a"], 2, 0, True) == 1
+
+    def test_the_last_of_a_pattern_are_counted_over_its_rooms(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for number in range(1, 101):
+            scribe.write(f"r.{number % 50}", b"x")
+        assert log.seek(["**"], 30, 0, False) == 70
+        assert log.seek(["r.1", "r.2"], 3, 0, False) == 1
+        assert log.seek(["r.1", "r.2"], 2, 0, False) == 50
+
+    @pytest.mark.parametrize("patterns", [["a"], ["b"], ["a", "b"], ["**"]])
+    def test_what_is_not_older_than_a_time_is_found(self, log: Log, patterns: list[str]) -> None:
+        scribe = Scribe(log)
+        batches = [scribe.write("a" if number % 2 else "b", b"x", b"y") for number in range(10)]
+        for since in (batch.time + more for batch in batches for more in (-1, 0, 1)):
+            page = read(log, patterns, after=log.seek(patterns, 0, since, False))
+            young = [batch for batch in batches if batch.time >= since]
+            assert bases(page) == [batch.base for batch in young if patterns == ["**"] or batch.room in patterns]
+
+    def test_nothing_as_young_is_the_head(self, log: Log) -> None:
+        scribe = Scribe(log)
+        scribe.write("a", b"x", b"y")
+        assert log.seek(["a"], 0, log.last_time() + 1, False) == 2
+
+    # --- find -------------------------------------------------------------------------------
+
+    def test_a_publish_is_found_by_its_session_and_seq(self, log: Log) -> None:
+        scribe = Scribe(log)
+        scribe.write("b", b"before")
+        entries = [
+            wire.RawEntry("alice", "s1", 4, wire.raw(wire.encode_records([b"1", b"2"]))),
+            wire.RawEntry("bob", "s2", 4, wire.raw(wire.encode_records([b"3"]))),
+            wire.RawEntry("alice", "s1", 5, wire.raw(wire.encode_records([wire.Record(b"4", "event")]))),
+        ]
+        scribe.keep(scribe.batch_of("a", entries, 4))
+        scribe.write("b", b"after")
+        assert [log.find("s1", 4), log.find("s2", 4), log.find("s1", 5)] == [2, 4, 5]
+        assert [log.find("s1", 6), log.find("s3", 4)] == [0, 0]
+
+    # --- trim -------------------------------------------------------------------------------
+
+    def test_by_count_the_oldest_batches_go_as_far_as_enough_is_left(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for _ in range(5):
+            scribe.write("a", b"x", b"y")
+        trim(log, [Keep("a", records=5)])
+        assert bases(read(log)) == [5, 7, 9]
+        assert read(log).gaps == [("a", 1, 4, "trimmed")]
+
+    def test_by_bytes_the_oldest_batches_go_until_the_rest_is_small_enough(self, log: Log) -> None:
+        scribe = Scribe(log)
+        sizes = [len(scribe.write("a", b"x" * 100).frame) for _ in range(5)]
+        trim(log, [Keep("a", bytes=sum(sizes[3:]) + 1)])
+        assert bases(read(log)) == [4, 5]
+
+    def test_by_age_what_is_older_goes(self, log: Log) -> None:
+        scribe = Scribe(log)
+        times = [scribe.write("a", b"x", seconds=60).time for _ in range(5)]
+        trim(log, [Keep("a", age_seconds=90)], times[-1])
+        assert bases(read(log)) == [4, 5]
+
+    def test_the_newest_batch_of_a_room_stays(self, log: Log) -> None:
+        scribe = Scribe(log)
+        scribe.write("a", b"x")
+        scribe.write("a", b"x", b"y", b"z")
+        trim(log, [Keep("**", age_seconds=1, records=1, bytes=1)], 1 << 60)
+        assert bases(read(log)) == [2]
+        assert (log.head(), log.rooms()) == (4, {"a": 4})
+
+    def test_only_rooms_that_match_are_trimmed_and_every_rule_holds(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for _ in range(4):
+            for room in ("build.a", "build.b", "general"):
+                scribe.write(room, b"x")
+        trim(log, [Keep("build.*", records=3), Keep("build.b", records=1)])
+        assert {room for room, _ in read(log).batches} == {"build.a", "build.b", "general"}
+        assert bases(read(log, ["build.a"])) == [4, 7, 10]
+        assert bases(read(log, ["build.b"])) == [11]
+        assert bases(read(log, ["general"])) == [3, 6, 9, 12]
+
+    @pytest.mark.parametrize(
+        ("after", "until", "gaps"),
+        [(0, 0, [(1, 6)]), (2, 0, [(3, 6)]), (5, 0, [(6, 6)]), (6, 0, []), (0, 4, [(1, 4)]), (2, 2, []), (3, 2, [])],
+    )
+    def test_what_was_trimmed_is_a_gap_as_far_as_it_was_asked_for(
+        self, log: Log, after: int, until: int, gaps: list[tuple[int, int]]
+    ) -> None:
+        scribe = Scribe(log)
+        for _ in range(5):
+            scribe.write("a", b"x", b"y")
+        trim(log, [Keep("a", records=4)])
+        page = read(log, after=after, until=until)
+        assert page.gaps == [("a", *gap, "trimmed") for gap in gaps]
+
+    def test_a_page_tells_the_gaps_up_to_where_it_ends(self, log: Log) -> None:
+        scribe = Scribe(log)
+        scribe.write("quiet", b"x")
+        for _ in range(5):
+            scribe.write("a", b"x", b"y")
+        trim(log, [Keep("a", records=2)])
+        page = read(log, limit=1)
+        assert (bases(page), page.upto, page.more, page.gaps) == ([1], 1, True, [("a", 1, 1, "trimmed")])
+
+    def test_a_trimmed_room_goes_on(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for _ in range(3):
+            scribe.write("a", b"x")
+        trim(log, [Keep("a", records=1)])
+        scribe.write("a", b"y")
+        assert (bases(read(log)), log.head()) == ([3, 4], 4)
+        assert log.seek(["a"], 99, 0, False) == 0 and log.seek(["a"], 1, 0, False) == 3
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def test_it_can_be_closed_twice(self, log: Log) -> None:
+        log.close()
+        log.close()
