@@ -232,8 +232,8 @@ class BrokerCore:
             return
         session.accept(seq)
         try:
-            room = self._rooms.get(message.room) or open_room(self._rooms, message.room)
             count = self._checked(message, frame)
+            room = self._rooms.get(message.room) or open_room(self._rooms, message.room)
         except (BadName, WireError) as error:
             code = error.code if isinstance(error, WireError) else "bad-room"
             session.settle(seq, code)
