@@ -1,0 +1,404 @@
+"""The cycle: what is appended, broadcast and acked when, and publishes that are repeated or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import msgspec
+import pytest
+
+from tests.core.cycle import BEGIN, Cycle, Heard, refused
+from zchat import wire
+from zchat.core import Instant
+from zchat.core.broker import Read
+
+JOIN, LEAVE = wire.Record(b"", "join"), wire.Record(b"bye", "leave")
+
+
+# --- one cycle ----------------------------------------------------------------------------------
+
+
+def test_nothing_is_broadcast_or_acked_before_its_commit() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", b"hi")
+    assert (cycle.take_replies(), cycle.take_broadcasts()) == ([], [])
+    append = cycle.begin_commit()
+    assert append is not None and [batch.room for batch in append.batches] == ["general"]
+    assert cycle.core.is_committing
+    assert (cycle.take_replies(), cycle.take_broadcasts(), cycle.core.head) == ([], [], 0)
+    cycle.end_commit()
+    assert cycle.take_heard() == [Heard("general", wire.MESSAGES, 1, 0, ["alice: hi"])]
+    assert cycle.take_replies() == [(alice, wire.Ack([(1, 1)]))]
+    assert cycle.core.head == 1 and not cycle.core.is_committing
+
+
+def test_what_is_stored_is_what_is_broadcast() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", wire.Record(b"v2", "deploy", {"host": "a"}, "text/plain"), b"plain")
+    append = cycle.begin_commit()
+    assert append is not None
+    cycle.end_commit()
+    ((_, frame),) = cycle.core.take_broadcasts(cycle.now)
+    assert frame == append.batches[0].frame
+
+
+def test_one_cycle_has_one_batch_for_a_room_and_one_ack_for_a_connection() -> None:
+    cycle = Cycle()
+    alice, bob = cycle.clients("alice", "bob")
+    cycle.publish(alice, 1, "general", b"1", b"2")
+    cycle.publish(bob, 1, "general", b"3")
+    cycle.publish(alice, 2, "build", b"4")
+    cycle.publish(alice, 3, "general", b"5")
+    cycle.commit()
+    assert cycle.take_heard() == [
+        Heard("general", wire.MESSAGES, 1, 0, ["alice: 1", "alice: 2", "bob: 3", "alice: 5"]),
+        Heard("build", wire.MESSAGES, 5, 0, ["alice: 4"]),
+    ]
+    assert cycle.take_replies() == [(alice, wire.Ack([(1, 1), (3, 4), (2, 5)])), (bob, wire.Ack([(1, 3)]))]
+
+
+def test_what_comes_during_a_commit_is_the_next_one() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", b"first")
+    cycle.begin_commit()
+    cycle.publish(alice, 2, "general", b"second")
+    cycle.publish(alice, 3, "general", b"third")
+    assert cycle.core.take_append(cycle.now) is None
+    assert cycle.core.gathered_bytes > 0
+    cycle.end_commit()
+    cycle.commit()
+    assert [(heard.base, heard.prev, len(heard.records)) for heard in cycle.take_heard()] == [(1, 0, 1), (2, 1, 2)]
+    assert cycle.core.gathered_bytes == 0
+
+
+def test_joins_and_messages_of_one_room_are_batches_of_their_own_in_order() -> None:
+    cycle = Cycle()
+    alice, bob = cycle.clients("alice", "bob")
+    cycle.publish(alice, 1, "general", b"before")
+    cycle.send(bob, wire.Join(1, ["general"]))
+    cycle.publish(alice, 2, "general", b"after")
+    cycle.commit()
+    assert cycle.take_heard() == [
+        Heard("general", wire.MESSAGES, 1, 0, ["alice: before"]),
+        Heard("general", wire.PRESENCE, 2, 1, ["bob join: "]),
+        Heard("general", wire.MESSAGES, 3, 2, ["alice: after"]),
+    ]
+
+
+@pytest.mark.parametrize("flags", [0, wire.VOLATILE])
+def test_a_batch_is_bounded_in_size(flags: int) -> None:
+    cycle = Cycle(batch_bytes_max=1_000)
+    (alice,) = cycle.clients("alice")
+    for seq in range(1, 11):
+        cycle.publish(alice, seq, "general", b"%d" % seq + b"." * 400, flags=flags)
+    cycle.commit()
+    heard = cycle.take_heard()
+    assert [len(each.records) for each in heard] == [3, 3, 3, 1]
+    assert [text.rstrip(".") for each in heard for text in each.records] == [f"alice: {seq}" for seq in range(1, 11)]
+    assert [(each.base, each.prev) for each in heard] == [(0, 0)] * 4 if flags else [(1, 0), (4, 3), (7, 6), (10, 9)]
+
+
+def test_an_idle_broker_commits_nothing() -> None:
+    cycle = Cycle()
+    cycle.clients("alice")
+    assert cycle.core.take_append(cycle.now) is None
+    assert cycle.core.next_deadline() is None
+
+
+def test_offsets_rise_over_all_rooms_and_prev_links_each_rooms_batches() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    for seq, room in enumerate(["a", "b", "a", "a", "b", "c"], 1):
+        cycle.publish(alice, seq, room, b"1", b"2")
+        cycle.commit()
+    heard = cycle.take_heard()
+    assert [each.base for each in heard] == [1, 3, 5, 7, 9, 11]
+    assert [each.prev for each in heard] == [0, 0, 2, 6, 4, 0]
+
+
+def test_offsets_and_links_go_on_after_a_restart() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "a", b"1")
+    cycle.publish(alice, 2, "b", b"2")
+    cycle.commit()
+    cycle.publish(alice, 3, "a", b"not committed")
+    cycle.begin_commit()
+    cycle.start()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "a", b"3")
+    cycle.commit()
+    assert cycle.take_heard() == [Heard("a", wire.MESSAGES, 3, 1, ["alice: 3"])]
+
+
+def test_time_never_goes_back_also_when_the_clock_does_and_over_a_restart() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    times: list[int] = []
+    for seq, micros in enumerate([0, -10_000_000, -5_000_000, 5], 1):
+        cycle.now = Instant(BEGIN.seconds + seq, BEGIN.micros + micros)
+        if seq == 3:
+            cycle.start()
+            (alice,) = cycle.clients("alice")
+        cycle.publish(alice, 2 * seq, "general", b"")
+        cycle.commit()
+        cycle.publish(alice, 2 * seq + 1, "general", b"", flags=wire.VOLATILE)
+        times += [batch.time for _, batch in cycle.take_broadcasts() if isinstance(batch, wire.Batch)]
+        cycle.take_replies()
+        assert cycle.hello("bob").time >= times[-1]
+    stored, volatile = times[::2], times[1::2]
+    assert all(one < other for one, other in pairwise(stored))
+    assert all(one <= other for one, other in pairwise(times)) and volatile[-1] == BEGIN.micros + 5
+
+
+# --- volatile -----------------------------------------------------------------------------------
+
+
+def test_a_volatile_publish_goes_out_at_once_and_is_acked_with_0() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", b"stored")
+    cycle.begin_commit()
+    cycle.publish(alice, 2, "general", b"a", b"b", flags=wire.VOLATILE)
+    cycle.publish(alice, 3, "general", b"c", flags=wire.VOLATILE)
+    assert cycle.take_heard() == [Heard("general", wire.VOLATILE_MESSAGES, 0, 0, ["alice: a", "alice: b", "alice: c"])]
+    assert cycle.take_replies() == [(alice, wire.Ack([(2, 0), (3, 0)]))]
+    cycle.end_commit()
+    assert cycle.core.take_append(cycle.now) is None
+    assert len(cycle.history()) == 1
+
+
+def test_a_room_of_volatile_messages_alone_leaves_nothing_behind() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    before = cycle.facts(alice)
+    cycle.publish(alice, 1, "general", b"gone", flags=wire.VOLATILE)
+    assert len(cycle.take_heard()) == 1 and cycle.take_replies()
+    assert cycle.facts(alice) == before
+
+
+def test_a_sync_comes_after_the_volatile_messages_before_it() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", b"before", flags=wire.VOLATILE)
+    cycle.core.subscribed(wire.PRIVATE_TOPIC + b"nonce", cycle.now)
+    (_, batch), (topic, sync) = cycle.take_broadcasts()
+    assert isinstance(batch, wire.Batch)
+    assert (topic, sync) == ((wire.PRIVATE_TOPIC + b"nonce").hex(), wire.Sync(b"nonce", 0))
+
+
+def test_a_sync_tells_the_head_of_what_was_broadcast() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", b"1", b"2")
+    cycle.begin_commit()
+    cycle.core.subscribed(wire.PRIVATE_TOPIC + b"early", cycle.now)
+    assert [sync for _, sync in cycle.take_broadcasts()] == [wire.Sync(b"early", 0)]
+    cycle.end_commit()
+    cycle.core.subscribed(wire.PRIVATE_TOPIC + b"late", cycle.now)
+    assert [message for _, message in cycle.take_broadcasts()][-1] == wire.Sync(b"late", 2)
+
+
+# --- repeats ------------------------------------------------------------------------------------
+
+
+def test_a_repeat_gets_the_first_offset() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    frame = cycle.publish(alice, 1, "general", b"1", b"2")
+    cycle.publish(alice, 2, "general", b"3")
+    cycle.commit()
+    cycle.take_replies()
+    cycle.core.received(alice, frame, cycle.now)
+    assert cycle.take_replies() == [(alice, wire.Ack([(1, 1)]))]
+    assert cycle.core.take_append(cycle.now) is None
+
+
+def test_a_repeat_of_what_is_not_committed_yet_is_acked_once_with_it() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    frame = cycle.publish(alice, 1, "general", b"once")
+    cycle.core.received(alice, frame, cycle.now)
+    cycle.begin_commit()
+    cycle.core.received(alice, frame, cycle.now)
+    assert cycle.take_replies() == []
+    cycle.end_commit()
+    assert cycle.take_replies() == [(alice, wire.Ack([(1, 1)]))]
+    assert cycle.history() == [Heard("general", wire.MESSAGES, 1, 0, ["alice: once"])]
+
+
+def test_a_repeat_of_a_volatile_one_is_acked_and_not_broadcast_again() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    frame = cycle.publish(alice, 1, "general", b"once", flags=wire.VOLATILE)
+    assert len(cycle.take_heard()) == 1 and len(cycle.take_replies()) == 1
+    cycle.core.received(alice, frame, cycle.now)
+    assert (cycle.take_heard(), cycle.take_replies()) == ([], [(alice, wire.Ack([(1, 0)]))])
+
+
+def test_a_repeat_of_what_was_refused_is_refused_again() -> None:
+    cycle = Cycle(publish_records_max=2)
+    (alice,) = cycle.clients("alice")
+    for _ in range(2):
+        cycle.publish(alice, 1, "general", b"1", b"2", b"3")
+        assert cycle.take_errors() == [(alice, "publish", 1, "too-many-records")]
+    cycle.publish(alice, 1, "general", b"with that number for another time")
+    assert cycle.take_errors() == [(alice, "publish", 1, "too-many-records")]
+
+
+def test_a_repeat_after_a_restart_is_looked_up_in_the_log() -> None:
+    cycle = Cycle()
+    welcome = cycle.hello("alice")
+    cycle.publish(b"alice", 1, "general", b"1", b"2")
+    cycle.publish(b"alice", 2, "general", b"3")
+    cycle.commit()
+    cycle.start()
+    cycle.hello("alice", b"again", welcome.session, welcome.token)
+    cycle.publish(b"again", 2, "general", b"3")
+    assert cycle.core.take_append(cycle.now) is None and cycle.take_replies() == []
+    assert cycle.core.take_reads() == [Read(b"again", (welcome.session, 2))]
+    cycle.core.found(welcome.session, 2, cycle.log.find(welcome.session, 2))
+    assert cycle.take_replies() == [(b"again", wire.Ack([(2, 3)]))]
+
+
+def test_a_repeat_that_the_log_does_not_find_is_told_as_unknown() -> None:
+    cycle = Cycle()
+    welcome = cycle.hello("alice")
+    cycle.publish(b"alice", 5, "general", b"1")
+    cycle.commit()
+    cycle.take_replies()
+    cycle.publish(b"alice", 3, "general", b"never sent")
+    cycle.core.found(welcome.session, 3, cycle.log.find(welcome.session, 3))
+    assert cycle.take_errors() == [(b"alice", "publish", 3, "repeat-unknown")]
+
+
+def test_what_was_found_for_a_session_that_has_gone_is_told_to_nobody() -> None:
+    cycle = Cycle()
+    welcome = cycle.hello("alice")
+    cycle.disconnect(b"alice")
+    cycle.core.found(welcome.session, 3, 7)
+    cycle.core.found(welcome.session, 3, 0)
+    cycle.core.found("nobody", 3, 7)
+    assert cycle.take_replies() == []
+
+
+def test_seq_is_counted_for_each_session() -> None:
+    cycle = Cycle()
+    alice, bob = cycle.clients("alice", "bob")
+    cycle.publish(alice, 1, "general", b"a")
+    cycle.publish(bob, 1, "general", b"b")
+    cycle.commit()
+    assert cycle.take_replies() == [(alice, wire.Ack([(1, 1)])), (bob, wire.Ack([(1, 2)]))]
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+def publish_of(room: str, *records: wire.RecordOrBody, flags: int = 0, raw: bytes = b"") -> wire.Publish:
+    return wire.Publish(9, room, flags, msgspec.Raw(raw or wire.encode_records(records)))
+
+
+@pytest.mark.parametrize("flags", [0, wire.VOLATILE])
+@pytest.mark.parametrize(
+    ("publish", "code"),
+    [
+        (lambda: publish_of("a..b", b""), "bad-room"),
+        (lambda: publish_of("General", b""), "bad-room"),
+        (lambda: publish_of("build.*", b""), "bad-room"),
+        (lambda: publish_of("@Alice", b""), "bad-room"),
+        (lambda: publish_of("", b""), "bad-room"),
+        (lambda: publish_of("general", JOIN), "denied"),
+        (lambda: publish_of("general", b"join", LEAVE), "denied"),
+        (lambda: publish_of("general"), "too-many-records"),
+        (lambda: publish_of("general", b"1", b"2", b"3", b"4"), "too-many-records"),
+        (lambda: publish_of("general", b"x" * 1_000), "too-large"),
+        (lambda: publish_of("general", raw=msgspec.msgpack.encode(["text"])), "bad-frame"),
+        (lambda: publish_of("general", raw=msgspec.msgpack.encode({"a": 1})), "bad-frame"),
+        (lambda: publish_of("general", raw=msgspec.msgpack.encode(7)), "bad-frame"),
+    ],
+)
+def test_a_publish_that_is_not_allowed_is_refused(publish: Callable[[], wire.Publish], code: str, flags: int) -> None:
+    cycle = Cycle(publish_records_max=3, publish_bytes_max=1_000)
+    (alice,) = cycle.clients("alice")
+    message = publish()
+    message.flags = flags
+    error = refused(cycle, alice, message, code)
+    assert (error.about, error.number) == ("publish", 9)
+    refused(cycle, alice, message, code)  # told again
+
+
+def test_join_and_leave_are_words_like_any_other_in_a_body() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", b"join", wire.Record(b"leave", "joined", {"join": "leave"}))
+    cycle.commit()
+    assert len(cycle.take_heard()) == 1
+
+
+def test_who_said_no_hello_is_asked_for_it() -> None:
+    cycle = Cycle()
+    for message in (publish_of("general", b"hi"), wire.Join(1, ["general"]), wire.Who(1), wire.Bye()):
+        before = cycle.facts()
+        cycle.send(b"stranger", message)
+        assert cycle.take_replies() == [(b"stranger", wire.HelloAgain())]
+        assert cycle.facts() == before and cycle.core.take_append(cycle.now) is None
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [(b"", "bad-frame"), (b"\xc1", "bad-frame"), (b"\x92\x02\x01", "bad-frame"), (b"\x92\x21\x01", "unknown-kind")],
+)
+def test_a_frame_that_makes_no_sense_is_refused_and_the_connection_goes_on(frame: bytes, code: str) -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    for connection in (alice, b"stranger"):
+        error = refused(cycle, connection, frame, code)
+        assert (error.about, error.number) == ("connection", 0)
+        assert cycle.core.take_cutoffs() == []
+
+
+# --- time and the end ---------------------------------------------------------------------------
+
+
+def test_a_quiet_room_gets_its_tail_marker_and_a_busy_one_none() -> None:
+    cycle = Cycle(tail_first_seconds=1.0, tail_last_seconds=4.0)
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "quiet", b"1", b"2")
+    cycle.publish(alice, 2, "busy", b"3")
+    cycle.commit()
+    cycle.take_broadcasts()
+    cycle.wait(0.9)
+    cycle.publish(alice, 3, "busy", b"4")
+    cycle.commit()
+    cycle.take_broadcasts()
+    cycle.wait(0.1)
+    assert cycle.take_broadcasts() == [("quiet", wire.Tail(2))]
+    told = []
+    for _ in range(20):
+        cycle.wait(1.0)
+        told += [room for room, _ in cycle.take_broadcasts()]
+    assert (told.count("quiet"), told.count("busy")) == (2, 3)
+    assert cycle.core.next_deadline() is None
+
+
+def test_volatile_messages_and_what_is_not_committed_are_marked_by_no_tail() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", b"", flags=wire.VOLATILE)
+    cycle.publish(alice, 2, "general", b"")
+    cycle.begin_commit()
+    cycle.take_broadcasts()
+    assert cycle.core.next_deadline() is None
+
+
+def test_a_broker_that_stops_tells_each_client_once() -> None:
+    cycle = Cycle()
+    alice, bob, carol = cycle.clients("alice", "bob", "carol")
+    cycle.disconnect(carol)
+    cycle.core.stopping()
+    assert cycle.take_replies() == [(alice, wire.Goodbye("stopping")), (bob, wire.Goodbye("stopping"))]
+    assert cycle.take_replies() == []
