@@ -29,7 +29,7 @@ def test_every_number_has_a_default_above_0_and_a_unit_or_a_bound_in_its_name() 
     assert len(numbers) > 10
     for name in numbers:
         assert getattr(DEFAULTS, name) > 0, name
-        assert name.endswith(("_seconds", "_max", "_members")), name
+        assert name.endswith(("_seconds", "_bytes", "_max", "_members")), name
 
 
 def test_no_default_is_above_what_the_protocol_allows() -> None:
