@@ -20,7 +20,7 @@ from zchat.core.registry import FORGOTTEN, Registry, Session
 from zchat.core.replies import Replies
 from zchat.core.rooms import Room, open_room
 from zchat.errors import BadName, WireError
-from zchat.names import user_key, user_name
+from zchat.names import is_pattern, user_key, user_name
 from zchat.settings import Settings
 
 RETRY_SECONDS = 1.0  # what the log refused and nobody waits for, such as a leave, is tried again this often
@@ -81,6 +81,8 @@ class Stays:
         fresh = [room for room in dict.fromkeys(message.rooms) if room not in session.rooms]
         if len(session.rooms) + len(fresh) > self._settings.session_rooms_max:
             raise WireError("too-many-rooms", f"limit {self._settings.session_rooms_max} rooms")
+        if pattern := next(filter(is_pattern, fresh), ""):
+            raise BadName("room", pattern, "a pattern is no room, nobody can be in it")
         for room in [open_room(self._rooms, name) for name in fresh]:
             written = self._registry.members(room.name) < self._settings.crowd_members
             self._registry.join(session, room.name, written, now)
