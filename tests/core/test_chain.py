@@ -130,6 +130,17 @@ def test_an_offset_within_a_batch_hands_on_the_rest_of_it() -> None:
     assert handed_on(chain) == [("general", 12, 13)]
 
 
+@pytest.mark.parametrize("records", [2, 3])
+def test_a_batch_that_reaches_over_the_end_of_history_is_not_handed_on_again(records: int) -> None:
+    chain = Chain(["general"], Start(after=30), False)
+    chain.synced(40, NOON)
+    chain.take_question()
+    chain.broadcast("general", batch_of(40, 0, records), 10)
+    chain.answered(page_of(("general", batch_of(40, 0, records)), upto=40))
+    chain.broadcast("general", batch_of(40, 0, records), 10)
+    assert handed_on(chain) == [("general", 40, 39 + records)]
+
+
 @pytest.mark.parametrize("after", [40, 41])
 def test_from_the_head_on_nothing_is_fetched(after: int) -> None:
     chain = Chain(["general"], Start(after=after), False)

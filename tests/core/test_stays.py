@@ -1,0 +1,404 @@
+"""Who comes and goes: hello and resume, joins and leaves as records, grace times, restarts."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.core.cycle import PUBLISH_PORT, Cycle, Heard, refused
+from zchat import wire
+from zchat.core.registry import LIVE, LOST
+from zchat.log import SessionRow
+
+
+def join(cycle: Cycle, connection: bytes, *rooms: str, request: int = 1) -> None:
+    """Join and have it kept."""
+    cycle.send(connection, wire.Join(request, list(rooms)))
+    cycle.commit()
+    assert cycle.take_replies() == [(connection, wire.Done(request))]
+    cycle.take_broadcasts()
+
+
+def users(cycle: Cycle, room: str) -> list[tuple[str, str]]:
+    return [(member.user, member.state) for member in cycle.core.registry.who(room)]
+
+
+# --- hello --------------------------------------------------------------------------------------
+
+
+def test_a_hello_is_answered_with_all_that_a_client_must_know() -> None:
+    cycle = Cycle(session_rooms_max=7)
+    (bob,) = cycle.clients("bob")
+    cycle.publish(bob, 1, "general", b"1", b"2")
+    cycle.commit()
+    cycle.take_replies()
+    welcome = cycle.hello("alice")
+    assert (welcome.version, welcome.session, welcome.resumed) == (wire.VERSION, "s2", False)
+    assert (welcome.log_id, welcome.head, welcome.publish_port) == (cycle.log.log_id, 2, PUBLISH_PORT)
+    assert welcome.limits == cycle.settings.told() and welcome.limits["session_rooms_max"] == 7
+    assert welcome.time >= cycle.now.micros
+
+
+def test_each_session_has_a_name_of_its_own() -> None:
+    cycle = Cycle()
+    assert cycle.hello("alice", b"1").session != cycle.hello("alice", b"2").session
+
+
+@pytest.mark.parametrize(
+    ("hello", "code"),
+    [
+        (wire.Hello(wire.VERSION + 1, "alice"), "unsupported-version"),
+        (wire.Hello(0, "alice"), "unsupported-version"),
+        (wire.Hello(wire.VERSION, ""), "bad-user"),
+        (wire.Hello(wire.VERSION, "a b"), "bad-user"),
+        (wire.Hello(wire.VERSION, "@alice"), "bad-user"),
+        (wire.Hello(wire.VERSION, "ａｌｉｃｅ"), "bad-user"),
+        (wire.Hello(wire.VERSION, "x" * 65), "bad-user"),
+    ],
+)
+def test_a_hello_that_cannot_be_is_refused_and_its_connection_ended(hello: wire.Hello, code: str) -> None:
+    cycle = Cycle()
+    cycle.clients("bob")
+    error = refused(cycle, b"stranger", hello, code)
+    assert error.about == "connection"
+    assert cycle.core.take_cutoffs() == [b"stranger"]
+    assert cycle.core.take_cutoffs() == []
+
+
+def test_a_hello_that_is_refused_does_not_touch_the_session_of_its_connection() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    refused(cycle, alice, wire.Hello(wire.VERSION, "a b"), "bad-user")
+
+
+def test_a_hello_that_is_said_twice_begins_one_session() -> None:
+    cycle = Cycle()
+    first = cycle.hello("alice")
+    again = cycle.hello("alice")
+    assert (again.session, again.token) == (first.session, first.token)
+    assert users(cycle, "") == [("alice", LIVE)]
+
+
+def test_a_connection_that_speaks_for_another_session_has_lost_the_one_before() -> None:
+    cycle = Cycle(grace_seconds=3.0)
+    cycle.hello("alice", b"shared")
+    join(cycle, b"shared", "general")
+    cycle.hello("bob", b"shared")
+    assert users(cycle, "") == [("alice", LOST), ("bob", LIVE)]
+    cycle.wait(3.0)
+    cycle.commit()
+    assert cycle.presence("general") == ["alice join: ", "alice leave: lost"]
+
+
+# --- resume -------------------------------------------------------------------------------------
+
+
+def test_a_session_that_resumes_goes_on_unseen() -> None:
+    cycle = Cycle(grace_seconds=3.0)
+    welcome = cycle.hello("alice")
+    join(cycle, b"alice", "general")
+    cycle.disconnect(b"alice")
+    cycle.wait(2.9)
+    again = cycle.hello("alice", b"again", welcome.session, welcome.token)
+    assert (again.session, again.resumed) == (welcome.session, True)
+    cycle.wait(60)
+    assert cycle.core.take_append(cycle.now) is None
+    assert users(cycle, "general") == [("alice", LIVE)]
+
+
+def test_a_session_that_resumes_before_the_break_was_seen_is_heard_on_the_new_connection_only() -> None:
+    cycle = Cycle()
+    welcome = cycle.hello("alice")
+    assert cycle.hello("alice", b"again", welcome.session, welcome.token).resumed
+    cycle.publish(b"alice", 1, "general", b"on the former one")
+    cycle.send(b"alice", wire.Who(1), wire.Join(2, ["general"]), wire.Bye())
+    assert cycle.take_replies() == [] and cycle.core.take_append(cycle.now) is None
+    cycle.disconnect(b"alice")
+    assert users(cycle, "") == [("alice", LIVE)]
+    cycle.publish(b"again", 1, "general", b"on the new one")
+    cycle.commit()
+    assert cycle.take_heard() == [Heard("general", wire.MESSAGES, 1, 0, ["alice: on the new one"])]
+
+
+def test_the_ack_of_what_was_sent_before_the_break_goes_to_the_new_connection() -> None:
+    cycle = Cycle()
+    welcome = cycle.hello("alice")
+    cycle.publish(b"alice", 1, "general", b"hi")
+    cycle.begin_commit()
+    cycle.disconnect(b"alice")
+    cycle.hello("alice", b"again", welcome.session, welcome.token)
+    cycle.end_commit()
+    assert cycle.take_replies() == [(b"again", wire.Ack([(1, 1)]))]
+
+
+def test_an_ack_for_a_session_that_is_lost_goes_to_nobody() -> None:
+    cycle = Cycle()
+    cycle.clients("alice")
+    cycle.publish(b"alice", 1, "general", b"hi")
+    cycle.begin_commit()
+    cycle.disconnect(b"alice")
+    cycle.end_commit()
+    assert cycle.take_replies() == []
+
+
+@pytest.mark.parametrize("wrong", ["token", "session", "user", "log"])
+def test_a_token_that_does_not_fit_begins_another_session(wrong: str) -> None:
+    cycle = Cycle()
+    welcome = cycle.hello("alice")
+    join(cycle, b"alice", "general")
+    session = "s9" if wrong == "session" else welcome.session
+    token = bytes(32) if wrong == "token" else welcome.token
+    if wrong == "log":
+        cycle.core = Cycle().core
+    again = cycle.hello("mallory" if wrong == "user" else "alice", b"stranger", session, token)
+    assert not again.resumed and (wrong == "log" or again.session not in (welcome.session, session))
+    assert not cycle.core.registry.find(again.session).rooms  # type: ignore[union-attr]
+
+
+def test_a_session_that_left_comes_back_to_its_seq_and_into_no_room() -> None:
+    cycle = Cycle(grace_seconds=3.0)
+    welcome = cycle.hello("alice")
+    frame = cycle.publish(b"alice", 1, "general", b"once")
+    cycle.commit()
+    cycle.take_replies()
+    join(cycle, b"alice", "general")
+    cycle.disconnect(b"alice")
+    cycle.wait(3.0)
+    cycle.commit()
+    again = cycle.hello("alice", b"again", welcome.session, welcome.token)
+    assert (again.session, again.resumed) == (welcome.session, False)
+    cycle.core.received(b"again", frame, cycle.now)
+    assert cycle.take_replies() == [(b"again", wire.Ack([(1, 1)]))]
+
+
+def test_a_session_is_known_for_the_time_that_it_is_kept_and_then_its_row_goes() -> None:
+    cycle = Cycle(grace_seconds=3.0, session_kept_seconds=100.0)
+    cycle.clients("alice")
+    cycle.publish(b"alice", 1, "general", b"hi")
+    cycle.disconnect(b"alice")
+    cycle.wait(3.0)
+    cycle.commit()
+    assert [row.last_seq for row in cycle.log.sessions()] == [1]
+    cycle.wait(100.0)
+    cycle.commit()
+    assert cycle.log.sessions() == []
+
+
+# --- joins and leaves ---------------------------------------------------------------------------
+
+
+def test_a_join_is_a_record_and_answered_once_it_is_kept() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.send(alice, wire.Join(7, ["general", "build"]))
+    assert cycle.take_replies() == [] and users(cycle, "general") == [("alice", LIVE)]
+    cycle.begin_commit()
+    assert cycle.take_replies() == []
+    cycle.end_commit()
+    assert cycle.take_replies() == [(alice, wire.Done(7))]
+    assert cycle.take_heard() == [
+        Heard("general", wire.PRESENCE, 1, 0, ["alice join: "]),
+        Heard("build", wire.PRESENCE, 2, 0, ["alice join: "]),
+    ]
+    assert cycle.log.sessions() == [
+        SessionRow("s1", "alice", 0, cycle.now.micros, {"general": cycle.now.micros, "build": cycle.now.micros})
+    ]
+
+
+def test_joining_again_changes_nothing_and_is_answered() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    join(cycle, alice, "general")
+    cycle.send(alice, wire.Join(2, ["general", "general"]))
+    assert cycle.take_replies() == [(alice, wire.Done(2))]
+    assert cycle.core.take_append(cycle.now) is None
+
+
+def test_a_join_that_is_repeated_during_its_commit_is_answered_with_it() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.send(alice, wire.Join(1, ["general"]))
+    cycle.begin_commit()
+    cycle.send(alice, wire.Join(1, ["general"]))
+    assert cycle.take_replies() == []
+    cycle.end_commit()
+    assert cycle.take_replies() == [(alice, wire.Done(1))] * 2
+    assert cycle.presence("general") == ["alice join: "]
+
+
+def test_a_part_is_a_leave_and_only_of_a_room_that_it_is_in() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    join(cycle, alice, "general", "build")
+    cycle.send(alice, wire.Part(2, ["general", "general", "elsewhere"]))
+    cycle.commit()
+    assert cycle.take_replies() == [(alice, wire.Done(2))]
+    assert cycle.take_heard() == [Heard("general", wire.PRESENCE, 3, 1, ["alice leave: bye"])]
+    assert users(cycle, "general") == [] and users(cycle, "build") == [("alice", LIVE)]
+    cycle.send(alice, wire.Part(3, ["general"]))
+    assert cycle.take_replies() == [(alice, wire.Done(3))]
+
+
+def test_a_join_and_its_part_in_one_cycle_are_both_written() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.send(alice, wire.Join(1, ["general"]), wire.Part(2, ["general"]), wire.Join(3, ["general"]))
+    cycle.commit()
+    assert cycle.presence("general") == ["alice join: ", "alice leave: bye", "alice join: "]
+    assert cycle.take_replies() == [(alice, wire.Done(number)) for number in (1, 2, 3)]
+
+
+def test_bye_leaves_all_rooms_at_once_and_ends_the_session_for_good() -> None:
+    cycle = Cycle()
+    welcome = cycle.hello("alice")
+    join(cycle, b"alice", "general", "build")
+    cycle.publish(b"alice", 1, "general", b"last words")
+    cycle.send(b"alice", wire.Bye())
+    assert cycle.take_replies() == [(b"alice", wire.Goodbye("bye"))]
+    cycle.commit()
+    assert cycle.take_replies() == [(b"alice", wire.Ack([(1, 3)]))]
+    assert cycle.presence("general") == cycle.presence("build") == ["alice join: ", "alice leave: bye"]
+    assert cycle.log.sessions() == []
+    cycle.send(b"alice", wire.Who(1))
+    assert cycle.take_replies() == [(b"alice", wire.HelloAgain())]
+    assert not cycle.hello("alice", b"again", welcome.session, welcome.token).resumed
+
+
+def test_a_session_that_begins_again_right_after_its_bye_keeps_its_row() -> None:
+    cycle = Cycle()
+    welcome = cycle.hello("alice")
+    join(cycle, b"alice", "general")
+    cycle.send(b"alice", wire.Bye())
+    cycle.take_replies()
+    assert cycle.hello("alice", b"again", welcome.session, welcome.token).session == welcome.session
+    cycle.send(b"again", wire.Join(1, ["general"]))
+    cycle.commit()
+    assert [list(row.rooms) for row in cycle.log.sessions()] == [["general"]]
+
+
+def test_a_lost_session_leaves_when_its_grace_time_is_over_and_not_before() -> None:
+    cycle = Cycle(grace_seconds=3.0)
+    cycle.clients("alice")
+    join(cycle, b"alice", "general")
+    cycle.disconnect(b"alice")
+    cycle.wait(2.9)
+    assert cycle.core.take_append(cycle.now) is None and users(cycle, "general") == [("alice", LOST)]
+    cycle.wait(0.1)
+    assert users(cycle, "general") == []
+    cycle.commit()
+    assert cycle.presence("general") == ["alice join: ", "alice leave: lost"]
+    assert cycle.log.users_seen(10) == [("alice", cycle.now.micros - 3_000_000)]
+
+
+def test_a_crowd_writes_no_joins_and_no_leaves() -> None:
+    cycle = Cycle(crowd_members=2)
+    alice, bob, carol = cycle.clients("alice", "bob", "carol")
+    join(cycle, alice, "general")
+    join(cycle, bob, "general")
+    cycle.send(carol, wire.Join(1, ["general"]))
+    assert cycle.take_replies() == [(carol, wire.Done(1))]
+    assert len(users(cycle, "general")) == 3
+    cycle.send(carol, wire.Part(2, ["general"]))
+    assert cycle.take_replies() == [(carol, wire.Done(2))]
+    cycle.send(carol, wire.Join(3, ["general"]))
+    cycle.send(alice, wire.Part(4, ["general"]))
+    cycle.send(bob, wire.Bye())
+    cycle.commit()
+    assert cycle.presence("general") == ["alice join: ", "bob join: ", "alice leave: bye", "bob leave: bye"]
+    cycle.send(carol, wire.Bye())
+    cycle.commit()
+    assert len(cycle.presence("general")) == 4 and users(cycle, "general") == []
+
+
+@pytest.mark.parametrize(
+    ("rooms", "code"),
+    [
+        ([], "bad-request"),
+        ([f"r{number}" for number in range(wire.ROOMS_PER_MESSAGE_MAX + 1)], "bad-request"),
+        (["General"], "bad-room"),
+        (["general", "a..b"], "bad-room"),
+        (["general", "build.*"], "bad-room"),
+        (["@bob"], "denied"),
+        (["general", "@bob"], "denied"),
+        (["a", "b", "c"], "too-many-rooms"),
+    ],
+)
+def test_a_join_that_is_not_allowed_is_refused_whole(rooms: list[str], code: str) -> None:
+    cycle = Cycle(session_rooms_max=3)
+    (alice,) = cycle.clients("alice")
+    join(cycle, alice, "build")
+    error = refused(cycle, alice, wire.Join(9, rooms), code)
+    assert (error.about, error.number) == ("request", 9)
+
+
+def test_as_many_rooms_as_the_limit_can_be_joined_and_a_room_counts_once() -> None:
+    cycle = Cycle(session_rooms_max=3)
+    (alice,) = cycle.clients("alice")
+    join(cycle, alice, "a", "b", "c", "a")
+    refused(cycle, alice, wire.Join(2, ["d"]), "too-many-rooms")
+    cycle.send(alice, wire.Part(3, ["a"]))
+    cycle.commit()
+    cycle.take_replies()
+    join(cycle, alice, "d")
+
+
+def test_everybody_may_be_in_the_inbox_of_their_own() -> None:
+    cycle = Cycle()
+    cycle.hello("Alice", b"alice")
+    join(cycle, b"alice", "@alice")
+    assert users(cycle, "@alice") == [("Alice", LIVE)]
+
+
+# --- after a restart ----------------------------------------------------------------------------
+
+
+def test_after_a_restart_who_resumes_goes_on_unseen_and_the_others_get_their_one_leave() -> None:
+    cycle = Cycle(grace_seconds=3.0, restart_grace_seconds=10.0)
+    welcome = cycle.hello("alice")
+    cycle.clients("bob")
+    join(cycle, b"alice", "general")
+    join(cycle, b"bob", "general")
+    cycle.start()
+    assert users(cycle, "general") == [("alice", LOST), ("bob", LOST)]
+    assert cycle.hello("alice", b"again", welcome.session, welcome.token).resumed
+    cycle.wait(9.9)
+    assert cycle.core.take_append(cycle.now) is None
+    cycle.wait(0.1)
+    cycle.commit()
+    assert cycle.presence("general") == ["alice join: ", "bob join: ", "bob leave: lost"]
+    assert users(cycle, "general") == [("alice", LIVE)]
+
+
+def test_a_broker_that_dies_before_the_leave_is_kept_writes_it_after_its_restart() -> None:
+    cycle = Cycle(grace_seconds=3.0, restart_grace_seconds=10.0)
+    cycle.clients("alice")
+    join(cycle, b"alice", "general")
+    cycle.disconnect(b"alice")
+    cycle.wait(3.0)
+    cycle.begin_commit()
+    cycle.start()
+    cycle.wait(10.0)
+    cycle.commit()
+    assert cycle.presence("general") == ["alice join: ", "alice leave: lost"]
+
+
+def test_a_broker_that_dies_before_the_join_is_kept_has_no_member() -> None:
+    cycle = Cycle(restart_grace_seconds=10.0)
+    (alice,) = cycle.clients("alice")
+    cycle.send(alice, wire.Join(1, ["general"]))
+    cycle.begin_commit()
+    cycle.start()
+    assert users(cycle, "general") == [] and cycle.core.next_deadline() is None
+
+
+def test_who_has_gone_is_told_with_when_they_were_seen_also_after_a_restart() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.wait(5.0)
+    cycle.send(alice, wire.Bye())
+    seen = cycle.now.micros
+    cycle.commit()
+    for _ in range(2):
+        ((member),) = cycle.core.registry.who("")
+        assert (member.user, member.session, member.seen) == ("alice", "", seen)
+        cycle.wait(5.0)
+        cycle.start()
