@@ -1,0 +1,105 @@
+"""The end of a run: no more faults, everyone catches up, and the log is read out.
+
+Rules of this file
+1. Writers first, then who comes and goes; the listeners stay, so that the log's end is all that they must have.
+2. A last message to every room tells the listeners, by its offset, what to wait for.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import zchat
+from trials import faults
+from trials.cast import SHORT, SHORT_RECORDS
+from trials.histories import Run
+from trials.journal import Journal, record
+from trials.writers import Letter, Writer
+from zchat.names import matcher
+
+LEAVES_SECONDS = 30.0
+CATCH_UP_SECONDS = 90.0
+OUTCOME_SECONDS = 20.0
+
+
+class Calm:
+    """Everything after the last fault."""
+
+    def __init__(self, stage: faults.Stage, folder: Path) -> None:
+        self._stage = stage
+        self._folder = folder
+        self.complaints: list[tuple[str, str, str]] = []
+
+    def settle(self) -> Run:
+        """Everyone but the listeners ends, the listeners catch up, the log is read."""
+        stage = self._stage
+        for module in ("writers", "joiners"):
+            actors = stage.of(module)
+            for actor in actors:
+                actor.end()
+            for actor in actors:
+                actor.ended(0)
+        caller = self._folder / "caller.journal"
+        journal = Journal(caller)
+        with zchat.connect(stage.broker.address, "caller", wait=20.0) as client:
+            journal.write("S", client.session, client.log_id)
+            self._wait_for_leaves(client)
+            last = self._call(client, Writer("caller", client, journal))
+            self._wait_for_listeners(last)
+            trimmed = self._dump(client)
+            members = {name: {member.session for member in client.who(name)} for name in last}
+        return Run(stage.actors, caller, self._folder / "log.journal", members, trimmed)
+
+    def _wait_for_leaves(self, client: zchat.Client) -> None:
+        deadline = time.monotonic() + LEAVES_SECONDS
+        while lost := [member.session for member in client.who() if member.state == "lost"]:
+            if time.monotonic() > deadline:
+                self.complaints.append(("never_left", "broker", f"still lost: {lost}"))
+                return
+            time.sleep(0.1)
+
+    def _call(self, client: zchat.Client, writer: Writer) -> dict[str, int]:
+        """One more message for every room; returns where it is."""
+        rooms = [room.name for room in client.rooms() if room.last]
+        writer.publish([Letter(room, 10) for room in rooms])
+        writer.settle(OUTCOME_SECONDS)
+        if writer.unsettled:
+            self.complaints.append(("no_outcome", "caller", f"{writer.unsettled} messages in the calm"))
+        return {room.name: room.last for room in client.rooms() if room.last}
+
+    def _wait_for_listeners(self, last: dict[str, int]) -> None:
+        listeners = self._stage.of("listeners")
+        for actor in listeners:
+            wants = matcher(actor.task["patterns"])
+            actor.tell("last " + json.dumps({room: offset for room, offset in last.items() if wants(room)}))
+        deadline = time.monotonic() + CATCH_UP_SECONDS
+        while behind := [actor.name for actor in listeners if not actor.has_noted("E")]:
+            if time.monotonic() > deadline:
+                self.complaints.append(("behind", ", ".join(behind), f"not there after {CATCH_UP_SECONDS:g} s"))
+                return
+            time.sleep(0.1)
+
+    def _dump(self, client: zchat.Client) -> dict[str, int]:
+        """Read the log; returns what was trimmed of rooms."""
+        trimmed: dict[str, int] = {}
+
+        def noticed(notice: zchat.Notice) -> None:
+            if notice.kind == "gap" and notice.reason == "trimmed" and notice.room == SHORT:
+                trimmed[notice.room] = max(notice.last, trimmed.get(notice.room, 0))
+            else:
+                self.complaints.append(("gap_in_log", notice.room, f"{notice}"))
+
+        dump = Journal(self._folder / "log.journal")
+        dump.note("S", client.session, client.log_id)
+        kept = 0
+        for number, message in enumerate(client.history("**", presence=True, notify=noticed)):
+            kept += message.room == SHORT
+            dump.line(record(message))
+            if number % 1000 == 0:
+                dump.flush()
+        dump.flush()
+        if trimmed and kept < SHORT_RECORDS:
+            self.complaints.append(("trimmed_too_much", SHORT, f"{kept} left, {SHORT_RECORDS} are to be kept"))
+        return trimmed

@@ -1,0 +1,222 @@
+"""scripts/torture.py works: a short run, and journals made by hand in which each broken promise is seen."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import environment
+from tests.simulation import checker
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+MODULES = ("histories", "presence", "processes")
+KINDS = (
+    "broker-kill,broker-term,listener-stop,listener-kill,listener-restart,writer-kill,joiner-kill,"
+    "relay-stall,relay-reset,link-cut,disk-full"
+)
+
+
+def torture(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPTS / "torture.py"), *args],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=110,
+    )
+
+
+@pytest.mark.slow
+def test_a_short_run_keeps_every_promise(tmp_path: Path) -> None:
+    done = torture("--seconds", "6", "--faults", KINDS, "--keep", str(tmp_path / "run"), "--json", "-")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout[done.stdout.index("\n{") :])
+    assert found["good"] and found["anomalies"] == []
+    assert found["counts"]["acked"] > 1000
+    assert found["counts"]["delivered"] > found["counts"]["acked"]
+    assert found["broker_starts"] > 1
+    assert {"broker-kill", "listener-kill", "writer-kill"} & found["faults"].keys()
+    assert not list((tmp_path / "run").glob("disk/*")), "the small disk is gone"
+
+
+def test_a_fault_that_does_not_exist_is_a_usage_error() -> None:
+    done = torture("--faults", "earthquake")
+    assert done.returncode == 2
+    assert "no fault earthquake; there are broker-kill" in done.stderr
+
+
+def test_a_folder_that_is_not_empty_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    done = torture("--keep", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == f"torture: {tmp_path} is not empty\n"
+
+
+# --- journals made by hand ------------------------------------------------------------------------
+
+LOG = """
+S s-caller log
+M hall 1 w.0 1 11
+M hall 2 w.0 2 12
+J hall 3 s-l 1000
+M hall 4 w.0 3 13
+"""
+WRITER = """
+S s-w log
+P 1 hall 0 11
+P 2 hall 0 12
+P 3 hall 0 13
+A 1 1
+A 2 2
+A 3 4
+"""
+LISTENER = """
+S s-l log
+I hall
+B 0 0
+M hall 1 w.0 1 11
+M hall 2 w.0 2 12
+M hall 4 w.0 3 13
+E
+"""
+KEEPER = """
+S s-k1 log
+B 0 0
+M hall 1 w.0 1 11
+M hall 2 w.0 2 12
+--- its next life
+S s-k2 log
+B 1 1
+M hall 2 w.0 2 12
+M hall 4 w.0 3 13
+E
+"""
+
+
+@pytest.fixture
+def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., set[str]]:
+    """The kinds of anomalies in journals; what is not given is as it should be."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    histories, presence, processes = (importlib.import_module(f"trials.{name}") for name in MODULES)
+
+    def actor(name: str, module: str, text: str, **task: Any) -> Any:
+        one = processes.Actor(name, module, {"place": "near", **task}, tmp_path, lambda *_: None, ())
+        for life, journal in enumerate(text.split("--- its next life\n")):
+            path = tmp_path / f"{name}.{life}.journal"
+            path.write_text(journal.lstrip())
+            one.journals.append(path)
+        return one
+
+    def kinds(
+        log: str = LOG,
+        writer: str = WRITER,
+        listener: str = LISTENER,
+        keeper: str = KEEPER,
+        members: tuple[str, ...] = ("s-l",),
+        trimmed: int = 0,
+        events: tuple[tuple[int, str, str], ...] = (),
+    ) -> set[str]:
+        actors = [
+            actor("w", "writers", writer),
+            actor("l", "listeners", listener, patterns=["hall"], presence=False),
+            actor("k", "listeners", keeper, patterns=["*"], presence=False, resume="mine"),
+        ]
+        (tmp_path / "caller.journal").write_text("S s-caller log\n")
+        (tmp_path / "log.journal").write_text(log.lstrip())
+        run = histories.Run(
+            actors,
+            tmp_path / "caller.journal",
+            tmp_path / "log.journal",
+            {"hall": set(members)},
+            {"hall": trimmed} if trimmed else {},
+        )
+        verdict = checker.check(histories.history(run))
+        assert verdict.answer != checker.UNKNOWN
+        told = [*histories.notes(run, []).complaints, *presence.without_cause(run, list(events))]
+        return {anomaly.kind for anomaly in verdict.anomalies} | {kind for kind, *_ in told}
+
+    return kinds
+
+
+def test_journals_of_a_run_in_which_all_is_well_have_no_anomaly(found: Callable[..., set[str]]) -> None:
+    assert found() == set()
+
+
+def test_a_message_that_a_listener_did_not_get_is_lost(found: Callable[..., set[str]]) -> None:
+    assert found(listener=LISTENER.replace("M hall 2 w.0 2 12\n", "")) == {"lost"}
+    assert found(listener=LISTENER.replace("M hall 4 w.0 3 13\n", "")) == {"lost"}
+
+
+def test_a_message_that_a_listener_got_twice_is_doubled(found: Callable[..., set[str]]) -> None:
+    assert found(listener=LISTENER.replace("E\n", "M hall 2 w.0 2 12\nE\n")) == {"doubled"}
+
+
+def test_an_acked_message_that_is_not_in_the_log_is_seen(found: Callable[..., set[str]]) -> None:
+    assert "acked_not_stored" in found(log=LOG.replace("M hall 2 w.0 2 12\n", ""))
+
+
+def test_a_refused_message_that_is_there_is_seen(found: Callable[..., set[str]]) -> None:
+    assert found(writer=WRITER.replace("A 2 2", "F 2 1 log-full")) == {"refused_appears"}
+    assert found(writer=WRITER.replace("A 2 2", "F 2 0 log-failed")) == set(), "nobody knew for certain"
+
+
+def test_what_is_above_the_cursor_at_a_kill_may_come_again_and_nothing_else(found: Callable[..., set[str]]) -> None:
+    assert found(keeper=KEEPER.replace("B 1 1", "B 0 0").replace("M hall 2 w.0 2 12\nM hall 4", "M hall 4")) == {"lost"}
+    assert found(keeper=KEEPER.replace("B 1 1", "B 2 2")) == {"unasked", "doubled"}
+    assert found(keeper=KEEPER.replace("--- its", "K 1 1\n--- its")) == {"doubled"}, "it ended cleanly"
+    assert found(keeper=KEEPER.replace("--- its", "K 1 0\n--- its")) == set(), "it could not keep its cursor"
+
+
+def test_a_cursor_that_is_ahead_of_what_was_handed_over_loses_something(found: Callable[..., set[str]]) -> None:
+    behind = KEEPER.replace("M hall 2 w.0 2 12\n---", "---")
+    ahead = behind.replace("B 1 1\nM hall 2 w.0 2 12\n", "B 2 2\n")
+    assert found(keeper=behind) == set()
+    assert found(keeper=ahead) == {"lost"}
+
+
+def test_a_line_that_was_cut_short_by_a_kill_is_not_there(found: Callable[..., set[str]]) -> None:
+    assert found(keeper=KEEPER.replace("M hall 2 w.0 2 12\n--- its", "M hall 2 w.0 2 1--- its")) == set()
+
+
+def test_a_listener_that_is_live_too_late_is_seen(found: Callable[..., set[str]]) -> None:
+    late = LISTENER.replace("B 0 0", "N live 9 0\nB 0 0\nP 1 hall 0 5\nA 1 7")
+    assert "live_too_late" in found(listener=late)
+
+
+def test_what_was_trimmed_is_known_from_those_who_got_it(found: Callable[..., set[str]]) -> None:
+    trimmed = LOG.replace("M hall 1 w.0 1 11\n", "").replace("M hall 2 w.0 2 12\n", "")
+    assert found(log=trimmed, trimmed=2) == set()
+    told = LISTENER.replace("M hall 2 w.0 2 12\n", "G hall 1 2 trimmed\n")
+    assert found(log=trimmed, trimmed=2, listener=told) == set()
+    assert found(log=trimmed, trimmed=2, listener=told.replace("G hall 1 2 trimmed\n", "")) == {"lost"}
+    assert found(listener=told) == {"false_gap"}, "nothing was trimmed"
+
+
+def test_presence_that_does_not_add_up_is_seen(found: Callable[..., set[str]]) -> None:
+    assert found(members=()) == {"members_wrong", "join_without_leave"}
+    assert found(members=("s-l", "s-x")) == {"members_wrong"}
+    assert "join_not_stored" in found(log=LOG.replace("J hall 3 s-l 1000\n", ""))
+
+
+def test_who_was_taken_for_lost_needs_a_cause(found: Callable[..., set[str]]) -> None:
+    again = LOG + "L hall 5 s-l 9000000 lost\nJ hall 6 s-l 9500000\n"
+    assert found(log=again) == {"leave_without_cause"}
+    assert found(log=again, events=((1, "begin", "broker-kill"), (2, "end", "broker-kill"))) == {"leave_without_cause"}
+    assert found(log=again, events=((8_000_000, "stop", "k"),)) == {"leave_without_cause"}, "that was somebody else"
+    assert found(log=again, events=((8_000_000, "stop", "l"),)) == set()
+    assert found(log=again, events=((1, "begin", "broker-stop"), (2, "end", "broker-stop"))) == set()
+
+
+def test_who_closes_while_the_broker_is_away_may_be_taken_for_lost(found: Callable[..., set[str]]) -> None:
+    closed = LISTENER + "O\n"
+    left = LOG + "L hall 5 s-l 9000000 lost\n"
+    killed = ((1, "begin", "broker-kill"), (2, "end", "broker-kill"))
+    assert "leave_without_cause" in found(log=left, listener=closed)
+    assert "leave_without_cause" not in found(log=left, listener=closed, events=killed)
