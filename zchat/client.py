@@ -73,6 +73,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
         """
         chunk = self._chunk
         if not chunk.is_settled:
+            self._client.connection.want_acks()
             self._client.connection.wait_for(lambda: chunk.is_settled, timeout, "ack")
         if chunk.error is not None:
             raise chunk.error

@@ -38,6 +38,7 @@ ROOMS_PER_MESSAGE_MAX = 1024  # names in one JOIN, PART, FETCH or HEADS
 
 # Publish.flags
 VOLATILE = 1  # not stored: broadcast at once, no offset, no place in the chain
+QUIET = 2  # of a volatile one: no ACK; a later ACK tells of it too, and so does the answer to its repeat
 
 # Batch.kind
 MESSAGES = 0
@@ -231,7 +232,10 @@ class Welcome(msgspec.Struct, array_like=True, tag=33):
 
 
 class Ack(msgspec.Struct, array_like=True, tag=34):
-    """Publishes that are stored: `(seq, offset of the first record)`; offset 0 for a volatile one."""
+    """Publishes that are stored: `(seq, offset of the first record)`; offset 0 for a volatile one.
+
+    It tells of the quiet ones before it too.
+    """
 
     pairs: list[tuple[int, int]]
 

@@ -244,6 +244,9 @@ class BrokerCore:
             if run is None or run.size > self.settings.batch_bytes_max:
                 run = room.volatile_run = Run(room, wire.VOLATILE_MESSAGES)
                 self._volatile_runs.append(run)
+            session.settle(seq, 0)  # it goes out with this cycle
+            if not message.flags & wire.QUIET:
+                self._replies.ack(session.connection, seq, 0)
         else:
             run = self._gathering.run(room, wire.MESSAGES)
             self._gathering.sessions[session.id] = session
@@ -279,9 +282,6 @@ class BrokerCore:
             room.volatile_run = None
             frame = wire.encode(wire.RawBatch(run.kind, 0, 0, max(self._time, now.micros), run.entries))
             self._broadcasts.append((room.topic, frame))
-            for entry, session in zip(run.entries, run.sessions, strict=True):
-                session.settle(entry.seq, 0)
-                self._replies.ack(session.connection, entry.seq, 0)
             if not (room.given or room.run or self.registry.members(room.name)):
                 self._rooms.pop(room.name, None)  # nothing is left of it
 

@@ -25,6 +25,9 @@ from zchat.errors import CODES, Refused, WireError
 AWAY, GREETING, READY, CLOSED = "away", "greeting", "ready", "closed"
 
 IN_FLIGHT_FRAMES_MAX = 32  # unacked PUBLISH frames; what waits meanwhile makes the next ones larger
+QUIET_FRAMES_MAX = 15  # volatile publishes in a row that ask for no ACK: one in 16 is a hop less for each of the others
+QUIET_BYTES = 4096  # larger ones are no round trips, and asking for their ACK again would cost more than it
+QUIET_SECONDS = 0.5  # then the ACK of the last one is asked for, so that nothing stays open
 REPEAT_SECONDS = 3.0  # a request or publish without an answer is sent again; the broker may drop replies
 
 Answer = (
@@ -55,7 +58,7 @@ Request = (
 class Chunk:
     """Records for one room that travel as one PUBLISH, and what became of them."""
 
-    __slots__ = ("error", "first", "flags", "frame", "keys", "records", "room", "seq", "size")
+    __slots__ = ("error", "first", "flags", "frame", "is_quiet", "keys", "records", "room", "seq", "size")
 
     def __init__(self, room: str, flags: int) -> None:
         self.room = room
@@ -64,6 +67,7 @@ class Chunk:
         self.size = 0
         self.keys: list[str] = []  # names under which the outbox finds it while it is open
         self.seq = 0
+        self.is_quiet = False  # sent without asking for an ACK: that of a later one tells of it too
         self.frame = b""  # kept until it is settled
         self.first = -1  # offset of the first record (0: volatile), once it is acked
         self.error: Exception | None = None  # why it was not kept, or is not known to be
@@ -89,6 +93,8 @@ class ClientCore:
         self._seq = 0
         self._unacked: dict[int, Chunk] = {}
         self._unacked_since = 0.0
+        self._quiet = 0  # publishes since the last one that asks for an ACK
+        self._wanted = 0  # publishes up to this `seq` are not to be quiet
         self._requests: dict[int, tuple[Request, float]] = {}  # number -> request, when it is sent again
         self._listening = Listening(nonces)
         self._joined: dict[str, int] = {}  # room -> listeners and explicit joins that want it
@@ -135,10 +141,7 @@ class ClientCore:
         match message:
             case wire.Ack():
                 for seq, first in message.pairs:
-                    chunk = self._unacked.pop(seq, None)
-                    if chunk is not None:
-                        chunk.first, chunk.frame = first, b""
-                        self._news = True
+                    self._acked(seq, first)
                 self._unacked_since = now.seconds
             case wire.Error():
                 self._refused(message, now)
@@ -177,6 +180,8 @@ class ClientCore:
         if self._unacked and now.seconds - self._unacked_since > REPEAT_SECONDS:
             self._unacked_since = now.seconds
             self._sends.extend(chunk.frame for chunk in self._unacked.values())
+        elif self._quiet and now.seconds - self._unacked_since > QUIET_SECONDS:
+            self.want_acks(self._seq)
         for number in [number for number, (_, due) in self._requests.items() if due <= now.seconds]:
             self._ask_again(number, now)
         if self._refused_rooms and self._join_at <= now.seconds:
@@ -188,6 +193,19 @@ class ClientCore:
         at = self._listening.take_at(now)
         if at is not None:
             self._sends.append(wire.encode(at))
+
+    def _acked(self, seq: int, first: int) -> None:
+        chunk = self._unacked.pop(seq, None)
+        if chunk is None:
+            return
+        chunk.first, chunk.frame = first, b""
+        self._news = True
+        if seq == self._seq:
+            self._quiet = 0
+        if not first:
+            quiet = [before for before, chunk in self._unacked.items() if before < seq and chunk.is_quiet]
+            for before in quiet:
+                self._unacked.pop(before).first = 0
 
     # --- what the user wants ----------------------------------------------------------------
 
@@ -205,13 +223,25 @@ class ClientCore:
         """Send a chunk. Its `first` or `error` is set when it is settled."""
         self._seq += 1
         chunk.seq = self._seq
-        chunk.frame = wire.encode(
-            wire.Publish(chunk.seq, chunk.room, chunk.flags, wire.raw(wire.encode_records(chunk.records)))
-        )
+        records = wire.raw(wire.encode_records(chunk.records))
+        chunk.frame = frame = wire.encode(wire.Publish(chunk.seq, chunk.room, chunk.flags, records))
         if not self._unacked:
             self._unacked_since = now.seconds
         self._unacked[chunk.seq] = chunk
-        self._sends.append(chunk.frame)
+        if chunk.flags and len(frame) < QUIET_BYTES and self._quiet < QUIET_FRAMES_MAX and self._seq > self._wanted:
+            self._quiet += 1
+            chunk.is_quiet = True
+            frame = wire.encode(wire.Publish(chunk.seq, chunk.room, chunk.flags | wire.QUIET, records))
+        else:
+            self._quiet = 0
+        self._sends.append(frame)
+
+    def want_acks(self, seq: int) -> None:
+        """Somebody waits for what becomes of the publishes up to this one: ask for it, and be quiet no more."""
+        self._wanted = max(self._wanted, seq)
+        if self._quiet and self.state == READY:
+            self._quiet = 0
+            self._sends.append(self._unacked[self._seq].frame)  # a repeat, which is always answered
 
     def ask(self, request: Request, now: Instant) -> int:
         """Send a request; its answer comes out of `take_answers` under the number returned."""

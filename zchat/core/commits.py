@@ -112,7 +112,7 @@ class Gathering:
         append = Append(
             batches,
             [session.row() for session in self.sessions.values()],
-            self.ended,
+            [ended for ended in self.ended if ended not in self.sessions],  # one may have begun again
             self.seen,
             [row for row in self.cursors.values() if row is not None],
             [key for key, row in self.cursors.items() if row is None],
@@ -132,9 +132,8 @@ class Gathering:
             run.room.given = run.room.last
         undone = Commit(commit.append, runs, commit.first, commit.presence + self.presence, commit.done + self.done, {})
         self.runs, self.presence, self.done, self.cursors = [], [], [], {}
-        self.ended = commit.append.ended + self.ended
+        before = {name: session for name, session in commit.sessions.items() if name not in self.ended}
+        self.sessions = before | self.sessions
+        self.ended = [ended for ended in commit.append.ended if ended not in self.sessions] + self.ended
         self.seen = commit.append.seen | self.seen
-        self.sessions = commit.sessions | self.sessions
-        for ended in self.ended:
-            self.sessions.pop(ended, None)
         return undone

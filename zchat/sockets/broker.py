@@ -30,6 +30,7 @@ from zchat.errors import LogError
 from zchat.log import Log
 from zchat.settings import Settings
 from zchat.sockets import options
+from zchat.sockets.options import DONTWAIT, POLLIN, SNDMORE
 from zchat.sockets.peers import Peers
 from zchat.sockets.readers import Readers
 
@@ -94,11 +95,12 @@ class Broker:
     def run(self) -> None:
         """Serve until `stop`, then close everything but the log."""
         poller = zmq.Poller()
-        poller.register(self._xpub, zmq.POLLIN)
+        poller.register(self._xpub, POLLIN)
         monitors = self._peers.monitors
         for monitor in monitors:
-            poller.register(monitor, zmq.POLLIN)
-        poller.register(self._waker.fileno(), zmq.POLLIN)
+            poller.register(monitor, POLLIN)
+        waker = self._waker.fileno()
+        poller.register(waker, POLLIN)
         router_polled = False
         more = False
         probe_at = time.monotonic() + PROBE_SECONDS
@@ -107,7 +109,7 @@ class Broker:
             while not self._stopping:
                 takes_more = self._core.gathered_bytes < GATHERED_BYTES_MAX
                 if takes_more != router_polled:
-                    poller.register(self._router, zmq.POLLIN if takes_more else 0)  # 0 takes it out
+                    poller.register(self._router, POLLIN if takes_more else 0)  # 0 takes it out
                     router_polled = takes_more
                 ready = dict(poller.poll(0 if more and takes_more else self._sleep_ms()))
                 now = _instant()
@@ -118,7 +120,7 @@ class Broker:
                 more = takes_more and (more or self._router in ready) and self._drain(now)
                 for connection in self._peers.take_ended(now, dry=not more and takes_more):
                     self._core.disconnected(connection, now)
-                if self._waker.fileno() in ready:
+                if waker in ready:
                     self._take_finished(now)
                 self._cycle(now)
                 if now.seconds >= probe_at:
@@ -145,7 +147,7 @@ class Broker:
             if self._finished:  # a log that commits at once has called back already
                 self._take_finished(now)
         for topic, frame in core.take_broadcasts(now):
-            self._xpub.send(topic, zmq.SNDMORE)
+            self._xpub.send(topic, SNDMORE)
             self._xpub.send(frame)
         for connection, frame in core.take_replies():
             self._send(connection, frame, now)
@@ -189,7 +191,7 @@ class Broker:
         size = 0
         for _ in range(DRAINED_MESSAGES_MAX):
             try:
-                connection = router.recv(zmq.DONTWAIT)
+                connection = router.recv(DONTWAIT)
             except zmq.Again:
                 return False
             address = ""
@@ -200,7 +202,7 @@ class Broker:
                 address = peers.meet(connection, first, now)
                 frame = first.bytes
             received[connection] += len(frame)
-            while router.rcvmore:  # the protocol has one frame a message
+            while router.getsockopt(zmq.RCVMORE):  # the protocol has one frame a message
                 received[connection] += len(router.recv())
                 frame = b""
             core.received(connection, frame, now, address)
@@ -212,8 +214,8 @@ class Broker:
     def _send(self, connection: bytes, frame: bytes, now: Instant) -> None:
         router = self._router
         try:
-            router.send(connection, zmq.SNDMORE | zmq.DONTWAIT)
-            router.send(frame, zmq.DONTWAIT)
+            router.send(connection, SNDMORE | DONTWAIT)
+            router.send(frame, DONTWAIT)
         except zmq.Again:
             pass  # it does not read: it will ask again
         except zmq.ZMQError as error:

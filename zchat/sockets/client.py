@@ -31,10 +31,12 @@ from zchat.core.client import AWAY, CLOSED, GREETING, READY, Answer, ClientCore,
 from zchat.core.listening import Listener
 from zchat.errors import Closed, Refused, TimedOut, Unreachable, ZchatError
 from zchat.sockets import context, options
+from zchat.sockets.options import DONTWAIT, POLLIN
 from zchat.sockets.outbox import Outbox
 from zchat.sockets.resolve import resolved
 
 RECEIVED_MAX = 256  # batches per turn: then it is time to hand on and send
+TICK_SECONDS = 0.05  # what the core does by time is due in half seconds
 POLL_MS_MAX = 1000  # SUB sends its subscriptions only when its thread touches it
 
 T = TypeVar("T")
@@ -64,6 +66,9 @@ class Connection:
         self._sub: zmq.Socket[bytes] | None = None
         self._sub_monitor: zmq.Socket[bytes] | None = None
         self._publisher = ""
+        self._welcome: wire.Welcome | None = None  # whose publisher the SUB is connected to
+        self._tick = 0.0  # when the core is next told that time has passed
+        self._waking = self._waker.fileno()
         self._unsent: deque[bytes] = deque()
         self._thread = threading.Thread(target=self._run, name="zchat", daemon=True)
 
@@ -173,10 +178,17 @@ class Connection:
     def flush(self, timeout: float | None) -> None:
         """Wait until all that was published is settled. Raises the first Refused since the last flush, TimedOut."""
         opened = self.outbox.opened
+        if self._settled_upto < opened:
+            self.want_acks()
         self.wait_for(lambda: self._settled_upto >= opened, timeout, "acks")
         refused, self._refused = self._refused, None
         if refused is not None:
             raise refused
+
+    def want_acks(self) -> None:
+        """Somebody is about to wait for what becomes of what was published so far."""
+        opened = self.outbox.opened
+        self.later(lambda core, now: core.want_acks(opened))
 
     def close(self, timeout: float) -> None:
         """Say bye, wait for the answer, end the thread. What is unacked stays unknown."""
@@ -207,7 +219,7 @@ class Connection:
         self._monitor = options.open_monitor(shared, self._dealer, options.CLIENT_MONITORED)
         self._poller = zmq.Poller()
         for readable in (self._dealer, self._monitor, self._waker.fileno()):
-            self._poller.register(readable, zmq.POLLIN)
+            self._poller.register(readable, POLLIN)
         try:
             self._dealer.connect(self._endpoint.endpoint)
             while not self._ending and self._failure is None:
@@ -226,17 +238,18 @@ class Connection:
         ready = dict(self._poller.poll(0 if busy else 5 if self._unsent else POLL_MS_MAX))
         self._sleeping = self.outbox.is_waiting = False
         now = _instant()
-        if self._waker.fileno() in ready:
+        if self._waking in ready:
             self._waker.clear()
         if self._monitor in ready:
             self._read_monitor()
-        if self._sub_monitor is not None and self._sub_monitor in ready:
+        if self._sub_monitor in ready:
+            assert self._sub_monitor is not None
             while (event := options.read_event(self._sub_monitor)) is not None:
                 if event[0] == zmq.EVENT_DISCONNECTED:
                     core.unsubscribed()
         if self._dealer in ready:
             self._receive_replies(now)
-        if self._sub is not None and self._sub in ready:
+        if self._sub in ready:
             self._receive_batches(now)
         while self._commands:
             self._commands.popleft()(now)
@@ -245,20 +258,26 @@ class Connection:
             if chunk is None:
                 break
             core.publish(chunk, now)
-        core.elapsed(now)
+        if now.seconds >= self._tick:
+            self._tick = now.seconds + TICK_SECONDS
+            core.elapsed(now)
         self._carry_out(now)
 
     def _carry_out(self, now: Instant) -> None:
         core = self._core
         if core.refusal is not None:
             self._failure = core.refusal
-        for listener, out in core.take_deliveries(now):
+        deliveries = core.take_deliveries(now)
+        subscriptions = core.take_subscriptions()
+        if subscriptions or core.welcome is not self._welcome:
+            self._subscribe(subscriptions)
+        self._unsent.extend(core.take_sends())
+        if self._unsent:
+            self._send()
+        for listener, out in deliveries:  # late, for it wakes threads that want the interpreter
             queue = self._queues.get(listener)
             if queue is not None:
                 queue(out)
-        self._subscribe(core.take_subscriptions())
-        self._unsent.extend(core.take_sends())
-        self._send()
         answers = core.take_answers()
         refused = core.take_news()
         if refused is not None or answers or self._state != core.state:
@@ -275,7 +294,7 @@ class Connection:
         unsent = self._unsent
         try:
             while unsent:
-                self._dealer.send(unsent[0], zmq.DONTWAIT)
+                self._dealer.send(unsent[0], DONTWAIT)
                 unsent.popleft()
         except zmq.Again:
             if self._core.state == AWAY:
@@ -285,7 +304,7 @@ class Connection:
         receive = self._dealer.recv
         for _ in range(RECEIVED_MAX):
             try:
-                frame = receive(zmq.DONTWAIT)
+                frame = receive(DONTWAIT)
             except zmq.Again:
                 return
             self._core.received(frame, now)
@@ -295,7 +314,7 @@ class Connection:
         receive = self._sub.recv
         for _ in range(RECEIVED_MAX):
             try:
-                topic = receive(zmq.DONTWAIT)
+                topic = receive(DONTWAIT)
             except zmq.Again:
                 return
             self._core.broadcast(topic, receive(), now)
@@ -314,14 +333,14 @@ class Connection:
                 self._seen = "connection refused, or nobody there"
 
     def _subscribe(self, subscriptions: list[tuple[bool, bytes]]) -> None:
-        welcome = self._core.welcome
+        self._welcome = welcome = self._core.welcome
         if welcome is None or not (subscriptions or self._sub is not None):
             return
         if self._sub is None:
             self._sub = options.client_sub(context.shared())
             self._sub_monitor = options.open_monitor(context.shared(), self._sub, zmq.EVENT_DISCONNECTED)
-            self._poller.register(self._sub, zmq.POLLIN)
-            self._poller.register(self._sub_monitor, zmq.POLLIN)
+            self._poller.register(self._sub, POLLIN)
+            self._poller.register(self._sub_monitor, POLLIN)
         publisher = self._endpoint.publisher(welcome.publish_port).endpoint
         if publisher != self._publisher:
             if self._publisher:
