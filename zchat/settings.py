@@ -44,6 +44,7 @@ class Settings:
     connection_reads_max: int = 32  # FETCH and SEEK of one connection that wait for a reader
     connection_subscriptions_max: int = 4_096  # of one subscriber: each costs a node of memory for each byte
     memory_watch_bytes: int = 512 << 20  # above it, peers whose unfinished messages take the memory are cut off
+    connection_unseen_bytes_max: int = 128 << 20  # then: received of one and never a whole message; ours have 64 MiB
     batch_bytes_max: int = 128 * 1024  # records joined into one batch; SNDHWM counts batches, so it bounds memory
     users_seen_max: int = 10_000  # users who have gone of whom `who` tells when they were last seen
 

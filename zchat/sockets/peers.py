@@ -29,7 +29,6 @@ DISCONNECTED_WAIT_SECONDS = 0.02  # for the frames that a closed connection has 
 CUT_OFF_WAIT_SECONDS = 0.2  # so that the ERROR that says why is out first
 RESERVED_DESCRIPTORS = 64  # for the log's files, wake-ups and what Python opens
 WATCH_SECONDS = 1.0
-UNSEEN_BYTES_MAX = 128 << 20  # received and never handed to us; honest peers have FRAMES_READ_AHEAD at most
 
 _BYTES_RECEIVED = struct.Struct("=128xQ")  # of Linux' struct tcp_info
 _PAGE_BYTES = resource.getpagesize()
@@ -179,12 +178,13 @@ class Peers:
         options.close_monitor(self._xpub, self._xpub_monitor)
 
     def _cut_off_hoarders(self) -> None:
+        unseen_max = self._settings.connection_unseen_bytes_max
         for descriptor in list(self._open):
             connection = self._connections.get(descriptor, b"")
-            if _bytes_received(descriptor) - self.received.get(connection, 0) > UNSEEN_BYTES_MAX:
+            if _bytes_received(descriptor) - self.received.get(connection, 0) > unseen_max:
                 options.cut_off(descriptor)
         for descriptor in list(self._subscriptions):  # all that is to come from there is subscriptions
-            if _bytes_received(descriptor) > UNSEEN_BYTES_MAX:
+            if _bytes_received(descriptor) > unseen_max:
                 options.cut_off(descriptor)
 
 

@@ -1,0 +1,112 @@
+"""One peer that takes more than its share is cut off; the others are served."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import zmq
+
+import zchat
+from tests.conftest import BrokerProcess, eventually
+
+pytestmark = pytest.mark.slow  # each starts processes
+
+MIB = 1 << 20
+MORE_TO_COME = b"\3" + MIB.to_bytes(8, "big") + bytes(MIB)  # a long frame of a message that is not at its end
+
+
+def resident_bytes(broker: BrokerProcess) -> int:
+    assert broker.process is not None
+    return int(Path(f"/proc/{broker.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def serves(broker: BrokerProcess) -> bool:
+    """A new client is let in, and hears itself."""
+    with zchat.connect(broker.address, "honest", wait=20) as client, client.listen("honest") as subscription:
+        client.send("honest", "hello", timeout=20)
+        return subscription.get(20).text == "hello"
+
+
+def zmtp_dealer(broker: BrokerProcess) -> socket.socket:
+    """A TCP connection that has done the handshake of ZMTP 3.0 (RFC 23), mechanism NULL."""
+    host, _, port = broker.address.removeprefix("tcp://").rpartition(":")
+    connection = socket.create_connection((host, int(port)), timeout=20)
+    connection.sendall(b"\xff" + bytes(8) + b"\x7f\3\0" + b"NULL".ljust(20, b"\0") + bytes(32))
+    ready = b"\5READY" + b"\x0bSocket-Type" + (6).to_bytes(4, "big") + b"DEALER"
+    connection.sendall(bytes([4, len(ready)]) + ready)
+    return connection
+
+
+def test_a_message_without_an_end_is_cut_off(
+    start_broker: Callable[..., BrokerProcess],
+) -> None:
+    program = (
+        "import sys, zchat.settings as settings\n"
+        "Settings = settings.Settings\n"
+        "limits = dict(memory_watch_bytes=64 << 20, connection_unseen_bytes_max=32 << 20)\n"
+        "settings.Settings = lambda **given: Settings(**limits, **given)\n"
+        "from zchat.__main__ import main\n"
+        "main()"
+    )
+    broker = start_broker("--memory", run=(sys.executable, "-c", program))
+    sent = 0
+    with zmtp_dealer(broker) as attacker, pytest.raises(OSError):  # libzmq would not begin to send it
+        while sent < 4096 * MIB:
+            attacker.sendall(MORE_TO_COME)
+            sent += MIB
+    assert sent < 4096 * MIB, "it was never cut off"
+    eventually(lambda: resident_bytes(broker) < 256 * MIB, "the memory comes back")
+    assert serves(broker)
+
+
+def test_a_hundred_thousand_subscriptions_are_cut_off(
+    broker: BrokerProcess, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    before = resident_bytes(broker)
+    attacker = context.socket(zmq.XSUB)
+    attacker.sndhwm = 0
+    attacker.reconnect_ivl = -1
+    events = attacker.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    attacker.connect(broker.publish_address)
+    for number in range(100_000):
+        attacker.send(b"\1" + f"#{number:0200}".encode())
+    eventually(lambda: events.poll(0), "it is cut off", within=30)
+    assert serves(broker)
+    assert resident_bytes(broker) - before < 100 * MIB
+    attacker.disable_monitor()
+
+
+def test_connections_up_to_the_limit_of_descriptors_leave_some_for_the_log(
+    start_broker: Callable[..., BrokerProcess],
+) -> None:
+    limited = ("/bin/sh", "-c", 'ulimit -n 256; exec "$@"', "sh", sys.executable, "-m", "zchat")
+    broker = start_broker(run=limited)
+    host, _, port = broker.address.removeprefix("tcp://").rpartition(":")
+    with ExitStack() as held:
+        for _ in range(400):
+            held.enter_context(socket.create_connection((host, int(port)), timeout=20))
+        assert broker.process is not None
+        descriptors = Path(f"/proc/{broker.process.pid}/fd")
+        eventually(lambda: len(os.listdir(descriptors)) < 220, "those above the limit are cut off")
+    eventually(lambda: len(os.listdir(descriptors)) < 64, "silent connections are closed", within=20)
+    assert serves(broker)
+
+
+def test_a_crowd_of_connections_at_once_is_let_in(broker: BrokerProcess) -> None:
+    program = (
+        "import socket, sys\n"
+        "host, port = sys.argv[1].rsplit(':', 1)\n"
+        "held = [socket.create_connection((host, int(port)), timeout=30) for _ in range(2500)]\n"
+    )
+    peer = broker.address.removeprefix("tcp://")
+    crowds = [subprocess.Popen([sys.executable, "-c", f"import resource\n{program}", peer]) for _ in range(2)]
+    assert [crowd.wait(60) for crowd in crowds] == [0, 0]
+    assert serves(broker)
