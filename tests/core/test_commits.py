@@ -242,6 +242,7 @@ class AnyBroker(RuleBasedStateMachine):
     @rule()
     def hello(self) -> None:
         connection = b"c%d" % next(self.numbers)
+        self.carry()
         welcome = self.cycle.hello("user", connection)
         self.connections[welcome.session] = connection
         self.tokens[welcome.session] = welcome.token

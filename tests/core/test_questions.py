@@ -1,0 +1,245 @@
+"""What is asked and nothing changes by: heads, rooms, who with lag, and reads on their way to a reader."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.core.cycle import BEGIN, Cycle, refused
+from zchat import wire
+from zchat.core.broker import Read
+from zchat.core.registry import GONE, LIVE, LOST
+
+
+def spoken(cycle: Cycle, connection: bytes, *rooms: str) -> None:
+    """One record in each room, in this order."""
+    for room in rooms:
+        session = cycle.core.registry.of(connection)
+        assert session is not None
+        cycle.publish(connection, session.last_seq + 1, room, b"")
+        cycle.commit()
+    cycle.take_replies()
+    cycle.take_broadcasts()
+
+
+def lag(cycle: Cycle, connection: bytes, user: str, room: str = "") -> int:
+    members = cycle.ask(connection, wire.Who(1, room, True)).members
+    return int(next(member.lag for member in members if member.user == user))
+
+
+# --- heads --------------------------------------------------------------------------------------
+
+
+def test_heads_are_the_last_offsets_of_the_rooms_that_match() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    spoken(cycle, alice, "general", "build.linux", "build.mac", "general", "@alice")
+    for patterns, heads in [
+        (["general"], {"general": 4}),
+        (["general", "build.mac"], {"general": 4, "build.mac": 3}),
+        (["build.*"], {"build.linux": 2, "build.mac": 3}),
+        (["general", "nowhere"], {"general": 4}),
+        (["**"], {"general": 4, "build.linux": 2, "build.mac": 3}),
+        (["@alice"], {"@alice": 5}),
+    ]:
+        answer = cycle.ask(alice, wire.Heads(7, patterns))
+        assert (answer.request, answer.head, dict(answer.rooms)) == (7, 5, heads)
+
+
+def test_heads_tell_what_was_broadcast_and_not_what_is_being_committed() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", b"1", b"2")
+    cycle.begin_commit()
+    assert dict(cycle.ask(alice, wire.Heads(1, ["general"])).rooms) == {"general": 0}
+    cycle.end_commit()
+    cycle.take_replies()
+    answer = cycle.ask(alice, wire.Heads(2, ["general"]))
+    assert (answer.head, dict(answer.rooms)) == (2, {"general": 2})
+
+
+# --- who ----------------------------------------------------------------------------------------
+
+
+def test_who_tells_of_members_with_their_rooms_and_their_address() -> None:
+    cycle = Cycle()
+    alice, bob = cycle.clients("alice", "bob")
+    cycle.wait(1.0)
+    cycle.send(alice, wire.Join(1, ["general", "build"]))
+    cycle.commit()
+    cycle.take_replies()
+    cycle.wait(1.0)
+    joined = BEGIN.micros + 1_000_000
+    answer = cycle.ask(bob, wire.Who(3, "general"))
+    assert answer == wire.Present(
+        3, [wire.Member("alice", "s1", LIVE, joined, joined, ["build", "general"], "127.0.0.1")]
+    )
+    assert cycle.ask(bob, wire.Who(4, "nowhere")).members == []
+
+
+def test_who_without_a_room_tells_of_every_session_and_of_users_who_have_gone() -> None:
+    cycle = Cycle()
+    alice, bob, carol = cycle.clients("alice", "bob", "carol")
+    cycle.disconnect(bob)
+    cycle.send(carol, wire.Bye())
+    cycle.take_replies()
+    members = cycle.ask(alice, wire.Who(1)).members
+    assert [(member.user, member.state) for member in members] == [("alice", LIVE), ("bob", LOST), ("carol", GONE)]
+
+
+def test_seen_is_when_anything_came_last() -> None:
+    cycle = Cycle()
+    alice, bob = cycle.clients("alice", "bob")
+    cycle.wait(5.0)
+    cycle.send(alice, wire.At([]))
+    seen = {member.user: member.seen - BEGIN.micros for member in cycle.ask(bob, wire.Who(1)).members}
+    assert seen == {"alice": 5_000_000, "bob": 5_000_000}
+    cycle.wait(5.0)
+    seen = {member.user: member.seen - BEGIN.micros for member in cycle.ask(bob, wire.Who(1)).members}
+    assert seen == {"alice": 5_000_000, "bob": 10_000_000}
+
+
+# --- lag ----------------------------------------------------------------------------------------
+
+
+def test_lag_is_how_far_a_listener_is_behind_the_last_of_its_rooms() -> None:
+    cycle = Cycle()
+    alice, bob = cycle.clients("alice", "bob")
+    spoken(cycle, alice, "general", "build.linux", "general", "elsewhere")
+    assert lag(cycle, alice, "bob") == 0
+    for listeners, behind in [
+        ([(1, ["general"])], 2),
+        ([(3, ["general"])], 0),
+        ([(9, ["general"])], 0),
+        ([(1, ["build.*"])], 1),
+        ([(2, ["**"])], 2),
+        ([(1, ["nowhere"])], 0),
+        ([(0, ["build.*", "general"])], 3),
+        ([(3, ["general"]), (0, ["build.*"]), (4, ["**"])], 2),  # of the one that is furthest behind
+        ([], 0),
+    ]:
+        cycle.send(bob, wire.At(listeners))
+        assert lag(cycle, alice, "bob") == behind, listeners
+
+
+def test_lag_is_told_of_members_too_and_only_when_it_is_asked_for() -> None:
+    cycle = Cycle()
+    alice, bob = cycle.clients("alice", "bob")
+    cycle.send(bob, wire.Join(1, ["general"]))
+    cycle.commit()
+    cycle.take_replies()
+    spoken(cycle, alice, "general")
+    cycle.send(bob, wire.At([(0, ["general"])]))
+    assert lag(cycle, alice, "bob", "general") == 2
+    assert cycle.ask(alice, wire.Who(1, "general")).members[0].lag == 0
+
+
+def test_at_changes_nothing_else_and_is_not_answered() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.send(alice, wire.At([(7, ["general"])]))
+    assert cycle.take_replies() == [] and cycle.core.take_append(cycle.now) is None
+
+
+@pytest.mark.xfail(strict=True, reason="AT takes any patterns, so WHO with lag tells the head of another's inbox")
+def test_lag_tells_nothing_of_an_inbox_of_another() -> None:
+    cycle = Cycle()
+    alice, bob = cycle.clients("alice", "bob")
+    spoken(cycle, alice, "@bob", "@bob")
+    cycle.send(alice, wire.At([(0, ["@bob"])]))
+    assert lag(cycle, bob, "alice") == 0
+
+
+# --- rooms --------------------------------------------------------------------------------------
+
+
+def test_rooms_are_those_with_a_record_or_a_member_and_no_inbox_of_another() -> None:
+    cycle = Cycle(crowd_members=0)  # so that a join is no record
+    alice, bob = cycle.clients("alice", "bob")
+    spoken(cycle, alice, "general", "@alice", "@bob")
+    cycle.send(bob, wire.Join(1, ["quiet", "general"]))
+    cycle.publish(bob, 1, "fleeting", b"", flags=wire.VOLATILE)
+    cycle.take_replies()
+    answer = cycle.ask(alice, wire.Rooms(4))
+    assert answer.request == 4
+    assert set(answer.rooms) == {
+        wire.Room("general", 1, 1),
+        wire.Room("quiet", 0, 1),
+        wire.Room("@alice", 2, 0),
+    }
+
+
+# --- reads --------------------------------------------------------------------------------------
+
+
+def test_fetch_and_seek_go_to_a_reader() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    fetch, seek = wire.Fetch(1, ["build.*", "@alice"], 3, 9), wire.Seek(2, ["**"], 5)
+    cycle.send(alice, fetch, seek)
+    assert cycle.core.take_reads() == [Read(alice, fetch), Read(alice, seek)]
+    assert cycle.core.take_reads() == [] and cycle.take_replies() == []
+
+
+def test_a_connection_has_a_bounded_number_of_reads_waiting() -> None:
+    cycle = Cycle(connection_reads_max=2)
+    alice, bob = cycle.clients("alice", "bob")
+    for number in (1, 2):
+        cycle.send(alice, wire.Fetch(number, ["a"], 0, 0))
+    assert len(cycle.core.take_reads()) == 2
+    error = refused(cycle, alice, wire.Seek(3, ["a"], 1), "busy")
+    assert (error.about, error.number) == ("request", 3)
+    cycle.send(bob, wire.Fetch(1, ["a"], 0, 0))
+    cycle.core.read_done(alice)
+    cycle.send(alice, wire.Fetch(4, ["a"], 0, 0))
+    assert [read.connection for read in cycle.core.take_reads()] == [bob, alice]
+    refused(cycle, alice, wire.Fetch(5, ["a"], 0, 0), "busy")
+    cycle.core.read_done(alice)
+    cycle.core.read_done(alice)
+    cycle.core.read_done(alice)  # of a connection that had none any more
+    for number in (6, 7):
+        cycle.send(alice, wire.Fetch(number, ["a"], 0, 0))
+    assert len(cycle.core.take_reads()) == 2
+
+
+def test_a_new_connection_waits_for_no_read_of_the_one_before() -> None:
+    cycle = Cycle(connection_reads_max=1)
+    (alice,) = cycle.clients("alice")
+    cycle.send(alice, wire.Fetch(1, ["a"], 0, 0))
+    cycle.disconnect(alice)
+    cycle.core.read_done(alice)
+    cycle.hello("alice")
+    cycle.core.take_reads()
+    cycle.send(alice, wire.Fetch(1, ["a"], 0, 0))
+    assert len(cycle.core.take_reads()) == 1
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("patterns", "code"),
+    [
+        ([], "bad-request"),
+        (["a"] * (wire.ROOMS_PER_MESSAGE_MAX + 1), "bad-request"),
+        (["General"], "bad-room"),
+        (["a", "a..b"], "bad-room"),
+        (["**.a"], "bad-room"),
+        (["@*"], "bad-room"),
+        (["@Bob"], "bad-room"),
+        (["@bob"], "denied"),
+        (["a", "@bob"], "denied"),
+    ],
+)
+def test_a_question_about_what_may_not_be_read_is_refused(patterns: list[str], code: str) -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    questions: list[wire.ClientMessage] = [
+        wire.Fetch(9, patterns, 0, 0),
+        wire.Seek(9, patterns, 1),
+        wire.Heads(9, patterns),
+    ]
+    if len(patterns) == 1:
+        questions.append(wire.Who(9, patterns[0]))
+    for question in questions:
+        error = refused(cycle, alice, question, code)
+        assert (error.about, error.number) == ("request", 9)
