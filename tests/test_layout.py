@@ -30,11 +30,12 @@ class Layer(NamedTuple):
     others: tuple[str, ...]
 
 
-LEVEL_0 = ("errors", "names", "address", "wire", "settings", "printable", "message")
-WORDS = tuple(f"zchat.{name}" for name in LEVEL_0)
+LEVEL_0 = ("errors", "names", "address", "settings", "printable", "message")
+WORDS = (*(f"zchat.{name}" for name in LEVEL_0), "zchat.wire")
 WORLD = ("asyncio", "concurrent", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time")
 LAYERS = [
     *(Layer(f"zchat/{name}.py", WORDS, ()) for name in LEVEL_0),
+    Layer("zchat/wire/", WORDS, ()),
     Layer("zchat/core/", (*WORDS, "zchat.core", "zchat.log"), ()),  # of the log: what passes through it
     Layer("zchat/log/__init__.py", WORDS, ()),
     Layer("zchat/log/", (*WORDS, "zchat.log"), ("sqlite3", *WORLD)),

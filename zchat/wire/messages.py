@@ -1,30 +1,15 @@
-"""Protocol version 1: every message that a client and a broker exchange, declared once.
+"""Every message of the protocol, declared once, with its kind as its tag, and the limits of their fields.
 
-Rules of this file
-1. A message is one frame: a msgpack array whose first element is the kind. Unknown trailing
-   elements are ignored: that is how the protocol grows.
-2. The broker decodes envelopes and never records: `Publish.records` stays raw bytes and is spliced
-   into a `Batch`. What is stored is what is broadcast.
-3. Decoders raise `WireError` and nothing else.
-
-A record is either a bin (a body with event `message`: the common case, one element and no envelope)
-or an array `[body, event, headers, content type]` whose later elements may be missing.
-
-    PUBLISH  [2, seq, room, flags, [record, record, ...]]
-    BATCH    [kind, base, prev, time, [[user, session, seq, [record, ...]], ...]]
-              the first record has offset `base`, the second base + 1, and so on over the entries
-
-Spec: docs/protocol.md. Tests: tests/test_wire.py.
+Spec: docs/protocol.md, "Messages". Tests: tests/test_wire.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
-from zchat.errors import WireError
+from zchat.wire.records import Natural
 
 VERSION = 1
 
@@ -40,66 +25,7 @@ ROOMS_PER_MESSAGE_MAX = 1024  # names in one JOIN, PART, FETCH or HEADS
 VOLATILE = 1  # not stored: broadcast at once, no offset, no place in the chain
 QUIET = 2  # of a volatile one: no ACK; a later ACK tells of it too, and so does the answer to its repeat
 
-# Batch.kind
-MESSAGES = 0
-PRESENCE = 1  # joins and leaves, written by the broker only
-VOLATILE_MESSAGES = 2  # base and prev are 0
-
 PRIVATE_TOPIC = b"\xff"  # + nonce: the topic of one subscriber's SYNC
-
-
-class Record(msgspec.Struct, array_like=True, frozen=True):
-    """One message as its sender wrote it, when it is more than a body."""
-
-    body: bytes
-    event: str = "message"
-    headers: dict[str, str] | None = None
-    content_type: str = ""
-
-
-RecordOrBody: TypeAlias = bytes | Record
-
-Natural = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]  # offsets, times, numbers: what a log can hold
-
-
-class Entry(msgspec.Struct, array_like=True):
-    """One publish inside a batch, its records decoded."""
-
-    user: str
-    session: str
-    seq: int
-    records: list[RecordOrBody]
-
-
-class RawEntry(msgspec.Struct, array_like=True):
-    """One publish inside a batch, its records as bytes."""
-
-    user: str
-    session: str
-    seq: int
-    records: msgspec.Raw
-
-
-class BatchHead(msgspec.Struct, array_like=True):
-    """The part of a batch that its place in the room's order follows from."""
-
-    kind: int
-    base: int  # offset of the first record
-    prev: int  # offset of the room's last record before this batch; 0 when there is none
-    time: int  # microseconds since 1970, UTC; never goes back within a log
-
-
-class Batch(BatchHead, array_like=True):
-    """Consecutive records of one room, decoded."""
-
-    entries: list[Entry]
-
-
-class RawBatch(BatchHead, array_like=True):
-    """Consecutive records of one room, records as bytes: how the broker writes one."""
-
-    entries: list[RawEntry]
-
 
 # --- client -> broker ---------------------------------------------------------------------------
 
@@ -359,112 +285,3 @@ class Sync(msgspec.Struct, array_like=True, tag=67):
 
     nonce: bytes
     head: int
-
-
-Encodable: TypeAlias = ClientMessage | BrokerMessage | Tail | Sync | RawBatch | Batch
-
-_encoder = msgspec.msgpack.Encoder()
-_client_decoder: msgspec.msgpack.Decoder[ClientMessage] = msgspec.msgpack.Decoder(ClientMessage)
-_broker_decoder: msgspec.msgpack.Decoder[BrokerMessage] = msgspec.msgpack.Decoder(BrokerMessage)
-_marker_decoder: msgspec.msgpack.Decoder[Tail | Sync] = msgspec.msgpack.Decoder(Tail | Sync)
-_batch_decoder = msgspec.msgpack.Decoder(Batch)
-_raw_batch_decoder = msgspec.msgpack.Decoder(RawBatch)
-_records_decoder = msgspec.msgpack.Decoder(list[RecordOrBody])
-_bodies_decoder = msgspec.msgpack.Decoder(list[bytes])
-_raws_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
-
-# msgspec lets these two through besides its own MsgspecError, which is a ValueError.
-_DECODING_ERRORS = (ValueError, RecursionError)
-
-
-def encode(message: Encodable) -> bytes:
-    """The frame of any message of this module."""
-    return _encoder.encode(message)
-
-
-def encode_records(records: Sequence[RecordOrBody]) -> bytes:
-    """The `records` of one PUBLISH."""
-    return _encoder.encode(records)
-
-
-def raw(frame: bytes) -> msgspec.Raw:
-    """Bytes that are msgpack already, to be spliced into a message."""
-    return msgspec.Raw(frame)
-
-
-def decode_bodies(raw: msgspec.Raw | bytes) -> list[bytes] | None:
-    """The records of one PUBLISH when all are mere bodies; None when one is more, or when they make no sense."""
-    try:
-        return _bodies_decoder.decode(raw)
-    except _DECODING_ERRORS:
-        return None
-
-
-def decode_records(raw: msgspec.Raw | bytes) -> list[RecordOrBody]:
-    """The records of one PUBLISH or entry; the broker calls it to check and count them, in C throughout."""
-    try:
-        return _records_decoder.decode(raw)
-    except _DECODING_ERRORS as error:
-        raise WireError("bad-frame", f"records: {error}") from error
-
-
-def decode_client(frame: bytes) -> ClientMessage:
-    """What a client sent. Raises WireError with `bad-frame` or `unknown-kind`."""
-    try:
-        return _client_decoder.decode(frame)
-    except _DECODING_ERRORS as error:
-        raise _why(frame, _CLIENT_KINDS, error) from error
-
-
-def decode_broker(frame: bytes) -> BrokerMessage:
-    """What a broker's ROUTER sent. Raises WireError with `bad-frame` or `unknown-kind`."""
-    try:
-        return _broker_decoder.decode(frame)
-    except _DECODING_ERRORS as error:
-        raise _why(frame, _BROKER_KINDS, error) from error
-
-
-def decode_broadcast(frame: bytes) -> Batch | Tail | Sync:
-    """What a broker's XPUB sent. Raises WireError."""
-    try:
-        if frame[1:2] in _MARKERS:
-            return _marker_decoder.decode(frame)
-        return _batch_decoder.decode(frame)
-    except _DECODING_ERRORS as error:
-        raise WireError("bad-frame", f"broadcast: {error}") from error
-
-
-def decode_batch(frame: bytes | msgspec.Raw) -> Batch:
-    """A stored batch. Raises WireError."""
-    try:
-        return _batch_decoder.decode(frame)
-    except _DECODING_ERRORS as error:
-        raise WireError("bad-frame", f"batch: {error}") from error
-
-
-def decode_raw_batch(frame: bytes) -> RawBatch:
-    """A stored batch with its records left as bytes. Raises WireError."""
-    try:
-        return _raw_batch_decoder.decode(frame)
-    except _DECODING_ERRORS as error:
-        raise WireError("bad-frame", f"batch: {error}") from error
-
-
-def _kinds(union: Any) -> frozenset[int]:
-    return frozenset(struct.__struct_config__.tag for struct in union.__args__)
-
-
-_CLIENT_KINDS = _kinds(ClientMessage)
-_BROKER_KINDS = _kinds(BrokerMessage)
-_MARKERS = frozenset(bytes([kind]) for kind in _kinds(Tail | Sync))  # a batch's kind is below 3
-
-
-def _why(frame: bytes, kinds: frozenset[int], error: Exception) -> WireError:
-    """Tell a kind that this version does not know from bytes that make no sense."""
-    try:
-        kind = msgspec.msgpack.decode(_raws_decoder.decode(frame)[0], type=int)
-    except (*_DECODING_ERRORS, IndexError):
-        return WireError("bad-frame", f"no message: {error}")
-    if kind not in kinds:
-        return WireError("unknown-kind", f"kind {kind} is not known here")
-    return WireError("bad-frame", f"kind {kind}: {error}")

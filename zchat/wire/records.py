@@ -1,0 +1,68 @@
+"""What a message on the wire is made of: a record as its sender wrote it, and batches of records.
+
+Spec: docs/protocol.md, "Records and batches". Tests: tests/test_wire.py.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+# Batch.kind
+MESSAGES = 0
+PRESENCE = 1  # joins and leaves, written by the broker only
+VOLATILE_MESSAGES = 2  # base and prev are 0
+
+
+class Record(msgspec.Struct, array_like=True, frozen=True):
+    """One message as its sender wrote it, when it is more than a body."""
+
+    body: bytes
+    event: str = "message"
+    headers: dict[str, str] | None = None
+    content_type: str = ""
+
+
+RecordOrBody: TypeAlias = bytes | Record
+
+Natural = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]  # offsets, times, numbers: what a log can hold
+
+
+class Entry(msgspec.Struct, array_like=True):
+    """One publish inside a batch, its records decoded."""
+
+    user: str
+    session: str
+    seq: int
+    records: list[RecordOrBody]
+
+
+class RawEntry(msgspec.Struct, array_like=True):
+    """One publish inside a batch, its records as bytes."""
+
+    user: str
+    session: str
+    seq: int
+    records: msgspec.Raw
+
+
+class BatchHead(msgspec.Struct, array_like=True):
+    """The part of a batch that its place in the room's order follows from."""
+
+    kind: int
+    base: int  # offset of the first record
+    prev: int  # offset of the room's last record before this batch; 0 when there is none
+    time: int  # microseconds since 1970, UTC; never goes back within a log
+
+
+class Batch(BatchHead, array_like=True):
+    """Consecutive records of one room, decoded."""
+
+    entries: list[Entry]
+
+
+class RawBatch(BatchHead, array_like=True):
+    """Consecutive records of one room, records as bytes: how the broker writes one."""
+
+    entries: list[RawEntry]
