@@ -19,7 +19,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from trials import cast, faults, histories, presence, report  # noqa: E402
+from trials import cast, faults, histories, places, presence, report  # noqa: E402
 from trials.calm import Calm  # noqa: E402
 from trials.places import Disk, Namespaces, Network  # noqa: E402
 from trials.processes import Broker, Started  # noqa: E402
@@ -78,7 +77,7 @@ class Course:
         self._kinds = [kind for kind in kinds if kind != "disk-full" or disk]
         for kind in sorted(set(options.faults) - set(self._kinds)):
             print(f"torture: without {kind}, which needs root (and `ip` or `mount`)", file=sys.stderr)
-        port = _free_port(self.network)
+        port = places.free_port(self.network)
         data = (disk.folder if disk else folder) / "data"
         args = (*cast.BROKER_ARGS, "--sync", options.sync)
         broker = Broker(folder, self._complain, f"tcp://{self.network.broker_host}:{port}", data, args)
@@ -134,20 +133,6 @@ def _places(folder: Path, seconds: float, stack: ExitStack) -> tuple[Network, Di
             disk = Disk(folder / "disk", int(DISK_BYTES + seconds * DISK_BYTES_PER_SECOND))
             stack.callback(disk.close)
     return network, disk
-
-
-def _free_port(network: Network) -> int:
-    """Below the ports that clients are given: one could connect to itself while the broker is down."""
-    for port in random.sample(range(20_000, 32_000, 2), 100):
-        with ExitStack() as stack:
-            try:
-                for host in (network.broker_host, network.relay_host):
-                    for each in (port, port + 1):
-                        stack.enter_context(socket.create_server((host, each)))
-            except OSError:
-                continue
-            return port
-    raise SystemExit("torture: no free ports")
 
 
 def _options() -> argparse.Namespace:

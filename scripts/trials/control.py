@@ -28,6 +28,7 @@ class Control:
         self.task: dict[str, Any] = json.loads(sys.argv[1])
         self.name: str = self.task["name"]
         self.journal = Journal(Path(self.task["journal"]))
+        self.going = threading.Event()
         self.ending = threading.Event()
         self.last: dict[str, int] | None = None  # room -> offset to wait for
         threading.Thread(target=self._listen, daemon=True).start()
@@ -50,6 +51,9 @@ class Control:
             word, _, more = line.strip().partition(" ")
             if word == "last":
                 self.last = json.loads(more)
+            elif word == "go":
+                self.going.set()
             elif word == "end":
+                self.going.set()
                 self.ending.set()
         os._exit(3)

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
+import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 BROKER_HOST, RELAY_HOST, FAR_HOST, NEAR_HOST = "10.77.0.1", "10.77.0.2", "10.77.1.2", "10.77.1.1"
@@ -112,6 +115,20 @@ class Disk:
     def close(self) -> None:
         """Leave nothing behind."""
         subprocess.run(["umount", "-l", str(self.folder)], capture_output=True)
+
+
+def free_port(network: Network) -> int:
+    """Below the ports that clients are given: one could connect to itself while the broker is down."""
+    for port in random.sample(range(20_000, 32_000, 2), 100):
+        with ExitStack() as stack:
+            try:
+                for host in (network.broker_host, network.relay_host):
+                    for each in (port, port + 1):
+                        stack.enter_context(socket.create_server((host, each)))
+            except OSError:
+                continue
+            return port
+    raise SystemExit("no free ports")
 
 
 def _ip(*args: str) -> None:

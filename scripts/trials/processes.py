@@ -79,6 +79,17 @@ class Started:
         except OSError:
             pass  # it has died, and `ended` says so
 
+    def said(self, pattern: str, within: float = START_SECONDS) -> re.Match[str]:
+        """Wait until its output has that."""
+        deadline = time.monotonic() + within
+        while (found := re.search(pattern, self.output.read_text(errors="replace"), re.MULTILINE)) is None:
+            if self.process is not None and self.process.poll() is not None and time.monotonic() < deadline:
+                deadline = min(deadline, time.monotonic() + 0.2)  # it has ended: what it said is there
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} did not say {pattern} within {within:g} s; see {self.output}")
+            time.sleep(0.005)
+        return found
+
     def kill(self) -> None:
         """kill -9."""
         self.signal(signal.SIGKILL)
