@@ -1,4 +1,6 @@
-"""scripts/torture.py works: a short run, and journals made by hand in which each broken promise is seen."""
+"""scripts/torture.py, stalled.py and kills.py work: short runs, which say nothing about speed, and journals made by
+hand in which each broken promise is seen.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,9 @@ KINDS = (
 )
 
 
-def torture(*args: str) -> subprocess.CompletedProcess[str]:
+def run(script: str, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(SCRIPTS / "torture.py"), *args],
+        [sys.executable, str(SCRIPTS / script), *args],
         capture_output=True,
         text=True,
         env=environment(),
@@ -33,11 +35,17 @@ def torture(*args: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def report(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    found = json.loads(done.stdout[done.stdout.index("\n{") :])
+    assert isinstance(found, dict)
+    return found
+
+
 @pytest.mark.slow
 def test_a_short_run_keeps_every_promise(tmp_path: Path) -> None:
-    done = torture("--seconds", "6", "--faults", KINDS, "--keep", str(tmp_path / "run"), "--json", "-")
+    done = run("torture.py", "--seconds", "6", "--faults", KINDS, "--keep", str(tmp_path / "run"), "--json", "-")
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout[done.stdout.index("\n{") :])
+    found = report(done)
     assert found["good"] and found["anomalies"] == []
     assert found["counts"]["acked"] > 1000
     assert found["counts"]["delivered"] > found["counts"]["acked"]
@@ -46,15 +54,32 @@ def test_a_short_run_keeps_every_promise(tmp_path: Path) -> None:
     assert not list((tmp_path / "run").glob("disk/*")), "the small disk is gone"
 
 
+@pytest.mark.slow
+def test_a_listener_that_was_stopped_gets_all_in_order() -> None:
+    found = report(run("stalled.py", "--count", "20000", "--json", "-"))
+    assert found["received"] == found["published"] > 20_000
+    assert found["wrong"] == 0
+    assert found["rate"] > 0
+
+
+@pytest.mark.slow
+def test_a_killed_broker_comes_back_with_all_that_was_acked() -> None:
+    found = report(run("kills.py", "--times", "2", "--between", "0.1", "--json", "-"))
+    assert found["kills"] == 2
+    assert found["stored"] == found["received"] >= found["acked"] > 0
+    assert 0 < found["ready_seconds"]["median"] <= found["first_seconds"]["worst"]
+    assert [each for each in found["complaints"] if "median" not in each] == []
+
+
 def test_a_fault_that_does_not_exist_is_a_usage_error() -> None:
-    done = torture("--faults", "earthquake")
+    done = run("torture.py", "--faults", "earthquake")
     assert done.returncode == 2
     assert "no fault earthquake; there are broker-kill" in done.stderr
 
 
 def test_a_folder_that_is_not_empty_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
-    done = torture("--keep", str(tmp_path))
+    done = run("torture.py", "--keep", str(tmp_path))
     assert done.returncode == 2
     assert done.stderr == f"torture: {tmp_path} is not empty\n"
 
