@@ -64,7 +64,7 @@ class Stays:
         fits = bool(hello.session) and registry.token_fits(hello.session, hello.user, hello.token)
         session = registry.find(hello.session) if fits else None
         current = registry.of(connection)
-        if current is not None and not hello.session and user_key(current.user) == user_key(hello.user):
+        if session is None and current is not None and user_key(current.user) == user_key(hello.user):
             session = current  # said twice, as the answer was late or lost: it is one session
         if current is not session:
             registry.disconnected(connection, now)  # it spoke for another session until now
