@@ -181,6 +181,52 @@ def test_a_room_of_volatile_messages_alone_leaves_nothing_behind() -> None:
     assert cycle.facts(alice) == before
 
 
+def test_a_volatile_message_leaves_the_room_as_it_was() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", b"1")
+    cycle.publish(alice, 2, "general", b"v", flags=wire.VOLATILE)
+    cycle.take_broadcasts()  # while the first is gathered
+    cycle.publish(alice, 3, "general", b"2")
+    cycle.commit()
+    cycle.publish(alice, 4, "general", b"v", flags=wire.VOLATILE)
+    cycle.take_broadcasts()
+    cycle.publish(alice, 5, "general", b"3")
+    cycle.commit()
+    assert cycle.history() == [
+        Heard("general", wire.MESSAGES, 1, 0, ["alice: 1", "alice: 2"]),
+        Heard("general", wire.MESSAGES, 3, 2, ["alice: 3"]),
+    ]
+
+
+def test_a_quiet_volatile_publish_is_broadcast_and_its_outcome_is_told_to_who_asks() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    quiet = cycle.publish(alice, 1, "general", b"quiet", flags=wire.VOLATILE | wire.QUIET)
+    assert [heard.records for heard in cycle.take_heard()] == [["alice: quiet"]]
+    assert cycle.take_replies() == []
+    cycle.publish(alice, 2, "general", b"aloud", flags=wire.VOLATILE)
+    assert cycle.take_replies() == [(alice, wire.Ack([(2, 0)]))]
+    cycle.core.received(alice, quiet, cycle.now)
+    assert cycle.take_replies() == [(alice, wire.Ack([(1, 0)]))]
+    assert [heard.records for heard in cycle.take_heard()] == [["alice: aloud"]]
+
+
+def test_a_stored_publish_is_acked_also_when_it_asks_for_quiet() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", b"", flags=wire.QUIET)
+    cycle.commit()
+    assert cycle.take_replies() == [(alice, wire.Ack([(1, 1)]))]
+
+
+def test_a_quiet_publish_that_is_refused_is_refused_aloud() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", JOIN, flags=wire.VOLATILE | wire.QUIET)
+    assert cycle.take_errors() == [(alice, "publish", 1, "denied")]
+
+
 def test_a_sync_comes_after_the_volatile_messages_before_it() -> None:
     cycle = Cycle()
     (alice,) = cycle.clients("alice")

@@ -52,6 +52,20 @@ def test_what_gathered_during_a_commit_that_fails_is_refused_with_it() -> None:
     assert told == [(alice, 1), (bob, 1), (alice, 2)]
 
 
+def test_a_room_that_was_spoken_in_during_a_commit_that_fails_can_be_spoken_in_again() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", b"1")
+    cycle.begin_commit()
+    cycle.publish(alice, 2, "general", b"2")
+    cycle.fail()
+    cycle.take_replies()
+    cycle.publish(alice, 3, "general", b"3")
+    cycle.commit()
+    assert cycle.take_heard() == [Heard("general", wire.MESSAGES, 1, 0, ["alice: 3"])]
+    assert cycle.take_replies() == [(alice, wire.Ack([(3, 1)]))]
+
+
 def test_the_offsets_of_what_was_refused_are_given_to_what_follows() -> None:
     cycle = Cycle()
     (alice,) = cycle.clients("alice")
@@ -165,6 +179,19 @@ def test_who_joins_again_before_the_leave_is_kept_has_both_in_order() -> None:
     assert [list(row.rooms) for row in cycle.log.sessions()] == [["general"]]
 
 
+def test_a_leave_that_came_during_a_commit_that_fails_is_kept_later() -> None:
+    cycle = Cycle()
+    alice, bob = cycle.clients("alice", "bob")
+    joined(cycle, alice, "general")
+    cycle.publish(bob, 1, "general", b"hi")
+    cycle.begin_commit()
+    cycle.send(alice, wire.Part(2, ["general"]))
+    cycle.fail()
+    cycle.wait(RETRY_SECONDS)
+    cycle.commit()
+    assert cycle.presence("general") == ["alice join: ", "alice leave: bye"]
+
+
 def test_a_broker_that_dies_while_its_log_refuses_a_leave_writes_it_once_after_its_restart() -> None:
     cycle = Cycle(grace_seconds=3.0, restart_grace_seconds=10.0)
     cycle.clients("alice")
@@ -193,6 +220,35 @@ def test_sessions_that_ended_while_the_log_refused_are_forgotten_once_it_works()
     cycle.commit()
     assert cycle.log.sessions() == []
     assert {user for user, _ in cycle.log.users_seen(9)} == {"bob", "alice"}
+
+
+def test_a_session_that_ends_during_a_commit_that_fails_is_forgotten_too() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", b"kept")
+    cycle.commit()
+    cycle.publish(alice, 2, "general", b"refused")
+    cycle.begin_commit()
+    cycle.send(alice, wire.Bye())
+    cycle.fail()
+    cycle.wait(RETRY_SECONDS)
+    cycle.commit()
+    assert cycle.log.sessions() == []
+
+
+def test_a_row_that_the_log_refused_is_written_later() -> None:
+    cycle = Cycle(grace_seconds=3.0)
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", b"kept")
+    cycle.commit()
+    cycle.wait(5.0)
+    cycle.disconnect(alice)
+    lost = cycle.now.micros
+    cycle.wait(3.0)
+    cycle.fail()
+    cycle.wait(RETRY_SECONDS)
+    cycle.commit()
+    assert [(row.last_seq, row.seen) for row in cycle.log.sessions()] == [(1, lost)]
 
 
 # --- any order of anything ----------------------------------------------------------------------
@@ -303,6 +359,20 @@ class AnyBroker(RuleBasedStateMachine):
             self.cycle.end_commit("" if works else "log-full")
             self.carry()
 
+    @rule(data=st.data(), works=st.sampled_from([True, False, False]), steps=st.integers(1, 4))
+    def meanwhile(self, data: st.DataObject, works: bool, steps: int) -> None:
+        """A commit, and what comes while it is under way."""
+        self.begin_commit()
+        for _ in range(steps):
+            step = data.draw(st.sampled_from([self.publish, self.join_or_part, self.bye, self.cut_off, self.come_back]))
+            if step == self.publish:
+                self.publish(data, data.draw(st.sampled_from(ROOMS)), 1)
+            elif step == self.join_or_part:
+                self.join_or_part(data, data.draw(st.sampled_from(ROOMS)), data.draw(st.booleans()))
+            else:
+                step(data)
+        self.end_commit(works)
+
     @rule(seconds=st.sampled_from([0.5, 1.0, 3.0, 6.0]))
     def wait(self, seconds: float) -> None:
         self.cycle.wait(seconds)
@@ -376,5 +446,5 @@ class AnyBroker(RuleBasedStateMachine):
             assert not any(of == session for of, _ in self.unacked), "neither acked nor refused"
 
 
-AnyBroker.TestCase.settings = settings(deadline=None, max_examples=100, stateful_step_count=40)
+AnyBroker.TestCase.settings = settings(deadline=None, max_examples=60, stateful_step_count=30)
 TestAnyBroker = AnyBroker.TestCase

@@ -166,7 +166,6 @@ def test_at_the_limit_a_cursor_can_still_be_moved_and_another_user_has_a_limit_o
     assert names(cycle, b"alice") == {"laptop": 6} and names(cycle, b"bob") == {"laptop": 7}
 
 
-@pytest.mark.xfail(strict=True, reason="Cursors.checked does not count those that wait for their commit")
 def test_the_limit_holds_within_one_cycle_too() -> None:
     cycle = log_with(9, user_cursors_max=1)
     set_cursor(cycle, b"alice", "laptop", 5)

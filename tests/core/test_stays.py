@@ -140,6 +140,15 @@ def test_an_ack_for_a_session_that_is_lost_goes_to_nobody() -> None:
     assert cycle.take_replies() == []
 
 
+def test_an_ack_that_was_not_taken_before_the_break_goes_nowhere() -> None:
+    cycle = Cycle()
+    cycle.clients("alice")
+    cycle.publish(b"alice", 1, "general", b"hi")
+    cycle.commit()
+    cycle.disconnect(b"alice")
+    assert cycle.take_replies() == []
+
+
 @pytest.mark.parametrize("wrong", ["token", "session", "user", "log"])
 def test_a_token_that_does_not_fit_begins_another_session(wrong: str) -> None:
     cycle = Cycle()
