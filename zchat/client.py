@@ -23,8 +23,8 @@ import msgspec
 from zchat import address as addresses
 from zchat import wire
 from zchat.core.chain import Chain, Notice, Start
-from zchat.core.client import Chunk
 from zchat.core.listening import Listener
+from zchat.core.publishing import Chunk
 from zchat.errors import TooLarge, UsageError
 from zchat.message import Message, messages
 from zchat.names import cursor_name, is_pattern, pattern_name, user_name

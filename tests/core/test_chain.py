@@ -337,9 +337,6 @@ def test_an_offset_of_another_log_starts_nothing_all_of_this_log_is_new() -> Non
     assert fetch_of(chain) == (["general"], 0, 9)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="other_log leaves it synced: the SYNC that follows then passes it over, for ever"
-)
 def test_another_log_that_is_found_without_a_break_waits_for_its_sync_too() -> None:
     chain = live_chain()
     chain.check()

@@ -22,8 +22,9 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore, LogFacts, Read
 from zchat.core.chain import Chain, Delivery, Mark, Notice, Start
-from zchat.core.client import Answer, Chunk, ClientCore, Request
+from zchat.core.client import Answer, ClientCore, Request
 from zchat.core.listening import Listener
+from zchat.core.publishing import Chunk
 from zchat.errors import LogError
 from zchat.log import Append
 from zchat.log.memory import MemoryLog

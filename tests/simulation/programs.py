@@ -17,8 +17,8 @@ from tests.simulation.shells import SimulatedClient, SimulatedLog
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.chain import NEW, SEEKING, Chain, Delivery, Mark, Notice, Start
-from zchat.core.client import Chunk
 from zchat.core.listening import Listener
+from zchat.core.publishing import Chunk
 from zchat.errors import Refused
 from zchat.message import messages
 

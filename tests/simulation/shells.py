@@ -20,7 +20,8 @@ from tests.simulation.pair import answer_read, log_facts
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Read
-from zchat.core.client import AWAY, CLOSED, READY, Answer, Chunk, ClientCore
+from zchat.core.client import AWAY, CLOSED, READY, Answer, ClientCore
+from zchat.core.publishing import Chunk
 from zchat.errors import Closed, LogError
 from zchat.log import Append, StoredBatch
 from zchat.log.memory import MemoryLog

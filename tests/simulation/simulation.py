@@ -265,8 +265,10 @@ class Simulation:
             core = program.client.core
             if core.state != READY or not program.client.is_idle:
                 found.append(f"{program.name} is {core.state}, idle: {program.client.is_idle}")
-            if core._unacked or core._requests:
-                found.append(f"{program.name} waits for {list(core._unacked)} {list(core._requests.values())}")
+            if core._publishing._unacked or core._requests:
+                found.append(
+                    f"{program.name} waits for {list(core._publishing._unacked)} {list(core._requests.values())}"
+                )
             for hearing in program.hearings:
                 chain = hearing.listener.chain
                 if not hearing.is_over and (chain.state != LIVE or not chain.is_synced or hearing.log is None):

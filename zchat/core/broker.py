@@ -355,7 +355,7 @@ class BrokerCore:
             case wire.Cursors():
                 return wire.CursorsAre(message.request, self._cursors.of(session.user))
             case wire.SetCursor():
-                row = self._cursors.checked(session.user, message, self.head, now.micros)
+                row = self._cursors.checked(session.user, message, self.head, now.micros, self._gathering.cursors)
                 self._gathering.cursors[row.user, row.name] = row
                 return wire.Done(message.request)
             case wire.DropCursor():
@@ -367,7 +367,7 @@ class BrokerCore:
             case wire.Hello():
                 self._hello(session.connection, message, session.address, now)
             case wire.At():
-                session.listens = message.listeners[:LISTENS_MAX]
+                session.listens = self._questions.listens(session, message.listeners[:LISTENS_MAX])
         return None
 
     def _answer_kept(self, session: Session, request: int) -> None:

@@ -153,6 +153,7 @@ class Chain:
         self._drop_held()
         self._question = None
         self._doubtful = False
+        self._synced = self._asked = False  # also where no break was noticed
         self.floor = 0
         self._start = begins
         self.state = NEW

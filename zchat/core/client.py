@@ -20,15 +20,12 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.chain import Delivery, Mark, Notice
 from zchat.core.listening import Listener, Listening
+from zchat.core.publishing import Chunk, Publishing
 from zchat.errors import CODES, Refused, WireError
 
 AWAY, GREETING, READY, CLOSED = "away", "greeting", "ready", "closed"
 
-IN_FLIGHT_FRAMES_MAX = 32  # unacked PUBLISH frames; what waits meanwhile makes the next ones larger
-QUIET_FRAMES_MAX = 15  # volatile publishes in a row that ask for no ACK: one in 16 is a hop less for each of the others
-QUIET_BYTES = 4096  # larger ones are no round trips, and asking for their ACK again would cost more than it
-QUIET_SECONDS = 0.5  # then the ACK of the last one is asked for, so that nothing stays open
-REPEAT_SECONDS = 3.0  # a request or publish without an answer is sent again; the broker may drop replies
+REPEAT_SECONDS = 3.0  # a request without an answer is sent again; the broker may drop replies
 
 Answer = (
     wire.Done
@@ -55,29 +52,6 @@ Request = (
 )
 
 
-class Chunk:
-    """Records for one room that travel as one PUBLISH, and what became of them."""
-
-    __slots__ = ("error", "first", "flags", "frame", "is_quiet", "keys", "records", "room", "seq", "size")
-
-    def __init__(self, room: str, flags: int) -> None:
-        self.room = room
-        self.flags = flags
-        self.records: list[wire.RecordOrBody] = []
-        self.size = 0
-        self.keys: list[str] = []  # names under which the outbox finds it while it is open
-        self.seq = 0
-        self.is_quiet = False  # sent without asking for an ACK: that of a later one tells of it too
-        self.frame = b""  # kept until it is settled
-        self.first = -1  # offset of the first record (0: volatile), once it is acked
-        self.error: Exception | None = None  # why it was not kept, or is not known to be
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether its outcome is known."""
-        return self.first >= 0 or self.error is not None
-
-
 class ClientCore:
     """One session. Feed it what happens, then do what it says."""
 
@@ -90,11 +64,7 @@ class ClientCore:
         self._numbers = count(1)
         self._leaving = False  # BYE was said
         self._hello_at = 0.0  # when `elapsed` first saw that it is out
-        self._seq = 0
-        self._unacked: dict[int, Chunk] = {}
-        self._unacked_since = 0.0
-        self._quiet = 0  # publishes since the last one that asks for an ACK
-        self._wanted = 0  # publishes up to this `seq` are not to be quiet
+        self._publishing = Publishing()
         self._requests: dict[int, tuple[Request, float]] = {}  # number -> request, when it is sent again
         self._listening = Listening(nonces)
         self._joined: dict[str, int] = {}  # room -> listeners and explicit joins that want it
@@ -140,9 +110,7 @@ class ClientCore:
             return  # a newer broker's message: nothing that was asked for
         match message:
             case wire.Ack():
-                for seq, first in message.pairs:
-                    self._acked(seq, first)
-                self._unacked_since = now.seconds
+                self._news |= self._publishing.acked(message, now)
             case wire.Error():
                 self._refused(message, now)
             case wire.Welcome():
@@ -177,11 +145,7 @@ class ClientCore:
             self._greet_again(now)
         if self.state != READY:
             return
-        if self._unacked and now.seconds - self._unacked_since > REPEAT_SECONDS:
-            self._unacked_since = now.seconds
-            self._sends.extend(chunk.frame for chunk in self._unacked.values())
-        elif self._quiet and now.seconds - self._unacked_since > QUIET_SECONDS:
-            self.want_acks(self._seq)
+        self._sends.extend(self._publishing.elapsed(now))
         for number in [number for number, (_, due) in self._requests.items() if due <= now.seconds]:
             self._ask_again(number, now)
         if self._refused_rooms and self._join_at <= now.seconds:
@@ -194,54 +158,27 @@ class ClientCore:
         if at is not None:
             self._sends.append(wire.encode(at))
 
-    def _acked(self, seq: int, first: int) -> None:
-        chunk = self._unacked.pop(seq, None)
-        if chunk is None:
-            return
-        chunk.first, chunk.frame = first, b""
-        self._news = True
-        if seq == self._seq:
-            self._quiet = 0
-        if not first:
-            quiet = [before for before, chunk in self._unacked.items() if before < seq and chunk.is_quiet]
-            for before in quiet:
-                self._unacked.pop(before).first = 0
-
     # --- what the user wants ----------------------------------------------------------------
 
     @property
     def has_room(self) -> bool:
         """Whether another chunk may be published now."""
-        return self.state == READY and len(self._unacked) < IN_FLIGHT_FRAMES_MAX and not self._leaving
+        return self.state == READY and self._publishing.has_room and not self._leaving
 
     @property
     def settled_upto(self) -> int:
         """All chunks up to this `seq` are settled."""
-        return next(iter(self._unacked)) - 1 if self._unacked else self._seq
+        return self._publishing.settled_upto
 
     def publish(self, chunk: Chunk, now: Instant) -> None:
         """Send a chunk. Its `first` or `error` is set when it is settled."""
-        self._seq += 1
-        chunk.seq = self._seq
-        records = wire.raw(wire.encode_records(chunk.records))
-        chunk.frame = frame = wire.encode(wire.Publish(chunk.seq, chunk.room, chunk.flags, records))
-        if not self._unacked:
-            self._unacked_since = now.seconds
-        self._unacked[chunk.seq] = chunk
-        if chunk.flags and len(frame) < QUIET_BYTES and self._quiet < QUIET_FRAMES_MAX and self._seq > self._wanted:
-            self._quiet += 1
-            chunk.is_quiet = True
-            frame = wire.encode(wire.Publish(chunk.seq, chunk.room, chunk.flags | wire.QUIET, records))
-        else:
-            self._quiet = 0
-        self._sends.append(frame)
+        self._sends.append(self._publishing.add(chunk, now))
 
     def want_acks(self, seq: int) -> None:
-        """Somebody waits for what becomes of the publishes up to this one: ask for it, and be quiet no more."""
-        self._wanted = max(self._wanted, seq)
-        if self._quiet and self.state == READY:
-            self._quiet = 0
-            self._sends.append(self._unacked[self._seq].frame)  # a repeat, which is always answered
+        """Somebody waits for what becomes of the publishes up to this one."""
+        frames = self._publishing.want(seq)
+        if self.state == READY:
+            self._sends.extend(frames)
 
     def ask(self, request: Request, now: Instant) -> int:
         """Send a request; its answer comes out of `take_answers` under the number returned."""
@@ -292,9 +229,7 @@ class ClientCore:
     def close(self, error: Exception) -> None:
         """Whatever is unacked stays unknown."""
         self.state = CLOSED
-        for chunk in self._unacked.values():
-            chunk.error = error
-        self._unacked.clear()
+        self._publishing.close(error)
         self._news = True
 
     # --- what to do -------------------------------------------------------------------------
@@ -338,8 +273,7 @@ class ClientCore:
             self._answers.append((0, wire.Goodbye("bye")))
             return
         self.state = READY
-        self._sends.extend(chunk.frame for chunk in self._unacked.values())
-        self._unacked_since = now.seconds
+        self._sends.extend(self._publishing.again(now))
         for number in list(self._requests):
             self._ask_again(number, now)
         if known is not None and self._joined:
@@ -377,9 +311,7 @@ class ClientCore:
     def _refused(self, error: wire.Error, now: Instant) -> None:
         refused = Refused(error.code, error.text)
         if error.about == "publish":
-            chunk = self._unacked.pop(error.number, None)
-            if chunk is not None:
-                chunk.error, chunk.frame = refused, b""
+            if self._publishing.refused(error.number, refused):
                 self._refusals.append(refused)
                 self._news = True
         elif error.about == "request":

@@ -32,17 +32,23 @@ class Cursors:
         rows = self._users.get(user_key(user), {})
         return [wire.Cursor(row.name, row.offset, row.time) for _, row in sorted(rows.items())]
 
-    def checked(self, user: str, message: wire.SetCursor, head: int, micros: int) -> CursorRow:
-        """The row of a cursor that is to be kept. Raises BadName, and WireError with the code of its refusal."""
+    def checked(
+        self, user: str, message: wire.SetCursor, head: int, micros: int, gathered: Iterable[tuple[str, str]] = ()
+    ) -> CursorRow:
+        """The row of a cursor that is to be kept, beside those (user, name) that gather for the commit.
+
+        Raises BadName, and WireError with the code of its refusal.
+        """
         name = cursor_name(message.name)
         if message.log_id != self._log_id:
             raise WireError("other-log", f"the cursor is of log {message.log_id}, this one is {self._log_id}")
         if message.offset > head:
             raise WireError("bad-request", f"offset {message.offset} is above the head, {head}")
-        names = self._users.get(user_key(user), {})
+        key = user_key(user)
+        names = self._users.get(key, {}).keys() | {name for owner, name in gathered if owner == key}
         if name not in names and len(names) >= self._user_cursors_max:
             raise WireError("too-many-cursors", f"limit {self._user_cursors_max} cursors for a user")
-        return CursorRow(user_key(user), name, message.offset, micros)
+        return CursorRow(key, name, message.offset, micros)
 
     def committed(self, append: Append) -> None:
         """The log has them now."""

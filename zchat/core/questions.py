@@ -34,6 +34,11 @@ class Questions:
             if pattern.startswith("@") and pattern != inbox(session.user):
                 raise WireError("denied", f"only its user reads {pattern}")
 
+    def listens(self, session: Session, told: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+        """How far its listeners are, without what it may not read: WHO tells others of the lag."""
+        own = inbox(session.user)
+        return [(at, [name for name in patterns if name[:1] != "@" or name == own]) for at, patterns in told]
+
     def heads(self, patterns: list[str]) -> list[tuple[str, int]]:
         """Room and last offset of the rooms that match."""
         if all(name in self._rooms for name in patterns):

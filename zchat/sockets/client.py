@@ -34,8 +34,9 @@ from zchat.sockets import context, options
 from zchat.sockets.options import DONTWAIT, POLLIN
 from zchat.sockets.outbox import Outbox
 from zchat.sockets.resolve import resolved
+from zchat.sockets.subscriber import Subscriber
 
-RECEIVED_MAX = 256  # batches per turn: then it is time to hand on and send
+RECEIVED_MAX = 256  # replies per turn: then it is time to hand on and send
 TICK_SECONDS = 0.05  # what the core does by time is due in half seconds
 POLL_MS_MAX = 1000  # SUB sends its subscriptions only when its thread touches it
 
@@ -63,9 +64,6 @@ class Connection:
         self._refused: Refused | None = None  # the first since the last flush
         self._failure: ZchatError | None = None
         self._seen = ""  # what happened last on the way to the broker
-        self._sub: zmq.Socket[bytes] | None = None
-        self._sub_monitor: zmq.Socket[bytes] | None = None
-        self._publisher = ""
         self._welcome: wire.Welcome | None = None  # whose publisher the SUB is connected to
         self._tick = 0.0  # when the core is next told that time has passed
         self._waking = self._waker.fileno()
@@ -218,6 +216,7 @@ class Connection:
         self._dealer = options.client_dealer(shared)
         self._monitor = options.open_monitor(shared, self._dealer, options.CLIENT_MONITORED)
         self._poller = zmq.Poller()
+        self._subscriber = Subscriber(self._poller)
         for readable in (self._dealer, self._monitor, self._waker.fileno()):
             self._poller.register(readable, POLLIN)
         try:
@@ -242,15 +241,13 @@ class Connection:
             self._waker.clear()
         if self._monitor in ready:
             self._read_monitor()
-        if self._sub_monitor in ready:
-            assert self._sub_monitor is not None
-            while (event := options.read_event(self._sub_monitor)) is not None:
-                if event[0] == zmq.EVENT_DISCONNECTED:
-                    core.unsubscribed()
+        if self._subscriber.monitor in ready and self._subscriber.is_disconnected():
+            core.unsubscribed()
         if self._dealer in ready:
             self._receive_replies(now)
-        if self._sub in ready:
-            self._receive_batches(now)
+        if self._subscriber.sub in ready:
+            for topic, frame in self._subscriber.received():
+                core.broadcast(topic, frame, now)
         while self._commands:
             self._commands.popleft()(now)
         while core.has_room:
@@ -309,16 +306,6 @@ class Connection:
                 return
             self._core.received(frame, now)
 
-    def _receive_batches(self, now: Instant) -> None:
-        assert self._sub is not None
-        receive = self._sub.recv
-        for _ in range(RECEIVED_MAX):
-            try:
-                topic = receive(DONTWAIT)
-            except zmq.Again:
-                return
-            self._core.broadcast(topic, receive(), now)
-
     def _read_monitor(self) -> None:
         while (event := options.read_event(self._monitor)) is not None:
             kind, _value = event
@@ -334,21 +321,8 @@ class Connection:
 
     def _subscribe(self, subscriptions: list[tuple[bool, bytes]]) -> None:
         self._welcome = welcome = self._core.welcome
-        if welcome is None or not (subscriptions or self._sub is not None):
-            return
-        if self._sub is None:
-            self._sub = options.client_sub(context.shared())
-            self._sub_monitor = options.open_monitor(context.shared(), self._sub, zmq.EVENT_DISCONNECTED)
-            self._poller.register(self._sub, POLLIN)
-            self._poller.register(self._sub_monitor, POLLIN)
-        publisher = self._endpoint.publisher(welcome.publish_port).endpoint
-        if publisher != self._publisher:
-            if self._publisher:
-                self._sub.disconnect(self._publisher)
-            self._sub.connect(publisher)
-            self._publisher = publisher
-        for subscribes, topic in subscriptions:
-            self._sub.setsockopt(zmq.SUBSCRIBE if subscribes else zmq.UNSUBSCRIBE, topic)
+        assert welcome is not None, "it was connected"
+        self._subscriber.subscribe(self._endpoint.publisher(welcome.publish_port).endpoint, subscriptions)
 
     def _end(self) -> None:
         error = self._failure or Closed()
@@ -358,9 +332,7 @@ class Connection:
         self._failure = error
         options.close_monitor(self._dealer, self._monitor)
         self._dealer.close(linger=500)  # for a BYE that nobody waited for
-        if self._sub is not None and self._sub_monitor is not None:
-            options.close_monitor(self._sub, self._sub_monitor)
-            self._sub.close()
+        self._subscriber.close()
         for queue in self._queues.values():
             queue([])  # the end
         self._waker.close()

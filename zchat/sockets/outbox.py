@@ -15,7 +15,7 @@ from collections.abc import Callable
 from threading import Condition, Lock
 
 from zchat import wire
-from zchat.core.client import Chunk
+from zchat.core.publishing import Chunk
 from zchat.errors import Closed, ZchatError
 from zchat.names import room_name
 

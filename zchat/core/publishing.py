@@ -1,0 +1,138 @@
+"""What one session has published and does not know the outcome of.
+
+Rules of this file
+1. A publish is kept, frame and all, until the broker says what became of it. A repeat is the same frame.
+2. A small volatile publish may be quiet: it asks for no ACK, which spares everybody a hop. The ACK of a
+   later one tells of it too, and whoever waits for it has the newest one repeated, which is answered.
+
+Spec: docs/protocol.md, "Publish once". Tests: tests/core/test_publishing.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from zchat import wire
+from zchat.core import Instant
+from zchat.errors import Refused
+
+IN_FLIGHT_FRAMES_MAX = 32  # unacked PUBLISH frames; what waits meanwhile makes the next ones larger
+QUIET_FRAMES_MAX = 15  # quiet ones in a row: flow control needs an ACK now and then
+QUIET_BYTES = 4096  # larger ones are no round trips, and to repeat them would cost more than an ACK
+QUIET_SECONDS = 0.5  # then the outcome is asked for, so that nothing stays open
+REPEAT_SECONDS = 3.0  # without an answer a publish is sent again: the broker may drop replies
+
+
+class Chunk:
+    """Records for one room that travel as one PUBLISH, and what became of them."""
+
+    __slots__ = ("error", "first", "flags", "frame", "is_quiet", "keys", "records", "room", "seq", "size")
+
+    def __init__(self, room: str, flags: int) -> None:
+        self.room = room
+        self.flags = flags
+        self.records: list[wire.RecordOrBody] = []
+        self.size = 0
+        self.keys: list[str] = []  # names under which the outbox finds it while it is open
+        self.seq = 0
+        self.is_quiet = False  # sent without asking for an ACK
+        self.frame = b""  # kept until it is settled
+        self.first = -1  # offset of the first record (0: volatile), once it is acked
+        self.error: Exception | None = None  # why it was not kept, or is not known to be
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its outcome is known."""
+        return self.first >= 0 or self.error is not None
+
+
+class Publishing:
+    """The publishes of one session, in order of their `seq`."""
+
+    def __init__(self) -> None:
+        self._seq = 0
+        self._unacked: dict[int, Chunk] = {}
+        self._heard = 0.0  # when an ACK came last, or the first of them was sent
+        self._quiet = 0  # in a row
+        self._wanted = 0  # publishes up to this `seq` are not to be quiet
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another one may be sent now."""
+        return len(self._unacked) < IN_FLIGHT_FRAMES_MAX
+
+    @property
+    def settled_upto(self) -> int:
+        """All up to this `seq` are settled."""
+        return next(iter(self._unacked)) - 1 if self._unacked else self._seq
+
+    def add(self, chunk: Chunk, now: Instant) -> bytes:
+        """The frame to send."""
+        self._seq += 1
+        chunk.seq = self._seq
+        records = wire.raw(wire.encode_records(chunk.records))
+        chunk.frame = wire.encode(wire.Publish(chunk.seq, chunk.room, chunk.flags, records))
+        if not self._unacked:
+            self._heard = now.seconds
+        self._unacked[chunk.seq] = chunk
+        may_be_quiet = chunk.flags & wire.VOLATILE and len(chunk.frame) < QUIET_BYTES and chunk.seq > self._wanted
+        if not may_be_quiet or self._quiet == QUIET_FRAMES_MAX:
+            self._quiet = 0
+            return chunk.frame
+        self._quiet += 1
+        chunk.is_quiet = True
+        return wire.encode(wire.Publish(chunk.seq, chunk.room, chunk.flags | wire.QUIET, records))
+
+    def acked(self, ack: wire.Ack, now: Instant) -> bool:
+        """These are stored, or broadcast. Returns whether anything was settled by it."""
+        self._heard = now.seconds
+        settled = False
+        for seq, first in ack.pairs:
+            chunk = self._unacked.pop(seq, None)
+            if chunk is None:
+                continue
+            settled = True
+            chunk.first, chunk.frame = first, b""
+            for before in [before for before in self._unacked.values() if before.is_quiet and before.seq < seq]:
+                del self._unacked[before.seq]
+                before.first, before.frame = 0, b""
+        if not self._unacked:
+            self._quiet = 0
+        return settled
+
+    def refused(self, seq: int, error: Refused) -> bool:
+        """That one was not kept. Returns whether it was waited for."""
+        chunk = self._unacked.pop(seq, None)
+        if chunk is None:
+            return False
+        chunk.error, chunk.frame = error, b""
+        return True
+
+    def want(self, seq: int) -> list[bytes]:
+        """Somebody waits for those up to this `seq`: the frames to send, so that they are told of."""
+        self._wanted = max(self._wanted, seq)
+        newest = next(reversed(self._unacked.values()), None)
+        if newest is None or not newest.is_quiet or not self._quiet:
+            return []
+        self._quiet = 0
+        return [newest.frame]
+
+    def elapsed(self, now: Instant) -> Iterable[bytes]:
+        """The frames to send again, when it is time."""
+        if not self._unacked:
+            return ()
+        waited = now.seconds - self._heard
+        if waited > REPEAT_SECONDS:
+            return self.again(now)
+        return self.want(0) if waited > QUIET_SECONDS else ()
+
+    def again(self, now: Instant) -> list[bytes]:
+        """All that is unacked, in order: after a break, and when no answer comes."""
+        self._heard = now.seconds
+        return [chunk.frame for chunk in self._unacked.values()]
+
+    def close(self, error: Exception) -> None:
+        """Whatever is unacked stays unknown."""
+        for chunk in self._unacked.values():
+            chunk.error = error
+        self._unacked.clear()
