@@ -1,0 +1,352 @@
+"""What a session listens to: subscriptions and their handshake, whom a batch goes to, cursors and lag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+from zchat import wire
+from zchat.core import Instant
+from zchat.core.chain import CHECKING, LIVE, NEW, Chain, Delivery, Mark, Notice, Start
+from zchat.core.listening import (
+    AT_SECONDS,
+    CHECK_SECONDS,
+    KEEP_SECONDS,
+    MARK_SECONDS,
+    SYNC_SECONDS,
+    Listener,
+    Listening,
+)
+from zchat.names import topic, topic_prefix
+
+NOON = 1_700_000_000_000_000
+WELCOME = wire.Welcome(wire.VERSION, "s1", b"token", False, "log", 40, 5556, {}, NOON)
+
+
+def at(seconds: float) -> Instant:
+    return Instant(1_000.0 + seconds, NOON + round(seconds * 1e6))
+
+
+def nonces() -> Iterator[bytes]:
+    return (b"n%d" % number for number in count(1))
+
+
+def private(number: int) -> bytes:
+    return wire.PRIVATE_TOPIC + b"n%d" % number
+
+
+def listener_of(*patterns: str, start: Start | None = None, cursor: str = "") -> Listener:
+    return Listener(list(patterns), Chain(list(patterns), start or Start(), False, marks=bool(cursor)), cursor)
+
+
+def batch_of(base: int, prev: int) -> wire.Batch:
+    return wire.Batch(wire.MESSAGES, base, prev, NOON, [wire.Entry("alice", "s1", 1, [b""])])
+
+
+def live(*listeners: Listener, head: int = 40) -> Listening:
+    """All of them live from `head` on, and what they were told so far is taken."""
+    listening = Listening(nonces())
+    for listener in listeners:
+        listening.listen(listener, at(0))
+    listening.synced(wire.Sync(b"n%d" % len(listeners), head), WELCOME)
+    assert all(listener.chain.state == LIVE for listener in listeners)
+    listening.take_subscriptions()
+    listening.take_deliveries()
+    return listening
+
+
+def heard(listening: Listening) -> list[tuple[str, list[int]]]:
+    """(pattern, offsets) of what each listener is handed."""
+    return [
+        (listener.patterns[0], [item.first for item in items if isinstance(item, Delivery)])
+        for listener, items in listening.take_deliveries()
+    ]
+
+
+# --- subscriptions ------------------------------------------------------------------------------
+
+
+def test_the_topics_come_first_and_then_a_private_one() -> None:
+    listening = Listening(nonces())
+    listening.listen(listener_of("general", "build.*"), at(0))
+    *topics, last = listening.take_subscriptions()
+    assert sorted(topics) == sorted([(True, topic("general")), (True, topic_prefix("build.*"))])
+    assert last == (True, private(1))
+    assert listening.take_subscriptions() == []
+
+
+def test_the_private_topic_sorts_behind_every_other_so_that_it_comes_last_after_a_break() -> None:
+    topics = [topic("general"), topic("@alice"), topic("会议"), topic("\U00020000"), topic_prefix("**")]
+    assert max([*topics, private(1)]) == private(1)
+
+
+def test_a_topic_is_subscribed_to_once_and_given_up_with_its_last_listener() -> None:
+    listening = Listening(nonces())
+    one, other = listener_of("general", "build.*"), listener_of("general")
+    listening.listen(one, at(0))
+    listening.take_subscriptions()
+    listening.listen(other, at(0))
+    assert listening.take_subscriptions() == [(False, private(1)), (True, private(2))]
+    listening.unlisten(one)
+    assert listening.take_subscriptions() == [(False, topic_prefix("build.*"))]
+    listening.unlisten(other)
+    assert listening.take_subscriptions() == [(False, topic("general"))]
+
+
+# --- the handshake ------------------------------------------------------------------------------
+
+
+def test_a_listener_is_live_once_its_sync_comes() -> None:
+    listening = Listening(nonces())
+    listener = listener_of("general")
+    listening.listen(listener, at(0))
+    listening.synced(wire.Sync(b"of another", 40), WELCOME)
+    assert listener.chain.state == NEW
+    listening.synced(wire.Sync(b"n1", 40), WELCOME)
+    assert listening.take_deliveries() == [(listener, [Notice("live", 40)])]
+
+
+def test_a_sync_without_a_session_is_asked_for_again() -> None:
+    listening = Listening(nonces())
+    listener = listener_of("general")
+    listening.listen(listener, at(0))
+    listening.synced(wire.Sync(b"n1", 40), None)
+    assert listener.chain.state == NEW
+    listening.take_subscriptions()
+    listening.back(at(1), other_log=False)
+    assert listening.take_subscriptions() == [(False, private(1)), (True, private(2))]
+    listening.synced(wire.Sync(b"n2", 41), WELCOME)
+    assert listener.chain.state == LIVE
+
+
+def test_a_second_listener_does_not_disturb_the_first() -> None:
+    first, second = listener_of("general"), listener_of("build")
+    listening = live(first)
+    listening.listen(second, at(1))
+    listening.synced(wire.Sync(b"n2", 50), WELCOME)
+    assert (first.chain.state, second.chain.state) == (LIVE, LIVE)
+    assert listening.take_deliveries() == [(second, [Notice("live", 50)])]
+
+
+def test_a_sync_that_comes_unasked_means_a_new_connection_and_all_compare_the_heads() -> None:
+    first, second = listener_of("general"), listener_of("build")
+    listening = live(first, second)
+    listening.synced(wire.Sync(b"n2", 50), WELCOME)
+    assert [listener.chain.state for listener in (first, second)] == [CHECKING, CHECKING]
+    assert [listener for listener, _ in listening.take_questions()] == [first, second]
+
+
+def test_after_a_break_that_was_seen_all_compare_the_heads_at_the_sync() -> None:
+    listener = listener_of("general")
+    listening = live(listener)
+    listening.unsubscribed()
+    assert not listener.chain.is_synced
+    listening.synced(wire.Sync(b"n1", 50), WELCOME)
+    assert listener.chain.state == CHECKING
+
+
+def test_a_sync_that_does_not_come_is_asked_for_under_another_nonce() -> None:
+    listening = Listening(nonces())
+    listener = listener_of("general")
+    listening.listen(listener, at(0))
+    listening.take_subscriptions()
+    listening.elapsed(at(SYNC_SECONDS))
+    assert listening.take_subscriptions() == []
+    listening.elapsed(at(SYNC_SECONDS + 0.1))
+    assert listening.take_subscriptions() == [(False, private(1)), (True, private(2))]
+    listening.synced(wire.Sync(b"n1", 40), WELCOME)  # late
+    assert listener.chain.state == NEW
+    listening.synced(wire.Sync(b"n2", 41), WELCOME)
+    assert listener.chain.state == LIVE
+    listening.elapsed(at(3 * SYNC_SECONDS))
+    assert listening.take_subscriptions() == []
+
+
+def test_a_session_that_goes_on_asks_for_a_sync_when_it_listens() -> None:
+    listening = Listening(nonces())
+    listening.back(at(0), other_log=False)
+    assert listening.take_subscriptions() == []
+    listener = listener_of("general")
+    listening.listen(listener, at(0))
+    listening.take_subscriptions()
+    listening.lost("cut")
+    listening.back(at(1), other_log=False)
+    assert listening.take_subscriptions() == [(False, private(1)), (True, private(2))]
+
+
+def test_another_log_begins_anew_also_when_no_break_was_seen() -> None:
+    listener = listener_of("general")
+    listening = live(listener)
+    listening.back(at(1), other_log=True)
+    assert listener.chain.state == NEW
+    listening.synced(wire.Sync(b"n2", 3), WELCOME)
+    ((of, question),) = listening.take_questions()
+    assert of is listener and isinstance(question, wire.Seek)
+
+
+def test_a_broker_that_is_about_to_go_is_told_as_lost() -> None:
+    listener = listener_of("general")
+    listening = live(listener)
+    listening.stopping("stopping")
+    assert listening.take_deliveries() == [(listener, [Notice("lost", reason="stopping")])]
+
+
+# --- batches and answers ------------------------------------------------------------------------
+
+
+def test_a_batch_goes_to_the_listeners_whose_patterns_stand_for_its_room() -> None:
+    listening = live(listener_of("build.linux"), listener_of("build.*"), listener_of("build.*.x"), listener_of("**"))
+    listening.broadcast(topic("build.linux"), batch_of(41, 0), 10)
+    assert heard(listening) == [("build.linux", [41]), ("build.*", [41]), ("**", [41])]
+    listening.broadcast(topic("general"), batch_of(42, 0), 10)
+    assert heard(listening) == [("**", [42])]
+
+
+def test_a_listener_that_came_or_went_counts_at_the_next_batch() -> None:
+    listener = listener_of("**")
+    listening = live(listener)
+    listening.broadcast(topic("general"), batch_of(41, 0), 10)
+    other = listener_of("general")
+    listening.listen(other, at(0))
+    listening.synced(wire.Sync(b"n2", 41), WELCOME)
+    listening.take_deliveries()
+    listening.unlisten(listener)
+    listening.broadcast(topic("general"), batch_of(42, 41), 10)
+    assert heard(listening) == [("general", [42])]
+
+
+def test_a_tail_marker_goes_where_a_batch_would() -> None:
+    one, other = listener_of("general"), listener_of("build")
+    listening = live(one, other)
+    listening.broadcast(topic("general"), wire.Tail(41), 10)
+    assert [listener for listener, _ in listening.take_questions()] == [one]
+
+
+def test_heads_are_compared_now_and_then_in_case_a_loss_went_unseen() -> None:
+    listener = listener_of("general")
+    listening = live(listener)
+    listening.elapsed(at(CHECK_SECONDS - 0.1))
+    assert listener.chain.state == LIVE
+    listening.elapsed(at(CHECK_SECONDS))
+    assert listener.chain.state == CHECKING
+
+
+def test_an_answer_goes_to_the_listener_that_asked() -> None:
+    one, other = listener_of("general", start=Start(after=0)), listener_of("build", start=Start(after=0))
+    listening = Listening(nonces())
+    for listener in (one, other):
+        listening.listen(listener, at(0))
+    listening.synced(wire.Sync(b"n2", 40), WELCOME)
+    assert len(listening.take_questions()) == 2
+    one.asked, other.asked = 7, 8
+    assert listening.answered(9, wire.Page(9, [], 40, False, [])) is False
+    assert listening.answered(8, wire.Page(8, [], 40, False, [])) is True
+    assert (one.chain.state == LIVE, other.chain.state == LIVE, one.asked, other.asked) == (False, True, 7, 0)
+
+
+def test_a_question_that_is_refused_for_now_stays_asked() -> None:
+    listener = listener_of("general", start=Start(after=0))
+    listening = Listening(nonces())
+    listening.listen(listener, at(0))
+    listening.synced(wire.Sync(b"n1", 40), WELCOME)
+    listening.take_questions()
+    listener.asked = 7
+    assert listening.answered(7, wire.Error("request", 7, "busy", "")) is None
+    assert listener.asked == 7 and listening.take_questions() == []
+    assert listening.answered(7, wire.Page(7, [], 40, False, [])) is True
+
+
+# --- cursors ------------------------------------------------------------------------------------
+
+
+def test_a_cursor_is_kept_where_the_consumer_wants_it_now_and_then() -> None:
+    listener = listener_of("general", cursor="laptop")
+    listening = live(listener)
+    assert listening.take_cursors("log", at(0)) == []
+    listener.keep = (0, 41)
+    ((of, message),) = listening.take_cursors("log", at(0))
+    assert of is listener and message == wire.SetCursor(0, "laptop", "log", 41)
+    listener.keep_number = 7
+    listener.keep = (0, 42)
+    assert listening.take_cursors("log", at(5)) == []  # one at a time
+    assert listening.answered(7, wire.Done(7)) is True
+    assert listener.kept == (0, 41)
+    ((_, message),) = listening.take_cursors("log", at(5))
+    assert message.offset == 42
+    listener.keep = (0, 43)
+    assert listening.take_cursors("log", at(5 + KEEP_SECONDS - 0.1)) == []
+    assert len(listening.take_cursors("log", at(5 + KEEP_SECONDS))) == 1
+
+
+def test_a_cursor_that_was_refused_is_kept_later() -> None:
+    listener = listener_of("general", cursor="laptop")
+    listening = live(listener)
+    listener.keep = (0, 41)
+    listening.take_cursors("log", at(0))
+    listener.keep_number = 7
+    assert listening.answered(7, wire.Error("request", 7, "log-full", "")) is True
+    assert listener.kept == (0, 0)
+    ((_, message),) = listening.take_cursors("log", at(KEEP_SECONDS))
+    assert message.offset == 41
+
+
+def test_a_position_in_another_log_is_not_kept() -> None:
+    listener = listener_of("general", cursor="laptop")
+    listening = live(listener)
+    listener.keep = (0, 41)
+    listening.back(at(0), other_log=True)
+    assert listening.take_cursors("log 2", at(1)) == []
+    listener.keep = (1, 3)
+    ((_, message),) = listening.take_cursors("log 2", at(1))
+    assert (message.log_id, message.offset) == ("log 2", 3)
+
+
+def test_a_listener_without_a_cursor_keeps_nothing() -> None:
+    listener = listener_of("general")
+    listening = live(listener)
+    listener.keep = (0, 41)
+    assert listening.take_cursors("log", at(0)) == []
+
+
+def test_a_cursor_over_several_rooms_gets_a_mark_soon_after_it_moved() -> None:
+    listener = listener_of("**", cursor="laptop")
+    listening = live(listener)
+    listening.elapsed(at(0))
+    listening.broadcast(topic("general"), batch_of(41, 0), 10)
+    listening.elapsed(at(MARK_SECONDS - 0.1))
+    assert listener.chain.state == LIVE
+    listening.elapsed(at(MARK_SECONDS))
+    assert listener.chain.state == CHECKING
+    listening.take_questions()
+    listener.asked = 7
+    listening.take_deliveries()
+    listening.answered(7, wire.HeadsAre(7, 41, [("general", 41)]))
+    assert listening.take_deliveries() == [(listener, [Mark(41)])]
+    listening.elapsed(at(2 * MARK_SECONDS))
+    assert listener.chain.state == LIVE  # it did not move again
+
+
+# --- lag ----------------------------------------------------------------------------------------
+
+
+def test_the_broker_is_told_how_far_the_listeners_are_when_that_has_changed() -> None:
+    one, other = listener_of("general"), listener_of("build.*", "x")
+    listening = live(one, other)
+    assert listening.take_at(at(0)) == wire.At([(40, ["general"]), (40, ["build.*", "x"])])
+    assert listening.take_at(at(AT_SECONDS)) is None
+    listening.broadcast(topic("general"), batch_of(41, 0), 10)
+    listening.broadcast(topic("general"), batch_of(42, 41), 10)
+    one.at = (0, 41)
+    assert listening.take_at(at(1.5 * AT_SECONDS)) is None  # too soon
+    assert listening.take_at(at(2 * AT_SECONDS)) == wire.At([(41, ["general"]), (40, ["build.*", "x"])])
+
+
+def test_the_broker_is_told_when_nobody_listens_any_more_and_again_after_a_break() -> None:
+    listener = listener_of("general")
+    listening = live(listener)
+    listening.take_at(at(0))
+    listening.back(at(1), other_log=False)
+    assert listening.take_at(at(2)) is not None
+    listening.unlisten(listener)
+    assert listening.take_at(at(4)) == wire.At([])
+    assert listening.take_at(at(6)) is None
