@@ -329,6 +329,7 @@ def test_only_a_wire_error_comes_out_of_wrong_types(value: Any) -> None:
     only_wire_error(msgspec.msgpack.encode(value))
 
 
+@pytest.mark.slow
 @given(st.sampled_from(range(1, 70)), st.lists(ANYTHING, max_size=7))
 def test_only_a_wire_error_comes_out_of_wrong_fields(kind: int, fields: list[Any]) -> None:
     only_wire_error(msgspec.msgpack.encode([kind, *fields]))

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -888,5 +887,5 @@ class AnyWay(RuleBasedStateMachine):
         raise AssertionError("it asks for ever")
 
 
-AnyWay.TestCase.settings = settings(deadline=None, max_examples=200, stateful_step_count=50)
-TestAnyWay: Any = AnyWay.TestCase
+AnyWay.TestCase.settings = settings(deadline=None, max_examples=250, stateful_step_count=50)
+TestAnyWay = pytest.mark.slow(AnyWay.TestCase)

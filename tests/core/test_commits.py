@@ -121,6 +121,17 @@ def test_a_join_that_the_log_refuses_has_not_happened() -> None:
     assert cycle.presence("general") == ["alice join: "]
 
 
+def test_a_join_that_came_during_a_commit_that_fails_is_refused_with_it() -> None:
+    cycle = Cycle()
+    alice, bob = cycle.clients("alice", "bob")
+    cycle.publish(bob, 1, "general", b"hi")
+    cycle.begin_commit()
+    cycle.send(alice, wire.Join(7, ["general"]))
+    cycle.fail()
+    assert cycle.take_errors() == [(bob, "publish", 1, "log-full"), (alice, "request", 7, "log-full")]
+    assert cycle.core.registry.members("general") == 0
+
+
 def test_a_leave_that_the_log_refuses_is_tried_again_until_it_is_kept() -> None:
     cycle = Cycle()
     (alice,) = cycle.clients("alice")
@@ -446,5 +457,5 @@ class AnyBroker(RuleBasedStateMachine):
             assert not any(of == session for of, _ in self.unacked), "neither acked nor refused"
 
 
-AnyBroker.TestCase.settings = settings(deadline=None, max_examples=60, stateful_step_count=30)
-TestAnyBroker = AnyBroker.TestCase
+AnyBroker.TestCase.settings = settings(deadline=None, max_examples=150, stateful_step_count=40)
+TestAnyBroker = pytest.mark.slow(AnyBroker.TestCase)

@@ -157,6 +157,8 @@ def test_rooms_are_those_with_a_record_or_a_member_and_no_inbox_of_another() -> 
     spoken(cycle, alice, "general", "@alice", "@bob")
     cycle.send(bob, wire.Join(1, ["quiet", "general"]))
     cycle.publish(bob, 1, "fleeting", b"", flags=wire.VOLATILE)
+    cycle.publish(bob, 2, "quiet", b"", flags=wire.VOLATILE)
+    cycle.take_broadcasts()
     cycle.take_replies()
     answer = cycle.ask(alice, wire.Rooms(4))
     assert answer.request == 4

@@ -526,5 +526,5 @@ class AnyRegistry(RuleBasedStateMachine):
         assert all(member.state == GONE for member in self.registry.who(""))
 
 
-AnyRegistry.TestCase.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
-TestAnyRegistry = AnyRegistry.TestCase
+AnyRegistry.TestCase.settings = settings(deadline=None, max_examples=100, stateful_step_count=40)
+TestAnyRegistry = pytest.mark.slow(AnyRegistry.TestCase)
