@@ -158,8 +158,10 @@ def test_a_broker_that_does_not_know_the_connection_is_told_hello_once() -> None
     core = ready()
     published(core)
     core.take_sends()
-    receive(core, wire.HelloAgain(), wire.HelloAgain())
+    receive(core, wire.HelloAgain())
     assert [type(message) for message in sent(core)] == [wire.Hello]
+    receive(core, wire.HelloAgain())
+    assert sent(core) == []
     receive(core, welcome_of(resumed=True))
     assert [type(message) for message in sent(core)] == [wire.Publish]
 
@@ -411,6 +413,22 @@ def test_nothing_is_asked_for_a_listener_that_has_gone() -> None:
     core.take_sends()
     core.elapsed(at(60))
     assert not any(isinstance(message, wire.Fetch) for message in sent(core))
+
+
+def test_a_cursor_is_kept_until_the_broker_says_so_and_no_longer_than_its_listener() -> None:
+    core = ready(log_id="log")
+    listener = Listener(["general"], Chain(["general"], Start(), False, marks=True), "laptop")
+    core.listen(listener, at(0))
+    core.take_sends()
+    listener.keep = (0, 41)
+    core.elapsed(at(1))
+    cursor = wire.SetCursor(1, "laptop", "log", 41)
+    assert cursor in sent(core)
+    core.elapsed(at(1 + REPEAT_SECONDS))
+    assert cursor in sent(core)
+    core.unlisten(listener, at(5))
+    core.elapsed(at(60))
+    assert cursor not in sent(core)
 
 
 @pytest.mark.xfail(strict=True, reason="Listening lets the WireError of room_of out, which ends the client's thread")

@@ -169,7 +169,9 @@ def test_a_session_that_goes_on_asks_for_a_sync_when_it_listens() -> None:
     listener = listener_of("general")
     listening.listen(listener, at(0))
     listening.take_subscriptions()
+    listener.asked = 7
     listening.lost("cut")
+    assert listener.asked == 0  # its answer will not come
     listening.back(at(1), other_log=False)
     assert listening.take_subscriptions() == [(False, private(1)), (True, private(2))]
 
@@ -203,16 +205,18 @@ def test_a_batch_goes_to_the_listeners_whose_patterns_stand_for_its_room() -> No
 
 
 def test_a_listener_that_came_or_went_counts_at_the_next_batch() -> None:
-    listener = listener_of("**")
-    listening = live(listener)
+    one, other = listener_of("**"), listener_of("general")
+    listening = live(one)
     listening.broadcast(topic("general"), batch_of(41, 0), 10)
-    other = listener_of("general")
     listening.listen(other, at(0))
     listening.synced(wire.Sync(b"n2", 41), WELCOME)
     listening.take_deliveries()
-    listening.unlisten(listener)
     listening.broadcast(topic("general"), batch_of(42, 41), 10)
-    assert heard(listening) == [("general", [42])]
+    assert heard(listening) == [("**", [42]), ("general", [42])]
+    listening.unlisten(one)
+    listening.broadcast(topic("general"), batch_of(43, 42), 10)
+    assert heard(listening) == [("general", [43])]
+    assert one.chain.take() == []
 
 
 def test_a_tail_marker_goes_where_a_batch_would() -> None:
@@ -228,6 +232,13 @@ def test_heads_are_compared_now_and_then_in_case_a_loss_went_unseen() -> None:
     listening.elapsed(at(CHECK_SECONDS - 0.1))
     assert listener.chain.state == LIVE
     listening.elapsed(at(CHECK_SECONDS))
+    assert listener.chain.state == CHECKING
+    listening.take_questions()
+    listener.asked = 7
+    listening.answered(7, wire.HeadsAre(7, 40, []))
+    listening.elapsed(at(2 * CHECK_SECONDS - 0.1))
+    assert listener.chain.state == LIVE
+    listening.elapsed(at(2 * CHECK_SECONDS))
     assert listener.chain.state == CHECKING
 
 
