@@ -167,7 +167,7 @@ class Chain:
                 self._out.append(Delivery(room, batch, 0, 0, size))
         elif self._paused:
             self._doubtful = True
-        elif self.state == LIVE and batch.prev <= self._known(room):
+        elif self.state == LIVE and self._synced and batch.prev <= self._known(room):
             self._hand_on(room, batch, size)
         else:
             self._hold(room, batch, size)
@@ -176,7 +176,7 @@ class Chain:
 
     def tail(self, room: str, last: int) -> None:
         """The room has been quiet, and its last record is `last`."""
-        if self.state == LIVE and not self._paused and last > self._known(room):
+        if self.state == LIVE and self._synced and not self._paused and last > self._known(room):
             self._fill([room], self._known(room), last, 0)
 
     def paused(self, paused: bool) -> None:
@@ -339,8 +339,8 @@ class Chain:
         self._replay()
 
     def _replay(self) -> None:
-        """Hand on what was held, up to the next gap, which is fetched."""
-        while self._held:
+        """Hand on what was held, up to the next gap, which is fetched. Unsynced, it may be of another log."""
+        while self._held and self._synced:
             room, batch, size = self._held[0]
             known = self._known(room)
             if batch.prev > known:
