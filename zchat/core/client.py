@@ -68,8 +68,8 @@ class ClientCore:
         self._requests: dict[int, tuple[Request, float]] = {}  # number -> request, when it is sent again
         self._listening = Listening(nonces)
         self._joined: dict[str, int] = {}  # room -> listeners and explicit joins that want it
-        self._refused_rooms: set[str] = set()  # by the log, when joined
-        self._join_at = 0.0  # when those that are still wanted are joined again
+        self._unsettled_rooms: set[str] = set()  # the log refused a JOIN or PART of them
+        self._settle_at = 0.0  # when that is asked for again
         # What the shell takes.
         self._sends: list[bytes] = []
         self._answers: list[tuple[int, Answer]] = []
@@ -143,13 +143,13 @@ class ClientCore:
         """Time has passed: repeat what had no answer. Then take everything."""
         if self.state == GREETING:
             self._greet_again(now)
-        if self.state != READY:
+        if self.state != READY or self._leaving:
             return
         self._sends.extend(self._publishing.elapsed(now))
         for number in [number for number, (_, due) in self._requests.items() if due <= now.seconds]:
             self._ask_again(number, now)
-        if self._refused_rooms and self._join_at <= now.seconds:
-            self._join_again(now)
+        if self._unsettled_rooms and self._settle_at <= now.seconds:
+            self._settle_rooms(now)
         self._listening.elapsed(now)
         if self.welcome is not None:
             for listener, cursor in self._listening.take_cursors(self.welcome.log_id, now):
@@ -268,20 +268,28 @@ class ClientCore:
         known, self.welcome = self.welcome, welcome
         if self.state == READY:
             return  # a hello that was sent twice
-        if self._leaving and not welcome.resumed:  # the BYE had arrived; this session does not know what it published
-            self.state = CLOSED
-            self._answers.append((0, wire.Goodbye("bye")))
-            return
         self.state = READY
+        if self._leaving:  # a BYE that arrived ended the session: one that begins now would store repeats twice
+            self._leave(welcome)
+            return
+        other_log = known is not None and known.log_id != welcome.log_id
+        if other_log:
+            self._publishing.other_log()
         self._sends.extend(self._publishing.again(now))
         for number in list(self._requests):
             self._ask_again(number, now)
         if known is not None and self._joined:
             self.ask(wire.Join(0, sorted(self._joined)), now)
         if known is not None:
-            self._listening.back(now, other_log=known.log_id != welcome.log_id)
-        if self._leaving:
+            self._listening.back(now, other_log=other_log)
+
+    def _leave(self, welcome: wire.Welcome) -> None:
+        """Nothing but BYE is said any more, and not even that to a broker that knew nothing of the session."""
+        if welcome.resumed:
             self._sends.append(wire.encode(wire.Bye()))
+        else:
+            self.state = CLOSED
+            self._answers.append((0, wire.Goodbye("bye")))
 
     def _ask_again(self, number: int, now: Instant) -> None:
         """A JOIN or PART that has been overtaken by what was wanted later must not undo that."""
@@ -295,11 +303,13 @@ class ClientCore:
                 return
         self._sends.append(wire.encode(request))
 
-    def _join_again(self, now: Instant) -> None:
-        """The log had no room for a JOIN; whoever still wants to be in its rooms waits for no answer."""
-        rooms, self._refused_rooms = self._refused_rooms & self._joined.keys(), set()
-        if rooms:
-            self.ask(wire.Join(0, sorted(rooms)), now)
+    def _settle_rooms(self, now: Instant) -> None:
+        """The log refused a JOIN or PART: who still wants it waits for no answer any more."""
+        rooms, self._unsettled_rooms = self._unsettled_rooms, set()
+        if wanted := rooms & self._joined.keys():
+            self.ask(wire.Join(0, sorted(wanted)), now)
+        if unwanted := rooms - self._joined.keys():
+            self.ask(wire.Part(0, sorted(unwanted)), now)
 
     def _greet_again(self, now: Instant) -> None:
         """The broker may drop a WELCOME like any reply."""
@@ -311,8 +321,9 @@ class ClientCore:
     def _refused(self, error: wire.Error, now: Instant) -> None:
         refused = Refused(error.code, error.text)
         if error.about == "publish":
-            if self._publishing.refused(error.number, refused):
-                self._refusals.append(refused)
+            told = self._publishing.refused(error.number, refused)
+            if told is not None:
+                self._refusals.append(told)
                 self._news = True
         elif error.about == "request":
             self._answered(error.number, error, now)
@@ -329,6 +340,7 @@ class ClientCore:
         del self._requests[number]
         if not was_listener:
             self._answers.append((number, answer))
-        if isinstance(request, wire.Join) and isinstance(answer, wire.Error) and answer.code.startswith("log-"):
-            self._refused_rooms.update(request.rooms)
-            self._join_at = now.seconds + REPEAT_SECONDS
+        refused = isinstance(answer, wire.Error) and answer.code.startswith("log-")
+        if refused and isinstance(request, wire.Join | wire.Part):
+            self._unsettled_rooms.update(request.rooms)
+            self._settle_at = now.seconds + REPEAT_SECONDS

@@ -54,6 +54,7 @@ class Publishing:
         self._unacked: dict[int, Chunk] = {}
         self._heard = 0.0  # when an ACK came last, or the first of them was sent
         self._quiet = 0  # in a row
+        self._former_log = 0  # publishes up to this `seq` were sent to a broker with another log, too
         self._wanted = 0  # publishes up to this `seq` are not to be quiet
 
     @property
@@ -100,13 +101,19 @@ class Publishing:
             self._quiet = 0
         return settled
 
-    def refused(self, seq: int, error: Refused) -> bool:
-        """That one was not kept. Returns whether it was waited for."""
+    def refused(self, seq: int, error: Refused) -> Refused | None:
+        """That one was not kept. Returns what its publisher is told; None when it is settled already."""
         chunk = self._unacked.pop(seq, None)
         if chunk is None:
-            return False
+            return None
+        if seq <= self._former_log and error.definite:
+            error = Refused("repeat-unknown", f"{error}; the log that the broker had before may have it")
         chunk.error, chunk.frame = error, b""
-        return True
+        return error
+
+    def other_log(self) -> None:
+        """The broker has another log: of what is unacked now, nobody knows whether the former one has it."""
+        self._former_log = self._seq
 
     def want(self, seq: int) -> list[bytes]:
         """Somebody waits for those up to this `seq`: the frames to send, so that they are told of."""
