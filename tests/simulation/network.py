@@ -3,11 +3,11 @@
 Rules of this file
 1. Everything that is left to chance comes from `World.random`; no wall clock, no thread, no hash order.
 2. A connection keeps what it carries in order until it is cut; a cut loses a suffix of what is under way in
-   each direction. Either end learns of it beside the messages, sooner or later, never between them.
+   each direction. Either end learns of it beside the messages, from a monitor, never between them.
 3. What has arrived at a socket stays readable after its connection is gone, and a socket reads its
    connections in turn: so what an old connection left may be read after what a new one brought.
 
-What each end does with it is in shells.py; what programs do, and what goes wrong when, in simulation.py.
+What each end does with it: brokers.py, clients.py. What programs do, and what goes wrong when: simulation.py.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Faults:
     commit_failure: float = 0.0  # the log is full
     commit_stall: float = 0.0  # a commit takes seconds
     read_failure: float = 0.0
-    notice_late: float = 0.0  # an end learns late that a connection came or went
     turn_late: float = 0.0  # a broker or client is busy, or does not get the processor
+    turn_held: float = 0.0  # … between what its poll says and what it does about that
     # Times a second, over the whole world.
     connection_reset: float = 0.0
     connection_frozen: float = 0.0  # nothing passes for a while, then it is given up; what it held arrives late
@@ -114,10 +114,6 @@ class World:
     def delay(self) -> float:
         """Of one frame, in seconds."""
         return self.random.expovariate(1000.0 / self.faults.delay_mean_ms)
-
-    def notice_delay(self) -> float:
-        """Until an end reads that a connection came or went."""
-        return self.random.uniform(0.0, 0.2) if self.chance(self.faults.notice_late) else 0.0
 
     def turn_delay(self) -> float:
         """Until a process takes its turn."""
@@ -216,6 +212,11 @@ class BrokerSocket:
             self._ready.append(connection)
         self._wake()
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether something can be read."""
+        return bool(self._ready)
+
     def receive(self) -> tuple[Connection, bytes] | None:
         """The next frame: one of each connection in turn."""
         if not self._ready:
@@ -230,10 +231,6 @@ class BrokerSocket:
         """Its end: libzmq knows it now, the monitor tells it later."""
         connection.is_open = False
         self.connections.pop(connection.name, None)
-        world = connection.client.world
-        world.after(world.notice_delay(), lambda: self._notice(connection))
-
-    def _notice(self, connection: Connection) -> None:
         self.ended.append(connection)
         self._wake()
 
@@ -254,7 +251,6 @@ class ClientSocket:
         self._pipes: deque[Pipe[bytes | Broadcast]] = deque()  # of all connections that may have something to be read
         self._wait = RECONNECT_SECONDS_MIN
         self._closed = False
-        self._noticed = 0.0
         self.connect()
 
     def connect(self) -> None:
@@ -277,6 +273,11 @@ class ClientSocket:
             return False
         self.connection.to_broker.send(frame)
         return True
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether something can be read."""
+        return any(pipe.inbox for pipe in self._pipes)
 
     def receive(self) -> bytes | Broadcast | None:
         """The next message: one of each connection in turn."""
@@ -303,10 +304,6 @@ class ClientSocket:
             self.connection.cut(lingers=lingers)
 
     def _notice(self, event: str) -> None:
-        self._noticed = max(self._noticed, self.world.seconds + self.world.notice_delay())
-        self.world.after(self._noticed - self.world.seconds, lambda: self._tell(event))
-
-    def _tell(self, event: str) -> None:
         self.events.append(event)
         self.wake()
 

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tests.simulation.brokers import SimulatedLog
+from tests.simulation.clients import SimulatedClient
 from tests.simulation.history import ACKED, MESSAGE, REFUSED, UNKNOWN, Begun, Gap, Item, Reached, Record, Sent, digest
 from tests.simulation.network import Port, World
-from tests.simulation.shells import SimulatedClient, SimulatedLog
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.chain import NEW, SEEKING, Chain, Delivery, Mark, Notice, Start
@@ -96,8 +97,6 @@ class Hearing:
                     self.go_on(logs[log_id])
                 elif item.kind == "gap":
                     self.items.append(Gap(item.room, item.offset, item.last))
-        if self.listener.chain.state == NEW and self.log is not None:
-            self.go_on(logs[log_id])
 
 
 class Program:
@@ -135,11 +134,11 @@ class Program:
         listener = Listener(patterns, Chain(patterns, start, presence, marks=marks))
         hearing = Hearing(self, f"{self.name}/{len(self.hearings) + 1}", listener, start, presence)
         hearing.not_above = head
-        assert self.client.core.welcome is not None, "a program listens once it is connected"
-        hearing.asked_log = self.client.core.welcome.log_id
         self.hearings.append(hearing)
 
         def begin(now: Instant) -> None:
+            welcome = self.client.core.welcome
+            hearing.asked_log = welcome.log_id if welcome is not None else ""
             self.client.core.listen(listener, now)
             self.wanted.update(listener.rooms)
             hearing.join_number = self.client.core.join(listener.rooms, now)
@@ -215,6 +214,9 @@ class Program:
                 hearing.begin(self._logs[log_id], self._logs[log_id].memory.head())
         for listener, out in core.take_deliveries(now):
             hearings[listener].take(out, self._logs, log_id)
+        for hearing in self.hearings:
+            if hearing.log is not None and hearing.listener.chain.state == NEW:
+                hearing.go_on(self._logs[log_id])  # once more another one, before it had begun in the last
         for hearing in self.hearings:
             answer = self.client.answers.pop(hearing.join_number, None) if hearing.join_number else None
             if answer is not None:

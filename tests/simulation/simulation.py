@@ -16,11 +16,11 @@ from dataclasses import fields
 from itertools import count
 from typing import NamedTuple
 
-from tests.simulation.checker import Verdict, check
+from tests.simulation.brokers import SimulatedBroker, SimulatedLog
+from tests.simulation.checker import INVALID, Verdict, check
 from tests.simulation.history import MESSAGE, Begun, History, Item, Listening, Log, Record
 from tests.simulation.network import Faults, Port, World
 from tests.simulation.programs import Hearing, Program, record_of
-from tests.simulation.shells import SimulatedBroker, SimulatedLog
 from zchat import wire
 from zchat.core.chain import LIVE, Start
 from zchat.core.client import READY
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
     @property
     def is_good(self) -> bool:
         """Whether every promise was kept and everything converged."""
-        return self.verdict.answer == "valid" and not self.unsettled
+        return self.verdict.answer != INVALID and not self.unsettled
 
     def __str__(self) -> str:
         """What is wrong, and how to see it again."""
@@ -94,8 +94,9 @@ class Simulation:
             return
         if sum(not hearing.is_over for hearing in program.hearings) >= HEARINGS_MAX:
             return
-        log = self.logs[program.client.core.welcome.log_id]
-        head = log.memory.head()
+        head = self.logs[program.client.core.welcome.log_id].memory.head()
+        if self.broker.is_alive:
+            head = min(head, self.broker.core.head)  # a commit that the broker was not told of yet is above it
         start = Start()
         match random.randint(0, 4):
             case 0:
@@ -104,10 +105,7 @@ class Simulation:
                 start = Start(last=random.randint(1, 12))
             case 2:
                 start = Start(since=self.world.now.micros - random.randint(0, 10_000_000))
-        broker_head = self.broker.core.head if self.broker.is_alive else head
-        program.listen(
-            list(random.choice(PATTERNS)), start, random.random() < 0.5, random.random() < 0.4, min(head, broker_head)
-        )
+        program.listen(list(random.choice(PATTERNS)), start, random.random() < 0.5, random.random() < 0.4, head)
 
     def step_unlisten(self) -> None:
         """One listener less."""
@@ -265,10 +263,9 @@ class Simulation:
             core = program.client.core
             if core.state != READY or not program.client.is_idle:
                 found.append(f"{program.name} is {core.state}, idle: {program.client.is_idle}")
-            if core._publishing._unacked or core._requests:
-                found.append(
-                    f"{program.name} waits for {list(core._publishing._unacked)} {list(core._requests.values())}"
-                )
+            unacked, requests = list(core._publishing._unacked), list(core._requests.values())
+            if unacked or requests:
+                found.append(f"{program.name} waits for {unacked} {requests}")
             for hearing in program.hearings:
                 chain = hearing.listener.chain
                 if not hearing.is_over and (chain.state != LIVE or not chain.is_synced or hearing.log is None):
@@ -411,7 +408,7 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "commit_failure": (0.02, 0.2),
     "commit_stall": (0.01, 0.05),
     "read_failure": (0.05, 0.3),
-    "notice_late": (0.2, 0.6),
+    "turn_held": (0.02, 0.1),
     "turn_late": (0.02, 0.1),
     "connection_reset": (0.1, 0.6),
     "connection_frozen": (0.1, 0.4),

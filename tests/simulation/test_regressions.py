@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.simulation.pair import End, Pair, numbered_log
 from zchat import wire
-from zchat.core.chain import Notice, Start
+from zchat.core.chain import Chain, Delivery, Notice, Start
 from zchat.core.client import CLOSED, READY
-from zchat.errors import LogError
+from zchat.errors import LogError, Refused
 
 LOG_FULL = LogError("log-full", "no space")
 
@@ -150,3 +150,88 @@ def test_a_session_whose_join_was_refused_after_its_return_is_joined_later() -> 
     pair.holds_commits = False
     pair.wait(8.0)
     assert pair.core.registry.members("a") == 1
+
+
+def batch(base: int, prev: int) -> wire.Batch:
+    return wire.Batch(wire.MESSAGES, base, prev, base, [wire.Entry("ann", "s", base, [b"x"])])
+
+
+def test_what_comes_before_the_session_is_back_may_be_of_another_log() -> None:
+    chain = Chain(["a"], Start(), False)
+    chain.synced(10, 0)
+    chain.take()
+    chain.lost("cut off")
+    chain.broadcast("a", batch(3, 0), 9)
+    chain.tail("a", 90)
+    chain.other_log()
+    assert chain.take() == [Notice("lost", reason="cut off"), Notice("gap", 11, 0, reason="log")]
+
+
+def test_what_comes_before_the_session_is_back_is_handed_on_once_it_is() -> None:
+    chain = Chain(["a"], Start(), False)
+    chain.synced(10, 0)
+    chain.lost("cut off")
+    chain.broadcast("a", batch(11, 10), 9)
+    chain.take()
+    chain.synced(11, 0)
+    assert chain.take_question() == wire.Heads(0, ["a"])
+    chain.answered(wire.HeadsAre(0, 10, [("a", 10)]))
+    assert chain.take() == [Notice("back"), Delivery("a", batch(11, 10), 11, 11, 9)]
+
+
+def test_a_hello_of_another_log_that_is_said_twice_begins_one_session() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    pair.restart(numbered_log(2))
+    pair.drops_reply = Dropping(wire.Welcome)
+    pair.wait(8.0)
+    present = alice.ask(wire.Who(0))
+    assert isinstance(present, wire.Present) and len(present.members) == 1
+    assert alice.core.welcome is not None and present.members[0].session == alice.core.welcome.session
+
+
+def test_a_session_that_has_ended_publishes_nothing_again_although_it_says_hello_twice() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    pair.drops_reply = lambda end, frame: isinstance(wire.decode_broker(frame), wire.Ack | wire.Goodbye | wire.Welcome)
+    alice.publish("a", b"once")
+    pair.run()
+    alice.core.bye()
+    pair.run()
+    pair.cut(alice)
+    pair.reconnect(alice)
+    pair.run()
+    pair.drops_reply = lambda end, frame: False
+    pair.wait(8.0)
+    assert alice.core.state == CLOSED and pair.log.head() == 1
+
+
+def test_a_refusal_is_not_definite_when_a_log_that_is_gone_may_have_the_message() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    pair.drops_reply = lambda end, frame: isinstance(wire.decode_broker(frame), wire.Ack)
+    chunk = alice.publish("a", b"kept")
+    pair.run()
+    pair.drops_reply = lambda end, frame: False
+    pair.holds_commits = True
+    pair.restart(numbered_log(2))
+    pair.run()
+    pair.commit(LOG_FULL)
+    pair.run()
+    assert isinstance(chunk.error, Refused) and chunk.error.code == "repeat-unknown" and not chunk.error.definite
+
+
+def test_a_part_that_the_log_refused_is_asked_again_of_a_broker_that_restarted() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    alice.core.join({"a"}, pair.now)
+    pair.run()
+    pair.holds_commits = True
+    alice.core.part({"a"}, pair.now)
+    pair.run()
+    pair.commit(LOG_FULL)
+    pair.run()
+    pair.holds_commits = False
+    pair.restart()
+    pair.wait(8.0)
+    assert pair.core.registry.members("a") == 0

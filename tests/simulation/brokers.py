@@ -1,9 +1,8 @@
-"""The two shells of the simulation: what zchat/sockets/broker.py and zchat/sockets/client.py do, on simulated sockets.
+"""The broker's shell in the simulation: what zchat/sockets/broker.py does, on simulated sockets, and its log.
 
 Rules of this file
-1. Each takes its turns in the order of its model, and calls the core in that order and no other.
-2. A process has its turn some time after something arrived, so that things pile up; a turn takes no time.
-3. What a killed broker had not committed is lost; the append under way is kept whole or lost whole.
+1. It takes its turns in the order of its model, and calls the core in that order and no other.
+2. What a killed broker had not committed is lost; the append under way is kept whole or lost whole.
 
 The log is log/memory.py behind a writer that takes its time.
 """
@@ -15,20 +14,18 @@ from collections.abc import Callable
 from itertools import count
 
 from tests.simulation.history import Gap
-from tests.simulation.network import BrokerSocket, ClientSocket, Connection, Port, World
+from tests.simulation.network import BrokerSocket, Connection, Port, World
 from tests.simulation.pair import answer_read, log_facts
+from tests.simulation.process import Process
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Read
-from zchat.core.client import AWAY, CLOSED, READY, Answer, ClientCore
-from zchat.core.publishing import Chunk
-from zchat.errors import Closed, LogError
+from zchat.errors import LogError
 from zchat.log import Append, StoredBatch
 from zchat.log.memory import MemoryLog
 from zchat.settings import Settings
 
 DRAINED_MESSAGES_MAX = 64  # the broker's own is 2000; small enough to be reached here
-RECEIVED_MAX = 16  # of a client's turn; 256 in truth
 BATCHES_QUEUED_MAX = 24  # per subscriber; 512 in truth
 DISCONNECTED_WAIT_SECONDS = 0.02
 CUT_OFF_WAIT_SECONDS = 0.2
@@ -98,16 +95,15 @@ class SimulatedLog:
         self.memory.append(append, lambda error: None)
 
 
-class SimulatedBroker:
+class SimulatedBroker(Process[set[str]]):
     """One broker process."""
 
     def __init__(self, world: World, port: Port, log: SimulatedLog, settings: Settings, number: int) -> None:
+        super().__init__(world)
         self.log = log
-        self.is_alive = True
-        self._world = world
         self._port = port
-        self._router = BrokerSocket(self._wake)
-        self._xpub = BrokerSocket(self._wake)
+        self._router = BrokerSocket(self.wake)
+        self._xpub = BrokerSocket(self.wake)
         port.sockets = {"dealer": self._router, "sub": self._xpub}
         self._known: dict[bytes, Connection] = {}  # that sent a frame
         self._closed: set[bytes] = set()  # the monitor said so
@@ -116,10 +112,10 @@ class SimulatedBroker:
         self._finished: deque[Finished] = deque()
         self._stopping: float | None = None
         self._probe_at = world.seconds + PROBE_SECONDS
-        self._wake_at = 0.0
+        self._more = False  # the last drain did not reach the end
         session_ids = (f"s{number}-{at}" for at in count(1))
         self.core = BrokerCore(settings, log_facts(log.memory, settings), session_ids, 1, world.now)
-        self._wake()
+        self.wake()
 
     # --- its life ---------------------------------------------------------------------------
 
@@ -131,7 +127,7 @@ class SimulatedBroker:
     def stop(self) -> None:
         """As SIGTERM does: it takes what has arrived, commits it, says goodbye."""
         self._stopping = self._world.seconds + STOP_SECONDS
-        self._wake()
+        self.wake()
 
     def _die(self) -> None:
         self.is_alive = False
@@ -143,45 +139,40 @@ class SimulatedBroker:
 
     # --- turns ------------------------------------------------------------------------------
 
-    def _wake(self) -> None:
-        self._turn_at(self._world.seconds + self._world.turn_delay())
+    def poll(self) -> set[str]:
+        """What can be read."""
+        readable = {
+            "monitor": self._router.ended,
+            "xpub": self._xpub.is_readable,
+            "router": self._more or self._router.is_readable,
+            "finished": self._finished,
+        }
+        return {name for name, is_readable in readable.items() if is_readable}
 
-    def _turn_at(self, seconds: float) -> None:
-        if self._wake_at > self._world.seconds and self._wake_at <= seconds:
-            return  # it will have its turn earlier
-        self._wake_at = seconds
-        self._world.after(seconds - self._world.seconds, lambda: self._turn(seconds))
-
-    def _turn(self, planned: float) -> None:
-        if not self.is_alive or planned != self._wake_at:
-            return
-        self._wake_at = 0.0
+    def act(self, polled: set[str]) -> float | None:
+        """One turn of `Broker.run`."""
         now = self._world.now
-        self._read_monitor(now)
-        self._read_subscriptions(now)
-        more = self._drain(now)
-        self._tell_ended(now, dry=not more)
-        self._take_finished(now)
+        if "monitor" in polled:
+            self._read_monitor(now)
+        if "xpub" in polled:
+            self._read_subscriptions(now)
+        self._more = "router" in polled and self._drain(now)
+        self._tell_ended(now, dry=not self._more)
+        if "finished" in polled:
+            self._take_finished(now)
         self._cycle(now)
         if self._stopping is not None:
-            if more or (self.core.is_committing and now.seconds < self._stopping):
-                self._wake()
-                return
+            if self._more or (self.core.is_committing and now.seconds < self._stopping):
+                return None
             self.core.stopping()
             self._cycle(now)
             self._die()
             self.log.killed()
-            return
+            return None
         if now.seconds >= self._probe_at:
             self._probe_at = now.seconds + PROBE_SECONDS
             for connection in self.core.registry.connections():
                 self._send(connection, wire.encode(wire.Ack([])), now)
-        self._sleep(now, more)
-
-    def _sleep(self, now: Instant, more: bool) -> None:
-        if more or self._finished:
-            self._wake()
-            return
         until = now.seconds + POLL_SECONDS_MAX
         deadline = self.core.next_deadline()
         if deadline is not None:
@@ -190,7 +181,7 @@ class SimulatedBroker:
             until = min(until, self._cutting[0][0])
         if self._ended:
             until = min(until, now.seconds + DISCONNECTED_WAIT_SECONDS)
-        self._turn_at(max(until, now.seconds) + 0.001)
+        return until
 
     def _cycle(self, now: Instant) -> None:
         core = self.core
@@ -219,7 +210,7 @@ class SimulatedBroker:
     def _finish_later(self, finished: Finished) -> None:
         if self.is_alive:
             self._finished.append(finished)
-            self._wake()
+            self.wake()
 
     def _take_finished(self, now: Instant) -> None:
         while self._finished:
@@ -283,7 +274,6 @@ class SimulatedBroker:
                     self.core.subscribed(topic, now)
             else:
                 connection.granted.pop(topic, None)
-        self._wake()
 
     def _broadcast(self, topic: bytes, frame: bytes) -> None:
         world = self._world
@@ -323,169 +313,3 @@ class SimulatedBroker:
             self._send(connection, frame, now)
 
         self._finish_later(answered)
-
-
-class SimulatedClient:
-    """One client process: a core, its sockets, and the turns of its I/O thread."""
-
-    def __init__(self, world: World, port: Port, user: str, number: int) -> None:
-        self.core = ClientCore(user, {}, (f"{number}-{at}".encode() for at in count(1)))
-        self.is_alive = True
-        self.stalled_until = 0.0
-        self.outbox: deque[Chunk] = deque()
-        self.commands: deque[Finished] = deque()
-        self.answers: dict[int, Answer] = {}  # to requests of the program
-        self.deliver: Callable[[], None] = lambda: None
-        self._world = world
-        self._port = port
-        self._wake_at = 0.0
-        self._unsent: deque[bytes] = deque()
-        self._topics: dict[bytes, None] = {}
-        self._sub: ClientSocket | None = None
-        self._subscribed: Connection | None = None  # the SUB's connection that knows the topics
-        self._is_reachable = True
-        self._ending: float | None = None  # said bye; by then it ends anyway
-        self._dealer = ClientSocket(world, port, "dealer", self.wake)
-        self.wake()
-
-    @property
-    def sockets(self) -> list[ClientSocket]:
-        """That it has."""
-        return [self._dealer] if self._sub is None else [self._dealer, self._sub]
-
-    @property
-    def is_reachable(self) -> bool:
-        """Whether the network has it."""
-        return self._is_reachable
-
-    @is_reachable.setter
-    def is_reachable(self, reachable: bool) -> None:
-        self._is_reachable = reachable
-        for socket in self.sockets:
-            socket.is_reachable = reachable
-            if not reachable and socket.connection is not None:
-                socket.connection.cut(self._world.random.uniform(0.0, 2.0))
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits in it to be sent."""
-        return not (self.outbox or self.commands or self._unsent)
-
-    # --- its life ---------------------------------------------------------------------------
-
-    def kill(self) -> None:
-        """As kill -9 does."""
-        self.is_alive = False
-        for socket in self.sockets:
-            socket.close(lingers=self._ending is not None)
-
-    def close(self) -> None:
-        """As `Client.close`: bye, then wait for its answer, but not for ever."""
-        if self.core.state == READY:
-            self.commands.append(lambda now: self.core.bye())
-            self._ending = self._world.seconds + 5.0
-        else:
-            self._ending = self._world.seconds
-        self.wake()
-
-    # --- turns ------------------------------------------------------------------------------
-
-    def wake(self) -> None:
-        """Something arrived, or its program wants something."""
-        self._turn_at(max(self._world.seconds + self._world.turn_delay(), self.stalled_until))
-
-    def _turn_at(self, seconds: float) -> None:
-        if self._wake_at > self._world.seconds and self._wake_at <= seconds:
-            return
-        self._wake_at = seconds
-        self._world.after(seconds - self._world.seconds, lambda: self._turn(seconds))
-
-    def _turn(self, planned: float) -> None:
-        world = self._world
-        if not self.is_alive or planned != self._wake_at:
-            return
-        self._wake_at = 0.0
-        if world.seconds < self.stalled_until:
-            self._turn_at(self.stalled_until)
-            return
-        now, core = world.now, self.core
-        self._read_monitors()
-        more = self._receive(now)
-        while self.commands:
-            self.commands.popleft()(now)
-        while core.has_room and self.outbox:
-            core.publish(self.outbox.popleft(), now)
-        core.elapsed(now)
-        self._carry_out(now)
-        if self._ending is not None and (core.state == CLOSED or world.seconds >= self._ending):
-            core.close(Closed())
-            self.deliver()
-            self.kill()
-            return
-        if more or self.commands or (self.outbox and core.has_room):
-            self.wake()
-        else:
-            self._turn_at(world.seconds + (0.005 if self._unsent else POLL_SECONDS_MAX))
-
-    def _read_monitors(self) -> None:
-        core = self.core
-        while self._dealer.events:
-            self._unsent.clear()
-            if self._dealer.events.popleft() == "up":
-                core.connected()
-            else:
-                core.disconnected("the connection was lost")
-        sub = self._sub
-        if sub is None:
-            return
-        while sub.events:
-            if sub.events.popleft() == "down":
-                core.unsubscribed()
-        if sub.connection is not None and sub.connection is not self._subscribed:
-            self._subscribed = sub.connection  # libzmq does it, once the socket's thread touches it
-            for topic in sorted(self._topics):
-                sub.send(b"\1" + topic)
-
-    def _receive(self, now: Instant) -> bool:
-        for _ in range(RECEIVED_MAX):
-            frame = self._dealer.receive()
-            if frame is None:
-                break
-            assert isinstance(frame, bytes)
-            self.core.received(frame, now)
-        for _ in range(RECEIVED_MAX):
-            broadcast = self._sub.receive() if self._sub is not None else None
-            if broadcast is None:
-                return False
-            self.core.broadcast(broadcast[0], broadcast[1], now)  # type: ignore[arg-type]
-        return True
-
-    def _carry_out(self, now: Instant) -> None:
-        core = self.core
-        self.deliver()
-        self._subscribe(core.take_subscriptions())
-        self._unsent.extend(core.take_sends())
-        while self._unsent:
-            frame = self._unsent[0]
-            if not self._dealer.send(frame):
-                if core.state == AWAY:
-                    self._unsent.clear()
-                break
-            self._unsent.popleft()
-            if frame[1:2] == b"\1" and self._world.chance(self._world.faults.hello_doubled):
-                self._dealer.send(frame)
-        self.answers.update(core.take_answers())
-        core.take_news()
-
-    def _subscribe(self, subscriptions: list[tuple[bool, bytes]]) -> None:
-        if self.core.welcome is None or not (subscriptions or self._sub is not None):
-            return
-        if self._sub is None:
-            self._sub = ClientSocket(self._world, self._port, "sub", self.wake, is_reachable=self._is_reachable)
-        for subscribes, topic in subscriptions:
-            if subscribes:
-                self._topics[topic] = None
-            else:
-                self._topics.pop(topic, None)
-            if self._sub.connection is self._subscribed:
-                self._sub.send((b"\1" if subscribes else b"\0") + topic)
