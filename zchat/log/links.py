@@ -15,17 +15,15 @@ Tests: tests/log/test_links.py.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
 from zchat import wire
-from zchat.log import walks
 from zchat.log.schema import Row
-from zchat.log.state import Matched, RoomStates
+from zchat.log.walks import OFFSET_MAX, IndexDamaged, Walker
 
-ROOMS_CHECKED_MAX = 256  # at the end of a page that stops short: the next batch of more is too much to ask for
+ROOMS_CHECKED_MAX = 256  # at the end of a page that stops short, unless damage was met: of more, asking costs too much
 EXACT_GAPS_MAX = 1_000  # of one room in a row; more are told as one
 
 Gap = tuple[str, int, int, str]
@@ -33,69 +31,84 @@ Gap = tuple[str, int, int, str]
 _head_of = msgspec.msgpack.Decoder(wire.BatchHead).decode
 
 
+class PageRooms(NamedTuple):
+    """What is known of the rooms of a page, by their ids."""
+
+    names: dict[int, str]  # of all that match
+    lasts: dict[int, int]  # last offset, where that is above the beginning; taken before the snapshot
+    trimmed: dict[int, int]  # what was trimmed of them, where that is above the beginning; as the snapshot has it
+
+
 class Links:
     """The links of one page, over offsets above `after`."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, rooms: RoomStates, matched: Matched, after: int, *, by_index: bool
-    ) -> None:
+    def __init__(self, walker: Walker, rooms: PageRooms, after: int, *, by_index: bool) -> None:
         """With `by_index`, what is missing and has no place in the index raises IndexDamaged."""
-        self._connection = connection
-        self._rooms = rooms
-        self._matched = matched
+        self._walker = walker
+        self._names = rooms.names
+        self._lasts = rooms.lasts
+        self._trimmed = rooms.trimmed
         self._after = after
         self._by_index = by_index
         self._found: dict[int, int] = {}  # room -> last offset of it that is accounted for
         self._damaged: list[Gap] = []
-        # As the snapshot has it, that the page is read in: what is trimmed meanwhile is still there.
-        statement = "SELECT id, trimmed FROM rooms WHERE trimmed > ? AND trimmed > 0"
-        rows = connection.execute(statement, (after,)).fetchall()
-        self._trimmed = {room: trimmed for room, trimmed in rows if room in matched}
 
     def add(self, row: Row) -> None:
         """The next batch of its room that was found."""
         room = row[1]
-        known, prev = self._known(room), _prev(row[6])
+        known, prev = self._known(room), _prev(row)
         if prev > known:
             self._miss(room, known + 1, prev)
         self._found[room] = row[0] + row[3] - 1
 
-    def close(self, upto: int, active: Iterable[int]) -> list[Gap]:
-        """The page ends there; `active` rooms have something above its beginning. Returns all its gaps."""
-        behind = [(room, known) for room in active if (known := self._known(room)) < upto]
-        for room, known in behind:
-            last = self._rooms.row(room).last
-            if last > upto:
-                last = self._prev_of_next(room, upto) if len(behind) <= ROOMS_CHECKED_MAX else 0
-            if last > known:
-                self._miss(room, known + 1, min(last, upto))
-        names, first = self._matched.names, self._after + 1
-        trimmed = [(names[room], first, min(last, upto), "trimmed") for room, last in self._trimmed.items()]
+    def close(self, upto: int) -> list[Gap]:
+        """The page ends there. Returns all its gaps."""
+        behind = {room: known for room in self._lasts if (known := self._known(room)) < upto}
+        is_checked = len(behind) <= ROOMS_CHECKED_MAX or self._walker.met_damage
+        going_on = [room for room in behind if self._lasts[room] > upto] if is_checked else []
+        ended = {room: self._lasts[room] for room in behind if self._lasts[room] <= upto}
+        for room, last in (ended | self._prev_of_next(going_on, upto)).items():
+            if last > behind[room]:
+                self._miss(room, behind[room] + 1, min(last, upto))
+        first = self._after + 1
+        trimmed = [(self._names[room], first, min(last, upto), "trimmed") for room, last in self._trimmed.items()]
         return sorted([gap for gap in trimmed if gap[2] >= first] + self._damaged, key=_first)
 
     def _known(self, room: int) -> int:
         return self._found.get(room) or max(self._after, self._trimmed.get(room, 0))
 
-    def _prev_of_next(self, room: int, upto: int) -> int:
-        following = walks.next_of(self._connection, room, upto + 1)
-        return _prev(following[6]) if following else 0
+    def _prev_of_next(self, rooms: list[int], upto: int) -> dict[int, int]:
+        """Room -> `prev` of its next batch, or where that cannot be had, the last that the index has before it."""
+        walker = self._walker
+        if self._by_index:
+            following = [row for room in rooms if (row := walker.next_of(room, upto + 1))]
+        else:
+            following = walker.first_of_each(rooms, upto + 1)
+        told = {row[1]: _prev(row) for row in following}
+        for room in rooms:
+            passed_over = walker.places(room, self._known(room) + 1, upto)
+            if passed_over:
+                told[room] = max(told.get(room, 0), passed_over[-1][1])
+            elif room not in told and not walker.places(room, upto + 1, OFFSET_MAX - 1, 1):
+                told[room] = upto  # neither the table nor the index can tell
+        return told
 
     def _miss(self, room: int, first: int, last: int) -> None:
-        name = self._matched.names[room]
-        exact = walks.places(self._connection, room, first, last, EXACT_GAPS_MAX + 1)
-        if self._by_index and not exact:
-            raise walks.IndexDamaged
-        if not exact or len(exact) > EXACT_GAPS_MAX:
-            exact = [(first, last)]
-        self._damaged += [(name, base, end, "damaged") for base, end in exact]
+        """Tell of the batches that the index has there, when they are those that cannot be read; else of all of it."""
+        exact = self._walker.places(room, first, last, EXACT_GAPS_MAX + 1)
+        is_right = 0 < len(exact) <= EXACT_GAPS_MAX and not any(self._walker.at(base) for base, _ in exact)
+        if self._by_index and not is_right:
+            raise IndexDamaged
+        name = self._names[room]
+        self._damaged += [(name, *place, "damaged") for place in (exact if is_right else [(first, last)])]
 
 
 def _first(gap: Gap) -> int:
     return gap[1]
 
 
-def _prev(frame: bytes) -> int:
+def _prev(row: Row) -> int:
     try:
-        return _head_of(frame).prev
+        return _head_of(row[6]).prev
     except ValueError:  # it is what was written, and yet no batch
         return 0

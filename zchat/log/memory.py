@@ -133,7 +133,7 @@ class MemoryLog:
     def find(self, session: str, seq: int) -> int:
         """Back over the newest batches of the log."""
         with self._lock:
-            tail = list(self._tail)
+            tail = [batch for batch in self._tail if batch.base > self._rooms[batch.room].trimmed]
         for batch in reversed(tail):
             offset = batch.base
             for entry in wire.decode_raw_batch(batch.frame).entries:

@@ -42,7 +42,7 @@ def open_database(path: Path, sync: str) -> Opened:
         if not path.exists() or path.stat().st_size == 0:
             schema.create(path)
         connection = schema.writer(path, sync)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: its text quotes what is damaged
         raise _start_error(path, error) from error
     except OSError as error:
         raise StartError(f"cannot open {path}: {error.strerror}") from error
@@ -50,7 +50,7 @@ def open_database(path: Path, sync: str) -> Opened:
         return _load(path, connection)
     except BaseException as error:
         connection.close()
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, sqlite3.Error | UnicodeDecodeError):
             raise _start_error(path, error) from error
         if isinstance(error, _Wrong):
             raise StartError(f"the log {path} is damaged ({error}): {SALVAGE}") from error
@@ -61,7 +61,7 @@ def open_readers(path: Path, quiet: Callable[[], None]) -> Readers:
     """See `Readers`. Raises StartError."""
     try:
         return Readers(path, quiet)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise _start_error(path, error) from error
 
 
@@ -116,10 +116,10 @@ def _check_newest(connection: sqlite3.Connection, rooms: RoomStates) -> None:
         raise _Wrong(f"its newest batch ends at {last}, it should at {rooms.head}")
 
 
-def _start_error(path: Path, error: sqlite3.Error) -> StartError:
+def _start_error(path: Path, error: Exception) -> StartError:
     name = schema.name_of(error)
     if schema.is_unreadable(error):
-        return StartError(f"the log {path} is damaged ({error}): {SALVAGE}")
+        return StartError(f"the log {path} is damaged ({name or 'its schema'}): {SALVAGE}")
     if name.startswith(("BUSY", "LOCKED")):
         return StartError(f"the log {path} is in use by another program")
     if name.startswith("FULL"):

@@ -45,7 +45,7 @@ class Readers:
         try:
             connection.execute("BEGIN")
             yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise schema.log_error(error) from error
         finally:
             self._give_back(connection)

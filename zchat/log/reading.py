@@ -10,13 +10,14 @@ Tests: tests/log/test_reading.py.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from zchat.log import LogPage, walks
-from zchat.log.links import Links
-from zchat.log.schema import Row
+from zchat.log.links import Links, PageRooms
+from zchat.log.schema import Row, is_unreadable
 from zchat.log.state import Matched, RoomStates
 
+_TRIMMED = "SELECT id, trimmed FROM rooms WHERE trimmed > ? AND trimmed > 0"
 FEW_ROOMS = 64  # their walks are merged; of more, the table is walked
 
 
@@ -46,20 +47,31 @@ class _Request:
         self, connection: sqlite3.Connection, rooms: RoomStates, matched: Matched, after: int, end: int
     ) -> None:
         self.connection = connection
-        self.rooms = rooms
         self.matched = matched
         self.after = after
         self.end = end
-        self.active = [room for room in matched.ids if rooms.row(room).last > after]
+        lasts = {room: last for room in matched.ids if (last := rooms.row(room).last) > after}
+        trimmed = {room: last for room, last in self._trimmed(rooms) if last > after and room in matched}
+        self.rooms = PageRooms(matched.names, lasts, trimmed)
+
+    def _trimmed(self, rooms: RoomStates) -> Iterable[tuple[int, int]]:
+        """From the snapshot: what is trimmed meanwhile is still in it."""
+        try:
+            return self.connection.execute(_TRIMMED, (self.after,)).fetchall()
+        except sqlite3.Error as error:
+            if not is_unreadable(error):
+                raise
+            return [(room, rooms.row(room).trimmed) for room in self.matched.ids]
 
     def page(self, limit: int, bytes_max: int, *, by_index: bool) -> LogPage:
-        links = Links(self.connection, self.rooms, self.matched, self.after, by_index=by_index)
-        names = self.matched.names
+        walker = walks.Walker(self.connection)
+        links = Links(walker, self.rooms, self.after, by_index=by_index)
+        names = self.rooms.names
         batches: list[tuple[str, bytes]] = []
         records = size = 0
         upto, more = self.end, False
         try:
-            for row in self._rows(by_index):
+            for row in self._rows(walker, by_index):
                 if batches and (size >= bytes_max or (limit and records >= limit)):
                     more = True
                     break
@@ -73,23 +85,22 @@ class _Request:
             more, upto = True, sparse.position - 1
         if not more:
             upto = self.end
-        return LogPage(batches, upto, more, links.close(upto, self.active))
+        return LogPage(batches, upto, more, links.close(upto))
 
-    def _rows(self, by_index: bool) -> Iterator[Row]:
+    def _rows(self, walker: walks.Walker, by_index: bool) -> Iterator[Row]:
         first = self.after + 1
-        across = walks.across(self.connection, self.after)
+        across = walker.across(self.after)
         if across is not None:
             first = across[0] + across[3]
-            if across[1] in self.matched:
+            if across[1] in self.matched and across[0] <= self.end:
                 yield across
         if not by_index:
-            yield from walks.by_table(self.connection, first, self.end, self.matched, walks.PASSED_ROWS_MAX)
+            yield from walker.by_table(first, self.end, self.matched, skipped_max=walks.PASSED_ROWS_MAX)
             return
-        if len(self.active) > FEW_ROOMS:
+        if len(self.rooms.lasts) > FEW_ROOMS:
             try:
-                yield from walks.by_table(self.connection, first, self.end, self.matched)
+                yield from walker.by_table(first, self.end, self.matched)
                 return
             except walks.Sparse as sparse:
                 first = sparse.position
-        active = [room for room in self.active if self.rooms.row(room).last >= first]
-        yield from walks.by_rooms(self.connection, active, first, self.end)
+        yield from walker.by_rooms([room for room, last in self.rooms.lasts.items() if last >= first], first, self.end)

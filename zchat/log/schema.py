@@ -220,11 +220,11 @@ def name_of(error: BaseException) -> str:
 
 def is_unreadable(error: BaseException) -> bool:
     """Whether the error says that a part of the file cannot be had: wrong content, or a bad sector."""
-    return name_of(error).startswith(_UNREADABLE)
+    return isinstance(error, UnicodeDecodeError) or name_of(error).startswith(_UNREADABLE)
 
 
 def log_error(error: Exception) -> LogError:
     """What an error of SQLite or the system means to the user of a log."""
-    name = name_of(error)
+    name = "CORRUPT" if isinstance(error, UnicodeDecodeError) else name_of(error)
     code, text = _MEANING.get(name.partition("_")[0], ("log-failed", f"the log failed: {error}"))
     return LogError(code, f"{text} ({name})" if name else text)

@@ -11,15 +11,15 @@ Tests: tests/log/test_seeking.py.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from zchat import wire
 from zchat.errors import WireError
-from zchat.log import schema, walks
-from zchat.log.schema import is_sound, is_unreadable
-from zchat.log.state import RoomStates
+from zchat.log.schema import is_unreadable
+from zchat.log.state import Matched, RoomStates
+from zchat.log.walks import OFFSET_MAX, Walker
 
 FEW_ROOMS = 16  # their newest batches are asked of the index at once; of more, the table's newest are looked at first
 SKIPPED_ROWS_MAX = 2_000  # that match nothing: then the index is asked
@@ -31,9 +31,12 @@ _TABLE = """SELECT base, room, kind, records FROM batches NOT INDEXED
     WHERE base < ? ORDER BY base DESC LIMIT ?"""
 _ROOM = """SELECT base, kind, records FROM batches INDEXED BY batches_of_room
     WHERE room = ? AND base <= ? ORDER BY base DESC LIMIT ?"""
-_FROM = f"SELECT {schema.ROW} FROM batches NOT INDEXED WHERE base BETWEEN ? AND ? ORDER BY base LIMIT 1"
 _NEWEST = "SELECT base FROM batches NOT INDEXED ORDER BY base DESC LIMIT ?"
-_AT = f"SELECT {schema.ROW} FROM batches NOT INDEXED WHERE base = ?"
+
+
+class _EveryRoom:
+    def __contains__(self, room: object) -> bool:
+        return True
 
 
 class Place(NamedTuple):
@@ -49,21 +52,24 @@ def last_records(
     connection: sqlite3.Connection, rooms: RoomStates, patterns: list[str], count: int, presence: bool
 ) -> int:
     """The offset after which the last `count` records start; 0: there are fewer."""
-    for place in _newest_first(connection, rooms, patterns):
-        if place.kind == wire.PRESENCE and not presence:
-            continue
-        if count <= place.records:
-            return place.base + place.records - count - 1
-        count -= place.records
-    return 0
+    matched = rooms.matching(patterns)
+    few = len(matched.ids) <= FEW_ROOMS
+    ways = (_by_index, _by_table) if few else (_by_both, _by_index)
+    try:
+        return _counted_back(connection, ways[0](connection, rooms, matched), count, presence)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        if not is_unreadable(error):
+            raise
+        return _counted_back(connection, ways[1](connection, rooms, matched), count, presence)
 
 
 def since(connection: sqlite3.Connection, rooms: RoomStates, time: int) -> int:
     """The offset after which everything is at least as young; the head when nothing is."""
+    walker = Walker(connection)
     low, high = 0, rooms.head + 1  # what is at or below `low` is older, what begins at or above `high` is not
     while high - low > 1:
         middle = (low + high) // 2
-        row = _sound_from(connection, middle, high - 1)
+        row = next(walker.by_table(middle, high - 1, _EveryRoom(), rows=1), None)
         if row is None or row[4] >= time:
             high = middle
         else:
@@ -73,9 +79,10 @@ def since(connection: sqlite3.Connection, rooms: RoomStates, time: int) -> int:
 
 def publish(connection: sqlite3.Connection, session: str, seq: int) -> int:
     """The offset of the first record of that publish; 0: not in the newest batches."""
+    walker = Walker(connection)
     needle, size = session.encode(), 0
     for (base,) in connection.execute(_NEWEST, (TAIL_BATCHES,)).fetchall():
-        row = _sound_at(connection, base)
+        row = walker.at(base)
         if row is None:
             continue
         frame = row[6]
@@ -90,28 +97,56 @@ def publish(connection: sqlite3.Connection, session: str, seq: int) -> int:
 # --- parts --------------------------------------------------------------------------------------
 
 
-def _newest_first(connection: sqlite3.Connection, rooms: RoomStates, patterns: list[str]) -> Iterator[Place]:
-    matched = rooms.matching(patterns)
-    below = rooms.head + 1
-    if len(matched.ids) > FEW_ROOMS:
-        rows, skipped = 64, 0
-        while skipped < SKIPPED_ROWS_MAX:
-            chunk = connection.execute(_TABLE, (below, rows)).fetchall()
-            for row in chunk:
-                skipped += 1
-                if row[1] in matched:
-                    skipped = 0
-                    yield Place._make(row)
-            if len(chunk) < rows:
-                return
-            below = chunk[-1][0]
-            rows = min(2 * rows, CHUNK_ROWS_MAX)
-    yield from _newest_of_rooms(connection, {room: rooms.row(room).last for room in matched.ids}, below)
+def _counted_back(connection: sqlite3.Connection, places: Iterator[Place], count: int, presence: bool) -> int:
+    walker = Walker(connection)
+    for place in places:
+        if place.kind == wire.PRESENCE and not presence:
+            continue
+        if place.records != 1 and walker.at(place.base) is None:
+            continue  # what cannot be read does not count, and its number of records may be wrong
+        if count <= place.records:
+            return place.base + place.records - count - 1
+        count -= place.records
+    return 0
+
+
+def _by_index(connection: sqlite3.Connection, rooms: RoomStates, matched: Matched) -> Iterator[Place]:
+    return _newest_of_rooms(connection, {room: rooms.row(room).last for room in matched.ids}, rooms.head + 1)
+
+
+def _by_table(connection: sqlite3.Connection, rooms: RoomStates, matched: Matched) -> Iterator[Place]:
+    return _newest_of_table(connection, matched, rooms.head + 1, OFFSET_MAX)
+
+
+def _by_both(connection: sqlite3.Connection, rooms: RoomStates, matched: Matched) -> Iterator[Place]:
+    """By the table, and where that has too many rows of other rooms, by the index."""
+    below = yield from _newest_of_table(connection, matched, rooms.head + 1, SKIPPED_ROWS_MAX)
+    lasts = {room: rooms.row(room).last for room in matched.ids}
+    yield from _newest_of_rooms(connection, lasts, below)
+
+
+def _newest_of_table(
+    connection: sqlite3.Connection, matched: Matched, below: int, skipped_max: int
+) -> Generator[Place, None, int]:
+    """Returns where it stopped."""
+    rows, skipped = 64, 0
+    while skipped < skipped_max:
+        chunk = connection.execute(_TABLE, (below, rows)).fetchall()
+        for row in chunk:
+            skipped += 1
+            if row[1] in matched:
+                skipped = 0
+                yield Place._make(row)
+        if len(chunk) < rows:
+            return 0
+        below = chunk[-1][0]
+        rows = min(2 * rows, CHUNK_ROWS_MAX)
+    return below
 
 
 def _newest_of_rooms(connection: sqlite3.Connection, lasts: dict[int, int], below: int) -> Iterator[Place]:
     """A room's last offset bounds where its newest batch begins: it is asked only when its turn may have come."""
-    heap = [(-min(last, below - 1), room) for room, last in lasts.items()]
+    heap = [(-min(last, below - 1), room) for room, last in lasts.items()] if below > 1 else []
     heapify(heap)
     ahead: dict[int, list[Place]] = {}  # room -> its next ones, the newest at the end
     rows: dict[int, int] = {}
@@ -128,32 +163,6 @@ def _newest_of_rooms(connection: sqlite3.Connection, lasts: dict[int, int], belo
             if not chunk:
                 continue
         heappush(heap, (-following[-1].base if following else bound, room))
-
-
-def _sound_from(connection: sqlite3.Connection, first: int, end: int) -> schema.Row | None:
-    """The first batch that begins in a range and can be read."""
-    while first <= end:
-        try:
-            row: schema.Row | None = connection.execute(_FROM, (first, end)).fetchone()
-        except sqlite3.Error as error:
-            if not is_unreadable(error):
-                raise
-            first = walks.behind(connection, first, end)
-            continue
-        if row is None or is_sound(*row):
-            return row
-        first = row[0] + 1
-    return None
-
-
-def _sound_at(connection: sqlite3.Connection, base: int) -> schema.Row | None:
-    try:
-        row: schema.Row | None = connection.execute(_AT, (base,)).fetchone()
-    except sqlite3.Error as error:
-        if not is_unreadable(error):
-            raise
-        return None
-    return row if row is not None and is_sound(*row) else None
 
 
 def _offset_in(frame: bytes, session: str, seq: int) -> int:

@@ -5,8 +5,8 @@ Rules of this file
 2. Rows are taken in chunks that are read whole: no cursor stays half read, which would let the WAL grow.
 3. The index is trusted as long as it agrees with the rows; else IndexDamaged, and the table has the word.
 
-    few rooms    by_rooms: merge the rooms' walks through the index; its rows lie scattered
-    many rooms   by_table: take the rows as they lie, skip other rooms'; if that skips too much, by_rooms
+    few rooms    by_rooms: merge the rooms' walks through the index; their rows lie scattered
+    many rooms   by_table: take the rows as they lie, skip other rooms'; where that skips too much, by_rooms
 
 Tests: tests/log/test_walks.py.
 """
@@ -16,21 +16,21 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Container, Iterable, Iterator
 from heapq import merge
+from itertools import pairwise
 
 from zchat.log.schema import ROW, Row, is_sound, is_unreadable
 
+OFFSET_MAX = (1 << 63) - 1
 CHUNK_ROWS_MAX = 512
 CHUNK_BYTES_MAX = 1 << 20  # a chunk of so many bytes is not followed by a larger one
 SKIPPED_ROWS_MAX = 1_000  # of other rooms in a row: a look into the index is cheaper then
 SKIPPED_BYTES_MAX = 2 << 20
-OFFSET_MAX = (1 << 63) - 1
-UNREADABLE = -1
 PASSED_ROWS_MAX = 200_000  # by a walk that only the table can serve: about half a second, then the page ends
 
 _TABLE = f"SELECT {ROW} FROM batches NOT INDEXED WHERE base BETWEEN ? AND ? ORDER BY base LIMIT ?"
 _ROOM = f"""SELECT {ROW} FROM batches INDEXED BY batches_of_room
     WHERE room = ? AND base BETWEEN ? AND ? ORDER BY base LIMIT ?"""
-_ROOM_PLACE = """SELECT base, records FROM batches INDEXED BY batches_of_room
+_ROOM_PLACE = """SELECT room, base, records FROM batches INDEXED BY batches_of_room
     WHERE room = ? AND base BETWEEN ? AND ? ORDER BY base LIMIT ?"""
 _NEXT = "SELECT base FROM batches NOT INDEXED WHERE base BETWEEN ? AND ? ORDER BY base LIMIT 1"
 _AT = f"SELECT {ROW} FROM batches NOT INDEXED WHERE base = ?"
@@ -49,147 +49,181 @@ class Sparse(Exception):
         self.position = position
 
 
-def across(connection: sqlite3.Connection, offset: int) -> Row | None:
-    """The sound row of the one batch of the log that has records both at or below and above an offset."""
-    try:
-        found = connection.execute(_BEFORE, (offset,)).fetchone()
-        if found is None or found[0] + found[1] - 1 <= offset:
-            return None
-        row: Row | None = connection.execute(_AT, (found[0],)).fetchone()
-    except sqlite3.Error as error:
-        if not is_unreadable(error):
-            raise
-        return None
-    return row if row is not None and is_sound(*row) else None
+class Walker:
+    """Walks over one snapshot."""
 
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.met_damage = False
 
-def by_table(
-    connection: sqlite3.Connection, first: int, end: int, wanted: Container[int], skipped_max: int = SKIPPED_ROWS_MAX
-) -> Iterator[Row]:
-    """The rows as they lie. What cannot be read is passed over. Raises Sparse."""
-    position, rows = first, 8
-    skipped = skipped_bytes = 0
-    while position <= end:
-        try:
-            chunk = connection.execute(_TABLE, (position, end, rows)).fetchall()
-        except sqlite3.Error as error:
-            if not is_unreadable(error):
-                raise
-            # One by one up to the row that cannot be read, so that those before it are served.
-            position = position if rows > 1 else behind(connection, position, end)
-            rows = 1
-            continue
-        for row in chunk:
-            position = row[0] + 1
-            if row[1] in wanted:
-                if is_sound(*row):
+    def by_table(
+        self, first: int, end: int, wanted: Container[int], *, rows: int = 8, skipped_max: int = SKIPPED_ROWS_MAX
+    ) -> Iterator[Row]:
+        """The rows as they lie, `rows` in the first chunk.
+
+        Raises Sparse when `skipped_max` in a row, or fewer but large ones, are of other rooms.
+        """
+        bytes_max = SKIPPED_BYTES_MAX * skipped_max // SKIPPED_ROWS_MAX
+        position = first
+        skipped = skipped_bytes = 0
+        while position <= end:
+            chunk = self._chunk(_TABLE, (position, end, rows))
+            if chunk is None:
+                # One by one up to the row that cannot be read, so that those before it are served.
+                position = position if rows > 1 else self.behind(position, end)
+                rows = 1
+                continue
+            for row in chunk:
+                if row[0] < position:  # a page that lies in the place of another
+                    self.met_damage = True
+                    continue
+                position = row[0] + 1
+                if row[1] not in wanted:
+                    skipped += 1
+                    skipped_bytes += _size(row)
+                elif self._is_sound(row):
                     skipped = skipped_bytes = 0
                     yield row
-            else:
-                skipped += 1
-                skipped_bytes += len(row[6])
-        if len(chunk) < rows:
-            return
-        if skipped > skipped_max or (skipped_bytes > SKIPPED_BYTES_MAX and skipped_max == SKIPPED_ROWS_MAX):
-            raise Sparse(position)
-        rows = _next_size(rows, chunk)
+            if len(chunk) < rows:
+                if self._is_end(position, end):
+                    return
+                position = self.behind(position, end)
+            if skipped > skipped_max or skipped_bytes > bytes_max:
+                raise Sparse(position)
+            rows = _next_size(rows, chunk)
 
+    def by_rooms(self, rooms: Iterable[int], first: int, end: int) -> Iterator[Row]:
+        """The rows of some rooms, by the index. Raises IndexDamaged."""
+        walks = [self._by_room(room, first, end) for room in rooms]
+        return walks[0] if len(walks) == 1 else merge(*walks)
 
-def by_rooms(connection: sqlite3.Connection, rooms: Iterable[int], first: int, end: int) -> Iterator[Row]:
-    """The rows of some rooms, by the index. Raises IndexDamaged."""
-    walks = [_by_room(connection, room, first, end) for room in rooms]
-    return walks[0] if len(walks) == 1 else merge(*walks)
+    def across(self, offset: int) -> Row | None:
+        """The one batch of the log that has records on both sides of an offset, or else None."""
+        found = self._numbers(_BEFORE, (offset,))
+        if not found or found[0][0] + found[0][1] - 1 <= offset:
+            return None
+        return self.at(found[0][0])
 
+    def at(self, base: int) -> Row | None:
+        """The batch at its offset, when it is sound."""
+        found = self._chunk(_AT, (base,))
+        return found[0] if found and self._is_sound(found[0]) else None
 
-def places(connection: sqlite3.Connection, room: int, first: int, end: int, limit: int = -1) -> list[tuple[int, int]]:
-    """First and last offset of the batches of a room that begin in a range, as the index has them."""
-    try:
-        rows = connection.execute(_ROOM_PLACE, (room, first, end, limit)).fetchall()
-        return [(base, base + records - 1) for base, records in rows]
-    except sqlite3.Error as error:
-        if not is_unreadable(error):
-            raise
-        return []
+    def places(self, room: int, first: int, end: int, limit: int = -1) -> list[tuple[int, int]]:
+        """First and last offset of the batches of a room that begin in a range, as far as the index makes sense."""
+        found = self._numbers(_ROOM_PLACE, (room, first, end, limit)) or []
+        bases = [first - 1, *(base for _, base, _ in found), end + 1]
+        if any(low >= high for low, high in pairwise(bases)) or any(each != room for each, _, _ in found):
+            return []
+        return [(base, base + records - 1) for _, base, records in found]
 
+    def next_of(self, room: int, first: int) -> Row | None:
+        """The next batch of a room, when it is sound. Raises IndexDamaged where the index has none."""
+        at = self.places(room, first, OFFSET_MAX - 1, 1)
+        if not at:
+            raise IndexDamaged
+        row = self.at(at[0][0])
+        return row if row and row[1] == room else None
 
-def next_of(connection: sqlite3.Connection, room: int, first: int) -> Row | None:
-    """The next batch of a room, when it is sound."""
-    try:
-        row: Row | None = connection.execute(_ROOM, (room, first, OFFSET_MAX, 1)).fetchone()
-    except sqlite3.Error as error:
-        if not is_unreadable(error):
-            raise
-        return None
-    return row if row is not None and row[1] == room and is_sound(*row) else None
-
-
-def _by_room(connection: sqlite3.Connection, room: int, first: int, end: int) -> Iterator[Row]:
-    position, rows = first, 4
-    while position <= end:
+    def first_of_each(self, rooms: Iterable[int], first: int) -> list[Row]:
+        """The next batch of each room by the table alone; only of those that are found soon."""
+        missing, found = set(rooms), []
         try:
-            chunk = connection.execute(_ROOM, (room, position, end, rows)).fetchall()
-        except sqlite3.Error as error:
+            for row in self.by_table(first, OFFSET_MAX, missing, skipped_max=PASSED_ROWS_MAX) if missing else ():
+                found.append(row)
+                missing.discard(row[1])
+                if not missing:
+                    break
+        except Sparse:
+            pass
+        return found
+
+    def behind(self, position: int, end: int) -> int:
+        """The lowest offset above what cannot be read at a position."""
+        if base := self._next_base(position, end):  # its frame only: the page that it begins in is sound
+            return base + 1
+        reach = 1
+        while position + reach <= end and not self._next_base(position + reach, end):
+            reach *= 2
+        low, high = reach // 2, min(reach, end + 1 - position)  # unreadable from position + low
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._next_base(position + middle, end):
+                high = middle
+            else:
+                low = middle
+        return position + high
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _by_room(self, room: int, first: int, end: int) -> Iterator[Row]:
+        position, rows = first, 4
+        while position <= end:
+            chunk = self._chunk(_ROOM, (room, position, end, rows))
+            if chunk is None:
+                if rows == 1:  # this one row: pass over it, if its place at least is known
+                    place = self.places(room, position, end, 1)
+                    if not place:
+                        raise IndexDamaged
+                    position = place[0][0] + 1
+                rows = 1
+                continue
+            for row in chunk:
+                if row[0] < position or row[1] != room:
+                    raise IndexDamaged
+                position = row[0] + 1
+                if self._is_sound(row):
+                    yield row
+                elif self.at(row[0]):  # by itself it is: the index has a wrong place for it
+                    raise IndexDamaged
+            if len(chunk) < rows:
+                return
+            rows = _next_size(rows, chunk)
+
+    def _next_base(self, position: int, end: int) -> int:
+        """The first offset of the next row; 0: there is none that can be read."""
+        found = self._numbers(_NEXT, (position, end))
+        return found[0][0] if found and found[0][0] >= position else 0
+
+    def _is_end(self, position: int, end: int) -> bool:
+        """Whether there is no row from a position on: one whose offset was changed can hide those behind it."""
+        found = self._numbers(_BEFORE, (end,))
+        if found is not None and (not found or found[0][0] < position):
+            return True
+        self.met_damage = True
+        return False
+
+    def _chunk(self, statement: str, values: tuple[int, ...]) -> list[Row] | None:
+        """All rows of a query; None: something on the way to them cannot be read."""
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             if not is_unreadable(error):
                 raise
-            if rows == 1:  # this one row: pass over it, if its place at least is known
-                at = places(connection, room, position, end, 1)
-                if not at:
-                    raise IndexDamaged from error
-                position = at[0][0] + 1
-            rows = 1
-            continue
-        for row in chunk:
-            if row[0] < position or row[1] != room:
-                raise IndexDamaged
-            position = row[0] + 1
-            if is_sound(*row):
-                yield row
-            elif _is_sound_there(connection, row[0]):
-                raise IndexDamaged
-        if len(chunk) < rows:
-            return
-        rows = _next_size(rows, chunk)
+            self.met_damage = True
+            return None
 
+    def _numbers(self, statement: str, values: tuple[int, ...]) -> list[tuple[int, ...]] | None:
+        """The same for a query without frames, whose values no checksum covers."""
+        found: list[tuple[int, ...]] | None = self._chunk(statement, values)  # type: ignore[assignment]
+        if found and {type(value) for row in found for value in row} != {int}:
+            self.met_damage = True
+            return None
+        return found
 
-def _is_sound_there(connection: sqlite3.Connection, base: int) -> bool:
-    """Whether the row is sound by itself, so that it is the index that has another place for it."""
-    row = connection.execute(_AT, (base,)).fetchone()
-    return row is None or is_sound(*row)
+    def _is_sound(self, row: Row) -> bool:
+        if is_sound(*row):
+            return True
+        self.met_damage = True
+        return False
 
 
 def _next_size(rows: int, chunk: list[Row]) -> int:
     """Start small, for a page may need only one; then grow, for a query costs more than a row."""
-    if sum(len(row[6]) for row in chunk) > CHUNK_BYTES_MAX:
+    if sum(map(_size, chunk)) > CHUNK_BYTES_MAX:
         return rows
     return min(2 * rows, CHUNK_ROWS_MAX)
 
 
-def behind(connection: sqlite3.Connection, position: int, end: int) -> int:
-    """The lowest offset above what cannot be read at a position."""
-    base = _next_base(connection, position, end)
-    if base != UNREADABLE:  # its frame only: the page that it begins in is sound
-        return base + 1
-    reach = 1
-    while _next_base(connection, position + reach, end) == UNREADABLE:
-        reach *= 2
-    low, high = reach // 2, reach  # unreadable from position + low, readable from position + high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _next_base(connection, position + middle, end) == UNREADABLE:
-            low = middle
-        else:
-            high = middle
-    return position + high
-
-
-def _next_base(connection: sqlite3.Connection, position: int, end: int) -> int:
-    """The next row's, `end` when there is none, UNREADABLE when the page that would tell cannot be read."""
-    if position > end:
-        return end
-    try:
-        found = connection.execute(_NEXT, (position, end)).fetchone()
-    except sqlite3.Error as error:
-        if not is_unreadable(error):
-            raise
-        return UNREADABLE
-    return int(found[0]) if found else end
+def _size(row: Row) -> int:
+    return len(row[6]) if type(row[6]) is bytes else 0  # a changed bit can change the type
