@@ -1,31 +1,57 @@
-"""docs/cli.md says what the command line says. ZCHAT_UPDATE_DOCS=1 writes the help texts anew."""
+"""What the documentation says is what the program does. ZCHAT_UPDATE_DOCS=1 writes the help texts anew."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import inspect
+import io
 import os
 import re
+import shutil
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
-from tests.conftest import zchat
+import zchat as public
+from tests.conftest import COMMAND, BrokerProcess, Running, eventually, zchat
+from tests.test_protocol import free_ports, rows, section_of
+from zchat import client, errors
 from zchat.cli import ALIASES, COMMANDS, app, listen
-from zchat.errors import EXIT_STATUSES
+from zchat.errors import CODES, EXIT_STATUSES
+from zchat.settings import Settings
 
-REFERENCE = Path(__file__).parent.parent / "docs" / "cli.md"
+ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "docs" / "cli.md"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 HELP = re.compile(r"<!-- help: (\w+) -->\n(?:\n```text\n(.*?)```\n)?", re.S)
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+SHELL = re.compile(r"^```sh\n(.*?)^```", re.M | re.S)
 
 
-def text() -> str:
-    return REFERENCE.read_text()
+@cache
+def text(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def statuses(name: str) -> dict[int, str]:
+    return {int(status): sentence for status, sentence in re.findall(r"^\| (\d+) \| (.+) \|$", text(name), re.M)}
+
+
+# --- the command line ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", autouse=True)
 def written_anew() -> None:
     if os.environ.get("ZCHAT_UPDATE_DOCS"):
-        REFERENCE.write_text(HELP.sub(lambda found: _block(found[1]), text()))
+        REFERENCE.write_text(HELP.sub(lambda found: _block(found[1]), text("docs/cli.md")))
+        text.cache_clear()
 
 
 def _block(command: str) -> str:
@@ -34,33 +60,235 @@ def _block(command: str) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_each_command_is_in_the_reference(command: str) -> None:
-    shown = {found[1]: found[2] for found in HELP.finditer(text())}
+    shown = {found[1]: found[2] for found in HELP.finditer(text("docs/cli.md"))}
     assert shown[command] == zchat(command, "--help").stdout, "ZCHAT_UPDATE_DOCS=1 pytest tests/test_docs.py"
 
 
 def test_the_table_of_commands_is_whole() -> None:
     for name, row in COMMANDS.items():
-        line = next(line for line in text().splitlines() if line.startswith(f"| [`zchat {name}`](#zchat-{name})"))
+        lines = text("docs/cli.md").splitlines()
+        line = next(line for line in lines if line.startswith(f"| [`zchat {name}`](#zchat-{name})"))
         assert row.sentence in line
         assert {alias for alias, meant in ALIASES.items() if meant == name} == set(re.findall(r" `(\w+)`", line))
 
 
 def test_every_option_of_zchat_itself_is_named() -> None:
     for parameter in typer.main.get_command(app).params:
-        assert f"`zchat {max(parameter.opts, key=len)}`" in text()
+        assert f"`zchat {max(parameter.opts, key=len)}`" in text("docs/cli.md")
 
 
 def test_every_option_alias_is_named() -> None:
     for alias in listen.OPTION_ALIASES:
-        assert f"`-{alias}`" in text() or len(alias) > 1
+        assert f"`-{alias}`" in text("docs/cli.md") or len(alias) > 1
 
 
-def test_the_table_of_exit_statuses_is_that_of_the_errors() -> None:
-    rows = dict(re.findall(r"^\| (\d+) \| (.+) \|$", text(), re.M))
-    assert {int(status): sentence for status, sentence in rows.items()} == EXIT_STATUSES
+@pytest.mark.parametrize("name", ["docs/cli.md", "README.md"])
+def test_the_table_of_exit_statuses_is_that_of_the_errors(name: str) -> None:
+    assert statuses(name) == EXIT_STATUSES
 
 
 def test_every_variable_is_named() -> None:
     sources = "".join(path.read_text() for path in Path(listen.__file__).parent.glob("*.py"))
     for variable in set(re.findall(r'"(ZCHAT_[A-Z]+)"', sources)) | {"NO_COLOR"}:
-        assert f"| `{variable}` |" in text()
+        assert f"| `{variable}` |" in text("docs/cli.md")
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+def test_the_tables_of_settings_have_each_with_its_default_and_a_code_that_exists() -> None:
+    table = {cells[0].strip("`"): cells for cells in rows(text("docs/settings.md")) if cells[0].startswith("`")}
+    assert list(table) == [field.name for field in fields(Settings)]
+    for name, (_, default, unit, _, what, code) in table.items():
+        value = getattr(Settings(), name)
+        assert default == (f"{value:,.12g}" if isinstance(value, int | float) else "none"), name
+        assert unit and what
+        assert code == "–" or code.strip("`") in CODES
+        assert what.startswith("Told. ") == (name in Settings().told()), name
+
+
+def test_the_settings_that_an_option_sets_name_it() -> None:
+    options = zchat("broker", "--help").stdout
+    for cells in rows(text("docs/settings.md")):
+        if cells[0].startswith("`") and cells[3] != "–":
+            assert f"  {cells[3].strip('`')} " in options
+
+
+# --- the Python client --------------------------------------------------------------------------
+
+
+def programs() -> list[tuple[str, str]]:
+    return [(name, found[1]) for name in ("README.md", "docs/client.md") for found in PYTHON.finditer(text(name))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broker", [("--memory",)], indirect=True)
+@pytest.mark.parametrize("program", [program for _, program in programs()])
+def test_each_program_prints_what_its_comments_say(broker: BrokerProcess, program: str) -> None:
+    expected = re.findall(r"^ *print\(.*\)  # (.*)$", program, re.M)
+    assert program.count("print(") == len(expected) and "zchat.connect(user=" in program
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(program.replace("zchat.connect(", f"zchat.connect({broker.address!r}, "), {})
+    assert printed.getvalue().splitlines() == expected
+
+
+@pytest.mark.parametrize(
+    "function", [client.connect, client.Client.publish, client.Client.listen, client.Client.history]
+)
+def test_the_signatures_are_those_of_the_code(function: Callable[..., Any]) -> None:
+    parameters = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name != "self"
+    ]
+    named = f"{'zchat' if function is client.connect else 'client'}.{function.__name__}"
+    shown = re.search(rf"^    {re.escape(named)}(\(.*?\))(?: -> (\w+))?$", text("docs/client.md"), re.M | re.S)
+    assert shown is not None
+    assert re.sub(r"\s+", " ", shown[1]).replace('"', "'") == str(inspect.Signature(parameters))
+    assert shown[2] in (None, inspect.signature(function).return_annotation)
+
+
+def test_every_public_method_and_field_is_described() -> None:
+    described = text("docs/client.md")
+    for kind in (public.Client, public.Publication, public.Subscription, public.Message, public.Member, public.Cursor):
+        for name in [*vars(kind), *getattr(kind, "__struct_fields__", ())]:
+            if not name.startswith("_") and name not in ("put", "is_live"):
+                assert re.search(rf"\b{name}\b", described), f"{kind.__name__}.{name}"
+    for name in public.__all__:
+        assert f"`{name}`" in described or f"zchat.{name}" in described, name
+
+
+def test_the_table_of_errors_is_the_tree() -> None:
+    table = {cells[0].strip("`"): cells for cells in rows(section_of("docs/client.md", "## Errors"))[1:]}
+    classes = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ZchatError)]
+    assert set(table) == {kind.__name__ for kind in classes}
+    for kind in classes:
+        _, when, attributes, status = table[kind.__name__]
+        assert int(status) == kind.exit_status
+        assert kind is errors.UsageError or when.startswith("a `UsageError`") == issubclass(kind, errors.UsageError)
+        taken = inspect.getfullargspec(kind.__init__).args if "__init__" in vars(kind) else []
+        for attribute in re.findall(r"`(\w+)`", attributes):
+            assert attribute in taken or hasattr(kind, attribute), f"{kind.__name__}.{attribute}"
+
+
+# --- README -------------------------------------------------------------------------------------
+
+
+def shell_of(heading: str) -> list[str]:
+    """The commands under a heading."""
+    return [line for block in SHELL.findall(section_of("README.md", heading)) for line in block.splitlines()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which the README's commands are found, and a `deploy` that says two lines."""
+    for name, does in (("scripts/zchat", f'exec {" ".join(COMMAND)} "$@"'), ("deploy", "echo one; echo two")):
+        script = tmp_path / name
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(f"#!/bin/sh\n{does}\n")
+        script.chmod(0o755)
+    shutil.copy(tmp_path / "scripts" / "zchat", tmp_path / "zchat")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+Start = Callable[..., Running]
+
+
+@pytest.mark.slow
+def test_the_thirty_seconds_of_the_readme_come_true(start_zchat: Start, folder: Path) -> None:
+    address = f"tcp://127.0.0.1:{free_ports()}"
+    env = {"ZCHAT_BIND": address, "ZCHAT_BROKER": address, "ZCHAT_DATA": str(folder / "data"), "ZCHAT_USER": "alice"}
+    broker_line, listen_line, send_line = shell_of("## In thirty seconds")
+    broker = start_zchat("-c", f"exec {broker_line}", env=env, run=("bash",))
+    eventually(lambda: f"zchat broker ready on {address} " in broker.stderr, "the broker is ready")
+    listener = start_zchat("-c", f"exec {listen_line}", env=env, run=("bash",))
+    eventually(lambda: "alice" in zchat("who", "general", env=env).stdout, "the listener is there")
+    assert start_zchat("-c", f"exec {send_line}", env=env, run=("bash",)).end().status == 0
+    shown = re.compile(r"^\[\d\d:\d\d:\d\d\] alice: hello\n$")
+    assert eventually(lambda: shown.match(listener.stdout), "it prints what was sent")
+    assert re.search(r"^    \[12:34:56\] alice: hello$", section_of("README.md", "## In thirty seconds"), re.M)
+    assert "alice: hello" in zchat("listen", "general", "--last", "10", "-t", "0.2", env=env).stdout
+    assert (listener.end(2).status, broker.end(2).status) == (130, 0)
+
+
+@pytest.mark.slow
+def test_the_broker_for_several_hosts_warns_and_is_reached_by_its_name(start_zchat: Start, folder: Path) -> None:
+    port = free_ports()
+    broker_line, export, listen_line = shell_of("## Several hosts")
+    assert broker_line.endswith("'tcp://*:5555'") and export == "export ZCHAT_BROKER=chat.example"
+    env = {"ZCHAT_DATA": str(folder / "data"), "ZCHAT_BROKER": f"localhost:{port}"}
+    broker = start_zchat("-c", f"exec {broker_line.replace('5555', str(port))}", env=env, run=("bash",))
+    eventually(lambda: "broker ready" in broker.stderr, "the broker is ready")
+    assert "whoever reaches the port can read and write every room" in broker.stderr
+    assert zchat("send", "ops", "hello", env=env).status == 0
+    listener = start_zchat("-c", f"exec {listen_line}", env=env, run=("bash",))
+    eventually(
+        lambda: listener.stdout.endswith("hello\n"), "the listener reaches it, and a line is written as it comes"
+    )
+    assert (listener.end(15).status, broker.end(15).status) == (143, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broker", [("--memory",)], indirect=True)
+def test_the_lines_for_scripts_end_with_0(broker: BrokerProcess, start_zchat: Start, folder: Path) -> None:
+    lines = shell_of("## In scripts")
+    printed = {}
+    for line in lines:
+        result = start_zchat("-c", line, broker=broker, run=("bash",)).end()
+        assert (result.stderr, result.status) == ("", 0), line
+        printed[line] = result.stdout
+    assert printed["zchat history ops --last 5"].splitlines()[0].endswith("] tester: one")
+    assert [line.count("\n") for line in printed.values() if "all done" in line] == [3, 3, 1, 1]
+    assert len({line.split()[1] for line in lines if line.startswith("zchat ")} & set(COMMANDS)) >= 5
+
+
+def test_the_readme_keeps_the_place_of_the_figures() -> None:
+    assert text("README.md").count("<!-- figures -->") == 1
+
+
+# --- all of them --------------------------------------------------------------------------------
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a document's headings, as they are made by those who show it."""
+    heads = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if "://" not in link:
+            name, _, anchor = link.partition("#")
+            target = path.parent / name if name else path
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+def test_every_place_that_a_module_refers_to_exists() -> None:
+    for path in sorted((ROOT / "zchat").rglob("*.py")):
+        docstring = re.sub(r"\s+", " ", ast.get_docstring(ast.parse(path.read_text())) or "")
+        for name, headings in re.findall(r'(docs/\w+\.md)((?:(?:,| and) "[^"]+")*)', docstring):
+            assert (ROOT / name).exists(), f"{path.name}: {name}"
+            for heading in re.findall(r'"([^"]+)"', headings):
+                assert re.search(rf"^#+ {re.escape(heading)}$", text(name), re.M), f"{path.name}: {name}, {heading}"
+
+
+def test_the_design_names_every_module() -> None:
+    modules = section_of("docs/design.md", "## Modules")
+    for path in sorted((ROOT / "zchat").rglob("*.py")):
+        package, name = path.parent.name, path.name
+        named = f"`{package}/`" if name == "__init__.py" or package in ("cli", "wire") else f"`{name}`"
+        assert named in modules or path == ROOT / "zchat" / "__init__.py", path
+
+
+def test_the_changelog_has_every_command_in_whole_sentences() -> None:
+    changes = text("CHANGELOG.md")
+    assert re.findall(r"^## (.*)$", changes, re.M)[0] == "Unreleased"
+    entries = re.split(r"^- ", changes, flags=re.M)[1:]
+    assert all(re.sub(r"\s+", " ", entry).rstrip().endswith(".") for entry in entries)
+    for command in COMMANDS:
+        assert f"`zchat {command}" in changes
