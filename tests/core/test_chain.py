@@ -365,6 +365,10 @@ def test_a_mark_says_that_everything_up_to_it_was_handed_on() -> None:
     delivery, mark, recovered = chain.take()
     assert isinstance(delivery, Delivery) and mark == Mark(45) and recovered == Notice("recovered", records=1)
     assert not chain.wants_mark
+    chain.check()
+    chain.take_question()
+    chain.answered(wire.HeadsAre(0, 45, [("a", 41), ("b", 45)]))
+    assert chain.take() == []  # it says nothing new
 
 
 def test_a_listener_without_a_cursor_gets_no_marks() -> None:
@@ -382,6 +386,12 @@ def test_a_consumer_that_was_given_all_has_reached_the_latest_that_is_known() ->
     assert chain.reached((0, 42)) == 43
     chain.other_log()
     assert chain.reached((0, 42)) == 0
+    chain.synced(0, NOON)
+    chain.take_question()
+    chain.answered(wire.Position(0, 0, 0))
+    chain.broadcast("a", batch_of(1, 0, records=2), 10)
+    assert chain.reached((0, 42)) == 0  # it was given nothing of this log yet
+    assert (chain.reached((1, 1)), chain.reached((1, 2))) == (1, 2)
 
 
 def test_a_tail_marker_of_one_room_says_nothing_about_the_others() -> None:

@@ -160,10 +160,11 @@ def test_at_the_limit_a_cursor_can_still_be_moved_and_another_user_has_a_limit_o
     cycle.commit()
     cycle.take_replies()
     cycle.hello("bob")
-    set_cursor(cycle, b"bob", "laptop", 7)
+    set_cursor(cycle, b"alice", "laptop", 6)
+    set_cursor(cycle, b"bob", "phone", 7)
     cycle.commit()
-    cycle.take_replies()
-    assert names(cycle, b"alice") == {"laptop": 6} and names(cycle, b"bob") == {"laptop": 7}
+    assert cycle.take_replies() == [(b"alice", wire.Done(2)), (b"bob", wire.Done(2))]
+    assert names(cycle, b"alice") == {"laptop": 6} and names(cycle, b"bob") == {"phone": 7}
 
 
 def test_the_limit_holds_within_one_cycle_too() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import count
 
 import msgspec
@@ -118,6 +119,16 @@ def test_a_room_is_marked_once_when_two_of_its_looks_fall_together() -> None:
     spoken(tails, room, seconds=14.0)
     assert tails.due(15.0) == [room]
     assert tails.due(15.0) == []
+
+
+def test_a_room_that_goes_on_speaking_costs_no_more_memory() -> None:
+    tails = Tails(FIRST, LAST)
+    room = Room("general", 0)
+    spoken(tails, room)
+    before = sys.getrefcount(room)
+    for tenth in range(1_000):
+        spoken(tails, room, seconds=tenth / 10)
+    assert sys.getrefcount(room) == before
 
 
 def test_rooms_that_are_due_at_once_are_marked_together() -> None:
