@@ -207,6 +207,23 @@ def test_a_publish_without_an_answer_is_sent_again() -> None:
     assert core.take_sends() == frames
 
 
+def test_who_waits_for_a_quiet_publish_while_the_client_is_away_is_told_when_it_is_back() -> None:
+    core = ready()
+    chunk = Chunk("general", wire.VOLATILE)
+    chunk.records.append(b"hi")
+    core.publish(chunk, at(0))
+    (quiet,) = sent(core)
+    assert isinstance(quiet, wire.Publish) and quiet.flags & wire.QUIET
+    core.disconnected("cut")
+    core.want_acks(1)
+    assert core.take_sends() == []
+    core.connected()
+    core.want_acks(1)
+    assert [type(message) for message in sent(core)] == [wire.Hello]
+    receive(core, welcome_of(resumed=True))
+    assert [message.flags for message in sent(core) if isinstance(message, wire.Publish)] == [wire.VOLATILE]
+
+
 def test_no_more_is_taken_than_may_be_in_flight() -> None:
     core = ready()
     published(core, IN_FLIGHT_FRAMES_MAX)
