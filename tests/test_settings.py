@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, fields, replace
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,8 @@ def test_welcome_tells_the_limits_that_a_client_must_know_under_their_own_names(
 
 @pytest.mark.parametrize("name", sorted(DEFAULTS.told()))
 def test_welcome_tells_what_the_broker_was_given_not_the_default(name: str) -> None:
-    given = replace(DEFAULTS, **{name: 17})
+    change: dict[str, Any] = {name: 17}
+    given = replace(DEFAULTS, **change)
     assert given.told() == {**DEFAULTS.told(), name: 17}
 
 
