@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from zchat.client import Client, Publication, connect
+    from zchat.client import Client, connect
     from zchat.core.chain import Notice
     from zchat.errors import (
         BadAddress,
@@ -32,11 +32,12 @@ if TYPE_CHECKING:
         ZchatError,
     )
     from zchat.message import Message
+    from zchat.sockets.outbox import Publication
     from zchat.subscription import Subscription
     from zchat.wire import Cursor, Member, Room
 
 _HOMES = {
-    "zchat.client": ("Client", "Publication", "connect"),
+    "zchat.client": ("Client", "connect"),
     "zchat.core.chain": ("Notice",),
     "zchat.errors": (
         "BadAddress",
@@ -53,6 +54,7 @@ _HOMES = {
         "ZchatError",
     ),
     "zchat.message": ("Message",),
+    "zchat.sockets.outbox": ("Publication",),
     "zchat.subscription": ("Subscription",),
     "zchat.wire": ("Cursor", "Member", "Room"),
 }

@@ -18,17 +18,15 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from types import TracebackType
 
-import msgspec
-
 from zchat import address as addresses
 from zchat import wire
 from zchat.core.chain import Chain, Notice, Start
 from zchat.core.listening import Listener
-from zchat.core.publishing import Chunk
-from zchat.errors import TooLarge, UsageError
+from zchat.errors import UsageError
 from zchat.message import Message, messages
 from zchat.names import cursor_name, is_pattern, pattern_name, user_name
 from zchat.sockets.client import Connection
+from zchat.sockets.outbox import Publication
 from zchat.subscription import Subscription
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
@@ -55,31 +53,6 @@ def login_name() -> str:
         return "anonymous"
 
 
-class Publication(msgspec.Struct, frozen=True, gc=False):
-    """One message on its way to the broker."""
-
-    _client: Client
-    _chunk: Chunk
-    _index: int
-
-    def done(self) -> bool:
-        """Whether its outcome is known."""
-        return self._chunk.is_settled
-
-    def result(self, timeout: float | None = None) -> int:
-        """Its offset, once it is stored; 0 for a volatile message, which has none.
-
-        Raises Refused when it was not stored, TimedOut, and Closed when the client ended without knowing.
-        """
-        chunk = self._chunk
-        if not chunk.is_settled:
-            self._client.connection.want_acks()
-            self._client.connection.wait_for(lambda: chunk.is_settled, timeout, "ack")
-        if chunk.error is not None:
-            raise chunk.error
-        return chunk.first + self._index if chunk.first else 0
-
-
 class Client:
     """A session with a broker. Thread-safe; a context manager. Made by `connect`."""
 
@@ -90,7 +63,6 @@ class Client:
         self.session = welcome.session
         self.log_id = welcome.log_id
         self._add = connection.outbox.add
-        self._record_bytes_max = welcome.limits.get("record_bytes_max", wire.RECORD_BYTES_MAX)
 
     def __enter__(self) -> Client:
         return self
@@ -118,15 +90,10 @@ class Client:
         A `volatile` message is not stored: who listens now gets it, as fast as it goes, without a promise.
         Raises BadName, TooLarge, UsageError, Closed.
         """
-        record: wire.RecordOrBody
         if type(body) is bytes and not headers and event == "message":
-            record, size = body, len(body)
-        else:
-            record, size = _record(body.encode() if isinstance(body, str) else bytes(body), event, headers)
-        if size > self._record_bytes_max:
-            raise TooLarge(size, self._record_bytes_max)
-        chunk, index = self._add(room, record, size, volatile)
-        return Publication(self, chunk, index)
+            return self._add(room, body, len(body), volatile)
+        record, size = _record(body.encode() if isinstance(body, str) else bytes(body), event, headers)
+        return self._add(room, record, size, volatile)
 
     def send(
         self,

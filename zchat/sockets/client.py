@@ -29,10 +29,11 @@ from zchat.core import Instant
 from zchat.core.chain import Delivery, Mark, Notice
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, Answer, ClientCore, Request
 from zchat.core.listening import Listener
+from zchat.core.publishing import Chunk
 from zchat.errors import Closed, Refused, TimedOut, Unreachable, ZchatError
 from zchat.sockets import context, options
 from zchat.sockets.options import DONTWAIT, POLLIN
-from zchat.sockets.outbox import Outbox
+from zchat.sockets.outbox import CHUNK_BYTES, Outbox
 from zchat.sockets.resolve import resolved
 from zchat.sockets.subscriber import Subscriber
 
@@ -50,7 +51,7 @@ class Connection:
     def __init__(self, address: Address, user: str, info: dict[str, str]) -> None:
         self.address = address
         self.user = user
-        self.outbox = Outbox(self._wake)
+        self.outbox = Outbox(self._wake, self)
         self._core = ClientCore(user, info, _nonces())
         self._waker = options.Waker()
         self._commands: deque[Callable[[Instant], None]] = deque()
@@ -88,6 +89,8 @@ class Connection:
             self.close(0.0)
             raise failure
         assert welcome is not None
+        limit = welcome.limits.get("record_bytes_max", wire.RECORD_BYTES_MAX)
+        self.outbox.record_bytes_max = max(CHUNK_BYTES, limit)
         return welcome
 
     def do(self, command: Callable[[ClientCore, Instant], T], timeout: float | None = None) -> T:
@@ -177,16 +180,16 @@ class Connection:
         """Wait until all that was published is settled. Raises the first Refused since the last flush, TimedOut."""
         opened = self.outbox.opened
         if self._settled_upto < opened:
-            self.want_acks()
+            self._want_acks()
         self.wait_for(lambda: self._settled_upto >= opened, timeout, "acks")
         refused, self._refused = self._refused, None
         if refused is not None:
             raise refused
 
-    def want_acks(self) -> None:
-        """Somebody is about to wait for what becomes of what was published so far."""
-        opened = self.outbox.opened
-        self.later(lambda core, now: core.want_acks(opened))
+    def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
+        """Until the chunk's outcome is known. Raises TimedOut, Closed."""
+        self._want_acks()
+        self.wait_for(lambda: chunk.is_settled, timeout, "ack")
 
     def close(self, timeout: float) -> None:
         """Say bye, wait for the answer, end the thread. What is unacked stays unknown."""
@@ -206,7 +209,7 @@ class Connection:
         """In a child after a fork: the sockets belong to the parent's thread, and would hang."""
         self._failure = Closed("this process was forked: connect again in the child")
         self._changed = threading.Condition()
-        self.outbox = Outbox(lambda: None)
+        self.outbox = Outbox(lambda: None, self)
         self.outbox.close(self._failure)
 
     # --- the I/O thread ---------------------------------------------------------------------
@@ -340,6 +343,11 @@ class Connection:
             self._changed.notify_all()
 
     # --- parts ------------------------------------------------------------------------------
+
+    def _want_acks(self) -> None:
+        """Somebody is about to wait for what becomes of what was published so far."""
+        opened = self.outbox.opened
+        self.later(lambda core, now: core.want_acks(opened))
 
     def _wake(self) -> None:
         if self._sleeping:

@@ -13,10 +13,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from threading import Condition, Lock
+from typing import Protocol
+
+import msgspec
 
 from zchat import wire
 from zchat.core.publishing import Chunk
-from zchat.errors import Closed, ZchatError
+from zchat.errors import Closed, TooLarge, ZchatError
 from zchat.names import room_name
 
 CHUNK_BYTES = 96 * 1024  # then the next chunk is opened; the broker joins them into batches of 128 KiB
@@ -25,13 +28,46 @@ CLOSED = 1 << 62
 RECORD_BYTES = 48  # what a record costs besides its body; it bounds the records of a chunk too, to 2048
 
 
+class Waiter(Protocol):
+    """Who can wait for what the I/O thread hears."""
+
+    def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
+        """Until the chunk's outcome is known. Raises TimedOut, Closed."""
+
+
+class Publication(msgspec.Struct, frozen=True, gc=False):
+    """One message on its way to the broker."""
+
+    _waiter: Waiter
+    _chunk: Chunk
+    _index: int
+
+    def done(self) -> bool:
+        """Whether its outcome is known."""
+        return self._chunk.is_settled
+
+    def result(self, timeout: float | None = None) -> int:
+        """Its offset, once it is stored; 0 for a volatile message, which has none.
+
+        Raises Refused when it was not stored, TimedOut, and Closed when the client ended without knowing.
+        """
+        chunk = self._chunk
+        if not chunk.is_settled:
+            self._waiter.wait_for_settled(chunk, timeout)
+        if chunk.error is not None:
+            raise chunk.error
+        return chunk.first + self._index if chunk.first else 0
+
+
 class Outbox:
     """Chunks in the order in which they were opened. Thread-safe."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], waiter: Waiter) -> None:
+        self.record_bytes_max = wire.RECORD_BYTES_MAX  # the broker's, once it is known; at least CHUNK_BYTES
         self.is_waiting = False  # the I/O thread sleeps, and wants to be woken
         self.opened = 0  # chunks so far: a chunk's number is its `seq`, as they are sent in this order
         self._wake = wake
+        self._waiter = waiter
         self._lock = Lock()  # taken for each record: a Condition around it would double its cost
         self._changed = Condition(self._lock)
         self._open: tuple[dict[str, Chunk], dict[str, Chunk]] = ({}, {})  # by room: stored, volatile
@@ -39,28 +75,28 @@ class Outbox:
         self._size = 0
         self._error: ZchatError | None = None
 
-    def add(self, room: str, record: wire.RecordOrBody, size: int, volatile: bool) -> tuple[Chunk, int]:
-        """Queue one record; returns its chunk and its place in it. Blocks while the outbox is full.
+    def add(self, room: str, record: wire.RecordOrBody, size: int, volatile: bool) -> Publication:
+        """Queue one record of `size` bytes. Blocks while the outbox is full.
 
-        Raises BadName, and Closed once the client is closed.
+        Raises BadName, TooLarge, and Closed once the client is closed.
         """
         size += RECORD_BYTES
         lanes = self._open[volatile]
         with self._lock:
             if self._size > OUTBOX_BYTES_MAX:
                 self._wait_for_room()
-            self._size += size
             chunk = lanes.get(room)
             if chunk is None or chunk.size + size > CHUNK_BYTES:
                 chunk = self._open_chunk(room, volatile, size)
-            records = chunk.records
-            index = len(records)
-            records.append(record)
+            self._size += size
             chunk.size += size
+            records = chunk.records
+            publication = Publication(self._waiter, chunk, len(records))
+            records.append(record)
         if self.is_waiting:
             self.is_waiting = False
             self._wake()
-        return chunk, index
+        return publication
 
     def take(self) -> Chunk | None:
         """The oldest chunk, sealed; None when there is none. For the I/O thread."""
@@ -99,6 +135,8 @@ class Outbox:
 
     def _open_chunk(self, given: str, volatile: bool, size: int) -> Chunk:
         """A chunk for the room, also found under the name as it was given."""
+        if size - RECORD_BYTES > self.record_bytes_max:
+            raise TooLarge(size - RECORD_BYTES, self.record_bytes_max)
         room = room_name(given)
         lanes = self._open[volatile]
         chunk = lanes.get(room)
