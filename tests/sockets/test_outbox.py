@@ -101,8 +101,12 @@ def fill(outbox: Outbox) -> None:
 def test_a_full_outbox_holds_the_publisher_until_there_is_room(outbox: Outbox) -> None:
     fill(outbox)
     added = threading.Event()
-    publisher = threading.Thread(target=lambda: (add(outbox, "a", b"x"), added.set()), daemon=True)
-    publisher.start()
+
+    def publish() -> None:
+        add(outbox, "a", b"x")
+        added.set()
+
+    threading.Thread(target=publish, daemon=True).start()
     assert not added.wait(0.05)
     outbox.take()
     eventually(added.is_set, "the publisher goes on")
