@@ -448,7 +448,6 @@ def test_a_cursor_is_kept_until_the_broker_says_so_and_no_longer_than_its_listen
     assert cursor not in sent(core)
 
 
-@pytest.mark.xfail(strict=True, reason="Listening lets the WireError of room_of out, which ends the client's thread")
 @pytest.mark.parametrize("name", [b"#general", b"general\0", wire.PRIVATE_TOPIC + b"n1", b"", b"#\xff\0"])
 def test_a_batch_on_a_topic_of_no_room_is_passed_over(name: bytes) -> None:
     core = ready()

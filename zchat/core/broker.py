@@ -35,7 +35,6 @@ from zchat.names import cursor_name, user_key
 from zchat.settings import Settings
 
 RESERVED_EVENTS = frozenset({"join", "leave"})  # the broker's own; nobody can publish them
-LISTENS_MAX = 64  # listeners that an AT names; the lag of a session with more is not measured by the rest
 
 
 class LogFacts(NamedTuple):
@@ -261,6 +260,10 @@ class BrokerCore:
         records = wire.decode_records(message.records) if bodies is None else bodies
         if not 0 < len(records) <= settings.publish_records_max:
             raise WireError("too-many-records", f"{len(records)} records, limit {settings.publish_records_max}")
+        if len(frame) > settings.record_bytes_max:
+            largest = max(len(record if isinstance(record, bytes) else record.body) for record in records)
+            if largest > settings.record_bytes_max:
+                raise WireError("too-large", f"record is {largest} bytes, limit {settings.record_bytes_max}")
         if bodies is None and any(getattr(record, "event", "") in RESERVED_EVENTS for record in records):
             raise WireError("denied", "join and leave are the broker's events")
         return len(records)
@@ -367,7 +370,7 @@ class BrokerCore:
             case wire.Hello():
                 self._hello(session.connection, message, session.address, now)
             case wire.At():
-                session.listens = self._questions.listens(session, message.listeners[:LISTENS_MAX])
+                session.listens = self._questions.listens(session, message.listeners)
         return None
 
     def _answer_kept(self, session: Session, request: int) -> None:

@@ -30,6 +30,7 @@ from typing import NamedTuple
 from zchat import wire
 
 HELD_BYTES_MAX = 16 << 20  # per listener; past it the held batches are dropped and fetched again
+BATCH_BYTES = 700  # what a decoded batch takes besides its frame
 ROOMS_FETCHED_MAX = 64  # rooms that are behind and fetched by name; more are fetched by the patterns
 
 NEW, LIVE, FILLING, CHECKING, SEEKING = "new", "live", "filling", "checking", "seeking"
@@ -264,7 +265,7 @@ class Chain:
 
     def _hold(self, room: str, batch: wire.Batch, size: int) -> None:
         self._held.append((room, batch, size))
-        self._held_bytes += size
+        self._held_bytes += size + BATCH_BYTES
         if self._held_bytes > HELD_BYTES_MAX:
             self._drop_held()
             self._doubtful = True
@@ -347,7 +348,7 @@ class Chain:
                 self._fill([room], known, batch.prev, 0)
                 return
             self._held.popleft()
-            self._held_bytes -= size
+            self._held_bytes -= size + BATCH_BYTES
             self._hand_on(room, batch, size)
 
     def _tell(self) -> None:

@@ -265,6 +265,8 @@ class ClientCore:
     # --- parts ------------------------------------------------------------------------------
 
     def _welcomed(self, welcome: wire.Welcome, now: Instant) -> None:
+        if self.state == CLOSED:
+            return
         known, self.welcome = self.welcome, welcome
         if self.state == READY:
             return  # a hello that was sent twice

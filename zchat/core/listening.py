@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.chain import Chain, Delivery, Mark, Notice, Question
+from zchat.errors import WireError
 from zchat.names import is_pattern, matcher, room_of, topic_prefix
 
 SYNC_SECONDS = 2.0  # a private topic without its SYNC is replaced
@@ -228,7 +229,10 @@ class Listening:
     # --- parts ------------------------------------------------------------------------------
 
     def _listening(self, topic: bytes) -> tuple[str, list[Listener]]:
-        room = room_of(topic)
+        try:
+            room = room_of(topic)
+        except WireError:
+            return "", []  # a newer broker's topic
         found = room, [listener for listener in self.listeners if listener.matches(room)]
         if len(self._by_topic) > TOPICS_CACHED_MAX:
             self._by_topic.clear()

@@ -14,6 +14,7 @@ from zchat.core.rooms import Room
 from zchat.errors import BadName, WireError
 from zchat.names import inbox, is_pattern, matcher, pattern_name
 
+LISTENS_MAX = 64  # listeners that an AT names; the lag of a session with more is not measured by the rest
 PATTERNS_COMPARED_MAX = 64  # different patterns with a wildcard in one WHO with lag: each is a look at every room
 
 
@@ -37,7 +38,10 @@ class Questions:
     def listens(self, session: Session, told: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
         """How far its listeners are, without what it may not read: WHO tells others of the lag."""
         own = inbox(session.user)
-        return [(at, [name for name in patterns if name[:1] != "@" or name == own]) for at, patterns in told]
+        return [
+            (at, [name for name in patterns[: wire.ROOMS_PER_MESSAGE_MAX] if name[:1] != "@" or name == own])
+            for at, patterns in told[:LISTENS_MAX]
+        ]
 
     def heads(self, patterns: list[str]) -> list[tuple[str, int]]:
         """Room and last offset of the rooms that match."""
