@@ -318,6 +318,7 @@ class BrokerCore:
             self._publish_port,
             self.settings.told(),
             max(self._time, now.micros),
+            hello.number,
         )
         self._replies.reply(connection, welcome)
 

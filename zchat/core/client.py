@@ -63,6 +63,7 @@ class ClientCore:
         self._info = info
         self._numbers = count(1)
         self._leaving = False  # BYE was said
+        self._hello = 0  # number of the last HELLO
         self._hello_at = 0.0  # when `elapsed` first saw that it is out
         self._publishing = Publishing()
         self._requests: dict[int, tuple[Request, float]] = {}  # number -> request, when it is sent again
@@ -83,10 +84,8 @@ class ClientCore:
         if self.state == CLOSED:
             return
         self.state = GREETING
-        self._hello_at = 0.0
-        known = self.welcome
-        session, token = (known.session, known.token) if known else ("", b"")
-        self._sends = [wire.encode(wire.Hello(wire.VERSION, self.user, session, token, self._info))]
+        self._hello += 1
+        self._greet()
 
     def disconnected(self, reason: str) -> None:
         """The DEALER's connection is gone. What was in it may or may not have arrived. Then take deliveries."""
@@ -116,7 +115,7 @@ class ClientCore:
             case wire.Welcome():
                 self._welcomed(message, now)
             case wire.HelloAgain():
-                if self.state != GREETING:
+                if self.state == READY:
                     self.connected()
             case wire.Goodbye():
                 if message.reason == "bye":
@@ -259,17 +258,21 @@ class ClientCore:
     def take_deliveries(self, now: Instant) -> list[tuple[Listener, list[Delivery | Notice | Mark]]]:
         """What each listener gets. Then take sends."""
         for listener, question in self._listening.take_questions():
+            self._requests.pop(listener.asked, None)  # a broker that stops, and says so, answers it no more
             listener.asked = self.ask(question, now)
         return self._listening.take_deliveries()
 
     # --- parts ------------------------------------------------------------------------------
 
     def _welcomed(self, welcome: wire.Welcome, now: Instant) -> None:
+<<<<<<< HEAD
         if self.state == CLOSED:
             return
+=======
+        if self.state != GREETING or welcome.hello not in (0, self._hello):
+            return  # the answer to a HELLO on a connection that is gone, or to one that was said twice
+>>>>>>> bbbd57f (wip)
         known, self.welcome = self.welcome, welcome
-        if self.state == READY:
-            return  # a hello that was sent twice
         self.state = READY
         if self._leaving:  # a BYE that arrived ended the session: one that begins now would store repeats twice
             self._leave(welcome)
@@ -313,12 +316,19 @@ class ClientCore:
         if unwanted := rooms - self._joined.keys():
             self.ask(wire.Part(0, sorted(unwanted)), now)
 
+    def _greet(self) -> None:
+        known = self.welcome
+        session, token = (known.session, known.token) if known else ("", b"")
+        hello = wire.Hello(wire.VERSION, self.user, session, token, self._info, self._hello)
+        self._sends = [wire.encode(hello)]
+        self._hello_at = 0.0
+
     def _greet_again(self, now: Instant) -> None:
         """The broker may drop a WELCOME like any reply."""
         if not self._hello_at:
             self._hello_at = now.seconds
         elif now.seconds - self._hello_at > REPEAT_SECONDS:
-            self.connected()
+            self._greet()
 
     def _refused(self, error: wire.Error, now: Instant) -> None:
         refused = Refused(error.code, error.text)

@@ -54,6 +54,7 @@ class Session:
     seen: int
     state: str = LIVE
     connection: bytes = b""  # routing id; empty when it has none
+    hello: int = 0  # number of its last HELLO
     address: str = ""
     rooms: dict[str, int] = field(default_factory=dict)  # room -> since
     written: set[str] = field(default_factory=set)  # rooms whose log has this session's join

@@ -66,14 +66,21 @@ class Stays:
         current = registry.of(connection)
         if session is None and current is not None and user_key(current.user) == user_key(hello.user):
             session = current  # said twice, as the answer was late or lost: it is one session
+        is_elsewhere = session is not None and session.connection not in (b"", connection)
+        if session is not None and is_elsewhere and hello.number < session.hello:
+            return None  # what is left of a connection that has ended: the session went on with a later one
         if current is not session:
             registry.disconnected(connection, now)  # it spoke for another session until now
+        resumed = False
         if session is None:
             session_id = hello.session if fits else next(self._session_ids)
-            return registry.begin(session_id, hello.user, connection, address, now), False
-        if session.connection and session.connection != connection:
-            self.former.add(session.connection)
-        return session, registry.resume(session, connection, address, now)
+            session = registry.begin(session_id, hello.user, connection, address, now)
+        else:
+            if is_elsewhere:
+                self.former.add(session.connection)
+            resumed = registry.resume(session, connection, address, now)
+        session.hello = hello.number
+        return session, resumed
 
     def join(self, session: Session, message: wire.Join, now: Instant) -> None:
         """It becomes a member. Raises BadName, WireError."""

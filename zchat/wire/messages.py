@@ -38,6 +38,7 @@ class Hello(msgspec.Struct, array_like=True, tag=1):
     session: str = ""
     token: bytes = b""
     info: dict[str, str] = {}  # program, host, pid: for operators, never for decisions
+    number: Natural = 0  # counts up with each connection: which of two that come out of order is the later one
 
 
 class Publish(msgspec.Struct, array_like=True, tag=2):
@@ -155,6 +156,7 @@ class Welcome(msgspec.Struct, array_like=True, tag=33):
     publish_port: int  # TCP port of the XPUB on the host that was dialled; 0 for ipc: path + ".pub"
     limits: dict[str, int]
     time: int  # the broker's clock, microseconds since 1970
+    hello: int = 0  # number of the HELLO that this answers
 
 
 class Ack(msgspec.Struct, array_like=True, tag=34):
