@@ -265,13 +265,8 @@ class ClientCore:
     # --- parts ------------------------------------------------------------------------------
 
     def _welcomed(self, welcome: wire.Welcome, now: Instant) -> None:
-<<<<<<< HEAD
-        if self.state == CLOSED:
-            return
-=======
         if self.state != GREETING or welcome.hello not in (0, self._hello):
             return  # the answer to a HELLO on a connection that is gone, or to one that was said twice
->>>>>>> bbbd57f (wip)
         known, self.welcome = self.welcome, welcome
         self.state = READY
         if self._leaving:  # a BYE that arrived ended the session: one that begins now would store repeats twice
