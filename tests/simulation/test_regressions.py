@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.simulation.pair import End, Pair, numbered_log
 from zchat import wire
 from zchat.core.chain import Chain, Delivery, Notice, Start
-from zchat.core.client import CLOSED, READY
+from zchat.core.client import AWAY, CLOSED, READY
 from zchat.errors import LogError, Refused
 
 LOG_FULL = LogError("log-full", "no space")
@@ -235,3 +235,65 @@ def test_a_part_that_the_log_refused_is_asked_again_of_a_broker_that_restarted()
     pair.restart()
     pair.wait(8.0)
     assert pair.core.registry.members("a") == 0
+
+
+def hello_of(end: End, number: int) -> bytes:
+    welcome = end.core.welcome
+    assert welcome is not None
+    return wire.encode(wire.Hello(wire.VERSION, end.core.user, welcome.session, welcome.token, {}, number))
+
+
+def test_a_hello_that_comes_late_takes_the_session_from_no_younger_connection() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    pair.cut(alice, told=False)
+    pair.reconnect(alice)
+    pair.run()
+    pair.core.received(b"connection that is gone", hello_of(alice, 1), pair.now)
+    chunk = alice.publish("a", b"hi")
+    pair.run()
+    assert chunk.first == 1
+
+
+def test_a_welcome_that_was_left_over_makes_no_session_of_a_broker_that_is_gone() -> None:
+    pair = Pair("alice", "bob")
+    alice, bob = pair.ends
+    heard = bob.listen("a", start=Start(after=0))
+    alice.publish("a", b"of the first log", b"of the first log")
+    pair.run()
+    pair.cut(bob)
+    pair.reconnect(bob)
+    bob.turn(pair.now)
+    pair._cycle()
+    left_over = list(bob.to_client)
+    pair.restart(numbered_log(2))
+    bob.to_client[:0] = left_over
+    pair.run()
+    alice.publish("a", b"of the second")
+    pair.run()
+    assert bob.bodies(heard)[-1] == b"of the second" and bob.notices(heard)[-2:] == ["gap", "back"]
+
+
+def test_a_welcome_that_comes_while_nothing_is_connected_is_left_over_too() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    pair.cut(alice)
+    alice.to_client.append(wire.encode(alice.core.welcome or wire.HelloAgain()))
+    alice.turn(pair.now)
+    assert alice.core.state == AWAY
+
+
+def test_what_a_stopping_broker_was_asked_is_asked_once_of_the_next() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    pair.holds_reads = True
+    alice.listen("a", start=Start(last=5))
+    pair.run()
+    pair.core.stopping()
+    pair.run()
+    alice.core.received(wire.encode(wire.HelloAgain()), pair.now)
+    pair.run()
+    pair.holds_reads = False
+    pair.reads.clear()
+    pair.wait(8.0)
+    assert not alice.core._requests
