@@ -92,7 +92,7 @@ class Client:
         """
         if type(body) is bytes and not headers and event == "message":
             return self._add(room, body, len(body), volatile)
-        record, size = _record(body.encode() if isinstance(body, str) else bytes(body), event, headers)
+        record, size = _record(body, event, headers)
         return self._add(room, record, size, volatile)
 
     def send(
@@ -151,8 +151,8 @@ class Client:
         connection = self.connection
         connection.listen(listener, subscription.put)
         try:
-            connection.join(listener.rooms)
             connection.wait_for(lambda: listener.chain.is_begun, None, "subscription")
+            connection.join(listener.rooms)  # once it is live: what others say to its coming is not missed
             if cursor and start.after is None:  # the first time: it begins here, also when nothing ever comes
                 self.set_cursor(cursor, listener.chain.floor)
         except BaseException:
@@ -177,7 +177,7 @@ class Client:
         names = [pattern_name(pattern) for pattern in patterns]
         if not names:
             raise UsageError("no room to read")
-        return self._read(names, _start(after, last, since), limit, presence, notify)
+        return self._read(names, _start(after, last, since), 0 if last == 0 else limit, presence, notify)
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -265,19 +265,22 @@ def _tell_gap(gap: tuple[str, int, int, str], notify: Callable[[Notice], None] |
         notify(Notice("gap", first, last, room, reason=reason))
 
 
-def _record(body: bytes, event: str, headers: Mapping[str, str] | None) -> tuple[wire.RecordOrBody, int]:
+def _record(body: bytes | str, event: str, headers: Mapping[str, str] | None) -> tuple[wire.RecordOrBody, int]:
     """A record, and its size."""
-    if event == "message" and not headers:
-        return body, len(body)
+    try:
+        content = body.encode() if isinstance(body, str) else bytes(memoryview(body))  # bytes(5) would be five zeros
+        if event == "message" and not headers:
+            return content, len(content)
+        fields = dict(headers) if headers else None
+        size = len(content) + sum(len(text.encode()) for pair in (fields or {}).items() for text in pair)
+        size += len(event.encode())
+    except (TypeError, AttributeError) as error:
+        raise UsageError("a body is bytes or text, an event text, headers are text to text") from error
+    except UnicodeEncodeError as error:
+        raise UsageError(f"text that no UTF-8 can hold: {error.reason}") from error
     if not event or event in ("join", "leave"):
         raise UsageError(f"event {event!r} cannot be published")
-    fields = dict(headers) if headers else None
-    size = len(body) + len(event.encode())
-    for key, value in (fields or {}).items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise UsageError("headers are text to text")
-        size += len(key.encode()) + len(value.encode())
-    return wire.Record(body, event, fields), size
+    return wire.Record(content, event, fields), size
 
 
 def _start(after: int | None, last: int | None, since: float | datetime | None) -> Start:
@@ -287,7 +290,7 @@ def _start(after: int | None, last: int | None, since: float | datetime | None) 
         raise UsageError("after and last are not below 0")
     if isinstance(since, datetime):
         since = since.timestamp()
-    return Start(after, last, None if since is None else max(0, int(since * 1_000_000)))
+    return Start(after, last or None, None if since is None else max(0, int(since * 1_000_000)))
 
 
 def _info() -> dict[str, str]:
