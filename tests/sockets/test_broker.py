@@ -369,7 +369,7 @@ def test_the_port_after_is_in_use() -> None:
     assert f":{port + 1} is in use" in shown.stderr
 
 
-@pytest.mark.parametrize("content", [b"", b"no database, just text\n" * 1000, b"SQLite format 3\0" + b"\xff" * 8000])
+@pytest.mark.parametrize("content", [b"no database, just text\n" * 1000, b"SQLite format 3\0" + b"\xff" * 8000])
 def test_a_file_that_is_no_log_is_one_line_and_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "log.db"
     file.write_bytes(content)
