@@ -18,7 +18,7 @@ import zmq
 
 from tests.conftest import BrokerProcess, eventually, zchat
 from zchat import names, wire
-from zchat.core.broker import LISTENS_MAX
+from zchat.core.questions import LISTENS_MAX
 from zchat.core.registry import OUTCOMES_MAX
 from zchat.errors import CODES, WireError
 from zchat.settings import Settings
@@ -383,6 +383,7 @@ def test_before_hello_a_frame_is_refused(
         ([2, 7, "general", 0, []], "publish", "too-many-records"),
         ([2, 7, "general", 0, [b""] * 4097], "publish", "too-many-records"),
         ([2, 7, "general", 0, [bytes(1_052_672)]], "publish", "too-large"),
+        ([2, 7, "general", 0, [bytes(1_048_577)]], "publish", "too-large"),
         ([2, 7, "general", 0, ["text"]], "publish", "bad-frame"),
         ([2, 7, "general", 0, [[b"", "join"]]], "publish", "denied"),
         ([2, 7, "general", 3, []], "publish", "too-many-records"),
