@@ -11,7 +11,7 @@ Rules of this file
 4. A refused publish changes nothing but the session's `seq`, and its refusal is told again when asked.
 
 It has more than 300 lines because the cycle is read best in one piece; what is no part of it is in
-stays.py (who comes and goes), questions.py, cursors.py, commits.py and replies.py.
+stays.py (who comes and goes), questions.py, reads.py, cursors.py, commits.py and replies.py.
 Spec: docs/protocol.md. Tests: tests/core/test_broker.py.
 """
 
@@ -25,6 +25,8 @@ from zchat.core import Instant
 from zchat.core.commits import Commit, Gathering
 from zchat.core.cursors import Cursors
 from zchat.core.questions import Questions
+from zchat.core.reads import Read as Read
+from zchat.core.reads import Reads
 from zchat.core.registry import PENDING, Registry, Session
 from zchat.core.replies import Replies
 from zchat.core.rooms import Room, Run, Tails, open_room
@@ -50,13 +52,6 @@ class LogFacts(NamedTuple):
     cursors: list[CursorRow] = []
 
 
-class Read(NamedTuple):
-    """Something that a reader thread answers: a FETCH or SEEK, or where a repeated publish is stored."""
-
-    connection: bytes
-    request: wire.Fetch | wire.Seek | tuple[str, int]  # the last: session, seq
-
-
 class BrokerCore:
     """One broker. Feed it what happens, then do what it says."""
 
@@ -80,17 +75,16 @@ class BrokerCore:
         self._tails = Tails(settings.tail_first_seconds, settings.tail_last_seconds)
         self._cursors = Cursors(facts.cursors, facts.log_id, settings.user_cursors_max)
         self._questions = Questions(self.registry, self._rooms)
-        self._reading: dict[bytes, int] = {}  # reads of a connection that wait for a reader
         self._commit: Commit | None = None  # under way
         self._gathering = Gathering(settings.batch_bytes_max)
         self._replies = Replies()
+        self._reads = Reads(self._replies, settings.connection_reads_max)
         self._stays = Stays(
             settings, self.registry, self._rooms, self._gathering, self._replies, self._questions, session_ids
         )
         # What the shell takes.
         self._volatile_runs: list[Run] = []
         self._broadcasts: list[tuple[bytes, bytes]] = []
-        self._reads: list[Read] = []
 
     # --- what happened ----------------------------------------------------------------------
 
@@ -117,7 +111,7 @@ class BrokerCore:
     def disconnected(self, connection: bytes, now: Instant) -> None:
         """A connection ended: its session has the grace time to come back."""
         self._stays.former.discard(connection)
-        self._reading.pop(connection, None)
+        self._reads.forget(connection)
         self._replies.forget(connection)
         self.registry.disconnected(connection, now)
 
@@ -151,18 +145,11 @@ class BrokerCore:
 
     def found(self, session_id: str, seq: int, offset: int) -> None:
         """Where the log has a repeated publish (0: nowhere). Then take replies."""
-        session = self.registry.find(session_id)
-        if session is None:
-            return
-        if offset:
-            self._replies.ack(session.connection, seq, offset)
-        else:
-            self._replies.refuse(session.connection, "publish", seq, "repeat-unknown")
+        self._reads.found(session_id, self.registry.find(session_id), seq, offset)
 
     def read_done(self, connection: bytes) -> None:
         """A read was answered."""
-        if left := self._reading.pop(connection, 0) - 1:
-            self._reading[connection] = max(left, 0)
+        self._reads.done(connection)
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: write the leaves that are due, mark the tails. Then take everything."""
@@ -205,8 +192,7 @@ class BrokerCore:
 
     def take_reads(self) -> list[Read]:
         """What reader threads are to answer; then `read_done`, or `found` for a repeat."""
-        reads, self._reads = self._reads, []
-        return reads
+        return self._reads.take()
 
     def take_cutoffs(self) -> list[bytes]:
         """Connections to end once their replies are out."""
@@ -227,7 +213,7 @@ class BrokerCore:
     def _publish(self, session: Session, message: wire.Publish, frame: bytes) -> None:
         seq = message.seq
         if seq <= session.last_seq:
-            self._repeat(session, seq)
+            self._repeat(session, message)
             return
         session.accept(seq)
         try:
@@ -268,10 +254,11 @@ class BrokerCore:
             raise WireError("denied", "join and leave are the broker's events")
         return len(records)
 
-    def _repeat(self, session: Session, seq: int) -> None:
+    def _repeat(self, session: Session, message: wire.Publish) -> None:
+        seq = message.seq
         outcome = session.outcomes.get(seq)
         if outcome is None:
-            self._reads.append(Read(session.connection, (session.id, seq)))
+            self._reads.look_up(session, message)
         elif isinstance(outcome, str):
             self._replies.refuse(session.connection, "publish", seq, outcome)
         elif outcome != PENDING:
@@ -386,12 +373,7 @@ class BrokerCore:
 
     def _read(self, session: Session, message: wire.Fetch | wire.Seek) -> None:
         self._questions.may_read(session, message.patterns)
-        connection = session.connection
-        waiting = self._reading.get(connection, 0)
-        if waiting >= self.settings.connection_reads_max:
-            raise WireError("busy", f"{waiting} reads are waiting")
-        self._reading[connection] = waiting + 1
-        self._reads.append(Read(connection, message))
+        self._reads.ask(session.connection, message)
 
 
 _CODED_AS = {"pattern": "room"}  # kinds of names that share a code

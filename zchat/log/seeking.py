@@ -31,7 +31,7 @@ _TABLE = """SELECT base, room, kind, records FROM batches NOT INDEXED
     WHERE base < ? ORDER BY base DESC LIMIT ?"""
 _ROOM = """SELECT base, kind, records FROM batches INDEXED BY batches_of_room
     WHERE room = ? AND base <= ? ORDER BY base DESC LIMIT ?"""
-_NEWEST = "SELECT base FROM batches NOT INDEXED ORDER BY base DESC LIMIT ?"
+_NEWEST = "SELECT base FROM batches NOT INDEXED WHERE base BETWEEN ? AND ? ORDER BY base DESC LIMIT ?"
 
 
 class _EveryRoom:
@@ -77,11 +77,20 @@ def since(connection: sqlite3.Connection, rooms: RoomStates, time: int) -> int:
     return low
 
 
-def publish(connection: sqlite3.Connection, session: str, seq: int) -> int:
-    """The offset of the first record of that publish; 0: not in the newest batches."""
+def publish(connection: sqlite3.Connection, session: str, seq: int, opened: int) -> int:
+    """The offset of the first record of that publish; 0: neither in the newest batches nor in those that were the
+    newest when the log was opened, with offsets up to `opened`.
+
+    Those first: a broker looks for what one before it has answered, and what is stored since then grows as it looks.
+    """
+    before, since = (0, opened), (opened + 1, OFFSET_MAX)
+    return _publish_in(connection, session, seq, before) or _publish_in(connection, session, seq, since)
+
+
+def _publish_in(connection: sqlite3.Connection, session: str, seq: int, offsets: tuple[int, int]) -> int:
     walker = Walker(connection)
     needle, size = session.encode(), 0
-    for (base,) in connection.execute(_NEWEST, (TAIL_BATCHES,)).fetchall():
+    for (base,) in connection.execute(_NEWEST, (*offsets, TAIL_BATCHES)).fetchall():
         row = walker.at(base)
         if row is None:
             continue

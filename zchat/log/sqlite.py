@@ -67,6 +67,7 @@ class SqliteLog:
             opened = opening.open_database(path, sync)
             self.log_id, self.secret = opened.identity
             self._rooms = opened.rooms
+            self._opened = opened.rooms.head
             self._writer = opened.connection
             self._disk = Disk(path)
             self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
@@ -106,9 +107,9 @@ class SqliteLog:
             return seeking.since(connection, self._rooms, since)
 
     def find(self, session: str, seq: int) -> int:
-        """Back from the newest batch."""
+        """Back from what was the newest batch when it was opened; then from what is."""
         with self._readers.snapshot() as connection:
-            return seeking.publish(connection, session, seq)
+            return seeking.publish(connection, session, seq, self._opened)
 
     def head(self) -> int:
         """Of the last commit."""
