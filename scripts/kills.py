@@ -5,8 +5,9 @@
     .venv/bin/python scripts/kills.py --times 10 --between 1 --json -
 
 Two publishers with a plain loop each, a listener, a broker with `--sync full`. After each `kill -9` the broker is
-started again at once. Times count from that start: until the broker says that it is ready, until the listener has
-its connection back, until it gets the first message that was sent since.
+started again at once. Beside them a pulse: a publisher of a message every few milliseconds, and its listener, which
+has no backlog. Times are the pulse's and count from the start: until the broker says that it is ready, until the
+connection is back, until the first message that was sent since.
 Exit status: 0; 1 when an acked message was lost, came twice or out of order, or the bound was missed; 2 usage.
 """
 
@@ -36,7 +37,7 @@ import zchat  # noqa: E402
 FIRST_SECONDS_MAX = 0.5  # the median
 WAIT_SECONDS = 600.0
 NEWS_SECONDS_MAX = 30.0
-ROOM = "load"
+ROOM, PULSE = "load", "pulse"
 PUBLISHERS = 2
 
 
@@ -46,10 +47,13 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=50, help="how often the broker is killed (default 50)")
     parser.add_argument("--between", type=float, default=0.5, help="seconds of full load before each (default 0.5)")
     parser.add_argument("--size", type=int, default=128, help="bytes of each message (default 128)")
+    parser.add_argument("--keep", metavar="DIR", help="a folder for all files, which stay")
     parser.add_argument("--json", metavar="FILE", help="the report as JSON, `-` for stdout")
     options = parser.parse_args()
     complaints: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="zchat-kills-") as folder, ExitStack() as stack:
+    with ExitStack() as stack:
+        folder = options.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="zchat-kills-"))
+        Path(folder).mkdir(exist_ok=True)
         found = Kills(Path(folder), options, stack, complaints).run()
     if found["first_seconds"]["median"] >= FIRST_SECONDS_MAX:
         complaints.append(f"the median until the first message is not below {FIRST_SECONDS_MAX:g} s")
@@ -82,7 +86,10 @@ class Kills:
             for number in range(PUBLISHERS)
         ]
         self._listener = Actor("listener", "counter", task, folder, self._complain, ())
-        for started in (self._broker, self._listener, *self._publishers):
+        pulse = {**task, "room": PULSE, "count": 0, "writer": PUBLISHERS}
+        self._pulse = Actor("pulse", "publisher", pulse, folder, self._complain, ())
+        self._pulse_listener = Actor("pulse-listener", "counter", pulse, folder, self._complain, ())
+        for started in (self._broker, self._listener, self._pulse_listener, self._pulse, *self._publishers):
             stack.callback(started.close)
 
     def run(self) -> dict[str, Any]:
@@ -90,12 +97,16 @@ class Kills:
         broker = self._broker
         if not broker.start():
             raise SystemExit(f"kills: the broker does not start: {broker.output.read_text()}")
-        self._listener.start()
-        self._listener.said("live")
-        for publisher in self._publishers:
+        for listener in (self._listener, self._pulse_listener):
+            listener.start()
+        for listener in (self._listener, self._pulse_listener):
+            listener.said("live")
+        publishers = [*self._publishers, self._pulse]
+        for publisher in publishers:
             publisher.start()
-        for publisher in self._publishers:
+        for publisher in publishers:
             publisher.said("ready")
+        for publisher in publishers:
             publisher.tell("go")
         starts = []
         for _ in range(self._options.times):
@@ -104,10 +115,13 @@ class Kills:
             starts.append(time.time_ns() // 1000)
             broker.start()
             self._wait_for_news(starts[-1])
-        for publisher in self._publishers:
+        for publisher in publishers:
             publisher.tell("end")
-        acked = [json.loads(publisher.said(r"^\{.*\}$", WAIT_SECONDS).group()) for publisher in self._publishers]
-        stored = self._check(acked)
+        reports = [json.loads(publisher.said(r"^\{.*\}$", WAIT_SECONDS).group()) for publisher in publishers]
+        for publisher in publishers:
+            publisher.ended(0)
+        sent = reports[:-1]
+        stored = self._check(sent)
         self._listener.tell("last " + json.dumps({"total": stored}))
         self._listener.tell("end")
         self._listener.ended(0, WAIT_SECONDS)
@@ -117,7 +131,8 @@ class Kills:
         broker.stop()
         return {
             "kills": len(starts),
-            "acked": sum(one["count"] for one in acked),
+            "acked": sum(run[2] for one in sent for run in one["runs"]),
+            "unknown": sum(one["unknown"] for one in sent),
             "stored": stored,
             "received": received["total"],
             **self._times(starts),
@@ -136,8 +151,8 @@ class Kills:
             time.sleep(0.01)
 
     def _news(self) -> list[list[str]]:
-        """The end of the listener's journal."""
-        text = self._listener.journals[-1].read_text()[-2000:]
+        """The end of the journal of the pulse's listener."""
+        text = self._pulse_listener.journals[-1].read_text()[-2000:]
         return [line.split() for line in text.split("\n")[1:-1]]
 
     def _check(self, acked: list[dict[str, Any]]) -> int:
@@ -160,7 +175,7 @@ class Kills:
     def _times(self, starts: list[int]) -> dict[str, Any]:
         back: dict[int, float] = {}
         first: dict[int, float] = {}
-        for word, *more in lines(self._listener.journals[-1]):
+        for word, *more in lines(self._pulse_listener.journals[-1]):
             if word == "N" and more[0] == "back":
                 start = bisect_right(starts, int(more[1])) - 1
                 back.setdefault(start, (int(more[1]) - starts[start]) / 1e6)

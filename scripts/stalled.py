@@ -40,10 +40,13 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2_000_000, help="messages while it is stopped (default 2 million)")
     parser.add_argument("--size", type=int, default=128, help="bytes of each (default 128)")
     parser.add_argument("--sync", choices=("full", "normal"), default="full", help="of the broker")
+    parser.add_argument("--keep", metavar="DIR", help="a folder for all files, which stay")
     parser.add_argument("--json", metavar="FILE", help="the report as JSON, `-` for stdout")
     options = parser.parse_args()
     complaints: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="zchat-stalled-") as folder, ExitStack() as stack:
+    with ExitStack() as stack:
+        folder = options.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="zchat-stalled-"))
+        Path(folder).mkdir(exist_ok=True)
         found = run(Path(folder), options, stack, complaints)
     if found["wrong"] or found["received"] != found["published"]:
         complaints.append(f"{found['received']} of {found['published']} received, {found['wrong']} out of their order")

@@ -86,7 +86,8 @@ class Started:
             if self.process is not None and self.process.poll() is not None and time.monotonic() < deadline:
                 deadline = min(deadline, time.monotonic() + 0.2)  # it has ended: what it said is there
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{self.name} did not say {pattern} within {within:g} s; see {self.output}")
+                said = self.output.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"{self.name} did not say {pattern} within {within:g} s; it said: {said}")
             time.sleep(0.005)
         return found
 

@@ -2,7 +2,7 @@
 
     ready       it has a session; it begins with `go`
     done S      all were acked, S seconds after it began
-    {…}         at its end: how many, and runs of acked ones as [number, offset, how many]
+    {…}         at its end: how many, runs of acked ones as [number, offset, how many], and how many are unknown
 
 After `done` it goes on with a message every few milliseconds, until told to end.
 """
@@ -25,6 +25,7 @@ class Acks:
 
     def __init__(self) -> None:
         self.runs: list[list[int]] = []
+        self.unknown = 0  # the broker knows them and not where they are
         self._open: deque[zchat.Publication] = deque()
         self._settled = 0
 
@@ -35,13 +36,20 @@ class Acks:
     def settle(self, *, wait: bool) -> None:
         """Take the outcomes that are known; with `wait`, all."""
         while self._open and (wait or self._open[0].done()):
-            offset = self._open.popleft().result()
-            last = self.runs[-1] if self.runs else None
-            if last and last[0] + last[2] == self._settled and last[1] + last[2] == offset:
-                last[2] += 1
-            else:
-                self.runs.append([self._settled, offset, 1])
+            try:
+                self._acked(self._open.popleft().result())
+            except zchat.Refused as refused:
+                if refused.definite:
+                    raise
+                self.unknown += 1
             self._settled += 1
+
+    def _acked(self, offset: int) -> None:
+        last = self.runs[-1] if self.runs else None
+        if last and last[0] + last[2] == self._settled and last[1] + last[2] == offset:
+            last[2] += 1
+        else:
+            self.runs.append([self._settled, offset, 1])
 
 
 def main() -> None:
@@ -68,7 +76,7 @@ def main() -> None:
         number += 1
     acks.settle(wait=True)
     client.close()
-    print(json.dumps({"count": number, "runs": acks.runs}), flush=True)
+    print(json.dumps({"count": number, "runs": acks.runs, "unknown": acks.unknown}), flush=True)
 
 
 if __name__ == "__main__":
