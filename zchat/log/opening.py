@@ -97,6 +97,7 @@ def _load(path: Path, connection: sqlite3.Connection) -> Opened:
         for row in connection.execute(f"SELECT * FROM {table}"):
             if not schema.is_sealed(row):
                 raise _Wrong(f"a row of {table} has another checksum")
+    connection.execute("SELECT user, seen FROM seen ORDER BY seen DESC LIMIT 10000").fetchall()
     return Opened(connection, identity, rooms)
 
 

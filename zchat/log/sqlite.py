@@ -58,8 +58,7 @@ class SqliteLog:
     def __init__(self, folder: Path, sync: str = "full", tell: Tell | None = None) -> None:
         """Open the log in that folder, or make one. Raises StartError.
 
-        `sync` is `full` or `normal`. `tell` is called with a line, from any thread, when the log begins or
-        ceases to refuse appends, and when a read meets damage.
+        `sync` is `full` or `normal`. `tell` is called with a line, from any thread, when a read meets damage.
         """
         self._folder = Folder(folder)
         try:
@@ -78,7 +77,7 @@ class SqliteLog:
         self._trimming = Trimming(self._writer, self._rooms, sync)
         self._trouble = Trouble(tell)
         self._wal_bytes = 0  # about, since the last checkpoint
-        self._trims = 0  # that were asked for and are not done
+        self._trims_asked = self._trims_begun = 0
         self._failed: LogError | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._write, name="zchat-log", daemon=True)
@@ -96,7 +95,7 @@ class SqliteLog:
         with self._readers.snapshot() as connection:
             page = reading.page(connection, self._rooms, patterns, after, until, limit, bytes_max)
         if page.gaps:
-            self._trouble.damaged(page.gaps)
+            self._trouble.met(page.gaps)
         return page
 
     def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> int:
@@ -143,13 +142,13 @@ class SqliteLog:
     def trim(self, keep: list[Keep], now: int) -> None:
         """Hand it to the writer thread."""
         if not self._closed:
-            self._trims += 1
+            self._trims_asked += 1
             self._tasks.put(lambda: self._begin_trim(keep, now))
 
     @property
     def is_trimming(self) -> bool:
         """Whether something of `trim` is still to be done."""
-        return self._trims > 0
+        return self._trims_asked != self._trims_begun or self._trimming.is_at_work
 
     def close(self) -> None:
         """Keep what was taken, move the WAL into the database, let go of the folder."""
@@ -186,7 +185,6 @@ class SqliteLog:
 
     def _append(self, append: Append, done: Done) -> None:
         error = self._keep(append)
-        self._trouble.appended(error)
         done(error)
         if self._wal_bytes > CHECKPOINT_BYTES:
             self._checkpoint()
@@ -261,19 +259,19 @@ class SqliteLog:
     # --- between commits --------------------------------------------------------------------
 
     def _begin_trim(self, keep: list[Keep], now: int) -> None:
-        self._trims -= self._trimming.is_at_work  # that one is given up
         self._trimming.begin(keep, now)
+        self._trims_begun += 1
 
     def _trim(self) -> None:
+        trimming = self._trimming
         try:
-            self._trimming.step()
+            trimming.step()
         except sqlite3.Error as error:
             if schema.name_of(error).startswith("FULL"):
                 self._disk.ran_out()
-        if not self._trimming.is_at_work or self._trimming.written_bytes > CHECKPOINT_BYTES:
-            self._trimming.written_bytes = 0
+        if trimming.written_bytes > (CHECKPOINT_BYTES if trimming.is_at_work else 0):
+            trimming.written_bytes = 0
             self._checkpoint()
-        self._trims -= not self._trimming.is_at_work
 
     def _checkpoint(self) -> None:
         """Move the WAL into the database, as far as no reader needs it."""

@@ -3,8 +3,10 @@
 Rules of this file
 1. A step takes about `STEP_SECONDS` and is one transaction; it is not synced, for a power cut that brings
    back what was removed does no harm.
-2. What is to be removed follows from the rooms' rows and their oldest batches: nothing is counted.
-3. A room whose batches cannot be read is passed over.
+2. Rooms' rows and their oldest batches say whether something is to be removed: nothing is counted.
+3. What is to be removed is found in the order in which it lies, over all rooms at once, so that a page is
+   changed once and not once for each room that has a batch in it.
+4. What cannot be read is passed over.
 
 Tests: tests/log/test_trimming.py.
 """
@@ -14,18 +16,27 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 from zchat.log import Keep, schema
 from zchat.log.state import RoomRow, RoomStates
+from zchat.log.walks import OFFSET_MAX, Walker
 
 STEP_SECONDS = 0.005
-CHUNK_ROWS = 64
+CHUNK_ROWS = 256
+DELETED_ROWS = 32  # at once, between two looks at the clock,
+DELETED_BYTES = 512 * 1024  # or fewer that have so many bytes
+SKIPPED_ROWS_MAX = 1_000  # of batches that stay: then the index is asked where to go on
 VACUUM_PAGES = 16  # in the first step; it is doubled or halved by how long that took
 FREE_PAGES_KEPT = 256  # 1 MB that the next batches take
 FREE_SHARE_KEPT = 10  # and one tenth of the file, or it would be cut and grow again all the time
 
-_OLDEST = """SELECT base, records, time, length(frame) FROM batches INDEXED BY batches_of_room
-    WHERE room = ? ORDER BY base LIMIT ?"""
+_OLDEST = """SELECT base, time FROM batches INDEXED BY batches_of_room WHERE room = ? ORDER BY base LIMIT 1"""
+_FROM = """SELECT base, room, records, time, length(frame) FROM batches NOT INDEXED
+    WHERE base >= ? ORDER BY base LIMIT ?"""
+_DELETE = "DELETE FROM batches WHERE base = ?"
+
+Place = tuple[int, int, int, int, int]  # a row of _FROM
 
 
 class Trimming:
@@ -37,10 +48,12 @@ class Trimming:
         self._sync = sync
         self.written_bytes = 0  # about, into the WAL
         self._work: Iterator[None] | None = None
+        self._next: tuple[list[Keep], int] | None = None  # what to begin after it
         self._changed: dict[int, RoomRow] = {}  # in this step
+        self._doomed: list[tuple[int]] = []  # bases of batches to be deleted in this step
+        self._doomed_bytes = 0
         self._oldest: dict[int, int] = {}  # room -> time of its oldest batch, where that was looked at
         self._lone: dict[int, int] = {}  # room -> its last offset when its newest batch was all that there was
-        self._passed_over: set[int] = set()
 
     @property
     def is_at_work(self) -> bool:
@@ -48,8 +61,11 @@ class Trimming:
         return self._work is not None
 
     def begin(self, keep: list[Keep], now: int) -> None:
-        """Keep only this. What was begun before is given up."""
-        self._work = self._steps(keep, now)
+        """Keep only this; once what was begun before is done, or else it would never come to its end."""
+        if self._work is None:
+            self._work = self._steps(keep, now)
+        else:
+            self._next = (keep, now)
 
     def step(self) -> None:
         """Do a little. Raises sqlite3.Error, with nothing of the step done and nothing left to do."""
@@ -59,85 +75,149 @@ class Trimming:
         try:
             next(self._work)
         except StopIteration:
-            self._work = None
+            following, self._next = self._next, None
+            self._work = self._steps(*following) if following else None
         except sqlite3.Error:
-            self._work = None
+            self._work = self._next = None
             self._undo()
             raise
         finally:
             schema.set_sync(self._connection, self._sync)
 
-    # --- parts ------------------------------------------------------------------------------
+    # --- what has too much ------------------------------------------------------------------
 
     def _steps(self, keep: list[Keep], now: int) -> Iterator[None]:
+        """Each `next` is a step."""
         for rule in keep:
             before = now - int(rule.age_seconds * 1_000_000) if rule.age_seconds else 0
+            todo: dict[int, int] = {}  # room -> offset of its oldest batch, which goes
             for room in list(self._rooms.matching([rule.pattern]).ids):
-                while self._may_have_too_much(room, rule, before) and self._remove_some(room, rule, before):
-                    if time.monotonic() > self._ends:
-                        self._commit()
-                        yield
-                if time.monotonic() > self._ends:
-                    self._commit()
+                if (base := self._oldest_to_go(room, rule, before)) is not None:
+                    todo[room] = base
+                if self._is_time_up():
                     yield
-        self._commit()
+            yield from self._remove(todo, rule, before)
         yield from self._give_back()
 
-    def _may_have_too_much(self, room: int, rule: Keep, before: int) -> bool:
-        """What the room's row, and what is known of its oldest batch, say."""
-        row = self._changed.get(room) or self._rooms.row(room)
-        if self._lone.get(room) == row.last or room in self._passed_over:
-            return False
-        too_many = rule.records and row.records > rule.records
-        too_large = rule.bytes and row.bytes > rule.bytes
-        return bool(too_many or too_large or self._oldest.get(room, 0) < before)
-
-    def _remove_some(self, room: int, rule: Keep, before: int) -> bool:
-        """Of the oldest batches, those that the rule does not keep. Returns whether there may be more of them."""
-        connection = self._connection
-        if not connection.in_transaction:
-            connection.execute("BEGIN IMMEDIATE")
-        row = self._changed.get(room) or self._rooms.row(room)
+    def _oldest_to_go(self, room: int, rule: Keep, before: int) -> int | None:
+        """Where the room's oldest batch begins, when there may be too much of the room."""
+        row = self._rooms.row(room)
+        too_much = (rule.records and row.records > rule.records) or (rule.bytes and row.bytes > rule.bytes)
+        if self._lone.get(room) == row.last or not (too_much or self._oldest.get(room, 0) < before):
+            return None
         try:
-            chunk = connection.execute(_OLDEST, (room, CHUNK_ROWS)).fetchall()
-            for base, records, micros, size in chunk:
-                last = base + records - 1
-                self._oldest[room] = micros
-                if last >= row.last:
-                    self._lone[room] = row.last
-                    return False
-                too_many = rule.records and row.records - records >= rule.records
-                too_large = rule.bytes and row.bytes > rule.bytes
-                if not (too_many or too_large or micros < before):
-                    return False
-                connection.execute("DELETE FROM batches WHERE base = ?", (base,))
-                row = row._replace(records=row.records - records, bytes=row.bytes - size, trimmed=last)
-                self._changed[room] = row
-                self.written_bytes += schema.PAGE_BYTES
-                if time.monotonic() > self._ends:
-                    break
+            found = self._connection.execute(_OLDEST, (room,)).fetchone()
         except sqlite3.Error as error:
             if not schema.is_unreadable(error):
                 raise
-            self._undo()
-            self._passed_over.add(room)
-            return False
-        return bool(chunk)
+            return None
+        if found is None:
+            return None
+        base, self._oldest[room] = found
+        return int(base) if too_much or found[1] < before else None
+
+    # --- removing ---------------------------------------------------------------------------
+
+    def _remove(self, todo: dict[int, int], rule: Keep, before: int) -> Iterator[None]:
+        """The batches of these rooms that the rule does not keep; a room goes from `todo` when the rest stays."""
+        position = min(todo.values(), default=0)
+        skipped = 0
+        while todo:
+            chunk, position = self._chunk(position)
+            for row in chunk:
+                if row[1] not in todo:
+                    skipped += 1
+                    continue
+                skipped = 0
+                self._look_at(row, todo, rule, before)
+                if self._is_time_up():
+                    self._commit()
+                    yield
+            if not chunk:
+                break
+            if skipped > max(SKIPPED_ROWS_MAX, 4 * len(todo)):
+                self._commit()
+                oldest = {room: self._oldest_to_go(room, rule, before) for room in todo}
+                todo = {room: base for room, base in oldest.items() if base is not None}
+                position = max(position, min(todo.values(), default=0))
+                skipped = 0
+                yield
+        self._commit()
+
+    def _look_at(self, place: Place, todo: dict[int, int], rule: Keep, before: int) -> None:
+        """Remove that batch, or find that its room has not too much any more."""
+        base, room, records, micros, size = place
+        row = self._changed.get(room) or self._rooms.row(room)
+        self._oldest[room] = micros
+        last = base + records - 1
+        too_many = rule.records and row.records - records >= rule.records
+        too_large = rule.bytes and row.bytes > rule.bytes
+        if last >= row.last:
+            self._lone[room] = row.last  # a room's newest batch stays
+        if last >= row.last or not (too_many or too_large or micros < before):
+            del todo[room]
+            return
+        self._changed[room] = RoomRow(
+            room, row.name, row.last, row.time, row.records - records, row.bytes - size, max(last, row.trimmed)
+        )
+        self._doomed.append((base,))
+        self._doomed_bytes += size
+        if len(self._doomed) >= DELETED_ROWS or self._doomed_bytes >= DELETED_BYTES:
+            self._delete()
+
+    def _chunk(self, position: int) -> tuple[list[Place], int]:
+        """The next batches, and where to go on. None of them reaches beyond where the next one begins."""
+        walker = Walker(self._connection)
+        while position < OFFSET_MAX:
+            try:
+                found = self._connection.execute(_FROM, (position, CHUNK_ROWS + 1)).fetchall()
+            except sqlite3.Error as error:
+                if not schema.is_unreadable(error):
+                    raise
+                position = walker.behind(position, OFFSET_MAX - 1)
+                continue
+            is_last = len(found) <= CHUNK_ROWS
+            bounded = [*found, (OFFSET_MAX,)] if is_last else found
+            places = [
+                (base, room, min(records, following[0] - base), micros, size)
+                for (base, room, records, micros, size), following in pairwise(bounded)
+                if type(records) is type(micros) is type(size) is int
+            ]
+            return places, OFFSET_MAX if is_last else found[-1][0]
+        return [], position
+
+    def _delete(self) -> None:
+        if not self._doomed:
+            return
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany(_DELETE, self._doomed)
+        except sqlite3.Error as error:
+            if not schema.is_unreadable(error):
+                raise
+            self._undo()  # those of this step stay, and the work goes on behind them
+        self.written_bytes += len(self._doomed) * schema.PAGE_BYTES // 4
+        self._doomed, self._doomed_bytes = [], 0
 
     def _commit(self) -> None:
-        if not self._connection.in_transaction:
-            return
-        self._connection.executemany(schema.UPSERT_ROOM, [schema.sealed(*row) for row in self._changed.values()])
-        self._connection.execute("COMMIT")
-        self._rooms.commit(self._changed.values())
-        self._changed = {}
+        self._delete()
+        if self._changed:
+            self._connection.executemany(schema.UPSERT_ROOM, [schema.sealed(*row) for row in self._changed.values()])
+            self._connection.execute("COMMIT")
+            self._rooms.commit(self._changed.values())
+            self.written_bytes += len(self._changed) * schema.PAGE_BYTES
+            self._changed = {}
 
     def _undo(self) -> None:
-        self._changed = {}
-        self._oldest.clear()
-        self._lone.clear()
+        self._changed, self._doomed, self._doomed_bytes = {}, [], 0
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+
+    def _is_time_up(self) -> bool:
+        return time.monotonic() > self._ends
+
+    # --- file space -------------------------------------------------------------------------
 
     def _give_back(self) -> Iterator[None]:
         """Cut free pages off the file. A page that lies behind one that is in use changes places with it."""
@@ -148,7 +228,7 @@ class Trimming:
             if surplus <= 0:
                 return
             began = time.monotonic()
-            # By execute, it would free one page only: it takes a step for each.
+            # By `execute` it would free one page only: it takes a step for each.
             self._connection.executescript(f"PRAGMA incremental_vacuum({min(pages, surplus)})")
             took = time.monotonic() - began
             self.written_bytes += min(pages, surplus) * schema.PAGE_BYTES

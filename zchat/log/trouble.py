@@ -1,4 +1,4 @@
-"""What an operator is told of a log's trouble: when it begins, when it ends, and each damage once.
+"""What an operator is told of damage that was met: each once, and not without end.
 
 Tests: tests/log/test_trouble.py.
 """
@@ -8,41 +8,28 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
-from zchat.errors import LogError
-
 DAMAGES_TOLD_MAX = 100  # then it is known that the log is damaged
 
-Tell = Callable[[str], None]
+Tell = Callable[[str], object]
 
 
 class Trouble:
     """Remembers what was told."""
 
     def __init__(self, tell: Tell | None) -> None:
-        self._tell = tell or _tell_nobody
+        self._tell = tell
         self._lock = threading.Lock()
-        self._refusing = ""
-        self._damages: set[tuple[str, int]] = set()
+        self._told: set[tuple[str, int]] = set()
 
-    def appended(self, error: LogError | None) -> None:
-        """An append was kept, or not."""
-        code = error.code if error else ""
-        if code == self._refusing:
+    def met(self, gaps: Iterable[tuple[str, int, int, str]]) -> None:
+        """A read met these gaps, some of them perhaps damage."""
+        if self._tell is None:
             return
-        self._refusing = code
-        self._tell(f"nothing can be stored: {error}" if error else "messages are stored again")
-
-    def damaged(self, gaps: Iterable[tuple[str, int, int, str]]) -> None:
-        """A read met these gaps."""
         for room, first, last, reason in gaps:
             if reason != "damaged":
                 continue
             with self._lock:
-                if (room, first) in self._damages or len(self._damages) >= DAMAGES_TOLD_MAX:
+                if (room, first) in self._told or len(self._told) >= DAMAGES_TOLD_MAX:
                     continue
-                self._damages.add((room, first))
-            self._tell(f"damage in the log: room {room}, offsets {first} to {last} cannot be read")
-
-
-def _tell_nobody(_line: str) -> None:
-    pass
+                self._told.add((room, first))
+            self._tell(f"damage in the log: offsets {first} to {last} of {room} cannot be read")
