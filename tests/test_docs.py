@@ -210,7 +210,7 @@ def test_the_thirty_seconds_of_the_readme_come_true(start_zchat: Start, folder: 
     shown = re.compile(r"^\[\d\d:\d\d:\d\d\] alice: hello\n$")
     assert eventually(lambda: shown.match(listener.stdout), "it prints what was sent")
     assert re.search(r"^    \[12:34:56\] alice: hello$", section_of("README.md", "## In thirty seconds"), re.M)
-    assert "alice: hello" in zchat("listen", "general", "--last", "10", "-t", "0.2", env=env).stdout
+    assert "alice: hello" in zchat("listen", "general", "--last", "10", "-n", "1", env=env).stdout
     assert (listener.end(2).status, broker.end(2).status) == (130, 0)
 
 
