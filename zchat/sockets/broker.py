@@ -19,6 +19,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from math import inf
 
 import zmq
 
@@ -53,6 +54,7 @@ class Broker:
         self._log = log
         self._tell = tell or (lambda text: None)  # for the operator: one line
         self._trouble = ""  # code of what the log said last, empty when it works
+        self._due = inf  # when the core is to be told at the latest that time has passed
         self._stopping = False
         self._waker = options.Waker()
         self._finished: deque[Callable[[Instant], None]] = deque()  # from other threads, for the loop
@@ -111,7 +113,8 @@ class Broker:
                 if takes_more != router_polled:
                     poller.register(self._router, POLLIN if takes_more else 0)  # 0 takes it out
                     router_polled = takes_more
-                ready = dict(poller.poll(0 if more and takes_more else self._sleep_ms()))
+                sleep = self._sleep_ms()
+                ready = dict(poller.poll(0 if more and takes_more else sleep))
                 now = _instant()
                 if ready.keys() & monitors:
                     self._peers.read_monitors(now)
@@ -138,8 +141,7 @@ class Broker:
     def _cycle(self, now: Instant) -> None:
         """Do what the core says: append, broadcast, ack."""
         core = self._core
-        deadline = core.next_deadline()
-        if deadline is not None and deadline <= now.seconds:
+        if self._due <= now.seconds:
             core.elapsed(now)
         append = core.take_append(now)
         if append is not None:
@@ -174,13 +176,11 @@ class Broker:
             self._finished.popleft()(now)
 
     def _sleep_ms(self) -> int:
-        if self._finished:
-            return 0
         now = _instant()
-        deadline = self._peers.next_deadline(now)
-        if (due := self._core.next_deadline()) is not None:
-            deadline = min(deadline, due)
-        return max(0, int((deadline - now.seconds) * 1000) + 1)
+        due = self._core.next_deadline()
+        self._due = inf if due is None else due
+        deadline = min(self._due, self._peers.next_deadline(now))
+        return 0 if self._finished else max(0, int((deadline - now.seconds) * 1000) + 1)
 
     # --- ROUTER -----------------------------------------------------------------------------
 

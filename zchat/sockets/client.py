@@ -240,44 +240,55 @@ class Connection:
         ready = dict(self._poller.poll(0 if busy else 5 if self._unsent else POLL_MS_MAX))
         self._sleeping = self.outbox.is_waiting = False
         now = _instant()
+        # First what somebody waits for: messages in, messages out. A round trip is made of such turns.
+        if self._subscriber.sub in ready:
+            for topic, frame in self._subscriber.received():
+                core.broadcast(topic, frame, now)
+            self._hand_on(now)
         if self._waking in ready:
             self._waker.clear()
         if self._monitor in ready:
             self._read_monitor()
+        if self.outbox:
+            self._publish(now)
         if self._subscriber.monitor in ready and self._subscriber.is_disconnected():
             core.unsubscribed()
         if self._dealer in ready:
             self._receive_replies(now)
-        if self._subscriber.sub in ready:
-            for topic, frame in self._subscriber.received():
-                core.broadcast(topic, frame, now)
+            self._publish(now)
         while self._commands:
             self._commands.popleft()(now)
-        while core.has_room:
-            chunk = self.outbox.take()
-            if chunk is None:
-                break
-            core.publish(chunk, now)
         if now.seconds >= self._tick:
             self._tick = now.seconds + TICK_SECONDS
             core.elapsed(now)
         self._carry_out(now)
 
+    def _publish(self, now: Instant) -> None:
+        """Send what programs have published, as much as may be unacked."""
+        core = self._core
+        while core.has_room:
+            chunk = self.outbox.take()
+            if chunk is None:
+                break
+            core.publish(chunk, now)
+        self._send()
+
+    def _hand_on(self, now: Instant) -> None:
+        """Give the listeners what is theirs."""
+        for listener, out in self._core.take_deliveries(now):
+            queue = self._queues.get(listener)
+            if queue is not None:
+                queue(out)
+
     def _carry_out(self, now: Instant) -> None:
         core = self._core
         if core.refusal is not None:
             self._failure = core.refusal
-        deliveries = core.take_deliveries(now)
+        self._hand_on(now)
         subscriptions = core.take_subscriptions()
         if subscriptions or core.welcome is not self._welcome:
             self._subscribe(subscriptions)
-        self._unsent.extend(core.take_sends())
-        if self._unsent:
-            self._send()
-        for listener, out in deliveries:  # late, for it wakes threads that want the interpreter
-            queue = self._queues.get(listener)
-            if queue is not None:
-                queue(out)
+        self._send()
         answers = core.take_answers()
         refused = core.take_news()
         if refused is not None or answers or self._state != core.state:
@@ -292,6 +303,7 @@ class Connection:
 
     def _send(self) -> None:
         unsent = self._unsent
+        unsent.extend(self._core.take_sends())
         try:
             while unsent:
                 self._dealer.send(unsent[0], DONTWAIT)
