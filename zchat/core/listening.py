@@ -51,7 +51,7 @@ class Listener:
         self.patterns = patterns
         self.chain = chain
         self.matches = matcher(patterns)
-        self.topics = {topic_prefix(pattern) for pattern in patterns}
+        self.topics = list(dict.fromkeys(topic_prefix(pattern) for pattern in patterns))  # in an order that is told
         self.rooms = {pattern for pattern in patterns if not is_pattern(pattern)}  # it is a member of these
         self.asked = 0  # number of the request that its chain waits for
         # Written by the consumer: (which log, counted by the chain; offset).
