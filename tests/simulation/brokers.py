@@ -72,8 +72,11 @@ class SimulatedLog:
     def killed(self) -> None:
         """Its process dies: the commit under way was done, or not."""
         append, self._under_way = self._under_way, None
-        if append is not None and self._world.chance(0.5):
-            self._world.counts["kept at a kill"] += 1
+        if append is None:
+            return
+        keeps = self._world.chance(0.5)
+        self._world.counts["kept at a kill" if keeps else "lost at a kill"] += 1
+        if keeps:
             self._keep(append)
 
     def _commit(self, append: Append, done: Callable[[LogError | None], None]) -> None:
@@ -97,6 +100,8 @@ class SimulatedLog:
 
 class SimulatedBroker(Process[set[str]]):
     """One broker process."""
+
+    lies = False  # a sabotaged one
 
     def __init__(self, world: World, port: Port, log: SimulatedLog, settings: Settings, number: int) -> None:
         super().__init__(world)
@@ -190,7 +195,7 @@ class SimulatedBroker(Process[set[str]]):
             core.elapsed(now)
         append = core.take_append(now)
         if append is not None:
-            self.log.append(append, self._committed)
+            self.append(append, now)
         for topic, frame in core.take_broadcasts(now):
             self._broadcast(topic, frame)
         for connection, frame in core.take_replies():
@@ -204,8 +209,9 @@ class SimulatedBroker(Process[set[str]]):
             if known is not None:
                 known.cut()
 
-    def _committed(self, error: LogError | None) -> None:
-        self._finish_later(lambda now: self.core.committed(error, now))
+    def append(self, append: Append, now: Instant) -> None:
+        """To the log; the core is told once it is kept."""
+        self.log.append(append, lambda error: self._finish_later(lambda now: self.core.committed(error, now)))
 
     def _finish_later(self, finished: Finished) -> None:
         if self.is_alive:
@@ -239,8 +245,16 @@ class SimulatedBroker(Process[set[str]]):
                 self._read_monitor(now)
                 if name in self._closed:  # it spoke and went
                     self._ended.append((name, now.seconds))
-            self.core.received(name, frame, now)
+            self.receive(name, frame, now)
         return True
+
+    def receive(self, name: bytes, frame: bytes, now: Instant) -> None:
+        """A frame for the core."""
+        session = self.core.registry.of(name)
+        message = wire.decode_client(frame)
+        if session is not None and isinstance(message, wire.Publish) and message.seq <= session.last_seq:
+            self._world.counts["repeats"] += 1
+        self.core.received(name, frame, now)
 
     def _tell_ended(self, now: Instant, *, dry: bool) -> None:
         if not self._ended or not (dry or now.seconds - self._ended[0][1] > DISCONNECTED_WAIT_SECONDS):
@@ -257,7 +271,23 @@ class SimulatedBroker(Process[set[str]]):
         elif self._world.chance(self._world.faults.reply_loss):  # EAGAIN
             self._world.counts["replies lost"] += 1
         else:
+            self._world.note("reply", name, frame)
+            self._look_at(frame)
             connection.to_client.send(frame)
+
+    def _look_at(self, frame: bytes) -> None:
+        """Nothing is told before it is true; and rare answers are counted."""
+        reply = wire.decode_broker(frame)
+        if isinstance(reply, wire.Ack):
+            for _, first in reply.pairs:
+                if first > self.log.memory.head() and not self.lies:
+                    raise AssertionError(f"an ACK for {first} before its commit")
+        elif isinstance(reply, wire.Welcome):
+            self._world.counts["sessions resumed" if reply.resumed else "sessions begun"] += 1
+        elif isinstance(reply, wire.HelloAgain):
+            self._world.counts["hello asked for again"] += 1
+        elif isinstance(reply, wire.Error):
+            self._world.counts[f"refused {reply.code}"] += 1
 
     # --- XPUB -------------------------------------------------------------------------------
 
@@ -277,6 +307,7 @@ class SimulatedBroker(Process[set[str]]):
 
     def _broadcast(self, topic: bytes, frame: bytes) -> None:
         world = self._world
+        world.note("broadcast", topic, frame)
         for connection in self._xpub.connections.values():
             if not topic.startswith(tuple(connection.granted)):
                 continue

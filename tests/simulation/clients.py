@@ -12,11 +12,14 @@ from typing import NamedTuple
 
 from tests.simulation.network import ClientSocket, Connection, Port, World
 from tests.simulation.process import Process
+from zchat import wire
 from zchat.core import Instant
+from zchat.core.chain import LIVE
 from zchat.core.client import AWAY, CLOSED, READY, Answer, ClientCore
 from zchat.core.publishing import Chunk
 from zchat.errors import Closed
 
+TAIL = wire.encode(wire.Tail(0))[1]
 RECEIVED_MAX = 16  # of a turn; 256 in truth
 POLL_SECONDS_MAX = 1.0
 CLOSE_SECONDS = 5.0
@@ -157,7 +160,11 @@ class SimulatedClient(Process[Readable | None]):
             if broadcast is None:
                 return
             assert isinstance(broadcast, tuple)
+            chains = [listener.chain for listener in self.core._listening.listeners]
+            live = [chain for chain in chains if chain.state == LIVE]
             self.core.broadcast(*broadcast, now)
+            if broadcast[1][1] == TAIL:
+                self._world.counts["losses told by a tail"] += sum(chain.state != LIVE for chain in live)
 
     def _carry_out(self, now: Instant) -> None:
         core = self.core

@@ -78,6 +78,7 @@ class Hearing:
 
     def take(self, out: list[Delivery | Notice | Mark], logs: dict[str, SimulatedLog], log_id: str) -> None:
         """What its chain hands on."""
+        self._program.world.note(self.name, out)
         if self.log is not None and self._seeks and self.listener.chain.state not in (NEW, SEEKING):
             self._seeks = False
             self.items.extend(self.log.gone())  # where a time is in what was trimmed, nobody knows
@@ -101,6 +102,8 @@ class Hearing:
 
 class Program:
     """One client process and the program in it."""
+
+    chain_type = Chain
 
     def __init__(self, world: World, port: Port, logs: dict[str, SimulatedLog], user: str, number: int) -> None:
         self.world = world
@@ -131,7 +134,7 @@ class Program:
 
     def listen(self, patterns: list[str], start: Start, presence: bool, marks: bool, head: int) -> Hearing:
         """As `Client.listen`; it returns when `Hearing.log` is set. `head`: the broker's now."""
-        listener = Listener(patterns, Chain(patterns, start, presence, marks=marks))
+        listener = Listener(patterns, self.chain_type(patterns, start, presence, marks=marks))
         hearing = Hearing(self, f"{self.name}/{len(self.hearings) + 1}", listener, start, presence)
         hearing.not_above = head
         self.hearings.append(hearing)

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from time import perf_counter
 
-from tests.simulation.simulation import drawn_faults, simulate
+from tests.simulation.simulation import drawn_faults, drawn_settings, simulate
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=300, help="of the random phase")
     arguments = parser.parse_args()
     if arguments.seed is not None:
-        print(drawn_faults(arguments.seed))
+        print(drawn_faults(arguments.seed), drawn_settings(arguments.seed), sep="\n")
         outcome = simulate(arguments.seed, arguments.steps)
         print(outcome)
         print(f"trace {outcome.trace}, {outcome.counts}")

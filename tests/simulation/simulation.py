@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from itertools import count
+from random import Random
 from typing import NamedTuple
 
 from tests.simulation.brokers import SimulatedBroker, SimulatedLog
@@ -22,8 +23,10 @@ from tests.simulation.history import MESSAGE, Begun, History, Item, Listening, L
 from tests.simulation.network import Faults, Port, World
 from tests.simulation.programs import Hearing, Program, record_of
 from zchat import wire
-from zchat.core.chain import LIVE, Start
+from zchat.core.chain import LIVE, Chain, Start
 from zchat.core.client import READY
+from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX
+from zchat.core.registry import LIVE as SESSION_LIVE
 from zchat.log import Keep
 from zchat.settings import Settings
 
@@ -59,8 +62,18 @@ class Outcome(NamedTuple):
 class Simulation:
     """The world with its broker, logs and programs."""
 
-    def __init__(self, seed: int, faults: Faults | None = None, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        faults: Faults | None = None,
+        settings: Settings | None = None,
+        *,
+        broker_type: type[SimulatedBroker] = SimulatedBroker,
+        chain_type: type[Chain] = Chain,
+    ) -> None:
         self.world = World(seed, faults)
+        self._broker_type = broker_type  # see sabotage.py
+        self._chain_type = chain_type
         self.seed = seed
         self.settings = settings or Settings(restart_grace_seconds=6.0, page_bytes_max=700, batch_bytes_max=400)
         self.port = Port()
@@ -78,7 +91,9 @@ class Simulation:
         """A program begins."""
         if len(self.alive) < PROGRAMS_MAX:
             user = self.world.random.choice(USERS)
-            self.programs.append(Program(self.world, self.port, self.logs, user, next(self._program_numbers)))
+            program = Program(self.world, self.port, self.logs, user, next(self._program_numbers))
+            program.chain_type = self._chain_type
+            self.programs.append(program)
 
     def step_publish(self) -> None:
         """A few records."""
@@ -276,6 +291,27 @@ class Simulation:
                 found.append(f"who {room}: {members.get(room)}, and there are {there.get(room)}")
         return found
 
+    def wrong(self) -> list[str]:
+        """What must hold at any time and does not."""
+        found = [str(anomaly) for anomaly in check(self.history(ended=False)).anomalies]
+        broker = self.broker
+        if broker.is_alive:
+            head, sessions = self.log.memory.head(), [*broker.core.registry._sessions.values()]
+            if broker.core.head > head:
+                found.append(f"the broker's head is {broker.core.head}, its log's {head}")
+            for session in sessions:
+                if (session.state == SESSION_LIVE) != bool(session.connection):
+                    found.append(f"session {session.id} is {session.state} on {session.connection!r}")
+                found.extend(
+                    f"session {session.id} is in {room}, who does not say so"
+                    for room in session.rooms
+                    if session.id not in {member.session for member in broker.core.registry.who(room)}
+                )
+        for program in self.alive:
+            if len(program.client.core._publishing._unacked) > IN_FLIGHT_FRAMES_MAX:
+                found.append(f"{program.name} has too much in flight")
+        return found
+
     @property
     def alive(self) -> list[Program]:
         """Programs that run."""
@@ -283,25 +319,25 @@ class Simulation:
 
     # --- history ----------------------------------------------------------------------------
 
-    def history(self) -> History:
-        """Of all that happened so far."""
+    def history(self, *, ended: bool = True) -> History:
+        """Of all that happened so far; in the end nothing is outstanding any more."""
         sent = (sent for program in self.programs for sent in program.sent())
-        logs = (self._history_of_log(log) for log in self.logs.values())
+        logs = (self._history_of_log(log, ended) for log in self.logs.values())
         listeners = (
-            self._history_of(program, hearing)
+            self._history_of(program, hearing, ended)
             for program in self.programs
             for hearing in program.hearings
             if hearing.log is not None
         )
         return History(sent, logs, listeners)
 
-    def _history_of_log(self, log: SimulatedLog) -> Log:
-        members = self._members() if log is self.log else None
+    def _history_of_log(self, log: SimulatedLog, ended: bool) -> Log:
+        members = self._members() if ended and log is self.log else None
         crowded = frozenset(ROOMS if self.settings.crowd_members < PROGRAMS_MAX else ())
         return Log(log.memory.log_id, records_of(log), log.gone(), members, crowded)
 
-    def _history_of(self, program: Program, hearing: Hearing) -> Listening:
-        complete = program.client.is_alive and not hearing.is_over and not program.is_closing
+    def _history_of(self, program: Program, hearing: Hearing, ended: bool) -> Listening:
+        complete = ended and program.client.is_alive and not hearing.is_over and not program.is_closing
         return Listening(
             hearing.name, tuple(hearing.listener.patterns), hearing.presence, self._items(hearing), complete
         )
@@ -353,7 +389,7 @@ class Simulation:
         return log
 
     def _start_broker(self) -> SimulatedBroker:
-        return SimulatedBroker(self.world, self.port, self.log, self.settings, next(self._broker_numbers))
+        return self._broker_type(self.world, self.port, self.log, self.settings, next(self._broker_numbers))
 
     def _start_later(self) -> None:
         def start() -> None:
@@ -391,11 +427,11 @@ def records_of(log: SimulatedLog) -> Iterator[Record]:
 
 def drawn_faults(seed: int) -> Faults:
     """A swarm: each seed has some of the faults, in a strength of its own."""
-    world = World(seed)
-    random = world.random
+    random = Random(seed)
     faults = Faults(delay_mean_ms=random.choice((0.2, 1.0, 20.0)), commit_mean_ms=random.choice((0.3, 2.0, 30.0)))
+    share = random.choice((0.2, 0.5, 0.5, 0.9))
     for name, strengths in STRENGTHS.items():
-        if random.random() < 0.5:
+        if random.random() < share:
             setattr(faults, name, random.choice(strengths))
     faults.client_start = random.choice((0.2, 0.5))
     return faults
@@ -427,8 +463,30 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
 """What each fault may be drawn as."""
 
 
-def simulate(seed: int, steps: int = 300) -> Outcome:
+def drawn_settings(seed: int) -> Settings:
+    """Small bounds, so that each is reached."""
+    random = Random(seed)
+    return Settings(
+        restart_grace_seconds=random.choice((2.0, 6.0)),
+        grace_seconds=random.choice((0.5, 3.0)),
+        crowd_members=random.choice((1_000, 1_000, 2)),
+        page_bytes_max=random.choice((300, 700, 100_000)),
+        batch_bytes_max=random.choice((100, 400, 100_000)),
+        connection_reads_max=random.choice((2, 32)),
+        tail_first_seconds=random.choice((0.3, 1.0)),
+    )
+
+
+def simulate(
+    seed: int,
+    steps: int = 300,
+    *,
+    broker_type: type[SimulatedBroker] = SimulatedBroker,
+    chain_type: type[Chain] = Chain,
+) -> Outcome:
     """One whole run."""
-    simulation = Simulation(seed, drawn_faults(seed))
+    simulation = Simulation(
+        seed, drawn_faults(seed), drawn_settings(seed), broker_type=broker_type, chain_type=chain_type
+    )
     simulation.run(steps)
     return simulation.finish()
