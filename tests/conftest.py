@@ -77,13 +77,24 @@ def zchat(
     )
 
 
+def free_port() -> int:
+    """One whose next is free too, below the ports that clients are given: one could connect to itself meanwhile."""
+    for port in random.sample(range(20_000, 32_000, 2), 100):
+        try:
+            with socket.create_server(("127.0.0.1", port)), socket.create_server(("127.0.0.1", port + 1)):
+                return port
+        except OSError:
+            continue
+    pytest.fail("no free ports")
+
+
 @dataclass
 class BrokerProcess:
     """A real `zchat broker`; it can be stopped, killed and started again on the same port and folder."""
 
     folder: Path
     args: tuple[str, ...] = ()
-    bind: str = "tcp://127.0.0.1:0"
+    bind: str
     address: str = ""
     publish_address: str = ""
     log: str = ""
@@ -228,13 +239,13 @@ def start_zchat(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
 @pytest.fixture
 def start_broker(tmp_path: Path) -> Iterator[Callable[..., BrokerProcess]]:
-    """Starts brokers: `start_broker("--grace", "0.2", bind="tcp://127.0.0.1:0")`; each has a folder of its own."""
+    """Starts brokers: `start_broker("--grace", "0.2")`; each has ports and a folder of its own."""
     brokers: list[BrokerProcess] = []
 
-    def start(*args: str, bind: str = "tcp://127.0.0.1:0", run: tuple[str, ...] = COMMAND) -> BrokerProcess:
+    def start(*args: str, bind: str = "", run: tuple[str, ...] = COMMAND) -> BrokerProcess:
         folder = tmp_path / f"broker-{len(brokers)}"
         folder.mkdir()
-        broker = BrokerProcess(folder, args, bind, run=run)
+        broker = BrokerProcess(folder, args, bind or f"tcp://127.0.0.1:{free_port()}", run=run)
         brokers.append(broker)
         return broker.start()
 
