@@ -1,0 +1,89 @@
+"""The same simulation with a promise's mechanism switched off: what the checker must not let pass.
+
+Rules of this file: what is sabotaged is the simulator's use of the cores, never the product; nothing here
+changes a core for any other test.
+"""
+
+from __future__ import annotations
+
+from tests.simulation.brokers import SimulatedBroker
+from zchat import wire
+from zchat.core import Instant
+from zchat.core.chain import LIVE, NEW, Chain
+from zchat.errors import LogError
+from zchat.log import Append
+
+
+class WithoutDedupe(SimulatedBroker):
+    """Every publish is taken for a new one."""
+
+    lies = True
+
+    def receive(self, name: bytes, frame: bytes, now: Instant) -> None:
+        """Forget the `seq` that it has."""
+        message = wire.decode_client(frame)
+        session = self.core.registry.of(name)
+        if isinstance(message, wire.Publish) and session is not None:
+            session.last_seq = message.seq - 1
+        super().receive(name, frame, now)
+
+
+class AcksBeforeCommit(SimulatedBroker):
+    """What is under way to the log counts as kept."""
+
+    lies = True
+
+    def append(self, append: Append, now: Instant) -> None:
+        """Tell the core at once. The log takes one append after the other, as ever."""
+        self._waiting.append(append)
+        if len(self._waiting) == 1:
+            self._next()
+        self.core.committed(None, now)
+
+    def _next(self) -> None:
+        def done(error: LogError | None) -> None:
+            self._waiting.pop(0)
+            if self.is_alive and self._waiting:
+                self._next()
+
+        self.log.append(self._waiting[0], done)
+
+    @property
+    def _waiting(self) -> list[Append]:
+        return self.__dict__.setdefault("waiting", [])  # type: ignore[no-any-return]
+
+
+class WithoutGapCheck(Chain):
+    """What comes is handed on, whatever is missing before it."""
+
+    def broadcast(self, room: str, batch: wire.Batch, size: int) -> None:
+        """As if nothing were ever before it."""
+        batch.prev = 0
+        super().broadcast(room, batch, size)
+
+    def tail(self, room: str, last: int) -> None:
+        """It is not looked at."""
+
+    def _check(self) -> None:
+        self._doubtful = False
+        self._filled()
+
+
+class WithoutSync(Chain):
+    """It counts as live at once, and begins with the first batch that happens to come."""
+
+    @property
+    def is_begun(self) -> bool:
+        """At once."""
+        return True
+
+    def synced(self, head: int, time: int) -> None:
+        """Nobody waits for it."""
+        if self.state != NEW:
+            super().synced(head, time)
+
+    def broadcast(self, room: str, batch: wire.Batch, size: int) -> None:
+        """The first one says where it is."""
+        if self.state == NEW and batch.kind != wire.VOLATILE_MESSAGES:
+            self._synced, self.state, self.floor = True, LIVE, batch.base - 1
+        super().broadcast(room, batch, size)
