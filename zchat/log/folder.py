@@ -38,9 +38,7 @@ class Folder:
             raise StartError(f"{path} is not a folder") from None
         except OSError as error:
             raise StartError(f"cannot make the folder {path}: {error.strerror}") from error
-        kind = file_system(path)
-        if kind.startswith(NETWORK):
-            raise StartError(f"the folder {path} is on a network file system ({kind}): a log needs a local disk")
+        refuse_network(path, file_system(path))
         self._lock = _lock(path)
 
     def close(self) -> None:
@@ -48,20 +46,29 @@ class Folder:
         os.close(self._lock)
 
 
-def file_system(path: Path) -> str:
-    """The type of the file system that the folder is on, as Linux names it; empty where that is not known."""
+def file_system(path: Path, mounts: str | None = None) -> str:
+    """The type of the file system that the folder is on, as Linux names it; empty where that is not known.
+
+    `mounts` is in the form of /proc/self/mounts, which is read where it is None.
+    """
     try:
-        mounts = Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines()
+        text = Path("/proc/self/mounts").read_text(errors="surrogateescape") if mounts is None else mounts
     except OSError:
         return ""
     real = str(path.resolve()).rstrip("/") + "/"
     found = kind = ""
-    for mount in mounts:
+    for mount in text.splitlines():
         _, point, here, *_ = mount.split(" ")
         point = _OCTAL.sub(lambda code: chr(int(code[1], 8)), point).rstrip("/") + "/"
         if real.startswith(point) and len(point) >= len(found):  # the last one of a place is the one to be seen
             found, kind = point, here
     return kind
+
+
+def refuse_network(path: Path, kind: str) -> None:
+    """Raises StartError when that type of file system is another host's."""
+    if kind.startswith(NETWORK):
+        raise StartError(f"the folder {path} is on a network file system ({kind}): a log needs a local disk")
 
 
 def _lock(path: Path) -> int:

@@ -92,7 +92,7 @@ def _load(path: Path, connection: sqlite3.Connection) -> Opened:
     if identity is None:
         raise _Wrong("its name cannot be read")
     rooms = RoomStates(_rooms(connection))
-    _check_newest(connection, rooms)
+    _refuse_above_head(connection, rooms)
     for table in ("sessions", "cursors"):
         for row in connection.execute(f"SELECT * FROM {table}"):
             if not schema.is_sealed(row):
@@ -109,12 +109,16 @@ def _rooms(connection: sqlite3.Connection) -> list[RoomRow]:
     return [RoomRow._make(row[:-1]) for row in rows]
 
 
-def _check_newest(connection: sqlite3.Connection, rooms: RoomStates) -> None:
-    """The newest batch of a log is never trimmed."""
-    newest = connection.execute(f"SELECT {schema.ROW} FROM batches ORDER BY base DESC LIMIT 1").fetchone()
-    last = newest[0] + newest[3] - 1 if newest and schema.is_sound(*newest) else 0
-    if last != rooms.head:
-        raise _Wrong(f"its newest batch ends at {last}, it should at {rooms.head}")
+def _refuse_above_head(connection: sqlite3.Connection, rooms: RoomStates) -> None:
+    """Offsets that were given would be given again, if the rooms' rows were older than the batches."""
+    try:
+        newest = connection.execute(f"SELECT {schema.ROW} FROM batches ORDER BY base DESC LIMIT 1").fetchone()
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        if not schema.is_unreadable(error):
+            raise
+        return  # a gap to those who read it
+    if newest and newest[0] > rooms.head and schema.is_sound(*newest):
+        raise _Wrong(f"its newest batch is {newest[0]}, and its rooms end at {rooms.head}")
 
 
 def _start_error(path: Path, error: Exception) -> StartError:

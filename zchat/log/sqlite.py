@@ -46,7 +46,8 @@ _rooms_of = msgspec.json.Decoder(dict[str, int]).decode
 # Of a COMMIT: the frame that makes it one is written last, so nothing of it can be in the WAL.
 _ROLLED_BACK = ("IOERR_WRITE", "IOERR_READ", "IOERR_SHORT_READ", "IOERR_SHM", "IOERR_NOMEM")
 
-_INSERT_BATCH = "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)"
+# What is above the head and in the way is a row whose offset was changed by damage.
+_INSERT_BATCH = "INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)"
 _UPSERT_SESSION = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?)"
 _UPSERT_SEEN = "INSERT OR REPLACE INTO seen VALUES (?, ?)"
 _UPSERT_CURSOR = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?)"

@@ -1,0 +1,90 @@
+"""A folder is one process's, on a local disk, and what is wrong with it is one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zchat.errors import StartError
+from zchat.log.folder import LOCK, NETWORK, Folder, file_system, refuse_network
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(StartError) as raised:
+        Folder(path)
+    text = str(raised.value)
+    assert str(path) in text and "\n" not in text
+    return text
+
+
+def test_it_is_made_for_nobody_else(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+    Folder(path).close()
+    assert path.stat().st_mode & 0o777 == 0o700
+    assert (path / LOCK).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_is_locked_is_refused_with_the_number_of_the_process(tmp_path: Path) -> None:
+    first = Folder(tmp_path)
+    assert f"in use by process {os.getpid()}" in refused(tmp_path)
+    first.close()
+    Folder(tmp_path).close()
+
+
+def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
+    code = "import os, pathlib, sys, zchat.log.folder as f; f.Folder(pathlib.Path(sys.argv[1])); os.abort()"
+    assert subprocess.run([sys.executable, "-c", code, tmp_path], cwd=Path(__file__).parents[2]).returncode < 0
+    Folder(tmp_path).close()
+
+
+def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "not a folder" in refused(tmp_path / "file")
+    assert "cannot make" in refused(tmp_path / "file" / "under")
+
+
+def test_a_folder_that_is_only_looked_at_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StartError):
+        Folder(tmp_path / "none", make=False)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_on_a_disk_that_is_read_only_is_refused(mounted: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
+    assert "Read-only file system" in refused(mounted)
+
+
+@pytest.mark.skipif(not os.geteuid(), reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert "Permission denied" in refused(tmp_path)
+
+
+def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
+    deep = tmp_path / "with space" / "deep"
+    deep.mkdir(parents=True)
+    point = str(tmp_path / "with space").replace(" ", "\\040")
+    mounts = f"a / ext4 rw 0 0\nb {tmp_path} xfs rw 0 0\nc {point} ext3 rw 0 0\nd {point} nfs4 rw 0 0\n"
+    assert file_system(deep, mounts) == "nfs4"
+    assert file_system(tmp_path, mounts) == "xfs"
+    assert file_system(tmp_path / "with", mounts) == "xfs"
+    assert file_system(Path("/"), mounts) == "ext4"
+
+
+def test_the_file_system_of_a_real_folder_is_known(mounted: Path) -> None:
+    assert file_system(mounted / "not there yet") == "tmpfs"
+
+
+@pytest.mark.parametrize("kind", [*NETWORK, "nfs4", "smb3"])
+def test_a_network_file_system_is_refused(kind: str) -> None:
+    with pytest.raises(StartError, match="a log needs a local disk"):
+        refuse_network(Path("/srv"), kind)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", ""])
+def test_a_local_one_is_not(kind: str) -> None:
+    refuse_network(Path("/srv"), kind)

@@ -1,0 +1,44 @@
+"""The rooms' rows in memory."""
+
+from __future__ import annotations
+
+from zchat.log import state
+from zchat.log.state import RoomRow, RoomStates
+
+
+def row(number: int, name: str, last: int = 1, time: int = 1) -> RoomRow:
+    return RoomRow(number, name, last, time, 1, 1, 0)
+
+
+def test_head_and_time_are_those_of_the_newest() -> None:
+    rooms = RoomStates([row(1, "a", 5, 50), row(2, "b", 9, 90), row(3, "c", 7, 70)])
+    assert (rooms.head, rooms.time, rooms.next_id) == (9, 90, 4)
+    assert rooms.lasts() == {"a": 5, "b": 9, "c": 7}
+
+
+def test_a_commit_moves_the_head_and_trimming_does_not_move_it_back() -> None:
+    rooms = RoomStates([row(1, "a", 5, 50)])
+    rooms.commit([row(2, "b", 8, 80), row(1, "a", 7, 80)])
+    assert (rooms.head, rooms.time, rooms.next_id) == (8, 80, 3)
+    rooms.commit([row(1, "a", 7, 80)._replace(trimmed=6)])
+    assert (rooms.head, rooms.row(1).trimmed) == (8, 6)
+
+
+def test_rooms_that_come_later_match_too() -> None:
+    rooms = RoomStates([row(1, "build.a"), row(2, "general")])
+    found = rooms.matching(["build.*"])
+    assert (found.ids, 1 in found, 2 in found) == ([1], True, False)
+    rooms.commit([row(3, "build.b")])
+    assert rooms.matching(["build.*"]).ids == [1, 3]
+
+
+def test_a_room_that_is_named_twice_matches_once() -> None:
+    rooms = RoomStates([row(1, "a"), row(2, "b")])
+    assert rooms.matching(["b", "a", "b", "none"]).ids == [2, 1]
+
+
+def test_what_is_remembered_of_patterns_is_bounded() -> None:
+    rooms = RoomStates([row(number + 1, f"r.{number}") for number in range(100)])
+    for number in range(5 * state.MATCHES_KEPT):
+        assert rooms.matching([f"r.{number}.*", "r.*"]).ids == list(range(1, 101))
+    assert len(rooms._matches) <= state.MATCHES_KEPT
