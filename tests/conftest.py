@@ -77,15 +77,18 @@ def zchat(
     )
 
 
-def free_port() -> int:
-    """One whose next is free too, below the ports that clients are given: one could connect to itself meanwhile."""
+def steady_address() -> str:
+    """Where a broker can be stopped and started again: below the ports that clients are given.
+
+    A client that dials a free port of that range can, once in a while, connect to itself.
+    """
     for port in random.sample(range(20_000, 32_000, 2), 100):
         try:
             with socket.create_server(("127.0.0.1", port)), socket.create_server(("127.0.0.1", port + 1)):
-                return port
+                return f"tcp://127.0.0.1:{port}"
         except OSError:
             continue
-    pytest.fail("no free ports")
+    pytest.fail("no two free ports")
 
 
 @dataclass
@@ -94,7 +97,7 @@ class BrokerProcess:
 
     folder: Path
     args: tuple[str, ...] = ()
-    bind: str
+    bind: str = ""  # empty: a steady address
     address: str = ""
     publish_address: str = ""
     log: str = ""
@@ -110,7 +113,7 @@ class BrokerProcess:
         where = () if "--memory" in self.args else ("--data", str(self.folder / "data"))
         with stderr.open("wb") as file:
             self.process = subprocess.Popen(
-                [*self.run, "broker", "--bind", self.address or self.bind, *where, *self.args],
+                [*self.run, "broker", "--bind", self.address or self.bind or steady_address(), *where, *self.args],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
@@ -245,7 +248,7 @@ def start_broker(tmp_path: Path) -> Iterator[Callable[..., BrokerProcess]]:
     def start(*args: str, bind: str = "", run: tuple[str, ...] = COMMAND) -> BrokerProcess:
         folder = tmp_path / f"broker-{len(brokers)}"
         folder.mkdir()
-        broker = BrokerProcess(folder, args, bind or f"tcp://127.0.0.1:{free_port()}", run=run)
+        broker = BrokerProcess(folder, args, bind, run=run)
         brokers.append(broker)
         return broker.start()
 
@@ -273,17 +276,3 @@ def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerPr
     yield broker
     print(f"--- shared broker\n{broker.stderr()}")
     broker.stop()
-
-
-def steady_address() -> str:
-    """Where a broker can be stopped and started again: below the ports that clients are given.
-
-    A client that dials a free port of that range can, once in a while, connect to itself.
-    """
-    for port in random.sample(range(20_000, 32_000, 2), 100):
-        try:
-            with socket.create_server(("127.0.0.1", port)), socket.create_server(("127.0.0.1", port + 1)):
-                return f"tcp://127.0.0.1:{port}"
-        except OSError:
-            continue
-    pytest.fail("no two free ports")

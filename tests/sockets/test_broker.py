@@ -129,7 +129,7 @@ def test_who_speaks_and_goes_at_once_leaves_no_ghost(
 
 
 def test_members_found_in_the_log_come_back_unseen_or_get_their_leave(start_broker: StartBroker, speak: Speak) -> None:
-    broker = start_broker("--grace", "60", "--restart-grace", "1", bind=steady_address())
+    broker = start_broker("--grace", "60", "--restart-grace", "1")
     back, gone = speak(broker.address), speak(broker.address)
     welcome = back.hello("back")
     gone.hello("gone")
@@ -157,7 +157,7 @@ def test_members_found_in_the_log_come_back_unseen_or_get_their_leave(start_brok
 def test_each_join_has_one_leave_however_its_session_ends(
     start_broker: StartBroker, start_zchat: Callable[..., Running]
 ) -> None:
-    broker = start_broker("--grace", "0.3", "--restart-grace", "0.6", bind=steady_address())
+    broker = start_broker("--grace", "0.3", "--restart-grace", "0.6")
     listeners = [start_zchat("listen", "den", "-v", "-u", f"user-{number}", broker=broker) for number in range(6)]
     for listener in listeners:
         listener.live()
@@ -219,7 +219,7 @@ def test_a_connection_that_said_no_hello_is_told_to(shared_broker: BrokerProcess
 
 
 def test_a_connection_that_outlives_the_broker_is_told_to_say_hello(start_broker: StartBroker, speak: Speak) -> None:
-    broker = start_broker("--restart-grace", "60", bind=steady_address())
+    broker = start_broker("--restart-grace", "60")
     speaker = speak(broker.address)
     welcome = speaker.hello("anna")
     speaker.say(publish(1, "den", b"one"))
@@ -273,7 +273,7 @@ def test_one_that_does_not_read_its_answers_holds_nobody_up(broker: BrokerProces
 def test_sigterm_keeps_what_was_accepted_and_tells_everybody(
     start_broker: StartBroker, speak: Speak, log: tuple[str, ...]
 ) -> None:
-    broker = start_broker(*log, bind=steady_address())
+    broker = start_broker(*log)
     speaker, idle = speak(broker.address), speak(broker.address)
     speaker.hello("anna")
     idle.hello("ben")
@@ -294,7 +294,7 @@ def test_sigterm_keeps_what_was_accepted_and_tells_everybody(
 
 
 def test_no_acked_message_is_missing_after_a_kill(start_broker: StartBroker, speak: Speak) -> None:
-    broker = start_broker(bind=steady_address())
+    broker = start_broker()
     speaker = speak(broker.address)
     speaker.hello("anna")
     for seq in range(1, 1001):

@@ -81,7 +81,7 @@ def is_perfect(talk: Talk, address: str) -> None:
 
 @pytest.mark.parametrize("ends", ["stop", "kill"])
 def test_a_talk_goes_on_over_the_brokers_restarts(start_broker: StartBroker, ends: str) -> None:
-    broker = start_broker(bind=steady_address())
+    broker = start_broker()
     with zchat.connect(broker.address, "anna") as anna, zchat.connect(broker.address, "ben") as ben:
         with talking(anna, ben) as talk:
             for _ in range(3):
@@ -111,7 +111,7 @@ def test_a_talk_goes_on_over_broken_connections(start_broker: StartBroker, relay
 
 
 def test_another_log_is_told_as_a_gap_and_the_talk_goes_on(start_broker: StartBroker) -> None:
-    broker = start_broker("--memory", bind=steady_address())
+    broker = start_broker("--memory")
     notices: list[zchat.Notice] = []
     with zchat.connect(broker.address, "anna") as anna, zchat.connect(broker.address, "ben") as ben:
         listener = ben.listen("den", notify=notices.append)
@@ -149,7 +149,7 @@ def test_a_listener_that_was_cut_off_hears_what_was_said_meanwhile(start_broker:
 
 
 def test_publish_blocks_when_the_outbox_is_full_and_goes_on_when_the_broker_is_back(start_broker: StartBroker) -> None:
-    broker = start_broker(bind=steady_address())
+    broker = start_broker()
     body = b"x" * 60_000
     published: list[zchat.Publication] = []
     with zchat.connect(broker.address, "anna") as anna:
@@ -222,7 +222,7 @@ def test_what_is_not_acked_at_the_end_is_unknown(start_broker: StartBroker, rela
 
 
 def test_it_waits_for_a_broker_that_is_about_to_start(start_broker: StartBroker) -> None:
-    broker = start_broker("--memory", bind=steady_address())
+    broker = start_broker("--memory")
     broker.stop()
     starter = threading.Timer(0.2, broker.start)
     starter.start()
