@@ -19,6 +19,7 @@ from zchat.errors import StartError
 from zchat.log import schema
 from zchat.log.readers import Readers
 from zchat.log.state import RoomRow, RoomStates
+from zchat.log.walks import Walker
 
 SALVAGE = "`zchat log repair` saves what can be read"
 
@@ -111,14 +112,10 @@ def _rooms(connection: sqlite3.Connection) -> list[RoomRow]:
 
 def _refuse_above_head(connection: sqlite3.Connection, rooms: RoomStates) -> None:
     """Offsets that were given would be given again, if the rooms' rows were older than the batches."""
-    try:
-        newest = connection.execute(f"SELECT {schema.ROW} FROM batches ORDER BY base DESC LIMIT 1").fetchone()
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        if not schema.is_unreadable(error):
-            raise
-        return  # a gap to those who read it
-    if newest and newest[0] > rooms.head and schema.is_sound(*newest):
-        raise _Wrong(f"its newest batch is {newest[0]}, and its rooms end at {rooms.head}")
+    # Where this page cannot be read, nothing can be written behind it.
+    found = connection.execute("SELECT max(base) FROM batches").fetchone()
+    if found[0] is not None and found[0] > rooms.head and Walker(connection).at(found[0]):
+        raise _Wrong(f"its newest batch is {found[0]}, and its rooms end at {rooms.head}")
 
 
 def _start_error(path: Path, error: Exception) -> StartError:

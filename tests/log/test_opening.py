@@ -1,0 +1,156 @@
+"""What keeps a log from being opened is one line that says what to do; the rest opens, however long it is."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.log.contract import Scribe, read
+from tests.log.damage import change, overwrite, pages_of, written
+from zchat.errors import StartError
+from zchat.log import opening, schema
+from zchat.log.sqlite import SqliteLog
+
+OpenLog = Callable[..., SqliteLog]
+REPAIR = "`zchat log repair`"
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(StartError) as raised:
+        opening.open_database(path, "full")
+    text = str(raised.value)
+    assert str(path) in text and "\n" not in text
+    return text
+
+
+def test_a_new_log_is_made(tmp_path: Path) -> None:
+    opened = opening.open_database(tmp_path / "log.db", "full")
+    opened.connection.close()
+    again = opening.open_database(tmp_path / "log.db", "full")
+    again.connection.close()
+    assert opened.identity == again.identity
+
+
+@pytest.mark.parametrize("content", [b"", None])
+def test_a_log_whose_making_was_cut_short_is_made_again(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "log.db"
+    if content is not None:
+        path.write_bytes(content)
+    else:  # the file is there, and no table
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
+        assert path.stat().st_size
+    opened = opening.open_database(path, "full")
+    assert opened.identity.log_id
+    opened.connection.close()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log.db").write_text("something else that is long enough")
+    assert "is no log of zchat" in refused(tmp_path / "log.db")
+
+
+def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log.db").mkdir()
+    assert "not a file" in refused(tmp_path / "log.db")
+
+
+def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "log.db")
+    connection.execute("CREATE TABLE bookmarks (x)")
+    connection.close()
+    before = (tmp_path / "log.db").read_bytes()
+    assert "another program" in refused(tmp_path / "log.db")
+    assert (tmp_path / "log.db").read_bytes() == before
+
+
+def test_a_log_of_a_newer_zchat_is_refused(tmp_path: Path) -> None:
+    written(tmp_path)
+    change(tmp_path, "PRAGMA user_version=7")
+    assert "newer zchat (format 7, this one knows 1)" in refused(tmp_path / "log.db")
+
+
+def test_a_log_that_another_program_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path)
+    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.05)
+    other = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
+    other.execute("PRAGMA locking_mode=EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    assert "in use by another program" in refused(tmp_path / "log.db")
+    other.close()
+
+
+@pytest.mark.parametrize("at", [16, 18, 100])
+def test_a_damaged_beginning_is_refused(tmp_path: Path, at: int) -> None:
+    written(tmp_path)
+    overwrite(tmp_path, at, b"\xff" * 40)
+    assert REPAIR in refused(tmp_path / "log.db")
+
+
+def test_a_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    written(tmp_path)
+    with (tmp_path / "log.db").open("r+b") as file:
+        file.truncate(5 * schema.PAGE_BYTES)
+    assert REPAIR in refused(tmp_path / "log.db")
+
+
+@pytest.mark.parametrize("table", ["rooms", "sessions", "cursors", "meta", "seen"])
+def test_a_damaged_page_of_what_is_read_at_start_is_refused(tmp_path: Path, table: str) -> None:
+    written(tmp_path)
+    connection = sqlite3.connect(tmp_path / "log.db")
+    name = "seen_latest" if table == "seen" else table
+    (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", [name]).fetchone()
+    connection.close()
+    overwrite(tmp_path, (root - 1) * schema.PAGE_BYTES, bytes(schema.PAGE_BYTES))
+    assert REPAIR in refused(tmp_path / "log.db")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE rooms SET last = last - 1",
+        "UPDATE rooms SET name = 'r9' WHERE name = 'r0'",
+        "UPDATE sessions SET last_seq = 99",
+        "UPDATE cursors SET offset = 99",
+        "UPDATE meta SET value = x'00' WHERE key = 'log_id'",
+    ],
+)
+def test_a_changed_row_of_what_is_read_at_start_is_refused(tmp_path: Path, statement: str) -> None:
+    written(tmp_path)
+    change(tmp_path, statement)
+    assert REPAIR in refused(tmp_path / "log.db")
+
+
+def test_rooms_that_are_older_than_their_batches_are_refused(open_log: OpenLog, tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    scribe = Scribe(log)
+    scribe.write("a", b"x")
+    log.close()
+    old = sqlite3.connect(tmp_path / "log.db").execute("SELECT * FROM rooms").fetchone()
+    log = open_log(tmp_path)
+    Scribe(log).write("a", b"y")
+    log.close()
+    change(tmp_path, "DELETE FROM rooms")
+    change(tmp_path, "INSERT INTO rooms VALUES (?, ?, ?, ?, ?, ?, ?, ?)", old)
+    assert REPAIR in refused(tmp_path / "log.db")
+
+
+def test_a_damaged_newest_batch_is_a_gap_and_no_reason_to_refuse(open_log: OpenLog, tmp_path: Path) -> None:
+    kept = written(tmp_path)
+    change(tmp_path, "UPDATE batches SET crc = 0 WHERE base = ?", [kept[-1].base])
+    log = open_log(tmp_path)
+    last = kept[-1].base + kept[-1].records - 1
+    assert log.head() == last and read(log).gaps[-1][2:] == (last, "damaged")
+    batch = Scribe(log).write("r0", b"goes on")
+    assert batch.base == last + 1 and read(log).batches[-1] == ("r0", batch.frame)
+
+
+def test_a_page_behind_which_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
+    written(tmp_path)
+    overwrite(tmp_path, pages_of(tmp_path, "batches")[-1], bytes(schema.PAGE_BYTES))
+    assert REPAIR in refused(tmp_path / "log.db")
