@@ -185,7 +185,11 @@ class Kills:
         first.pop(-1, None)  # before the first kill
         parts = {"ready": self._broker.start_seconds[1:], "back": list(back.values()), "first": list(first.values())}
         return {
-            f"{part}_seconds": {"median": round(median(times), 4), "worst": round(max(times), 4)}
+            f"{part}_seconds": {
+                "median": round(median(times), 4),
+                "worst": round(max(times), 4),
+                "all": [round(each, 3) for each in times],
+            }
             for part, times in parts.items()
         }
 

@@ -192,6 +192,10 @@ def test_a_refused_message_that_is_there_is_seen(found: Callable[..., set[str]])
     assert found(writer=WRITER.replace("A 2 2", "F 2 0 log-failed")) == set(), "nobody knew for certain"
 
 
+def test_a_stored_message_whose_sender_was_not_told_where_is_seen(found: Callable[..., set[str]]) -> None:
+    assert found(writer=WRITER.replace("A 2 2", "F 2 0 repeat-unknown")) == {"stored_and_unknown"}
+
+
 def test_what_is_above_the_cursor_at_a_kill_may_come_again_and_nothing_else(found: Callable[..., set[str]]) -> None:
     assert found(keeper=KEEPER.replace("B 1 1", "B 0 0").replace("M hall 2 w.0 2 12\nM hall 4", "M hall 4")) == {"lost"}
     assert found(keeper=KEEPER.replace("B 1 1", "B 2 2")) == {"unasked", "doubled"}

@@ -46,7 +46,14 @@ PARTS = (
     Part("l-short", "listeners", {"patterns": ["*"], "presence": False, "behind": 60_000}),
     Part("l-narrow", "listeners", {"patterns": ["**"], "presence": False, "narrow": True, "slow": 0.0005}),
     Part("l-keeps", "listeners", {"patterns": ["yard"], "presence": False, "resume": "one"}),
-    Part("l-kept", "listeners", {"patterns": ["hall", "会议"], "presence": True, "resume": "two", "keeps": False}),
+    Part(
+        "l-kept",
+        "listeners",
+        {"patterns": ["hall", "会议"], "presence": True, "resume": "two", "keeps": False, "slow": 0.001},
+    ),
+    Part(
+        "l-slow", "listeners", {"patterns": ["yard"], "presence": False, "resume": "x", "keeps": False, "slow": 0.003}
+    ),
     Part("l-keeps-all", "listeners", {"patterns": ["new.**", "fat"], "presence": False, "resume": "more"}),
     Part("l-relay", "listeners", {"patterns": ["hall", "fat"], "presence": True}, "relay"),
     Part("l-relay-all", "listeners", {"patterns": ["**"], "presence": False}, "relay"),

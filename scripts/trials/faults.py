@@ -91,17 +91,22 @@ def _listener_stop(stage: Stage, draw: Random) -> None:
 
 
 def _listener_kill(stage: Stage, draw: Random) -> None:
-    _kill(stage, draw.choice(stage.of("listeners")), draw)
+    _kill(stage, _one_listener(stage, draw), draw)
 
 
 def _listener_restart(stage: Stage, draw: Random) -> None:
-    listeners = stage.of("listeners")
-    resuming = [actor for actor in listeners if "resume" in actor.task]
-    actor = draw.choice(resuming if draw.random() < 0.7 else listeners)
+    actor = _one_listener(stage, draw)
     actor.end()
     actor.ended(0)
     stage.over.wait(draw.choice((0.0, 0.5)))
     actor.start()
+
+
+def _one_listener(stage: Stage, draw: Random) -> Actor:
+    """Most often one with a cursor."""
+    listeners = stage.of("listeners")
+    resuming = [actor for actor in listeners if "resume" in actor.task]
+    return draw.choice(resuming if draw.random() < 0.6 else listeners)
 
 
 def _writer_kill(stage: Stage, draw: Random) -> None:

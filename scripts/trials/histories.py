@@ -184,22 +184,27 @@ def notes(run: Run, readies: list[int]) -> Notes:
     complaints: list[Complaint] = []
     counts: Counter[str] = Counter()
     joined: dict[tuple[str, str], str] = {}
+    unknown: set[tuple[str, int]] = set()
     waits: list[list[int]] = [[] for _ in readies]
     for actor in run.actors:
         for path in actor.journals:
-            complaints += _own_complaints(path, joined, counts)
+            complaints += _own_complaints(path, joined, unknown, counts)
             if actor.module == "listeners":
                 for ready, micros in _waits(path, readies).items():
                     waits[ready].append(micros)
     for record in _records(run.dump):
         if record.event == JOIN:
             joined.pop((record.writer, record.room), None)
+        elif (record.writer, record.number) in unknown:
+            complaints.append(("stored_and_unknown", record.writer, f"{record}: the broker could not say where"))
     complaints += [("join_not_stored", who, f"{session} in {room}") for (session, room), who in joined.items()]
     complaints += _strangers(run)
     return Notes(complaints, counts, [(min(each) / 1e6, max(each) / 1e6) for each in waits[1:] if each])
 
 
-def _own_complaints(path: Path, joined: dict[tuple[str, str], str], counts: Counter[str]) -> Iterator[Complaint]:
+def _own_complaints(
+    path: Path, joined: dict[tuple[str, str], str], unknown: set[tuple[str, int]], counts: Counter[str]
+) -> Iterator[Complaint]:
     session, live = "", 0
     for word, *more in lines(path):
         if word == "S":
@@ -217,6 +222,8 @@ def _own_complaints(path: Path, joined: dict[tuple[str, str], str], counts: Coun
                 yield "live_too_late", path.stem, f"live from {live}, and what it sent then got {more[1]}"
         elif word == "F":
             counts[f"refused: {more[2]}"] += 1
+            if more[2] == "repeat-unknown":
+                unknown.add((path.stem, int(more[0])))
         elif word == "K":
             counts["clean ends of a cursor" if more[1] == "1" else "unclean ends of a cursor"] += 1
         elif word == "X":
