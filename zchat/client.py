@@ -22,9 +22,9 @@ from zchat import address as addresses
 from zchat import wire
 from zchat.core.chain import Chain, Notice, Start
 from zchat.core.listening import Listener
-from zchat.errors import UsageError
+from zchat.errors import Refused, UsageError
 from zchat.message import Message, messages
-from zchat.names import cursor_name, is_pattern, pattern_name, user_name
+from zchat.names import cursor_name, is_pattern, pattern_name, room_name, user_name
 from zchat.sockets.client import Connection
 from zchat.sockets.outbox import Publication
 from zchat.subscription import Subscription
@@ -60,8 +60,6 @@ class Client:
         self.connection = connection  # not part of the public API
         self.address = str(connection.address)
         self.user = connection.user
-        self.session = welcome.session
-        self.log_id = welcome.log_id
         self._add = connection.outbox.add
 
     def __enter__(self) -> Client:
@@ -70,9 +68,21 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.flush(CLOSE_SECONDS)
-        self.close()
+        try:
+            if kind is None:
+                self.flush(CLOSE_SECONDS)
+        finally:
+            self.close()
+
+    @property
+    def session(self) -> str:
+        """The name of this session; a broker with another log gives another."""
+        return self.connection.welcome.session
+
+    @property
+    def log_id(self) -> str:
+        """The name of the broker's log, in which offsets mean something."""
+        return self.connection.welcome.log_id
 
     # --- publishing -------------------------------------------------------------------------
 
@@ -146,15 +156,11 @@ class Client:
             start = self._resumed(cursor, names, start, presence)
         several = len(names) > 1 or is_pattern(names[0])
         listener = Listener(names, Chain(names, start, presence, marks=bool(cursor) and several), cursor)
-        without = "" if echo else self.session
-        subscription = Subscription(self.connection, listener, without=without, notify=notify, keeps=keeps)
         connection = self.connection
-        connection.listen(listener, subscription.put)
+        subscription = Subscription(connection, listener, start.after or 0, echo=echo, notify=notify, keeps=keeps)
         try:
-            connection.wait_for(lambda: listener.chain.is_begun, None, "subscription")
-            connection.join(listener.rooms)  # once it is live: what others say to its coming is not missed
-            if cursor and start.after is None:  # the first time: it begins here, also when nothing ever comes
-                self.set_cursor(cursor, listener.chain.floor)
+            connection.listen(listener, subscription.put)
+            self._join(listener.rooms)  # once it is live: what others say to its coming is not missed
         except BaseException:
             subscription.close()
             raise
@@ -186,7 +192,7 @@ class Client:
 
         `lag` also tells how far each one's listeners are behind.
         """
-        answer = self.connection.ask(wire.Who(0, pattern_name(room) if room else "", lag))
+        answer = self.connection.ask(wire.Who(0, room_name(room) if room else "", lag))
         assert isinstance(answer, wire.Present)
         return answer.members
 
@@ -216,11 +222,21 @@ class Client:
 
     # --- parts ------------------------------------------------------------------------------
 
+    def _join(self, rooms: set[str]) -> None:
+        """Become a member; while the log cannot be written, listening goes on without."""
+        try:
+            self.connection.join(rooms)
+        except Refused as error:
+            if not error.code.startswith("log-"):
+                raise
+
     def _resumed(self, cursor: str, names: list[str], start: Start, presence: bool) -> Start:
-        """Where a listener with that cursor starts."""
+        """Where a listener with that cursor starts; the first time it is kept, also when nothing ever comes."""
         kept = next((one.offset for one in self.cursors() if one.name == cursor), None)
-        if kept is None and start != Start():
-            kept = self._seek(names, start, presence).after if start.after is None else start.after
+        if kept is None:
+            position = self._seek(names, start, presence)
+            from_now = start == Start()
+            kept = start.after if start.after is not None else position.head if from_now else position.after
             self.set_cursor(cursor, kept)
         return Start(after=kept)
 
@@ -247,7 +263,7 @@ class Client:
                 batch = wire.decode_batch(frame)
                 while gaps and gaps[-1][1] <= batch.base:
                     _tell_gap(gaps.pop(), notify)
-                if batch.kind == wire.PRESENCE and not presence:
+                if batch.kind != wire.MESSAGES and not (batch.kind == wire.PRESENCE and presence):
                     continue
                 for message in messages(room, batch, after + 1):
                     if message.offset > position.head or left <= 0:

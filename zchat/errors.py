@@ -131,6 +131,8 @@ class Unreachable(ZchatError):
 
     def __str__(self) -> str:
         """Address, time waited and reason."""
+        if not self.seconds:
+            return f"{self.address} cannot be reached: {self.why}"
         because = f" ({self.why})" if self.why else ""
         return f"no broker answered at {self.address} within {self.seconds:g} s{because}"
 

@@ -38,9 +38,9 @@ class Settings:
     in_flight_max: int = wire.IN_FLIGHT_MAX
     page_bytes_max: int = wire.PAGE_BYTES_MAX
     session_rooms_max: int = 1_024  # rooms that one session is a member of
-    user_cursors_max: int = 1_000  # cursors that the broker keeps for one user
 
     # Limits that only the broker acts on.
+    user_cursors_max: int = 1_000  # cursors that the broker keeps for one user
     connection_reads_max: int = 32  # FETCH and SEEK of one connection that wait for a reader
     connection_subscriptions_max: int = 4_096  # of one subscriber: each costs a node of memory for each byte
     memory_watch_bytes: int = 512 << 20  # above it, peers whose unfinished messages take the memory are cut off

@@ -28,7 +28,7 @@ from zchat.sockets.client import Connection
 
 QUEUED_BYTES_MAX = 32 << 20  # of a listener that does not read: what comes after is fetched again when it does
 QUEUED_BYTES_LOW = 8 << 20
-KEEP_TIMEOUT_SECONDS = 5.0  # for the broker's word that the cursor is stored, at the end
+CLOSE_SECONDS = 3.0  # for the broker's word that the cursor is stored and the rooms are left
 
 
 class Subscription:
@@ -38,14 +38,16 @@ class Subscription:
         self,
         connection: Connection,
         listener: Listener,
+        position: int,
         *,
-        without: str,
+        echo: bool,
         notify: Callable[[Notice], None] | None,
         keeps: bool,
     ) -> None:
         self._connection = connection
+        listener.keep = listener.kept = (0, position)
         self._listener = listener
-        self._without = without  # session whose messages are left out
+        self._echo = echo
         self._notify = notify
         self._keeps = keeps  # the cursor follows by itself
         self._one_room = len(listener.patterns) == 1 and not is_pattern(listener.patterns[0])
@@ -56,7 +58,7 @@ class Subscription:
         self._paused = False
         self._closed = False
         self._log = 0  # how often the broker had another log
-        self._position = 0  # nothing at or below it, in any room, is still to be handed over
+        self._position = position  # nothing at or below it, in any room, is still to be handed over
         self._handed: dict[str, int] = {}  # room -> last offset handed over above the position
         self._done: dict[str, int] = {}  # the same, of what `keep` was called for
         self._batch: Delivery | None = None  # in the buffer
@@ -90,8 +92,11 @@ class Subscription:
         return buffer.popleft()
 
     def pending(self) -> bool:
-        """Whether something can be had without waiting."""
-        return bool(self._buffer) or not self._queue.empty()
+        """Whether a message can be had without waiting."""
+        while not self._buffer and not self._queue.empty():
+            if not self._take(0.0):
+                return False
+        return bool(self._buffer)
 
     def keep(self) -> None:
         """Keep the cursor here: all that was handed over is done. Returns at once; it is stored soon after."""
@@ -112,8 +117,8 @@ class Subscription:
         finally:
             try:
                 self._connection.unlisten(self._listener)
-                self._connection.part(self._listener.rooms)
-            except Closed:
+                self._connection.part(self._listener.rooms, CLOSE_SECONDS)
+            except ZchatError:
                 pass
             self._queue.put(None)
 
@@ -151,7 +156,8 @@ class Subscription:
             self._position = max(self._position, item.offset)
             self._handed.clear()
         else:
-            self._buffer.extend(messages(item.room, item.batch, item.first, self._without))
+            without = "" if self._echo else self._connection.welcome.session
+            self._buffer.extend(messages(item.room, item.batch, item.first, without))
             self._batch = item
             self._taken_bytes += item.size
             if self._paused and self._put_bytes - self._taken_bytes < QUEUED_BYTES_LOW:
@@ -189,13 +195,15 @@ class Subscription:
     def _keep_at_the_end(self) -> None:
         """Store the cursor and wait for it. Where the broker is away, what was stored before stays."""
         listener = self._listener
+        if self._keeps:
+            self.keep()
+        if not self._connection.is_ready:
+            return
         try:
-            if self._keeps:
-                self.keep()
             log, position = listener.keep
             listener.keep = (log, self._contiguous(position, self._done))
             if listener.keep != listener.kept and listener.keep[0] == listener.chain.logs:
-                self._connection.keep_cursor(listener.cursor, listener.keep[1], KEEP_TIMEOUT_SECONDS)
+                self._connection.keep_cursor(listener.cursor, listener.keep[1], CLOSE_SECONDS)
         except ZchatError:
             pass  # it is behind: at least once
 
@@ -208,13 +216,13 @@ class Subscription:
         if highest <= position:
             return position
         behind = {}
-        for room, last in self._connection.heads(self._listener.patterns, KEEP_TIMEOUT_SECONDS):
+        for room, last in self._connection.heads(self._listener.patterns, CLOSE_SECONDS):
             if (upto := max(done.get(room, 0), position)) < min(last, highest):
                 behind[room] = upto
         after = min(behind.values(), default=highest)
         while after < highest:
             rooms = list(behind)[: wire.ROOMS_PER_MESSAGE_MAX] if len(behind) <= wire.ROOMS_PER_MESSAGE_MAX else None
-            page = self._connection.fetch(rooms or self._listener.patterns, after, highest, KEEP_TIMEOUT_SECONDS)
+            page = self._connection.fetch(rooms or self._listener.patterns, after, highest, CLOSE_SECONDS)
             for room, frame in page.batches:
                 batch = wire.decode_batch(frame)
                 if batch.kind == wire.MESSAGES:

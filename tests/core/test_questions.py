@@ -105,7 +105,7 @@ def test_lag_is_how_far_a_listener_is_behind_the_last_of_its_rooms() -> None:
     cycle = Cycle()
     alice, bob = cycle.clients("alice", "bob")
     spoken(cycle, alice, "general", "build.linux", "general", "elsewhere")
-    assert lag(cycle, alice, "bob") == 0
+    assert lag(cycle, alice, "bob") == wire.UNKNOWN
     for listeners, behind in [
         ([(1, ["general"])], 2),
         ([(3, ["general"])], 0),
@@ -115,7 +115,7 @@ def test_lag_is_how_far_a_listener_is_behind_the_last_of_its_rooms() -> None:
         ([(1, ["nowhere"])], 0),
         ([(0, ["build.*", "general"])], 3),
         ([(3, ["general"]), (0, ["build.*"]), (4, ["**"])], 2),  # of the one that is furthest behind
-        ([], 0),
+        ([], wire.UNKNOWN),
     ]:
         cycle.send(bob, wire.At(listeners))
         assert lag(cycle, alice, "bob") == behind, listeners
@@ -130,7 +130,7 @@ def test_lag_is_told_of_members_too_and_only_when_it_is_asked_for() -> None:
     spoken(cycle, alice, "general")
     cycle.send(bob, wire.At([(0, ["general"])]))
     assert lag(cycle, alice, "bob", "general") == 2
-    assert cycle.ask(alice, wire.Who(1, "general")).members[0].lag == 0
+    assert cycle.ask(alice, wire.Who(1, "general")).members[0].lag == wire.UNKNOWN
 
 
 def test_at_changes_nothing_else_and_is_not_answered() -> None:

@@ -111,7 +111,7 @@ def _open_log(folder: Path | None, sync: Sync) -> Log:
         return MemoryLog()
     from zchat.log.sqlite import SqliteLog
 
-    return SqliteLog(folder, sync=sync.value)
+    return SqliteLog(folder, sync=sync.value, tell=ending.tell)
 
 
 def _default_folder() -> Path:

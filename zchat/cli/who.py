@@ -39,12 +39,14 @@ def who(
         members = client.who(room, lag=lag)
     if json:
         terminal = sys.stdout.isatty()
-        facts = [_facts(member) | ({"lag": member.lag} if lag else {}) for member in members]
+        facts = [
+            _facts(member) | ({"lag": None if member.lag < 0 else member.lag} if lag else {}) for member in members
+        ]
         lines = [output.object_line(one, terminal=terminal) for one in facts]
         sys.stdout.write("".join(f"{line.decode()}\n" for line in lines))
     else:
         heads = ["USER", "STATE", "SINCE", "SEEN", "ROOMS", "ADDRESS"] + ["LAG"] * lag
-        rows = [_row(member) + [str(member.lag)] * lag for member in members]
+        rows = [_row(member) + ["-" if member.lag < 0 else str(member.lag)] * lag for member in members]
         sys.stdout.write(output.table(heads, rows))
 
 

@@ -256,6 +256,9 @@ class BrokerCore:
 
     def _repeat(self, session: Session, message: wire.Publish) -> None:
         seq = message.seq
+        if not seq:
+            self._replies.refuse(session.connection, "publish", 0, "bad-request", "seq begins with 1")
+            return
         outcome = session.outcomes.get(seq)
         if outcome is None:
             self._reads.look_up(session, message)

@@ -256,8 +256,8 @@ class Chain:
             return 0
         self._seen[room] = last
         self._time = max(self._time, batch.time)
-        if batch.kind == wire.PRESENCE and not self._presence:
-            return 0
+        if batch.kind != wire.MESSAGES and not (batch.kind == wire.PRESENCE and self._presence):
+            return 0  # not asked for, or of a newer broker
         first = max(batch.base, known + 1)
         self._handed = last
         self._out.append(Delivery(room, batch, first, last, size))
@@ -308,6 +308,8 @@ class Chain:
             self._gap(*gap)
         if self._live_told:
             self._recovered += recovered
+        if page.more and fetch.patterns == self.patterns and self._floor_after:
+            self._reach(page.upto)
         if page.more and page.upto < fetch.until:
             self._question = wire.Fetch(0, fetch.patterns, page.upto, fetch.until)
             return
@@ -323,15 +325,19 @@ class Chain:
             self._seen[room] = last
             self._out.append(Notice("gap", max(first, known + 1), last, room, reason=reason))
 
-    def _filled(self) -> None:
-        """Nothing is missing that we know of: live, unless in doubt."""
-        if self._floor_after > self.floor:
-            self.floor = self._floor_after
-            self._seen = {room: offset for room, offset in self._seen.items() if offset > self.floor}
-        self._floor_after = 0
+    def _reach(self, offset: int) -> None:
+        """Nothing is missing in any room up to there."""
+        if offset > self.floor:
+            self.floor = offset
+            self._seen = {room: seen for room, seen in self._seen.items() if seen > offset}
         if self._marks and self.floor > self._marked:
             self._marked = self.floor
             self._out.append(Mark(self.floor))
+
+    def _filled(self) -> None:
+        """Nothing is missing that we know of: live, unless in doubt."""
+        self._reach(self._floor_after)
+        self._floor_after = 0
         if self._doubtful:
             self._check()
             return

@@ -66,14 +66,12 @@ class Questions:
         if not with_lag:
             return members
         lasts: dict[str, int] = {}  # pattern -> the last offset of any room that matches
-        return [
-            replace(member, lag=max(0, self._lag(self._registry.find(member.session), lasts))) for member in members
-        ]
+        return [replace(member, lag=self._lag(self._registry.find(member.session), lasts)) for member in members]
 
     def _lag(self, session: Session | None, lasts: dict[str, int]) -> int:
-        if session is None:
-            return 0
-        return max((self._last(patterns, lasts) - offset for offset, patterns in session.listens), default=0)
+        if session is None or not session.listens:
+            return wire.UNKNOWN
+        return max(0, *(self._last(patterns, lasts) - offset for offset, patterns in session.listens))
 
     def _last(self, patterns: list[str], lasts: dict[str, int]) -> int:
         """The last offset of any room that one of the patterns stands for."""

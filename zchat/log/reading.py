@@ -75,8 +75,10 @@ class _Request:
                 if batches and (size >= bytes_max or (limit and records >= limit)):
                     more = True
                     break
-                links.add(row)
                 base, room, _, count, _, _, frame = row
+                if base + count - 1 <= self.rooms.trimmed.get(room, 0):
+                    continue  # it could not be removed, for damage beside it
+                links.add(row)
                 batches.append((names[room], frame))
                 records += count
                 size += len(frame)

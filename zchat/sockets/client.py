@@ -32,12 +32,12 @@ from zchat.core.listening import Listener
 from zchat.core.publishing import Chunk
 from zchat.errors import Closed, Refused, TimedOut, Unreachable, ZchatError
 from zchat.sockets import context, options
-from zchat.sockets.options import DONTWAIT, POLLIN
+from zchat.sockets.dealer import UP, Dealer
+from zchat.sockets.options import POLLIN
 from zchat.sockets.outbox import CHUNK_BYTES, Outbox
 from zchat.sockets.resolve import resolved
 from zchat.sockets.subscriber import Subscriber
 
-RECEIVED_MAX = 256  # replies per turn: then it is time to hand on and send
 TICK_SECONDS = 0.05  # what the core does by time is due in half seconds
 POLL_MS_MAX = 1000  # SUB sends its subscriptions only when its thread touches it
 
@@ -68,13 +68,13 @@ class Connection:
         self._welcome: wire.Welcome | None = None  # whose publisher the SUB is connected to
         self._tick = 0.0  # when the core is next told that time has passed
         self._waking = self._waker.fileno()
-        self._unsent: deque[bytes] = deque()
         self._thread = threading.Thread(target=self._run, name="zchat", daemon=True)
 
     # --- called by the program's threads ----------------------------------------------------
 
     def start(self, wait: float) -> wire.Welcome:
         """Connect and say hello. Raises Unreachable, Refused."""
+        self._wait = wait
         self._endpoint = resolved(self.address, wait)
         context.keep_from_forks(self)
         self._thread.start()
@@ -83,8 +83,7 @@ class Connection:
             welcome = self._core.welcome
             failure = self._failure
         if failure is None and welcome is None:
-            seen = "something answers there, but not a zchat broker" if self._core.state == GREETING else self._seen
-            failure = Unreachable(str(self.address), wait, seen)
+            failure = Unreachable(str(self.address), wait, self._why_not())
         if failure is not None:
             self.close(0.0)
             raise failure
@@ -108,50 +107,70 @@ class Connection:
         return result[0]
 
     def ask(self, request: Request, timeout: float | None = None) -> Answer:
-        """Send a request and wait for its answer. Raises Refused, TimedOut, Closed."""
-        return self.answer(self.do(lambda core, now: self._expect(core.ask(request, now))), timeout)
+        """Send a request and wait for its answer, as long as for the broker at first.
+
+        Raises Refused, Unreachable, Closed.
+        """
+        return self._answer(lambda core, now: core.ask(request, now), timeout)
 
     def fetch(self, patterns: list[str], after: int, until: int, timeout: float | None) -> wire.Page:
-        """One page of history. Raises Refused, TimedOut, Closed."""
+        """One page of history. Raises Refused, Unreachable, Closed."""
         page = self.ask(wire.Fetch(0, patterns, after, until), timeout)
         assert isinstance(page, wire.Page)
         return page
 
     def heads(self, patterns: list[str], timeout: float | None) -> list[tuple[str, int]]:
-        """Room and last offset of those that match. Raises Refused, TimedOut, Closed."""
+        """Room and last offset of those that match. Raises Refused, Unreachable, Closed."""
         heads = self.ask(wire.Heads(0, patterns), timeout)
         assert isinstance(heads, wire.HeadsAre)
         return heads.rooms
 
     def keep_cursor(self, name: str, offset: int, timeout: float | None) -> None:
-        """Store a cursor; returns once it is. Raises Refused, TimedOut, Closed."""
+        """Store a cursor; returns once it is. Raises Refused, Unreachable, Closed."""
 
-        def expect(core: ClientCore, now: Instant) -> int:
+        def ask(core: ClientCore, now: Instant) -> int:
             assert core.welcome is not None, "connected"
-            return self._expect(core.ask(wire.SetCursor(0, name, core.welcome.log_id, offset), now))
+            return core.ask(wire.SetCursor(0, name, core.welcome.log_id, offset), now)
 
-        self.answer(self.do(expect), timeout)
+        self._answer(ask, timeout)
 
-    def join(self, rooms: set[str], timeout: float | None = None) -> None:
-        """Become a member. Raises Refused."""
-        number = self.do(lambda core, now: self._expect(core.join(rooms, now)))
-        if number:
-            self.answer(number, timeout)
+    def join(self, rooms: set[str]) -> None:
+        """Become a member. Raises Refused, Unreachable, Closed."""
+        self._answer(lambda core, now: core.join(rooms, now), None)
 
-    def part(self, rooms: set[str], timeout: float | None = None) -> None:
-        """Take a `join` back."""
-        number = self.do(lambda core, now: self._expect(core.part(rooms, now)))
-        if number:
-            self.answer(number, timeout)
+    def part(self, rooms: set[str], timeout: float) -> None:
+        """Take a `join` back. Where the broker is away, it is told when it is back, and nobody waits."""
+        if self.is_ready:
+            self._answer(lambda core, now: core.part(rooms, now), timeout)
+        else:
+            self.later(lambda core, now: core.part(rooms, now))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the broker is there."""
+        return self._core.state == READY
+
+    @property
+    def welcome(self) -> wire.Welcome:
+        """What the broker said last about this session."""
+        assert self._core.welcome is not None, "connected"
+        return self._core.welcome
 
     def listen(self, listener: Listener, queue: Queue) -> None:
-        """Subscribe. What the chain hands on goes to `queue`, called on the I/O thread."""
+        """Subscribe. What the chain hands on goes to `queue`, called on the I/O thread.
+
+        Returns when everything from now on is handed on. Raises Unreachable, Closed.
+        """
 
         def start(core: ClientCore, now: Instant) -> None:
             self._queues[listener] = queue
             core.listen(listener, now)
 
         self.do(start)
+        try:
+            self.wait_for(lambda: listener.chain.is_begun, self._wait, "the subscription")
+        except TimedOut:
+            raise Unreachable(str(self.address), self._wait, "the subscription did not become live") from None
 
     def unlisten(self, listener: Listener) -> None:
         """Unsubscribe; nothing comes after it returns."""
@@ -162,9 +181,13 @@ class Connection:
 
         self.do(end)
 
-    def later(self, command: Callable[[ClientCore, Instant], None]) -> None:
+    def later(self, command: Callable[[ClientCore, Instant], object]) -> None:
         """Run a command on the I/O thread without waiting for it."""
-        self._commands.append(lambda now: command(self._core, now))
+
+        def run(now: Instant) -> None:
+            command(self._core, now)
+
+        self._commands.append(run)
         self._wake()
 
     def wait_for(self, condition: Callable[[], bool], timeout: float | None, what: str) -> None:
@@ -215,15 +238,12 @@ class Connection:
     # --- the I/O thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
-        shared = context.shared()
-        self._dealer = options.client_dealer(shared)
-        self._monitor = options.open_monitor(shared, self._dealer, options.CLIENT_MONITORED)
         self._poller = zmq.Poller()
+        self._poller.register(self._waking, POLLIN)
+        self._dealer = Dealer(self._poller)
         self._subscriber = Subscriber(self._poller)
-        for readable in (self._dealer, self._monitor, self._waker.fileno()):
-            self._poller.register(readable, POLLIN)
         try:
-            self._dealer.connect(self._endpoint.endpoint)
+            self._dealer.socket.connect(self._endpoint.endpoint)
             while not self._ending and self._failure is None:
                 self._turn()
         except zmq.ZMQError as error:
@@ -237,7 +257,7 @@ class Connection:
         self._sleeping = True
         self.outbox.is_waiting = core.has_room
         busy = self._commands or (self.outbox and core.has_room)
-        ready = dict(self._poller.poll(0 if busy else 5 if self._unsent else POLL_MS_MAX))
+        ready = dict(self._poller.poll(0 if busy else 5 if self._dealer.is_full else POLL_MS_MAX))
         self._sleeping = self.outbox.is_waiting = False
         now = _instant()
         # First what somebody waits for: messages in, messages out. A round trip is made of such turns.
@@ -247,14 +267,15 @@ class Connection:
             self._hand_on(now)
         if self._waking in ready:
             self._waker.clear()
-        if self._monitor in ready:
-            self._read_monitor()
+        if self._dealer.monitor in ready:
+            self._read_changes()
         if self.outbox:
             self._publish(now)
         if self._subscriber.monitor in ready and self._subscriber.is_disconnected():
             core.unsubscribed()
-        if self._dealer in ready:
-            self._receive_replies(now)
+        if self._dealer.socket in ready:
+            for frame in self._dealer.received():
+                core.received(frame, now)
             self._publish(now)
         while self._commands:
             self._commands.popleft()(now)
@@ -302,37 +323,15 @@ class Connection:
                 self._changed.notify_all()
 
     def _send(self) -> None:
-        unsent = self._unsent
-        unsent.extend(self._core.take_sends())
-        try:
-            while unsent:
-                self._dealer.send(unsent[0], DONTWAIT)
-                unsent.popleft()
-        except zmq.Again:
-            if self._core.state == AWAY:
-                unsent.clear()
+        self._dealer.send(self._core.take_sends(), away=self._core.state == AWAY)
 
-    def _receive_replies(self, now: Instant) -> None:
-        receive = self._dealer.recv
-        for _ in range(RECEIVED_MAX):
-            try:
-                frame = receive(DONTWAIT)
-            except zmq.Again:
-                return
-            self._core.received(frame, now)
-
-    def _read_monitor(self) -> None:
-        while (event := options.read_event(self._monitor)) is not None:
-            kind, _value = event
-            if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._unsent.clear()
+    def _read_changes(self) -> None:
+        for change in self._dealer.changes():
+            if change == UP:
                 self._core.connected()
-            elif kind == zmq.EVENT_DISCONNECTED:
-                self._unsent.clear()
-                self._seen = "the connection was lost"
-                self._core.disconnected(self._seen)
             else:
-                self._seen = "connection refused, or nobody there"
+                self._core.disconnected(self._dealer.seen)
+        self._seen = self._dealer.seen
 
     def _subscribe(self, subscriptions: list[tuple[bool, bytes]]) -> None:
         self._welcome = welcome = self._core.welcome
@@ -345,8 +344,7 @@ class Connection:
         for chunk in self.outbox.close(error):
             chunk.error = error
         self._failure = error
-        options.close_monitor(self._dealer, self._monitor)
-        self._dealer.close(linger=500)  # for a BYE that nobody waited for
+        self._dealer.close()
         self._subscriber.close()
         for queue in self._queues.values():
             queue([])  # the end
@@ -355,6 +353,12 @@ class Connection:
             self._changed.notify_all()
 
     # --- parts ------------------------------------------------------------------------------
+
+    def _why_not(self) -> str:
+        """What keeps the broker from answering, as far as we know."""
+        if self._core.state == GREETING:
+            return "something answers there, but not a zchat broker"
+        return "it is there, and slow" if self.is_ready else self._seen
 
     def _want_acks(self) -> None:
         """Somebody is about to wait for what becomes of what was published so far."""
@@ -365,20 +369,22 @@ class Connection:
         if self._sleeping:
             self._waker.wake()
 
-    def _expect(self, number: int) -> int:
-        """On the I/O thread: the answer to this number is wanted."""
-        if number:
-            self._answers[number] = None
-        return number
+    def _answer(self, ask: Callable[[ClientCore, Instant], int], timeout: float | None) -> Answer:
+        """Ask, and wait for the answer. `ask` gives the number of a request; 0 is done already."""
 
-    def answer(self, number: int, timeout: float | None) -> Answer:
-        """Wait for the answer to a request. Raises Refused, TimedOut, Closed."""
+        def expect(core: ClientCore, now: Instant) -> int:
+            number = ask(core, now)
+            self._answers[number] = None if number else wire.Done(0)
+            return number
+
+        number = self.do(expect)
+        wait = self._wait if timeout is None else timeout
         try:
-            self.wait_for(lambda: self._answers[number] is not None, timeout, "the broker's answer")
+            self.wait_for(lambda: self._answers[number] is not None, wait, "the broker's answer")
             answer = self._answers[number]
         except TimedOut:
             self.later(lambda core, now: core.forget(number))
-            raise
+            raise Unreachable(str(self.address), wait, self._why_not()) from None
         finally:
             self._answers.pop(number, None)
         assert answer is not None

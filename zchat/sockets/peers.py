@@ -90,7 +90,7 @@ class Peers:
     def meet(self, connection: bytes, frame: zmq.Frame, now: Instant) -> str:
         """The first frame of a connection; returns the peer's address."""
         descriptor = options.metadata(frame, zmq.SRCFD)
-        address = options.metadata(frame, "Peer-Address") or ""
+        address = _readable(options.metadata(frame, "Peer-Address") or "")
         self.read_monitors(now)
         former = self._connections.pop(descriptor, None)
         if former is not None:
@@ -102,7 +102,7 @@ class Peers:
         else:  # it spoke and went: its frames count all the same
             self._descriptors[connection] = -1
             self._ended.append((connection, now.seconds))
-        return str(address)
+        return address
 
     def gone(self, connection: bytes, now: Instant) -> None:
         """A send to it failed: it ended, and the monitor may have missed that."""
@@ -186,6 +186,13 @@ class Peers:
         for descriptor in list(self._subscriptions):  # all that is to come from there is subscriptions
             if _bytes_received(descriptor) > unseen_max:
                 options.cut_off(descriptor)
+
+
+def _readable(address: str) -> str:
+    """IPv4 as people know it, not as the IPv6 socket has it; the process of an ipc peer."""
+    if address.startswith("localhost:"):  # then user, group, process
+        return f"pid {address.rpartition(':')[2]}"
+    return address.removeprefix("::ffff:")
 
 
 def _bytes_received(descriptor: int) -> int:

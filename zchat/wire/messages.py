@@ -209,6 +209,9 @@ class HeadsAre(msgspec.Struct, array_like=True, tag=39):
     rooms: list[tuple[str, int]]
 
 
+UNKNOWN = -1  # a lag that was not asked for, or that the session has not told: perhaps it listens to nothing
+
+
 class Member(msgspec.Struct, array_like=True, frozen=True):
     """One session as `who` tells it. `session` is empty for a user who has gone."""
 
@@ -219,7 +222,7 @@ class Member(msgspec.Struct, array_like=True, frozen=True):
     seen: int  # microseconds: last time anything came from it
     rooms: list[str]
     address: str = ""
-    lag: int = 0  # how far its listeners are behind, in offsets: at most so many records are still to come
+    lag: int = UNKNOWN  # how far its listeners are behind, in offsets: at most so many records are still to come
 
 
 class Present(msgspec.Struct, array_like=True, tag=40):
