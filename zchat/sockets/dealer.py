@@ -1,0 +1,75 @@
+"""The client's DEALER socket: what it could not take yet, and what its monitor says.
+
+Rules of this file: it belongs to the I/O thread (client.py), and decides nothing. Tests: tests/sockets/test_client.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import zmq
+
+from zchat.sockets import context, options
+from zchat.sockets.options import DONTWAIT, POLLIN
+
+RECEIVED_MAX = 256  # replies per turn: then it is time to hand on and send
+
+UP, DOWN = "up", "down"
+
+
+class Dealer:
+    """The way to the broker."""
+
+    def __init__(self, poller: zmq.Poller) -> None:
+        self.socket = options.client_dealer(context.shared())
+        self.monitor = options.open_monitor(context.shared(), self.socket, options.CLIENT_MONITORED)
+        self.seen = ""  # what happened last on the way to the broker
+        self._unsent: deque[bytes] = deque()
+        poller.register(self.socket, POLLIN)
+        poller.register(self.monitor, POLLIN)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether something waits to be sent."""
+        return bool(self._unsent)
+
+    def changes(self) -> Iterator[str]:
+        """Each time that the connection went UP or DOWN. What was unsent is void then."""
+        while (event := options.read_event(self.monitor)) is not None:
+            kind, _value = event
+            if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._unsent.clear()
+                yield UP
+            elif kind == zmq.EVENT_DISCONNECTED:
+                self._unsent.clear()
+                self.seen = "the connection was lost"
+                yield DOWN
+            else:
+                self.seen = "connection refused, or nobody there"
+
+    def send(self, frames: Iterable[bytes], *, away: bool) -> None:
+        """Send in order, as much as it takes; what it does not take is void while the broker is away."""
+        unsent = self._unsent
+        unsent.extend(frames)
+        try:
+            while unsent:
+                self.socket.send(unsent[0], DONTWAIT)
+                unsent.popleft()
+        except zmq.Again:
+            if away:
+                unsent.clear()
+
+    def received(self) -> Iterator[bytes]:
+        """What is there, up to a bound."""
+        receive = self.socket.recv
+        for _ in range(RECEIVED_MAX):
+            try:
+                yield receive(DONTWAIT)
+            except zmq.Again:
+                return
+
+    def close(self) -> None:
+        """End it."""
+        options.close_monitor(self.socket, self.monitor)
+        self.socket.close(linger=500)  # for a BYE that nobody waited for
