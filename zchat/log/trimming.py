@@ -16,7 +16,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 
 from zchat.log import Keep, schema
 from zchat.log.state import RoomRow, RoomStates
@@ -50,7 +49,8 @@ class Trimming:
         self._work: Iterator[None] | None = None
         self._next: tuple[list[Keep], int] | None = None  # what to begin after it
         self._changed: dict[int, RoomRow] = {}  # in this step
-        self._doomed: list[tuple[int]] = []  # bases of batches to be deleted in this step
+        self._doomed: list[tuple[int]] = []  # bases of batches to be deleted next,
+        self._deleted: list[tuple[int]] = []  # and of those that were in this step
         self._doomed_bytes = 0
         self._oldest: dict[int, int] = {}  # room -> time of its oldest batch, where that was looked at
         self._lone: dict[int, int] = {}  # room -> its last offset when its newest batch was all that there was
@@ -150,6 +150,9 @@ class Trimming:
         row = self._changed.get(room) or self._rooms.row(room)
         self._oldest[room] = micros
         last = base + records - 1
+        if last <= row.trimmed:  # it could not be removed before
+            self._doomed.append((base,))
+            return
         too_many = rule.records and row.records - records >= rule.records
         too_large = rule.bytes and row.bytes > rule.bytes
         if last >= row.last:
@@ -157,9 +160,7 @@ class Trimming:
         if last >= row.last or not (too_many or too_large or micros < before):
             del todo[room]
             return
-        self._changed[room] = RoomRow(
-            room, row.name, row.last, row.time, row.records - records, row.bytes - size, max(last, row.trimmed)
-        )
+        self._changed[room] = RoomRow(room, row.name, row.last, row.time, row.records - records, row.bytes - size, last)
         self._doomed.append((base,))
         self._doomed_bytes += size
         if len(self._doomed) >= DELETED_ROWS or self._doomed_bytes >= DELETED_BYTES:
@@ -167,50 +168,74 @@ class Trimming:
 
     def _chunk(self, position: int) -> tuple[list[Place], int]:
         """The next batches, and where to go on. None of them reaches beyond where the next one begins."""
-        walker = Walker(self._connection)
         while position < OFFSET_MAX:
-            try:
-                found = self._connection.execute(_FROM, (position, CHUNK_ROWS + 1)).fetchall()
-            except sqlite3.Error as error:
-                if not schema.is_unreadable(error):
-                    raise
-                position = walker.behind(position, OFFSET_MAX - 1)
-                continue
-            is_last = len(found) <= CHUNK_ROWS
-            bounded = [*found, (OFFSET_MAX,)] if is_last else found
-            places = [
-                (base, room, min(records, following[0] - base), micros, size)
-                for (base, room, records, micros, size), following in pairwise(bounded)
-                if type(records) is type(micros) is type(size) is int
-            ]
-            return places, OFFSET_MAX if is_last else found[-1][0]
+            for rows in (CHUNK_ROWS, 2, 1):  # few, to come close to what cannot be read
+                found = self._rows(position, rows)
+                if found is not None:
+                    is_last = len(found) < rows
+                    following = [row[0] for row in found[1:]]
+                    if is_last or rows == 1:
+                        following.append(OFFSET_MAX)
+                    places = [
+                        (base, room, min(records, next_base - base), micros, size)
+                        for (base, room, records, micros, size), next_base in zip(found, following, strict=False)
+                        if type(records) is type(micros) is type(size) is int
+                    ]
+                    return places, OFFSET_MAX if is_last else found[-1][0] + (rows == 1)
+            position = Walker(self._connection).behind(position, OFFSET_MAX - 1)
         return [], position
+
+    def _rows(self, position: int, limit: int) -> list[Place] | None:
+        """None: one of them cannot be read."""
+        try:
+            return self._connection.execute(_FROM, (position, limit)).fetchall()
+        except sqlite3.Error as error:
+            if not schema.is_unreadable(error):
+                raise
+            return None
 
     def _delete(self) -> None:
         if not self._doomed:
             return
-        if not self._connection.in_transaction:
-            self._connection.execute("BEGIN IMMEDIATE")
+        self._begin()
+        self._deleted += self._doomed
         try:
             self._connection.executemany(_DELETE, self._doomed)
         except sqlite3.Error as error:
             if not schema.is_unreadable(error):
                 raise
-            self._undo()  # those of this step stay, and the work goes on behind them
+            self._delete_one_by_one()
         self.written_bytes += len(self._doomed) * schema.PAGE_BYTES // 4
         self._doomed, self._doomed_bytes = [], 0
+
+    def _delete_one_by_one(self) -> None:
+        """Something cannot be removed for damage beside it: it stays, unread, and all the rest of the step goes."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        for base in self._deleted:
+            try:
+                self._connection.execute(_DELETE, base)
+            except sqlite3.Error as error:
+                if not schema.is_unreadable(error):
+                    raise
+        self._deleted = []
+
+    def _begin(self) -> None:
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN IMMEDIATE")
 
     def _commit(self) -> None:
         self._delete()
         if self._changed:
+            self._begin()
             self._connection.executemany(schema.UPSERT_ROOM, [schema.sealed(*row) for row in self._changed.values()])
             self._connection.execute("COMMIT")
             self._rooms.commit(self._changed.values())
             self.written_bytes += len(self._changed) * schema.PAGE_BYTES
-            self._changed = {}
+        self._changed, self._deleted = {}, []
 
     def _undo(self) -> None:
-        self._changed, self._doomed, self._doomed_bytes = {}, [], 0
+        self._changed, self._deleted, self._doomed, self._doomed_bytes = {}, [], [], 0
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
