@@ -22,6 +22,7 @@ from zchat.errors import Closed
 TAIL = wire.encode(wire.Tail(0))[1]
 RECEIVED_MAX = 16  # of a turn; 256 in truth
 POLL_SECONDS_MAX = 1.0
+TICK_SECONDS = 0.05
 CLOSE_SECONDS = 5.0
 
 Finished = Callable[[Instant], None]
@@ -48,6 +49,7 @@ class SimulatedClient(Process[Readable | None]):
         self.answers: dict[int, Answer] = {}  # to requests of the program
         self.deliver: Callable[[], None] = lambda: None
         self._port = port
+        self._tick = 0.0
         self._unsent: deque[bytes] = deque()
         self._topics: dict[bytes, None] = {}
         self._sub: ClientSocket | None = None
@@ -111,33 +113,42 @@ class SimulatedClient(Process[Readable | None]):
     def act(self, polled: Readable | None) -> float | None:
         """One turn of `Connection._turn`."""
         now, core, sub = self._world.now, self.core, self._sub
+        polled = polled or Readable(False, False, False, False, False)
         if sub is not None:
             self._attach(sub)
-        polled = polled or Readable(False, False, False, False, False)
+            if polled.sub:
+                self._receive_batches(sub, now)
+                self.deliver()
         while polled.dealer_monitor and self._dealer.events:
             self._unsent.clear()
             if self._dealer.events.popleft() == "up":
                 core.connected()
             else:
                 core.disconnected("the connection was lost")
+        if self.outbox:
+            self._publish(now)
         while sub is not None and polled.sub_monitor and sub.events:
             if sub.events.popleft() == "down":
                 core.unsubscribed()
         if polled.dealer:
             self._receive_replies(now)
-        if polled.sub and sub is not None:
-            self._receive_batches(sub, now)
+            self._publish(now)
         while self.commands:
             self.commands.popleft()(now)
-        while core.has_room and self.outbox:
-            core.publish(self.outbox.popleft(), now)
-        core.elapsed(now)
-        self._carry_out(now)
+        if now.seconds >= self._tick:
+            self._tick = now.seconds + TICK_SECONDS
+            core.elapsed(now)
+        self._carry_out()
         if self._ending is not None and (core.state == CLOSED or now.seconds >= self._ending):
             core.close(Closed())
             self.deliver()
             self.kill()
         return now.seconds + (0.005 if self._unsent else POLL_SECONDS_MAX)
+
+    def _publish(self, now: Instant) -> None:
+        while self.core.has_room and self.outbox:
+            self.core.publish(self.outbox.popleft(), now)
+        self._send()
 
     def _attach(self, sub: ClientSocket) -> None:
         """libzmq subscribes again on a new connection, in byte order, once the socket's thread touches it."""
@@ -166,22 +177,26 @@ class SimulatedClient(Process[Readable | None]):
             if broadcast[1][1] == TAIL:
                 self._world.counts["losses told by a tail"] += sum(chain.state != LIVE for chain in live)
 
-    def _carry_out(self, now: Instant) -> None:
-        core = self.core
+    def _carry_out(self) -> None:
         self.deliver()
-        self._subscribe(core.take_subscriptions())
-        self._unsent.extend(core.take_sends())
+        subscriptions = self.core.take_subscriptions()
+        if subscriptions or self.core.welcome is not None:
+            self._subscribe(subscriptions)
+        self._send()
+        self.answers.update(self.core.take_answers())
+        self.core.take_news()
+
+    def _send(self) -> None:
+        self._unsent.extend(self.core.take_sends())
         while self._unsent:
             frame = self._unsent[0]
             if not self._dealer.send(frame):
-                if core.state == AWAY:
+                if self.core.state == AWAY:
                     self._unsent.clear()
-                break
+                return
             self._unsent.popleft()
             if frame[1:2] == b"\1" and self._world.chance(self._world.faults.hello_doubled):
                 self._dealer.send(frame)
-        self.answers.update(core.take_answers())
-        core.take_news()
 
     def _subscribe(self, subscriptions: list[tuple[bool, bytes]]) -> None:
         if self.core.welcome is None or not (subscriptions or self._sub is not None):

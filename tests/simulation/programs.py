@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 from tests.simulation.brokers import SimulatedLog
@@ -22,6 +23,7 @@ from zchat.core.listening import Listener
 from zchat.core.publishing import Chunk
 from zchat.errors import Refused
 from zchat.message import messages
+from zchat.names import is_pattern
 
 
 class Written(NamedTuple):
@@ -35,21 +37,34 @@ class Written(NamedTuple):
     volatile: bool
 
 
+class Resuming(NamedTuple):
+    """A cursor that is to be gone on from."""
+
+    cursor: str
+    patterns: list[str]
+    head: tuple[str, int]
+    after: int
+
+
 class Hearing:
     """One subscription of a program."""
 
     def __init__(self, program: Program, name: str, listener: Listener, start: Start, presence: bool) -> None:
         self.name = name
         self.listener = listener
+        listener.keep = listener.kept = (0, start.after or 0)
         self.start = start
         self.presence = presence
         self.items: list[Item] = []
         self.log: SimulatedLog | None = None  # that its offsets are of; None until it has begun
         self.join_number = 0  # JOIN is under way
+        self.is_joined = False
         self.is_over = False  # unsubscribed, or refused
         self.asked_log = ""
-        self.not_above = 0
+        self.head = ("", 0)  # the log, and how far it was when the program asked
         self.paused = False
+        self._one_room = len(listener.patterns) == 1 and not is_pattern(listener.patterns[0])
+        self._logs_told = 0
         self._seeks = start.since is not None
         self._program = program
 
@@ -67,7 +82,8 @@ class Hearing:
         elif start.since is not None:
             self.items.append(Begun(log.memory.log_id, min(head, log.before(start.since))))
         else:
-            self.items.append(Begun(log.memory.log_id, head, self.not_above if start == Start() else 0))
+            is_live = start == Start() and self.head[0] == log.memory.log_id
+            self.items.append(Begun(log.memory.log_id, head, self.head[1] if is_live else 0))
 
     def go_on(self, log: SimulatedLog) -> None:
         """The broker has another log; a listener is owed what is younger than all that it can have seen before."""
@@ -84,20 +100,30 @@ class Hearing:
             self.items.extend(self.log.gone())  # where a time is in what was trimmed, nobody knows
         for item in out:
             if isinstance(item, Delivery):
+                self._reached(item)
                 self.items.extend(
                     record_of(message.room, message.offset, message.event, message.body, message.session)
                     for message in messages(item.room, item.batch, item.first)
                 )
             elif isinstance(item, Mark):
                 self.items.append(Reached(item.offset))
+                self.listener.keep = (self._logs_told, item.offset)
             else:
                 self._program.world.counts[
                     f"notice {item.kind} {item.reason if item.kind == 'gap' else ''}".strip()
                 ] += 1
                 if item.kind == "gap" and item.reason == "log":
+                    self._logs_told += 1
                     self.go_on(logs[log_id])
                 elif item.kind == "gap":
                     self.items.append(Gap(item.room, item.offset, item.last))
+
+    def _reached(self, delivery: Delivery) -> None:
+        """As `Subscription`: a cursor over one room follows what was handed over, others follow the marks."""
+        if delivery.last:
+            self.listener.at = (self._logs_told, delivery.last)
+            if self._one_room:
+                self.listener.keep = self.listener.at
 
 
 class Program:
@@ -116,6 +142,8 @@ class Program:
         self.wanted: Counter[str] = Counter()  # rooms that it is to be in
         self.joined: Counter[str] = Counter()  # without listening
         self.asked: dict[int, str] = {}  # JOIN of its own -> room
+        self.cursors: set[str] = set()  # that it goes on from
+        self._resuming: dict[int, Resuming] = {}  # by the request that it waits for
         self.is_closing = False
         self._logs = logs
 
@@ -132,22 +160,31 @@ class Program:
         self.client.outbox.append(chunk)
         self.client.wake()
 
-    def listen(self, patterns: list[str], start: Start, presence: bool, marks: bool, head: int) -> Hearing:
-        """As `Client.listen`; it returns when `Hearing.log` is set. `head`: the broker's now."""
-        listener = Listener(patterns, self.chain_type(patterns, start, presence, marks=marks))
+    def listen(
+        self, patterns: list[str], start: Start, presence: bool, marks: bool, head: tuple[str, int], cursor: str = ""
+    ) -> Hearing:
+        """As `Client.listen`; it returns when `Hearing.log` is set. `head`: which log is how far now."""
+        listener = Listener(patterns, self.chain_type(patterns, start, presence, marks=marks), cursor)
         hearing = Hearing(self, f"{self.name}/{len(self.hearings) + 1}", listener, start, presence)
-        hearing.not_above = head
+        hearing.head = head
         self.hearings.append(hearing)
 
         def begin(now: Instant) -> None:
             welcome = self.client.core.welcome
             hearing.asked_log = welcome.log_id if welcome is not None else ""
             self.client.core.listen(listener, now)
-            self.wanted.update(listener.rooms)
-            hearing.join_number = self.client.core.join(listener.rooms, now)
 
         self._do(begin)
         return hearing
+
+    def resume(self, cursor: str, patterns: list[str], head: tuple[str, int]) -> None:
+        """As `Client.listen(resume=…)`: where that cursor is, or live the first time."""
+
+        def ask(now: Instant) -> None:
+            self._resuming[self.client.core.ask(wire.Cursors(0), now)] = Resuming(cursor, patterns, head, 0)
+
+        self.cursors.add(cursor)
+        self._do(ask)
 
     def unlisten(self, hearing: Hearing) -> None:
         """As `Subscription.close`."""
@@ -155,8 +192,9 @@ class Program:
 
         def end(now: Instant) -> None:
             self.client.core.unlisten(hearing.listener, now)
-            self.wanted.subtract(hearing.listener.rooms)
-            self.client.core.part(hearing.listener.rooms, now)
+            if hearing.is_joined:
+                self.wanted.subtract(hearing.listener.rooms)
+                self.client.core.part(hearing.listener.rooms, now)
 
         self._do(end)
 
@@ -215,6 +253,7 @@ class Program:
         for hearing in self.hearings:
             if hearing.log is None and not hearing.is_over and hearing.listener.chain.is_begun:
                 hearing.begin(self._logs[log_id], self._logs[log_id].memory.head())
+                self._do(partial(self._join, hearing))
         for listener, out in core.take_deliveries(now):
             hearings[listener].take(out, self._logs, log_id)
         for hearing in self.hearings:
@@ -224,13 +263,47 @@ class Program:
             answer = self.client.answers.pop(hearing.join_number, None) if hearing.join_number else None
             if answer is not None:
                 hearing.join_number = 0
-                if isinstance(answer, wire.Error) and not hearing.is_over:
-                    self.world.counts["listens refused"] += 1
-                    self.unlisten(hearing)
+                if isinstance(answer, wire.Error):  # the log's trouble: it listens all the same, and is in later
+                    self.world.counts["joins refused"] += 1
+        self._go_on(now)
         for number in [number for number in self.asked if number in self.client.answers]:
             room = self.asked.pop(number)
-            if isinstance(self.client.answers.pop(number), wire.Error):
+            if isinstance(self.client.answers.pop(number), wire.Error) and self.joined[room] > 0:
                 self.part(room)
+
+    def _join(self, hearing: Hearing, now: Instant) -> None:
+        if not hearing.is_over:
+            hearing.is_joined = True
+            self.wanted.update(hearing.listener.rooms)
+            hearing.join_number = self.client.core.join(hearing.listener.rooms, now)
+
+    def _go_on(self, now: Instant) -> None:
+        """The next step of those that resume a cursor: CURSORS, and the first time SEEK and SET_CURSOR."""
+        core = self.client.core
+        for number in [number for number in self._resuming if number in self.client.answers]:
+            resuming = self._resuming.pop(number)
+            name, patterns, _, after = resuming
+            match self.client.answers.pop(number):
+                case wire.CursorsAre() as answer:
+                    kept = [cursor.offset for cursor in answer.cursors if cursor.name == name]
+                    if kept:
+                        self.world.counts["cursors found"] += 1
+                        self._listen_after(resuming._replace(after=kept[0]))
+                    else:
+                        self._resuming[core.ask(wire.Seek(0, patterns), now)] = resuming
+                case wire.Position() as answer:
+                    if core.welcome is not None:
+                        cursor = wire.SetCursor(0, name, core.welcome.log_id, answer.head)
+                        self._resuming[core.ask(cursor, now)] = resuming._replace(after=answer.head)
+                case wire.Done():
+                    self._listen_after(resuming._replace(after=after))
+                case _:
+                    self.cursors.discard(name)  # refused: not this time
+
+    def _listen_after(self, resuming: Resuming) -> None:
+        name, patterns, head, after = resuming
+        marks = len(patterns) > 1 or is_pattern(patterns[0])
+        self.listen(patterns, Start(after=after), False, marks, head, name)
 
     # --- history ----------------------------------------------------------------------------
 

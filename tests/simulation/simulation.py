@@ -28,10 +28,12 @@ from zchat.core.client import READY
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX
 from zchat.core.registry import LIVE as SESSION_LIVE
 from zchat.log import Keep
+from zchat.names import user_key
 from zchat.settings import Settings
 
 ROOMS = ("a", "a.b", "a.c", "b", "b.x.y", "c")
 PATTERNS = (["a"], ["b"], ["a.b"], ["a.*"], ["**"], ["a.**", "b"], ["b.x.y", "c"], ["a", "b"])
+CURSORS = {"one": ("a",), "some": ("a.**", "b")}  # name -> patterns
 USERS = ("ann", "bob", "eve")
 PROGRAMS_MAX = 7
 HEARINGS_MAX = 4  # of one program
@@ -109,18 +111,25 @@ class Simulation:
             return
         if sum(not hearing.is_over for hearing in program.hearings) >= HEARINGS_MAX:
             return
-        head = self.logs[program.client.core.welcome.log_id].memory.head()
-        if self.broker.is_alive:
-            head = min(head, self.broker.core.head)  # a commit that the broker was not told of yet is above it
+        head = self._head_of(program)
         start = Start()
         match random.randint(0, 4):
             case 0:
-                start = Start(after=random.randint(0, head))
+                start = Start(after=random.randint(0, head[1]))
             case 1:
                 start = Start(last=random.randint(1, 12))
             case 2:
                 start = Start(since=self.world.now.micros - random.randint(0, 10_000_000))
         program.listen(list(random.choice(PATTERNS)), start, random.random() < 0.5, random.random() < 0.4, head)
+
+    def step_resume(self) -> None:
+        """On from a cursor that no program that runs goes on from."""
+        program = self._someone()
+        if program is None or program.client.core.welcome is None:
+            return
+        cursor = self.world.random.choice(sorted(CURSORS))
+        if not any(cursor in other.cursors for other in self.alive if other.user == program.user):
+            program.resume(cursor, list(CURSORS[cursor]), self._head_of(program))
 
     def step_unlisten(self) -> None:
         """One listener less."""
@@ -134,7 +143,7 @@ class Simulation:
         if program is None or program.client.core.welcome is None:
             return
         room = self.world.random.choice(ROOMS)
-        if program.joined.get(room):
+        if program.joined[room] > 0:
             program.part(room)
         else:
             program.join(room)
@@ -283,6 +292,8 @@ class Simulation:
                 found.append(f"{program.name} waits for {unacked} {requests}")
             for hearing in program.hearings:
                 chain = hearing.listener.chain
+                if not hearing.is_over and (told := self._cursor_trouble(program, hearing)):
+                    found.append(told)
                 if not hearing.is_over and (chain.state != LIVE or not chain.is_synced or hearing.log is None):
                     found.append(f"{hearing.name} is {chain.state}, synced: {chain.is_synced}, log: {hearing.log}")
         members, there = self._members(), self._there()
@@ -290,6 +301,18 @@ class Simulation:
             if members.get(room, set()) != there.get(room, set()):
                 found.append(f"who {room}: {members.get(room)}, and there are {there.get(room)}")
         return found
+
+    def _cursor_trouble(self, program: Program, hearing: Hearing) -> str:
+        """Why its cursor, or what the broker knows of it, is not where it is."""
+        listener, session = hearing.listener, program.client.core.welcome
+        lags = {m.session: m.lag for m in self.broker.core._questions.who("", with_lag=True)}
+        if session is not None and lags.get(session.session, 0) > 0:
+            return f"{program.name} lags by {lags[session.session]}"
+        if not listener.cursor or listener.keep[0] != listener.chain.logs or not listener.keep[1]:
+            return ""
+        keys = {(row.user, row.name): row.offset for row in self.log.memory.cursors()}
+        kept = keys.get((user_key(program.user), listener.cursor))
+        return "" if kept == listener.keep[1] else f"{hearing.name}'s cursor is at {kept}, not {listener.keep[1]}"
 
     def wrong(self) -> list[str]:
         """What must hold at any time and does not."""
@@ -352,7 +375,7 @@ class Simulation:
     # --- parts ------------------------------------------------------------------------------
 
     def _weights(self) -> tuple[list[str], list[float]]:
-        weights = {"publish": 6.0, "listen": 0.6, "join": 0.3}
+        weights = {"publish": 6.0, "listen": 0.6, "resume": 0.15, "join": 0.3}
         weights.update({field.name: getattr(self.world.faults, field.name) for field in fields(Faults)})
         kinds = [kind for kind in weights if hasattr(self, f"step_{kind}") and weights[kind] > 0.0]
         return kinds, [weights[kind] for kind in kinds]
@@ -360,6 +383,13 @@ class Simulation:
     def _step(self, kind: str) -> Callable[[], None]:
         step: Callable[[], None] = getattr(self, f"step_{kind}")
         return step
+
+    def _head_of(self, program: Program) -> tuple[str, int]:
+        """The log that the program knows, and how far its broker has told of it."""
+        welcome = program.client.core.welcome
+        assert welcome is not None, "it was connected"
+        head = self.logs[welcome.log_id].memory.head()
+        return welcome.log_id, min(head, self.broker.core.head) if self.broker.is_alive else head
 
     def _someone(self) -> Program | None:
         found = [program for program in self.alive if not program.is_closing]

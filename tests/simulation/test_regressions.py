@@ -297,3 +297,16 @@ def test_what_a_stopping_broker_was_asked_is_asked_once_of_the_next() -> None:
     pair.reads.clear()
     pair.wait(8.0)
     assert not alice.core._requests
+
+
+def test_a_cursor_that_is_set_again_for_want_of_an_answer_does_not_go_back() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    alice.publish("a", b"one", b"two")
+    pair.run()
+    pair.drops_reply = Dropping(wire.Done)
+    alice.core.ask(wire.SetCursor(0, "one", pair.log.log_id, 1), pair.now)
+    pair.run()
+    alice.core.ask(wire.SetCursor(0, "one", pair.log.log_id, 2), pair.now)
+    pair.wait(8.0)
+    assert [row.offset for row in pair.log.cursors()] == [2] and not alice.core._requests

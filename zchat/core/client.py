@@ -67,6 +67,7 @@ class ClientCore:
         self._hello_at = 0.0  # when `elapsed` first saw that it is out
         self._publishing = Publishing()
         self._requests: dict[int, tuple[Request, float]] = {}  # number -> request, when it is sent again
+        self._cursors: dict[str, int] = {}  # name -> number of the last request that changes it
         self._listening = Listening(nonces)
         self._joined: dict[str, int] = {}  # room -> listeners and explicit joins that want it
         self._unsettled_rooms: set[str] = set()  # the log refused a JOIN or PART of them
@@ -182,6 +183,8 @@ class ClientCore:
     def ask(self, request: Request, now: Instant) -> int:
         """Send a request; its answer comes out of `take_answers` under the number returned."""
         request.request = number = next(self._numbers)
+        if isinstance(request, wire.SetCursor | wire.DropCursor):
+            self._cursors[request.name] = number
         self._requests[number] = (request, now.seconds + REPEAT_SECONDS)
         if self.state == READY:
             self._sends.append(wire.encode(request))
@@ -292,15 +295,19 @@ class ClientCore:
             self._answers.append((0, wire.Goodbye("bye")))
 
     def _ask_again(self, number: int, now: Instant) -> None:
-        """A JOIN or PART that has been overtaken by what was wanted later must not undo that."""
+        """A JOIN, PART or cursor that has been overtaken by what was wanted later must not undo that."""
         request, _ = self._requests[number]
         self._requests[number] = (request, now.seconds + REPEAT_SECONDS)
+        is_overtaken = False
         if isinstance(request, wire.Join | wire.Part):
             joins = isinstance(request, wire.Join)
             request.rooms = [room for room in request.rooms if (room in self._joined) == joins]
-            if not request.rooms:
-                self._answered(number, wire.Done(number), now)
-                return
+            is_overtaken = not request.rooms
+        elif isinstance(request, wire.SetCursor | wire.DropCursor):
+            is_overtaken = self._cursors[request.name] != number
+        if is_overtaken:
+            self._answered(number, wire.Done(number), now)
+            return
         self._sends.append(wire.encode(request))
 
     def _settle_rooms(self, now: Instant) -> None:
