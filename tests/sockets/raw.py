@@ -40,7 +40,7 @@ class Speaker:
                 if isinstance(message, kind):
                     return message, before
                 before.append(message)
-        pytest.fail(f"no {kind.__name__} within {within:g} s; heard {before}")
+        pytest.fail(f"no {kind.__name__} within {within:g} s; heard {before[-10:]}")
 
     def hello(self, user: str, session: str = "", token: bytes = b"") -> wire.Welcome:
         """Begin, or go on with, a session."""
