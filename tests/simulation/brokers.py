@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 from tests.simulation.history import Gap
@@ -21,7 +22,7 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Read
 from zchat.errors import LogError
-from zchat.log import Append, StoredBatch
+from zchat.log import Append, LogPage, StoredBatch
 from zchat.log.memory import MemoryLog
 from zchat.settings import Settings
 
@@ -32,6 +33,7 @@ CUT_OFF_WAIT_SECONDS = 0.2
 PROBE_SECONDS = 30.0
 POLL_SECONDS_MAX = 1.0
 STOP_SECONDS = 5.0
+SILENCE_SECONDS = 2.0
 
 Finished = Callable[[Instant], None]
 
@@ -44,6 +46,7 @@ class SimulatedLog:
         self.memory.log_id = f"log-{number}"
         self.memory.secret = bytes([number]) * 32
         self.kept: list[StoredBatch] = []  # all that was ever committed, trimmed or not
+        self.damaged: dict[int, StoredBatch] = {}  # by base: rows whose checksum is wrong
         self.begun_micros = begun_micros  # no clock and no batch of another log was later
         self._world = world
         self._under_way: Append | None = None
@@ -66,8 +69,29 @@ class SimulatedLog:
         return self.memory.head()
 
     def gone(self) -> tuple[Gap, ...]:
-        """What was trimmed."""
-        return tuple(Gap(name, 1, room.trimmed) for name, room in self.memory._rooms.items() if room.trimmed)
+        """What was trimmed, and what is damaged."""
+        trimmed = [Gap(name, 1, room.trimmed) for name, room in self.memory._rooms.items() if room.trimmed]
+        return (*trimmed, *(Gap(batch.room, base, _last(batch)) for base, batch in self.damaged.items()))
+
+    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> LogPage:
+        """As the memory log does; a damaged row is an explicit gap."""
+        page = self.memory.read(patterns, after, until, limit, bytes_max)
+        batches, gaps = [], list(page.gaps)
+        for room, frame in page.batches:
+            base = wire.decode_raw_batch(frame).base
+            if base in self.damaged:
+                gaps.append((room, base, _last(self.damaged[base]), "damaged"))
+            else:
+                batches.append((room, frame))
+        return page._replace(batches=batches, gaps=gaps)
+
+    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> int:
+        """As the memory log does."""
+        return self.memory.seek(patterns, last, since, presence)
+
+    def head(self) -> int:
+        """As the memory log does."""
+        return self.memory.head()
 
     def killed(self) -> None:
         """Its process dies: the commit under way was done, or not."""
@@ -96,6 +120,10 @@ class SimulatedLog:
         self._world.note("commit", [(batch.base, batch.room, batch.records) for batch in append.batches])
         self.kept.extend(append.batches)
         self.memory.append(append, lambda error: None)
+
+
+def _last(batch: StoredBatch) -> int:
+    return batch.base + batch.records - 1
 
 
 class SimulatedBroker(Process[set[str]]):
@@ -128,6 +156,15 @@ class SimulatedBroker(Process[set[str]]):
         """As kill -9 does."""
         self._die()
         self.log.killed()
+
+    def stall(self, seconds: float) -> None:
+        """As SIGSTOP does, and SIGCONT later. Clients give up connections in which they hear nothing."""
+        self.stalled_until = self._world.seconds + seconds
+        if seconds > SILENCE_SECONDS:
+            for socket in (self._router, self._xpub):
+                for connection in list(socket.connections.values()):
+                    self._world.after(SILENCE_SECONDS, partial(connection.cut, seconds - SILENCE_SECONDS))
+        self.wake()
 
     def stop(self) -> None:
         """As SIGTERM does: it takes what has arrived, commits it, says goodbye."""
@@ -337,7 +374,7 @@ class SimulatedBroker(Process[set[str]]):
         if failed:
             frame = wire.encode(wire.Error("request", request.request, "log-failed", "simulated"))
         else:
-            frame = answer_read(self.log.memory, request, self.core.settings.page_bytes_max)
+            frame = answer_read(self.log, request, self.core.settings.page_bytes_max)
 
         def answered(now: Instant) -> None:
             self.core.read_done(connection)

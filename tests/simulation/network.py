@@ -46,13 +46,15 @@ class Faults:
     read_failure: float = 0.0
     turn_late: float = 0.0  # a broker or client is busy, or does not get the processor
     turn_held: float = 0.0  # … between what its poll says and what it does about that
-    # Times a second, over the whole world.
+    # Weights, beside the 6 of publishing, of what happens next.
     connection_reset: float = 0.0
     connection_frozen: float = 0.0  # nothing passes for a while, then it is given up; what it held arrives late
     broker_kill: float = 0.0
     broker_stop: float = 0.0
+    broker_stall: float = 0.0
     other_log: float = 0.0  # … and it comes back with an empty log
     trim: float = 0.0
+    damage: float = 0.0  # of a row
     clock_jump: float = 0.0
     client_kill: float = 0.0
     client_close: float = 0.0
@@ -313,11 +315,12 @@ class Port:
 
     def __init__(self) -> None:
         self.sockets: dict[str, BrokerSocket] | None = None  # by the kind of client socket: "dealer", "sub"
+        self.stalled_until = 0.0  # the kernel accepts, nobody shakes hands
         self._names = count(1)
 
     def accept(self, client: ClientSocket) -> Connection | None:
         """A connection, when somebody listens."""
-        if self.sockets is None or not client.is_reachable:
+        if self.sockets is None or not client.is_reachable or client.world.seconds < self.stalled_until:
             return None
         socket = self.sockets[client.kind]
         connection = Connection(f"{client.kind}-{next(self._names)}".encode(), client, socket)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Protocol
 
 from zchat import wire
 from zchat.core import Instant
@@ -26,7 +27,7 @@ from zchat.core.client import Answer, ClientCore, Request
 from zchat.core.listening import Listener
 from zchat.core.publishing import Chunk
 from zchat.errors import LogError
-from zchat.log import Append
+from zchat.log import Append, LogPage
 from zchat.log.memory import MemoryLog
 from zchat.message import messages
 from zchat.settings import Settings
@@ -330,7 +331,20 @@ def log_facts(log: MemoryLog, settings: Settings) -> LogFacts:
     )
 
 
-def answer_read(log: MemoryLog, request: wire.Fetch | wire.Seek, page_bytes_max: int) -> bytes:
+class Readable(Protocol):
+    """What an answer is read from."""
+
+    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> LogPage:
+        """See `zchat.log.Log`."""
+
+    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> int:
+        """See `zchat.log.Log`."""
+
+    def head(self) -> int:
+        """See `zchat.log.Log`."""
+
+
+def answer_read(log: Readable, request: wire.Fetch | wire.Seek, page_bytes_max: int) -> bytes:
     """As a reader thread of `sockets/broker.py` answers."""
     if isinstance(request, wire.Seek):
         after = log.seek(request.patterns, request.last, request.since, request.presence)

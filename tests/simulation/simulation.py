@@ -223,6 +223,19 @@ class Simulation:
             self.broker.stop()
             self._start_later()
 
+    def step_broker_stall(self) -> None:
+        """Its process stands still."""
+        if self.broker.is_alive:
+            seconds = self.world.random.choice((0.3, 1.0, 4.0))
+            self.broker.stall(seconds)
+            self.port.stalled_until = self.world.seconds + seconds
+
+    def step_damage(self) -> None:
+        """A row of the log changes on disk."""
+        if self.log.kept:
+            batch = self.world.random.choice(self.log.kept)
+            self.log.damaged[batch.base] = batch
+
     def step_other_log(self) -> None:
         """Killed, and its log is gone."""
         if self.broker.is_alive:
@@ -426,6 +439,7 @@ class Simulation:
             if self.broker.is_alive:  # it still takes its leave
                 self.world.after(0.5, start)
             else:
+                self.port.stalled_until = 0.0
                 self.broker = self._start_broker()
 
         self.world.after(self.world.random.choice((0.05, 0.3, 1.0, 4.0)), start)
@@ -480,8 +494,10 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "connection_frozen": (0.1, 0.4),
     "broker_kill": (0.05, 0.2),
     "broker_stop": (0.05,),
+    "broker_stall": (0.05, 0.2),
     "other_log": (0.03,),
     "trim": (0.1,),
+    "damage": (0.1,),
     "clock_jump": (0.1,),
     "client_kill": (0.05, 0.2),
     "client_close": (0.1,),

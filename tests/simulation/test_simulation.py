@@ -21,7 +21,7 @@ from tests.simulation.sabotage import AcksBeforeCommit, WithoutDedupe, WithoutGa
 from tests.simulation.simulation import STRENGTHS, Outcome, Simulation, drawn_settings, simulate
 from zchat.core.chain import Chain
 
-SEEDS_IN_CI = 40
+SEEDS_IN_CI = 60
 SEEDS = int(os.environ.get("ZCHAT_SEEDS", SEEDS_IN_CI))
 
 RARE = (
@@ -35,6 +35,7 @@ RARE = (
     "notice back",
     "notice gap log",
     "notice gap trimmed",
+    "notice gap damaged",
     "kept at a kill",
     "lost at a kill",
     "joins refused",
@@ -60,6 +61,7 @@ def test_whatever_goes_wrong_every_promise_is_kept() -> None:
     assert [name for name in RARE if not counts[name]] == []
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_run_in_any_process() -> None:
     ours = simulate(5)
     assert ours.trace == simulate(5).trace != simulate(6).trace
@@ -71,6 +73,7 @@ def test_a_seed_gives_the_same_run_in_any_process() -> None:
         assert f"trace {ours.trace}" in result.stdout, result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broker_type", "chain_type", "kind"),
     [
@@ -175,6 +178,15 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def broker_stop(self) -> None:
         self.publishing().step_broker_stop()
+
+    @precondition(lambda self: self.simulation.broker.is_alive)
+    @rule()
+    def broker_stall(self) -> None:
+        self.publishing().step_broker_stall()
+
+    @rule()
+    def damage(self) -> None:
+        self.publishing().step_damage()
 
     @precondition(lambda self: self.simulation.broker.is_alive)
     @rule()
