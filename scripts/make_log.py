@@ -5,32 +5,28 @@
     .venv/bin/zchat broker --data /var/tmp/large
 
 The rooms are load.0 … load.N-1, in turn; one user wrote everything, a record a millisecond, up to now. The
-rows are what a broker would have written; only the commits are larger and not synced.
+rows are what a broker would have written; only the commits are larger, and synced once.
 Exit status: 0; 1 when it cannot be made; 2 usage.
 """
 
 from __future__ import annotations
 
 import argparse
-import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from zchat import wire
 from zchat.errors import StartError
 from zchat.log import schema
+from zchat.log.building import Builder
 from zchat.log.folder import Folder
 from zchat.log.state import RoomRow
 
-COMMIT_ROWS = 50_000
 RECORD_MICROS = 1_000  # between one record and the next
 USER, SESSION = "maker", "made-by-make-log"
-BODY_BYTES = 128
-
-Rows = Iterator[schema.Row]
+TOLD_RECORDS = 50_000
 
 
 def main() -> int:
@@ -40,88 +36,68 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=1_000_000, help="how many (default: %(default)s)")
     parser.add_argument("--per-batch", type=int, default=1, help="records in a batch (default: %(default)s)")
     parser.add_argument("--rooms", type=int, default=1, help="that take turns, batch by batch (default: %(default)s)")
-    parser.add_argument("--bytes", type=int, default=BODY_BYTES, help="of a body (default: %(default)s)")
+    parser.add_argument("--bytes", type=int, default=128, help="of a body (default: %(default)s)")
     wanted = parser.parse_args()
     if min(wanted.records, wanted.per_batch, wanted.rooms, wanted.bytes) < 1:
         parser.error("every number is at least 1")
+    path = wanted.folder / schema.FILE
+    began = time.monotonic()
     try:
         folder = Folder(wanted.folder)
+        try:
+            if path.exists():
+                raise StartError(f"{path} is there already")
+            make(path, wanted.records, wanted.per_batch, wanted.rooms, bytes(wanted.bytes))
+        finally:
+            folder.close()
     except StartError as error:
         print(f"make_log: {error}", file=sys.stderr)
         return 1
-    try:
-        path = wanted.folder / schema.FILE
-        if path.exists():
-            print(f"make_log: {path} is there already", file=sys.stderr)
-            return 1
-        began = time.monotonic()
-        make(path, wanted.records, wanted.per_batch, wanted.rooms, wanted.bytes)
-        seconds = time.monotonic() - began
-        print(f"make_log: {path}: {path.stat().st_size >> 20} MB in {seconds:.0f} s", file=sys.stderr)
-    finally:
-        folder.close()
+    seconds = time.monotonic() - began
+    print(f"make_log: {path}: {path.stat().st_size >> 20} MB in {seconds:.0f} s", file=sys.stderr)
     return 0
 
 
-def make(path: Path, records: int, per_batch: int, rooms: int, body_bytes: int) -> None:
+def make(path: Path, records: int, per_batch: int, rooms: int, body: bytes) -> None:
     """The whole log."""
-    schema.create(path)
-    connection = schema.writer(path, "off")
-    connection.execute("PRAGMA temp_store=FILE")  # the entries of a large index are no matter for memory
-    # The index is made at the end, when its entries can be sorted.
-    index = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'batches_of_room'").fetchone()[0]
-    connection.execute("DROP INDEX batches_of_room")
-    states = [RoomRow(number + 1, f"load.{number}", 0, 0, 0, 0, 0) for number in range(rooms)]
-    rows = batches(states, records, per_batch, bytes(body_bytes))
-    made = 0
-    while chunk := list(islice(rows, COMMIT_ROWS)):
-        connection.execute("BEGIN")
-        connection.executemany("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)", chunk)
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        made = chunk[-1][0] + chunk[-1][3] - 1
-        tell(f"{made:,} of {records:,} records")
-    tell("index")
-    connection.execute(index)
-    connection.execute("BEGIN")
-    connection.executemany(schema.UPSERT_ROOM, [schema.sealed(*row) for row in states if row.last])
-    connection.execute("COMMIT")
-    tell("sync")
-    finish(connection)
+    told = 0
+    with Builder(path) as builder:
+        for number in range(min(rooms, -(-records // per_batch))):
+            builder.room(RoomRow(number + 1, f"load.{number}", 0, 0, 0, 0, 0))
+        for row in batches(records, per_batch, rooms, body):
+            builder.add(row)
+            if row[0] >= told:
+                tell(f"{row[0]:,} of {records:,} records")
+                told += TOLD_RECORDS
+        tell("sync")
+        builder.finish()
     tell("")
 
 
-def batches(states: list[RoomRow], records: int, per_batch: int, body: bytes) -> Rows:
-    """The rows, in order; `states` become the rooms' rows after them."""
-    base, count = 1, min(per_batch, records)
+def batches(records: int, per_batch: int, rooms: int, body: bytes) -> Iterator[schema.Row]:
+    """The rows, in order."""
+    lasts = [0] * rooms
     first = time.time_ns() // 1000 - records * RECORD_MICROS
     raw = wire.raw(wire.encode_records([body] * per_batch))
-    while base <= records:
-        if records - base + 1 < count:
-            count = records - base + 1
+    for base in range(1, records + 1, per_batch):
+        count = min(per_batch, records - base + 1)
+        if count < per_batch:
             raw = wire.raw(wire.encode_records([body] * count))
-        at = (base - 1) // per_batch % len(states)
-        room, name, prev, _, kept, size, _ = states[at]
+        at = (base - 1) // per_batch % rooms
         micros = first + base * RECORD_MICROS
-        frame = wire.encode(wire.RawBatch(wire.MESSAGES, base, prev, micros, [wire.RawEntry(USER, SESSION, base, raw)]))
-        crc = schema.checksum(base, room, wire.MESSAGES, count, micros, frame)
-        yield base, room, wire.MESSAGES, count, micros, crc, frame
-        states[at] = RoomRow(room, name, base + count - 1, micros, kept + count, size + len(frame), 0)
-        base += count
-
-
-def finish(connection: sqlite3.Connection) -> None:
-    """On disk, in one file."""
-    schema.set_sync(connection, "full")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    connection.close()
+        entries = [wire.RawEntry(USER, SESSION, base, raw)]
+        frame = wire.encode(wire.RawBatch(wire.MESSAGES, base, lasts[at], micros, entries))
+        lasts[at] = base + count - 1
+        crc = schema.checksum(base, at + 1, wire.MESSAGES, count, micros, frame)
+        yield base, at + 1, wire.MESSAGES, count, micros, crc, frame
 
 
 def tell(line: str) -> None:
-    """Progress, on one line of a terminal."""
-    end = "" if sys.stderr.isatty() else "\n"
-    if line or sys.stderr.isatty():
-        print(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, end=end, file=sys.stderr, flush=True)
+    """Progress: on one line of a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+    elif line:
+        print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Links:
     def add(self, row: Row) -> None:
         """The next batch of its room that was found."""
         room = row[1]
-        known, prev = self._known(room), _prev(row)
+        known, prev = self._known(room), prev_of(row)
         if prev > known:
             self._miss(room, known + 1, prev)
         self._found[room] = row[0] + row[3] - 1
@@ -84,7 +84,7 @@ class Links:
             following = [row for room in rooms if (row := walker.next_of(room, upto + 1))]
         else:
             following = walker.first_of_each(rooms, upto + 1)
-        told = {row[1]: _prev(row) for row in following}
+        told = {row[1]: prev_of(row) for row in following}
         for room in rooms:
             passed_over = walker.places(room, self._known(room) + 1, upto)
             if passed_over:
@@ -107,7 +107,8 @@ def _first(gap: Gap) -> int:
     return gap[1]
 
 
-def _prev(row: Row) -> int:
+def prev_of(row: Row) -> int:
+    """The last offset of its room before that batch; 0: none."""
     try:
         return _head_of(row[6]).prev
     except ValueError:  # it is what was written, and yet no batch

@@ -10,6 +10,7 @@ Rules of this file
     rooms     one row a room: its last offset and time, how much is kept of it, what was trimmed of it
     batches   one row a batch, by its first offset; `batches_of_room` finds a room's without their frames
     sessions, seen, cursors     what `Append` says of them
+    lost                        ranges that a repair or an import has left out
 
 Tests: tests/log/test_schema.py.
 """
@@ -77,7 +78,12 @@ CREATE TABLE cursors (
     time INTEGER NOT NULL,
     crc INTEGER NOT NULL,
     PRIMARY KEY (user, name)
-) WITHOUT ROWID
+) WITHOUT ROWID;
+CREATE TABLE lost (             -- what a repair could not save: known, so no finding of a check
+    room INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL
+)
 """
 
 Row = tuple[int, int, int, int, int, int, bytes]  # of `batches`

@@ -1,0 +1,249 @@
+"""Check finds what is wrong and nothing else; repair saves what is sound and tells the rest."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.log.contract import Scribe, read, trim
+from tests.log.damage import change, copied, flip, overwrite, pages_of, silent, written
+from zchat.errors import StartError
+from zchat.log import Keep, schema
+from zchat.log.offline import Checked, Finding, Repaired, check, repair
+from zchat.log.sqlite import SqliteLog
+
+OpenLog = Callable[..., SqliteLog]
+
+
+def findings(folder: Path) -> list[Finding]:
+    found: list[Finding] = []
+    checked = check(folder, found.append)
+    assert checked.findings == len(found)
+    assert all("\n" not in finding.text for finding in found)
+    return found
+
+
+def kinds(folder: Path) -> set[str]:
+    return {finding.kind for finding in findings(folder)}
+
+
+# --- check --------------------------------------------------------------------------------------
+
+
+def test_a_whole_log_has_no_findings(tmp_path: Path) -> None:
+    kept = written(tmp_path / "log")
+    found: list[Finding] = []
+    told: list[tuple[int, int]] = []
+    checked = check(tmp_path / "log", found.append, lambda done, total: told.append((done, total)))
+    records = sum(batch.records for batch in kept)
+    assert checked == Checked(0, 3, len(kept), records, records) and not found
+    assert told[-1] == (records, records) and told == sorted(told)
+
+
+def test_a_new_and_a_trimmed_log_have_none_either(open_log: OpenLog, tmp_path: Path) -> None:
+    log = open_log()
+    log.close()
+    assert not findings(tmp_path / "log")
+    log = open_log()
+    scribe = Scribe(log)
+    for number in range(50):
+        scribe.write(f"r{number % 3}", b"x")
+    trim(log, [Keep("**", records=5)])
+    log.close()
+    assert not findings(tmp_path / "log")
+
+
+def test_what_is_still_in_the_wal_is_looked_at_too(open_log: OpenLog, tmp_path: Path) -> None:
+    log = open_log()
+    Scribe(log).write("a", b"x")
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for name in (schema.FILE, f"{schema.FILE}-wal"):
+        (folder / name).write_bytes((tmp_path / "log" / name).read_bytes())
+    assert check(folder, print).records == 1
+
+
+def test_a_changed_batch_is_found_with_its_offsets(tmp_path: Path) -> None:
+    kept = written(tmp_path / "log")
+    bad = kept[70]
+    change(tmp_path / "log", "UPDATE batches SET crc = 0 WHERE base = ?", [bad.base])
+    (found,) = findings(tmp_path / "log")
+    assert found[0::2] == ("batch", bad.room, bad.base + bad.records - 1) and found.first == bad.base
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("DELETE FROM batches WHERE base BETWEEN 100 AND 120", "batch"),
+        ("UPDATE rooms SET records = 1 WHERE id = 1", "room"),
+        ("UPDATE sessions SET user = 'x'", "session"),
+        ("UPDATE cursors SET offset = 5", "cursor"),
+        ("UPDATE meta SET value = x'00' WHERE key = 'secret'", "identity"),
+        ("DELETE FROM rooms WHERE id = 2", "room"),
+    ],
+)
+def test_every_kind_of_row_is_looked_at(tmp_path: Path, statement: str, kind: str) -> None:
+    written(tmp_path / "log")
+    change(tmp_path / "log", statement)
+    assert kind in kinds(tmp_path / "log")
+
+
+@pytest.mark.parametrize("name", ["batches", "batches_of_room", "rooms", "sessions", "seen"])
+def test_every_page_is_looked_at(tmp_path: Path, name: str) -> None:
+    written(tmp_path / "log")
+    for page in pages_of(tmp_path / "log", name)[-1:]:
+        overwrite(tmp_path / "log", page, random.Random(1).randbytes(schema.PAGE_BYTES))
+    assert kinds(tmp_path / "log")
+
+
+def test_a_check_changes_nothing(tmp_path: Path) -> None:
+    written(tmp_path / "log")
+    before = (tmp_path / "log" / schema.FILE).read_bytes()
+    findings(tmp_path / "log")
+    assert (tmp_path / "log" / schema.FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("function", [lambda folder: check(folder, print), repair])
+def test_a_log_in_use_is_left_alone(
+    open_log: OpenLog, tmp_path: Path, function: Callable[[Path], Checked | Repaired]
+) -> None:
+    open_log()
+    with pytest.raises(StartError, match="in use by process"):
+        function(tmp_path / "log")
+
+
+@pytest.mark.parametrize("function", [lambda folder: check(folder, print), repair])
+def test_a_folder_without_a_log_is_one_line(tmp_path: Path, function: Callable[[Path], Checked | Repaired]) -> None:
+    with pytest.raises(StartError, match="there is no log"):
+        function(tmp_path)
+    assert not (tmp_path / schema.FILE).exists()
+
+
+# --- repair -------------------------------------------------------------------------------------
+
+
+def test_a_whole_log_is_the_same_after_a_repair(open_log: OpenLog, tmp_path: Path) -> None:
+    kept = written(tmp_path / "log")
+    log = open_log()
+    before = (log.log_id, log.secret, log.rooms(), log.sessions(), log.cursors(), log.users_seen(9), log.last_time())
+    page = read(log)
+    log.close()
+    repaired = repair(tmp_path / "log")
+    assert repaired[:6] == (len(kept), sum(batch.records for batch in kept), [], False, False, True)
+    log = open_log()
+    after = (log.log_id, log.secret, log.rooms(), log.sessions(), log.cursors(), log.users_seen(9), log.last_time())
+    assert (after, read(log)) == (before, page)
+
+
+def test_what_was_damaged_is_a_gap_for_good_and_no_finding_any_more(open_log: OpenLog, tmp_path: Path) -> None:
+    kept = written(tmp_path / "log")
+    bad = [kept[40], kept[90], kept[-1]]
+    for batch in bad:
+        change(tmp_path / "log", "UPDATE batches SET crc = 0 WHERE base = ?", [batch.base])
+    told: list[tuple[int, int]] = []
+    repaired = repair(tmp_path / "log", lambda done, total: told.append((done, total)))
+    assert repaired.gaps == [(batch.room, batch.base, batch.base + batch.records - 1) for batch in bad]
+    assert told[-1][0] == told[-1][1]
+    assert not findings(tmp_path / "log")
+    log = open_log()
+    assert log.head() == kept[-1].base + kept[-1].records - 1, "the head does not go back"
+    assert not silent(log, kept, ["**"])
+    Scribe(log).write("r0", b"goes on")
+    log.close()
+    assert repair(tmp_path / "log").gaps == []
+
+
+def test_the_old_database_is_kept_as_it_was(tmp_path: Path) -> None:
+    written(tmp_path / "log")
+    flip(tmp_path / "log", 10 * schema.PAGE_BYTES + 2_000)
+    before = (tmp_path / "log" / schema.FILE).read_bytes()
+    kept = repair(tmp_path / "log").kept
+    assert kept.parent == tmp_path / "log" and kept.read_bytes() == before
+    left = {path.name for path in kept.parent.iterdir()} - {"log.lock", "log.ballast"}
+    assert left == {schema.FILE, kept.name}
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM rooms WHERE id = 2", "UPDATE rooms SET last = 1, name = 'x'"])
+def test_rooms_that_are_lost_come_back_from_what_is_left(open_log: OpenLog, tmp_path: Path, statement: str) -> None:
+    kept = written(tmp_path / "log")
+    change(tmp_path / "log", statement.replace(", name = 'x'", ""))
+    repaired = repair(tmp_path / "log")
+    assert repaired.batches == len(kept) and not repaired.gaps
+    log = open_log()
+    assert log.head() == kept[-1].base + kept[-1].records - 1
+    assert len(read(log).batches) == len(kept)
+    names = set(log.rooms())
+    assert names == {"r0", "r1", "r2"} or (len(names & {"r0", "r1", "r2"}) == 2 and "lost.room-2" in names)
+
+
+def test_a_log_without_its_id_becomes_another_log(open_log: OpenLog, tmp_path: Path) -> None:
+    kept = written(tmp_path / "log")
+    change(tmp_path / "log", "UPDATE meta SET value = x'00' WHERE key = 'secret'")
+    repaired = repair(tmp_path / "log")
+    assert not repaired.is_same and repaired.batches == len(kept)
+    assert len(open_log().secret) == 32
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\xff" * 16, bytes(100), bytes(schema.PAGE_BYTES)], ids=["first bytes", "header", "page"]
+)
+def test_a_log_without_its_beginning_is_saved(open_log: OpenLog, tmp_path: Path, damage: bytes) -> None:
+    kept = written(tmp_path / "log")
+    overwrite(tmp_path / "log", 0, damage)
+    with pytest.raises(StartError, match="`zchat log repair`"):
+        open_log()
+    repaired = repair(tmp_path / "log")
+    assert repaired.batches == len(kept) and repaired.is_same and not repaired.gaps
+    assert not findings(tmp_path / "log")
+    left = {path.name for path in (tmp_path / "log").iterdir()} - {"log.lock", "log.ballast"}
+    assert left == {schema.FILE, repaired.kept.name}
+
+
+def test_a_file_that_is_no_log_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / schema.FILE).write_text("something else " * 1_000)
+    with pytest.raises(StartError, match="nothing can be read"):
+        repair(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {schema.FILE, "log.lock"}
+
+
+def test_without_space_nothing_is_begun(small_disk: Path) -> None:
+    written(small_disk, batches=20, size=400_000)
+    (small_disk / "somebody-else").write_bytes(bytes(14 << 20))
+    before = (small_disk / schema.FILE).read_bytes()
+    with pytest.raises(StartError, match="MB of free space"):
+        repair(small_disk)
+    assert (small_disk / schema.FILE).read_bytes() == before
+    assert not findings(small_disk)
+
+
+@pytest.mark.slow
+def test_whatever_was_damaged_a_repaired_log_opens_and_is_whole(open_log: OpenLog, tmp_path: Path) -> None:
+    kept = written(tmp_path / "whole", batches=300)
+    length = (tmp_path / "whole" / schema.FILE).stat().st_size
+    chance = random.Random(5)
+    for number in range(25):
+        folder = copied(tmp_path / "whole", tmp_path / str(number))
+        for _ in range(chance.randint(1, 3)):
+            page = chance.randrange(1, length // schema.PAGE_BYTES) * schema.PAGE_BYTES
+            match chance.randrange(3):
+                case 0:
+                    flip(folder, page + chance.randrange(schema.PAGE_BYTES))
+                case 1:
+                    overwrite(folder, page, bytes(schema.PAGE_BYTES))
+                case 2:
+                    overwrite(folder, page + chance.randrange(3_000), chance.randbytes(1_000))
+        try:
+            repaired = repair(folder)
+        except StartError as error:
+            assert "nothing can be read" in str(error)
+            continue
+        assert not findings(folder), number
+        log = open_log(folder, sync="normal")
+        named = [batch for batch in kept if batch.room in log.rooms()]
+        assert len(read(log).batches) == repaired.batches
+        if len(log.rooms()) == 3:
+            assert not silent(log, named, ["**"]), number
+        log.close()

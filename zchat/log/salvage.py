@@ -1,0 +1,230 @@
+"""Reading a log that nobody has open, as far as it can be read: what check, repair and export share.
+
+Rules of this file
+1. The folder is locked meanwhile, and nothing in it is changed.
+2. What cannot be read is left out and can be told; an exception is only for a log that is not there.
+
+Tests: tests/log/test_salvage.py.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from zchat.errors import StartError
+from zchat.log import schema
+from zchat.log.folder import Folder
+from zchat.log.links import prev_of
+from zchat.log.state import RoomRow
+from zchat.log.walks import OFFSET_MAX, Walker
+
+Progress = Callable[[int, int], object]
+"""Is called now and then with how far it is and how far it goes, both as offsets."""
+
+TOLD_ROWS = 1_000
+GRAFTED = "log.db.grafted"
+NEW = "log.db.first-page"
+
+_LAST_PLACE = """SELECT base, records FROM batches INDEXED BY batches_of_room
+    WHERE room = ? ORDER BY base DESC LIMIT 1"""
+
+
+class Hole(NamedTuple):
+    """Offsets in which a room has a batch, or several, that were not found."""
+
+    room: int
+    first: int
+    last: int
+
+
+class Contents:
+    """What is known of a log besides its batches."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.identity: schema.Identity | None = None
+        self.rooms: dict[int, RoomRow] = {}
+        self.unsound: list[str] = []  # rooms whose row is not what was written
+        try:
+            self.identity = schema.identity(connection)
+        except (sqlite3.Error, UnicodeDecodeError):
+            pass
+        self._read_rooms()
+        self.sessions, self.sessions_lost = self._sealed("sessions")
+        self.cursors, self.cursors_lost = self._sealed("cursors")
+        self.seen = self.rows("SELECT user, seen FROM seen")[0]
+        self.lost = {Hole(*row) for row in self.rows("SELECT room, first, last FROM lost")[0]}
+        self.head = max((room.last for room in self.rooms.values()), default=0)
+
+    def rows(self, statement: str) -> tuple[list[Any], bool]:
+        """The rows up to the first that cannot be read, and whether that is all."""
+        found: list[Any] = []
+        try:
+            for row in self._connection.execute(statement):
+                found.append(row)
+        except (sqlite3.Error, UnicodeDecodeError):
+            return found, False
+        return found, True
+
+    def room(self, room_id: int) -> RoomRow:
+        """That room; one that is not there any more gets a name."""
+        return self.rooms.get(room_id) or self._add(room_id, f"lost.room-{room_id}")
+
+    def _read_rooms(self) -> None:
+        for row in self.rows("SELECT * FROM rooms ORDER BY id")[0]:
+            if schema.is_sealed(row):
+                self.rooms[row[0]] = RoomRow._make(row[:-1])
+        # Names are in their index, too.
+        for room_id, name in self.rows("SELECT id, name FROM rooms INDEXED BY sqlite_autoindex_rooms_1")[0]:
+            if room_id not in self.rooms and isinstance(name, str):
+                self._add(room_id, name)
+
+    def _add(self, room_id: int, name: str) -> RoomRow:
+        """A room of which only the name is known: where it ends, the index may say."""
+        self.unsound.append(name)
+        last = 0
+        try:
+            found = self._connection.execute(_LAST_PLACE, (room_id,)).fetchone()
+            if found is not None:
+                last = found[0] + found[1] - 1
+        except (sqlite3.Error, TypeError):
+            pass
+        self.rooms[room_id] = RoomRow(room_id, name, last, 0, 0, 0, 0)
+        return self.rooms[room_id]
+
+    def _sealed(self, table: str) -> tuple[list[Any], bool]:
+        """The sound rows of a table, and whether there were others."""
+        found, is_all = self.rows(f"SELECT * FROM {table}")
+        sound = [row for row in found if schema.is_sealed(row)]
+        return sound, not is_all or len(sound) < len(found)
+
+
+class Chain:
+    """Goes over the batches of a log in order, and tells the holes between those of each room."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        self._known: dict[int, int] = {}  # room -> last offset that is accounted for
+
+    def before(self, row: schema.Row) -> Hole | None:
+        """What is missing of the room before that batch."""
+        room = row[1]
+        known, prev = self._known_of(room), prev_of(row)
+        self._known[room] = row[0] + row[3] - 1
+        return Hole(room, known + 1, prev) if prev > known else None
+
+    def after_all(self) -> list[Hole]:
+        """What is missing at the ends of the rooms."""
+        ends = [(room.id, self._known_of(room.id) + 1, room.last) for room in self._contents.rooms.values()]
+        return [Hole(*hole) for hole in sorted(ends, key=_last) if hole[1] <= hole[2]]
+
+    def _known_of(self, room: int) -> int:
+        return self._known.get(room) or self._contents.room(room).trimmed
+
+
+@contextmanager
+def reading(folder: Path, *, graft: bool = False) -> Iterator[sqlite3.Connection]:
+    """The log in a folder, locked. Raises StartError, also where nothing at all can be read.
+
+    With `graft`, the first page of a new log stands in for one that cannot be read, in a copy.
+    """
+    path = folder / schema.FILE
+    locked = Folder(folder, make=False)
+    try:
+        if not path.is_file():
+            raise StartError(f"there is no log in the folder {folder}")
+        was_there = [each.exists() for each in _beside(path)]
+        try:
+            connection = _connection(path)
+        except StartError:
+            if not graft:
+                raise
+            connection = _connection(_grafted(path))
+        try:
+            yield connection
+        finally:
+            connection.close()
+            for each, was in zip(_beside(path), was_there, strict=True):
+                if not was:  # a connection that only reads makes them, and leaves them
+                    each.unlink(missing_ok=True)
+    finally:
+        _remove(path.with_name(GRAFTED))
+        locked.close()
+
+
+def _connection(path: Path) -> sqlite3.Connection:
+    try:
+        connection = schema.reader(path)
+        try:
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            connection.execute("SELECT count(*) FROM batches WHERE base < 0").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise StartError(f"nothing can be read of {path}: {error}") from error
+    if application != schema.APPLICATION_ID:
+        connection.close()
+        raise StartError(f"{path} is the database of another program")
+    return connection
+
+
+def _grafted(path: Path) -> Path:
+    """A copy with the first page of a new log: the tables of every log begin in the same pages."""
+    copy, new = path.with_name(GRAFTED), path.with_name(NEW)
+    try:
+        _remove(new)
+        schema.create(new)
+        first = bytearray(new.read_bytes()[: schema.PAGE_BYTES])
+        pages = path.stat().st_size // schema.PAGE_BYTES
+        first[28:32] = pages.to_bytes(4, "big")  # the size of the database, which counts
+        first[92:96] = first[24:28]  # as this says that it was written by the same change
+        first[32:40] = bytes(8)  # no list of free pages: it is not for writing
+        shutil.copyfile(path, copy)
+        with copy.open("r+b") as file:
+            file.write(first)
+        wal = path.with_name(f"{path.name}-wal")
+        if wal.exists():
+            shutil.copyfile(wal, copy.with_name(f"{GRAFTED}-wal"))
+    except (OSError, sqlite3.Error) as error:
+        _remove(copy)
+        raise StartError(f"cannot make a copy of {path}: {error}") from error
+    finally:
+        _remove(new)
+    return copy
+
+
+def _beside(path: Path) -> list[Path]:
+    """What SQLite has beside a database."""
+    return [path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm")]
+
+
+def _remove(path: Path) -> None:
+    for each in (path, *_beside(path)):
+        each.unlink(missing_ok=True)
+
+
+def sound_rows(connection: sqlite3.Connection, contents: Contents, progress: Progress | None) -> Iterator[schema.Row]:
+    """Every batch that can be read and was not trimmed, in order."""
+    walker = Walker(connection)
+    for number, row in enumerate(walker.by_table(1, OFFSET_MAX, _EveryRoom())):
+        if progress is not None and number % TOLD_ROWS == 0:
+            progress(row[0], contents.head)
+        if row[0] > contents.room(row[1]).trimmed:
+            yield row
+    if progress is not None:
+        progress(contents.head, contents.head)
+
+
+class _EveryRoom:
+    def __contains__(self, room: object) -> bool:
+        return True
+
+
+def _last(end: tuple[int, int, int]) -> int:
+    return end[2]
