@@ -1,0 +1,167 @@
+"""Options of the sockets, binding, monitors, cutting off and waking: real sockets, no broker."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from tests.conftest import eventually
+from zchat.address import Address, parse_bind
+from zchat.errors import BadAddress, StartError
+from zchat.sockets import options
+
+Context = zmq.Context[zmq.Socket[bytes]]
+
+
+@pytest.fixture
+def ours() -> Iterator[Context]:
+    context = options.new_context()
+    yield context
+    context.destroy(linger=0)
+
+
+def option(of: zmq.Socket[bytes], name: int) -> int:
+    value = of.getsockopt(name)
+    assert isinstance(value, int)
+    return value
+
+
+def test_a_context_hangs_no_program_at_its_end(ours: Context) -> None:
+    dealer = options.client_dealer(ours)
+    assert dealer.linger == 0
+    assert ours.get(zmq.MAX_SOCKETS) > 60_000
+    dealer.immediate = False
+    dealer.connect("tcp://127.0.0.1:1")
+    dealer.send(b"to nobody", zmq.DONTWAIT)
+    began = time.monotonic()
+    dealer.close()
+    ours.term()
+    assert time.monotonic() - began < 1.0
+
+
+def test_each_socket_is_of_its_type_and_bounded(ours: Context) -> None:
+    router, xpub = options.broker_router(ours), options.broker_xpub(ours)
+    dealer, sub = options.client_dealer(ours), options.client_sub(ours)
+    assert [each.type for each in (router, xpub, dealer, sub)] == [zmq.ROUTER, zmq.XPUB, zmq.DEALER, zmq.SUB]
+    for each in (router, xpub):
+        assert option(each, zmq.MAXMSGSIZE) > 0, "one frame has a bound"
+        assert 0 < option(each, zmq.SNDHWM) < 10_000, "who does not read costs a bounded queue"
+        assert option(each, zmq.HANDSHAKE_IVL) > 0, "who never speaks is closed"
+    for each in (dealer, sub):
+        assert option(each, zmq.MAXMSGSIZE) == -1, "a client that is cut off by it never comes back"
+    assert option(xpub, zmq.RCVHWM) == option(sub, zmq.SNDHWM) == 0, "no subscription is lost"
+    assert option(dealer, zmq.IMMEDIATE), "nothing waits in libzmq for a broker that is away"
+    pings = [option(router, zmq.HEARTBEAT_IVL), option(router, zmq.HEARTBEAT_TIMEOUT)]
+    assert min(pings) > 0 and sum(pings) == 1500, "a dead peer is noticed within 1.5 s"
+    assert option(router, zmq.HEARTBEAT_TTL) > sum(pings)
+    assert all(option(each, zmq.IPV6) for each in (router, xpub, dealer, sub))
+
+
+@pytest.mark.parametrize("bind", ["tcp://127.0.0.1:0", "tcp://[::1]:0", "tcp://*:0", "tcp://lo:0"])
+def test_bind_tells_the_port_that_it_got(ours: Context, bind: str) -> None:
+    router = options.broker_router(ours)
+    bound = options.bind(router, parse_bind(bind))
+    assert bound.port > 0
+    assert bound.host == {"tcp://lo:0": "127.0.0.1"}.get(bind, parse_bind(bind).host)
+    dealer = options.client_dealer(ours)
+    dealer.connect(f"tcp://{'[::1]' if '[' in bind else '127.0.0.1'}:{bound.port}")
+    assert dealer.poll(5000, zmq.POLLOUT), "it is reached there"
+
+
+def test_what_cannot_be_bound_says_why(ours: Context, tmp_path: Path) -> None:
+    router = options.broker_router(ours)
+    bound = options.bind(router, Address("tcp", "127.0.0.1", 0))
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for address, error, text in [
+        (bound, StartError, f"{bound} is in use"),
+        (Address("tcp", "10.255.255.1", 0), StartError, "no such interface or address"),
+        (Address("tcp", "no-such-interface", 0), StartError, "no such interface or address"),
+        (Address("ipc", path=str(tmp_path / "none" / "z")), StartError, "cannot listen on"),
+        (Address("ipc", path=str(file)), StartError, "a file is there"),
+    ]:
+        with pytest.raises((StartError, BadAddress)) as caught:
+            options.bind(options.broker_router(ours), address)
+        assert isinstance(caught.value, error) and text in str(caught.value)
+    assert file.read_text() == "mine"
+
+
+def test_an_ipc_path_of_a_living_socket_is_in_use_and_one_left_behind_is_free(ours: Context, tmp_path: Path) -> None:
+    address = Address("ipc", path=str(tmp_path / "z"))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address.path)
+        listener.listen()
+        with pytest.raises(StartError, match="in use"):
+            options.bind(options.broker_router(ours), address)
+    router = options.broker_router(ours)
+    assert options.bind(router, address) == address
+
+
+def test_a_monitor_tells_who_comes_and_goes_and_cut_off_ends_one_peer(ours: Context) -> None:
+    router = options.broker_router(ours)
+    bound = options.bind(router, Address("tcp", "127.0.0.1", 0))
+    monitor = options.open_monitor(ours, router, options.MONITORED)
+    assert options.read_event(monitor) is None
+    stays, goes = options.client_dealer(ours), options.client_dealer(ours)
+    goes.reconnect_ivl = -1
+    for dealer in (stays, goes):
+        dealer.connect(bound.endpoint)
+        dealer.send(b"hello")
+    descriptors = {}
+    for _ in range(2):
+        identity = router.recv()
+        frame = router.recv(copy=False)
+        descriptors[identity] = options.metadata(frame, zmq.SRCFD)
+    events = [eventually(lambda: options.read_event(monitor), "it came") for _ in range(2)]
+    assert sorted(events) == sorted((int(zmq.EVENT_ACCEPTED), descriptor) for descriptor in descriptors.values())
+
+    goes.send(b"I")
+    identity = router.recv()
+    router.recv()
+    options.cut_off(descriptors[identity])
+    event = eventually(lambda: options.read_event(monitor), "it went")
+    assert event == (int(zmq.EVENT_DISCONNECTED), descriptors[identity])
+    stays.send(b"I am here")
+    router.recv()
+    assert router.recv() == b"I am here"
+    options.close_monitor(router, monitor)
+
+
+def test_cut_off_of_what_is_gone_is_nothing() -> None:
+    read, write = os.pipe()
+    os.close(write)
+    options.cut_off(read)  # no socket
+    os.close(read)
+    options.cut_off(read)  # nothing at all
+
+
+def test_a_property_that_libzmq_has_not_is_none(ours: Context) -> None:
+    frame = zmq.Frame(b"made here")
+    assert options.metadata(frame, "Peer-Address") is None
+    assert options.metadata(frame, "User-Id") is None
+
+
+def test_a_waker_wakes_from_any_thread_and_however_often() -> None:
+    waker = options.Waker()
+    began = time.monotonic()
+    waker.wait(0.05)
+    assert time.monotonic() - began >= 0.04, "nobody woke it"
+    threading.Thread(target=waker.wake).start()
+    waker.wait(10)
+    assert time.monotonic() - began < 5
+    for _ in range(70_000):  # more than its buffer holds
+        waker.wake()
+    waker.clear()
+    began = time.monotonic()
+    waker.wait(0.05)
+    assert time.monotonic() - began >= 0.04, "it was cleared"
+    waker.close()
+    waker.wake()  # a late one does no harm
+    waker.close()
