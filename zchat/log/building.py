@@ -35,6 +35,8 @@ class Builder:
         self._rows: list[schema.Row] = []
         self._bytes = 0
         self._rooms: dict[int, RoomRow] = {}
+        identity = identity or schema.new_identity()
+        self.log_id = identity.log_id
         try:
             self._remove()
             schema.create(self._making, identity)
@@ -90,6 +92,11 @@ class Builder:
         self._connection.executemany(
             "INSERT INTO cursors VALUES (?, ?, ?, ?, ?)", [schema.sealed(*row) for row in rows]
         )
+
+    def extend(self, room: int, last: int, trimmed: int = 0) -> None:
+        """The room went on to that offset, also when that is gone."""
+        row = self._rooms[room]
+        self._rooms[room] = row._replace(last=max(row.last, last), trimmed=max(row.trimmed, trimmed))
 
     def lost(self, room: int, first: int, last: int) -> None:
         """These offsets of a room are not there, and that is known."""

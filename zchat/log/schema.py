@@ -104,6 +104,11 @@ class Identity(NamedTuple):
     secret: bytes
 
 
+def new_identity() -> Identity:
+    """Of a log that is made."""
+    return Identity(secrets.token_hex(8), secrets.token_bytes(32))
+
+
 def checksum(base: int, room: int, kind: int, records: int, time: int, frame: bytes) -> int:
     """Of a row of `batches`."""
     return crc32(frame, crc32(_place(base, room, kind, records, time)))
@@ -132,7 +137,7 @@ def is_sealed(row: tuple[Any, ...]) -> bool:
 
 def create(path: Path, identity: Identity | None = None) -> None:
     """Make the tables of a new log. Raises sqlite3.Error."""
-    log_id, secret = identity or Identity(secrets.token_hex(8), secrets.token_bytes(32))
+    log_id, secret = identity or new_identity()
     connection = connect(path, "rwc")
     try:
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
