@@ -10,6 +10,7 @@ import pytest
 
 from tests.log.contract import Scribe, bases, read
 from tests.log.damage import change, overwrite, pages_of, written
+from zchat import wire
 from zchat.log import schema, seeking
 from zchat.log.sqlite import SqliteLog
 
@@ -24,6 +25,17 @@ def test_the_last_of_some_rooms_behind_many_of_another(open_log: OpenLog, rooms:
     kept = [scribe.batch(f"some.{number % rooms}", b"x") for number in range(1_000)]
     scribe.keep(*kept, *[scribe.batch("other", b"x") for _ in range(2 * seeking.SKIPPED_ROWS_MAX)])
     assert log.seek(["some.*"], last, 0, False) == kept[-last].base - 1
+
+
+@pytest.mark.parametrize("rooms", [1, 40])
+def test_a_few_messages_among_many_joins_and_leaves_are_found(open_log: OpenLog, rooms: int) -> None:
+    log = open_log(sync="normal")
+    scribe = Scribe(log)
+    kept = [scribe.batch(f"r.{number % rooms}", b"x") for number in range(100)]
+    joins = [scribe.batch(f"r.{number % rooms}", b"", kind=wire.PRESENCE) for number in range(10_000)]
+    scribe.keep(*kept, *joins)
+    assert log.seek(["r.*"], 10, 0, False) == kept[-10].base - 1
+    assert log.seek(["r.*"], 10, 0, True) == joins[-10].base - 1
 
 
 def test_a_damaged_batch_does_not_count(open_log: OpenLog, tmp_path: Path) -> None:

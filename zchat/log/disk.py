@@ -54,7 +54,7 @@ class Disk:
             return self._refusal
         if self._free - self._written < FREE_BYTES_MIN + (BALLAST_BYTES if self._is_full else 0):
             self.ran_out()
-            return LogError("log-full", f"the disk of {self._folder} is full: {self._free >> 20} MB are free")
+            return LogError("log-full", f"the disk of {self._folder} is full ({self._free >> 20} MB left)")
         if self._is_full:
             self._is_full = False
             self._make_ballast()
@@ -63,7 +63,10 @@ class Disk:
     def ran_out(self) -> None:
         """It is full: let go of the ballast, so that something can be removed."""
         self._is_full = True
-        self._ballast.unlink(missing_ok=True)
+        try:
+            self._ballast.unlink(missing_ok=True)
+        except OSError:  # read-only by now: the next look tells
+            pass
 
     def why_not(self) -> LogError | None:
         """Why nothing can be written, found by writing; None: it can."""

@@ -24,13 +24,14 @@ from zchat.log.walks import OFFSET_MAX, Walker
 FEW_ROOMS = 16  # their newest batches are asked of the index at once; of more, the table's newest are looked at first
 SKIPPED_ROWS_MAX = 2_000  # that match nothing: then the index is asked
 CHUNK_ROWS_MAX = 4_096
+NO_KIND = -1
 TAIL_BATCHES = 4_096  # searched for a repeated publish,
 TAIL_BYTES = 256 << 20  # as far as they have no more bytes than this: about 0.1 s
 
 _TABLE = """SELECT base, room, kind, records FROM batches NOT INDEXED
     WHERE base < ? ORDER BY base DESC LIMIT ?"""
-_ROOM = """SELECT base, kind, records FROM batches INDEXED BY batches_of_room
-    WHERE room = ? AND base <= ? ORDER BY base DESC LIMIT ?"""
+_ROOM = """SELECT base, records FROM batches INDEXED BY batches_of_room
+    WHERE room = ? AND base <= ? AND kind <> ? ORDER BY base DESC LIMIT ?"""
 _NEWEST = "SELECT base FROM batches NOT INDEXED WHERE base BETWEEN ? AND ? ORDER BY base DESC LIMIT ?"
 
 
@@ -43,8 +44,6 @@ class Place(NamedTuple):
     """A batch without its frame."""
 
     base: int
-    room: int
-    kind: int
     records: int
 
 
@@ -53,14 +52,14 @@ def last_records(
 ) -> int:
     """The offset after which the last `count` records start; 0: there are fewer."""
     matched = rooms.matching(patterns)
+    back = _Back(connection, rooms, matched, NO_KIND if presence else wire.PRESENCE)
     few = len(matched.ids) <= FEW_ROOMS
-    ways = (_by_index, _by_table) if few else (_by_both, _by_index)
     try:
-        return _counted_back(connection, ways[0](connection, rooms, matched), count, presence)
+        return _counted(connection, back.by_index() if few else back.by_both(), count)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         if not is_unreadable(error):
             raise
-        return _counted_back(connection, ways[1](connection, rooms, matched), count, presence)
+        return _counted(connection, back.by_table() if few else back.by_index(), count)
 
 
 def since(connection: sqlite3.Connection, rooms: RoomStates, time: int) -> int:
@@ -106,11 +105,9 @@ def _publish_in(connection: sqlite3.Connection, session: str, seq: int, offsets:
 # --- parts --------------------------------------------------------------------------------------
 
 
-def _counted_back(connection: sqlite3.Connection, places: Iterator[Place], count: int, presence: bool) -> int:
+def _counted(connection: sqlite3.Connection, places: Iterator[Place], count: int) -> int:
     walker = Walker(connection)
     for place in places:
-        if place.kind == wire.PRESENCE and not presence:
-            continue
         if place.records != 1 and walker.at(place.base) is None:
             continue  # what cannot be read does not count, and its number of records may be wrong
         if count <= place.records:
@@ -119,59 +116,64 @@ def _counted_back(connection: sqlite3.Connection, places: Iterator[Place], count
     return 0
 
 
-def _by_index(connection: sqlite3.Connection, rooms: RoomStates, matched: Matched) -> Iterator[Place]:
-    return _newest_of_rooms(connection, {room: rooms.row(room).last for room in matched.ids}, rooms.head + 1)
+class _Back:
+    """Ways through the batches of some rooms, the newest first."""
 
+    def __init__(self, connection: sqlite3.Connection, rooms: RoomStates, matched: Matched, left_out: int) -> None:
+        """`left_out`: the kind of batches that do not count."""
+        self._connection = connection
+        self._matched = matched
+        self._left_out = left_out
+        self._below = rooms.head + 1
+        self._lasts = {room: rooms.row(room).last for room in matched.ids}
 
-def _by_table(connection: sqlite3.Connection, rooms: RoomStates, matched: Matched) -> Iterator[Place]:
-    return _newest_of_table(connection, matched, rooms.head + 1, OFFSET_MAX)
+    def by_index(self) -> Iterator[Place]:
+        return self._of_rooms(self._below)
 
+    def by_table(self) -> Iterator[Place]:
+        return self._of_table(OFFSET_MAX)
 
-def _by_both(connection: sqlite3.Connection, rooms: RoomStates, matched: Matched) -> Iterator[Place]:
-    """By the table, and where that has too many rows of other rooms, by the index."""
-    below = yield from _newest_of_table(connection, matched, rooms.head + 1, SKIPPED_ROWS_MAX)
-    lasts = {room: rooms.row(room).last for room in matched.ids}
-    yield from _newest_of_rooms(connection, lasts, below)
+    def by_both(self) -> Iterator[Place]:
+        """By the table, and where that has too many rows that do not count, by the index."""
+        below = yield from self._of_table(SKIPPED_ROWS_MAX)
+        yield from self._of_rooms(below)
 
+    def _of_table(self, skipped_max: int) -> Generator[Place, None, int]:
+        """Returns where it stopped."""
+        rows, skipped, below = 64, 0, self._below
+        while skipped < skipped_max:
+            chunk = self._connection.execute(_TABLE, (below, rows)).fetchall()
+            for base, room, kind, records in chunk:
+                skipped += 1
+                if room in self._matched and kind != self._left_out:
+                    skipped = 0
+                    yield Place(base, records)
+            if len(chunk) < rows:
+                return 0
+            below = chunk[-1][0]
+            rows = min(2 * rows, CHUNK_ROWS_MAX)
+        return below
 
-def _newest_of_table(
-    connection: sqlite3.Connection, matched: Matched, below: int, skipped_max: int
-) -> Generator[Place, None, int]:
-    """Returns where it stopped."""
-    rows, skipped = 64, 0
-    while skipped < skipped_max:
-        chunk = connection.execute(_TABLE, (below, rows)).fetchall()
-        for row in chunk:
-            skipped += 1
-            if row[1] in matched:
-                skipped = 0
-                yield Place._make(row)
-        if len(chunk) < rows:
-            return 0
-        below = chunk[-1][0]
-        rows = min(2 * rows, CHUNK_ROWS_MAX)
-    return below
-
-
-def _newest_of_rooms(connection: sqlite3.Connection, lasts: dict[int, int], below: int) -> Iterator[Place]:
-    """A room's last offset bounds where its newest batch begins: it is asked only when its turn may have come."""
-    heap = [(-min(last, below - 1), room) for room, last in lasts.items()] if below > 1 else []
-    heapify(heap)
-    ahead: dict[int, list[Place]] = {}  # room -> its next ones, the newest at the end
-    rows: dict[int, int] = {}
-    while heap:
-        bound, room = heappop(heap)
-        following = ahead.get(room)
-        if following:
-            yield following.pop()
-            bound += 1
-        else:
-            rows[room] = min(2 * rows.get(room, 2), CHUNK_ROWS_MAX)
-            chunk = connection.execute(_ROOM, (room, -bound, rows[room])).fetchall()
-            following = ahead[room] = [Place(base, room, kind, records) for base, kind, records in reversed(chunk)]
-            if not chunk:
-                continue
-        heappush(heap, (-following[-1].base if following else bound, room))
+    def _of_rooms(self, below: int) -> Iterator[Place]:
+        """A room's last offset bounds where its newest batch begins: it is asked only when its turn may have come."""
+        heap = [(-min(last, below - 1), room) for room, last in self._lasts.items()] if below > 1 else []
+        heapify(heap)
+        ahead: dict[int, list[Place]] = {}  # room -> its next ones, the newest at the end
+        rows: dict[int, int] = {}
+        while heap:
+            bound, room = heappop(heap)
+            following = ahead.get(room)
+            if following:
+                yield following.pop()
+                bound += 1
+            else:
+                rows[room] = min(2 * rows.get(room, 2), CHUNK_ROWS_MAX)
+                values = (room, -bound, self._left_out, rows[room])
+                chunk = self._connection.execute(_ROOM, values).fetchall()
+                following = ahead[room] = [Place._make(row) for row in reversed(chunk)]
+                if not chunk:
+                    continue
+            heappush(heap, (-following[-1].base if following else bound, room))
 
 
 def _offset_in(frame: bytes, session: str, seq: int) -> int:

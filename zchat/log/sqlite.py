@@ -267,7 +267,7 @@ class SqliteLog:
         trimming = self._trimming
         try:
             trimming.step()
-        except sqlite3.Error as error:
+        except Exception as error:  # whatever a damaged row makes of it, the thread goes on
             if schema.name_of(error).startswith("FULL"):
                 self._disk.ran_out()
         if trimming.written_bytes > (CHECKPOINT_BYTES if trimming.is_at_work else 0):

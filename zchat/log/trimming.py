@@ -68,7 +68,7 @@ class Trimming:
             self._next = (keep, now)
 
     def step(self) -> None:
-        """Do a little. Raises sqlite3.Error, with nothing of the step done and nothing left to do."""
+        """Do a little. What it raises ends the work, with nothing of the step done."""
         assert self._work is not None
         self._ends = time.monotonic() + STEP_SECONDS
         schema.set_sync(self._connection, "normal")
@@ -77,7 +77,7 @@ class Trimming:
         except StopIteration:
             following, self._next = self._next, None
             self._work = self._steps(*following) if following else None
-        except sqlite3.Error:
+        except Exception:
             self._work = self._next = None
             self._undo()
             raise
