@@ -8,14 +8,36 @@ from pathlib import Path
 
 import pytest
 
-from tests.log.contract import Scribe, append, bases, read
+from tests.log.contract import Scribe, append, bases, read, read_all
 from tests.log.damage import change, copied, flip, overwrite, pages_of, silent, written
 from zchat.errors import StartError
-from zchat.log import Append, schema
+from zchat.log import Append, Log, reading, schema
+from zchat.log.memory import MemoryLog
 from zchat.log.sqlite import SqliteLog
 
 OpenLog = Callable[..., SqliteLog]
 PAGE = schema.PAGE_BYTES
+
+
+@pytest.mark.parametrize("rooms", [2, reading.FEW_ROOMS + 20])
+@pytest.mark.parametrize("bytes_max", [1 << 20, 1_000])
+def test_rooms_that_lie_scattered_among_others_are_read_as_from_memory(
+    open_log: OpenLog, rooms: int, bytes_max: int
+) -> None:
+    logs: list[Log] = [MemoryLog(), open_log(sync="normal")]
+    scribe = Scribe(logs[0])
+    batches = []
+    for number in range(150):
+        batches.append(scribe.batch(f"some.{number % rooms}", b"x", b"y"))
+        batches += [scribe.batch("other", b"z") for _ in range(40 if number != 75 else 2_500)]
+    for log in logs:
+        assert append(log, Append(batches, [], [], {})) is None
+    for patterns in (["some.*"], ["some.*", "other"], ["some.1", "some.0"]):
+        memory, disk = (read_all(log, patterns, bytes_max) for log in logs)
+        assert memory == disk
+        for after, until, limit in ((100, 4_000, 0), (3_100, 3_101, 0), (0, 5_000, 3)):
+            pages = [log.read(patterns, after, until, limit, bytes_max) for log in logs]
+            assert pages[0] == pages[1]
 
 
 def test_a_changed_frame_is_a_gap_of_exactly_its_offsets(open_log: OpenLog, tmp_path: Path) -> None:
