@@ -21,9 +21,12 @@ from zchat.errors import BadAddress, StartError
 
 LIBZMQ_MIN = (4, 3, 5)  # all known CVEs are fixed at or before 4.3.4
 
-HEARTBEAT_IVL_MS = 500  # the broker pings this often …
+HEARTBEAT_IVL_MS = 500  # the ROUTER pings this often …
 HEARTBEAT_TIMEOUT_MS = 1000  # … and takes a peer for dead this long after an unanswered ping: 1.5 s in all
 HEARTBEAT_TTL_MS = 2000  # told in each ping: a client that hears nothing this long drops the connection itself
+KEEPALIVE_SECONDS = 1  # the kernel asks a silent SUB or XPUB this often …
+KEEPALIVE_COUNT = 3  # … and takes it for dead when it did not answer so many times, …
+UNACKED_MS_MAX = 4000  # … or took nothing of what was sent to it for so long
 HANDSHAKE_IVL_MS = 5000  # a connection that never speaks ZMTP is closed
 BACKLOG = 1024  # connections that wait for accept: thousands of clients come back at once after a restart
 RECONNECT_MIN_MS, RECONNECT_MAX_MS = 100, 5000  # doubling in between
@@ -61,6 +64,11 @@ def new_context() -> zmq.Context[zmq.Socket[bytes]]:
 def broker_router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     """The socket that clients talk to."""
     router = _listener(context, zmq.ROUTER)
+    # What presence needs, and only here: each pong costs libzmq's one thread a search of all its timers, and 8,000
+    # connections that are pinged twice a second took all of it, so that pings came late and the living were cut off.
+    router.heartbeat_ivl = HEARTBEAT_IVL_MS
+    router.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
+    router.heartbeat_ttl = HEARTBEAT_TTL_MS
     router.router_mandatory = True  # a send to a gone peer says so; only ever used with DONTWAIT
     router.maxmsgsize = FRAME_BYTES_MAX
     router.sndhwm = REPLIES_QUEUED_MAX
@@ -71,6 +79,7 @@ def broker_router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
 def broker_xpub(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     """The socket that batches are broadcast on."""
     xpub = _listener(context, zmq.XPUB)
+    _keep_alive(xpub)
     xpub.setsockopt(zmq.XPUB_MANUAL, 1)  # each subscription is seen, and granted by hand
     xpub.maxmsgsize = SUBSCRIPTION_BYTES_MAX
     xpub.sndhwm = BATCHES_QUEUED_MAX
@@ -90,6 +99,7 @@ def client_dealer(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
 def client_sub(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     """The socket that batches arrive on."""
     sub = _connector(context, zmq.SUB)
+    _keep_alive(sub)
     sub.sndhwm = 0  # subscriptions above it would be lost
     sub.rcvhwm = BATCHES_QUEUED_MAX
     return sub
@@ -100,9 +110,6 @@ def _listener(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[
     listener.ipv6 = True  # before bind; takes IPv4 as well
     listener.backlog = BACKLOG
     listener.handshake_ivl = HANDSHAKE_IVL_MS
-    listener.heartbeat_ivl = HEARTBEAT_IVL_MS
-    listener.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
-    listener.heartbeat_ttl = HEARTBEAT_TTL_MS
     return listener
 
 
@@ -113,9 +120,17 @@ def _connector(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket
     connector.reconnect_ivl = RECONNECT_MIN_MS
     connector.reconnect_ivl_max = RECONNECT_MAX_MS
     connector.connect_timeout = CONNECT_TIMEOUT_MS
-    # No heartbeat of its own: the broker's pings carry the time to live that serves both sides.
+    # No heartbeat of its own: the ROUTER's pings carry the time to live that serves both sides.
     # No MAXMSGSIZE: a client's socket that is cut off by it never reconnects.
     return connector
+
+
+def _keep_alive(either: zmq.Socket[bytes]) -> None:
+    """Have the kernel find out that the other side is gone, or takes nothing: that costs libzmq's thread nothing."""
+    either.tcp_keepalive = 1
+    either.tcp_keepalive_idle = either.tcp_keepalive_intvl = KEEPALIVE_SECONDS
+    either.tcp_keepalive_cnt = KEEPALIVE_COUNT
+    either.tcp_maxrt = UNACKED_MS_MAX
 
 
 def bind(listener: zmq.Socket[bytes], address: Address) -> Address:
