@@ -173,3 +173,27 @@ def test_a_host_whose_link_is_down_for_a_while_leaves_and_comes_back_by_itself(
     events = [(user, event) for user, event, _ in told(watcher) if event != "message"]
     assert events == [("watcher", "join"), ("listener", "leave"), ("listener", "join")]
     assert sender.end().status == 0
+
+
+def test_a_link_that_is_back_within_the_grace_time_was_never_away(
+    hosts: Hosts, start_broker: Callable[..., BrokerProcess], start_zchat: Callable[..., Running]
+) -> None:
+    start_broker("--memory", "--grace", "60", bind="tcp://*:5555", run=hosts.run_on("broker"))
+    there = {"ZCHAT_BROKER": f"{NETWORK}.1"}
+    listener = start_zchat(
+        "listen", "den", "--presence", "--json", "-v", "-u", "listener", env=there, run=hosts.run_on("listener")
+    ).live()
+    sender = start_zchat("send", "den", "-u", "sender", env=there, run=hosts.run_on("sender"))
+    hosts.unplug("listener")
+    sender.write("while it was away\n")
+
+    def state() -> bool:
+        shown = start_zchat("who", "den", "--json", env=there, run=hosts.run_on("sender")).end()
+        return '"lost"' in shown.stdout
+
+    eventually(state, "the broker has noticed")
+    hosts.plug_in("listener")
+    sender.write("and when it is back\n")
+    eventually(lambda: len(told(listener)) == 3, "the listener has both")
+    assert [body for _, _, body in told(listener)] == ["", "while it was away", "and when it is back"]
+    assert sender.end().status == 0
