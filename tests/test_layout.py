@@ -46,6 +46,7 @@ LAYERS = [
     Layer("zchat/__init__.py", ("zchat",), ()),
     Layer("zchat/__main__.py", ("zchat.cli",), ()),
     Layer("zchat/cli/broker.py", ("zchat",), ("typer", *WORLD)),  # joins the sockets and a log
+    Layer("zchat/cli/log.py", (*WORDS, "zchat.cli", "zchat.log"), ("typer", *WORLD)),  # without a broker
     Layer("zchat/cli/", (*WORDS, "zchat", "zchat.cli"), ("typer", *WORLD)),
 ]
 PUBLIC = "zchat"  # in a row: the public names, not what is under it

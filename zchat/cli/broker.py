@@ -35,12 +35,7 @@ def broker(
             "--bind", metavar="ADDRESS", envvar="ZCHAT_BIND", help="tcp://HOST:PORT, tcp://*:PORT or ipc://PATH."
         ),
     ] = options.DEFAULT_BROKER,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data", metavar="DIR", envvar="ZCHAT_DATA", help="Folder of the log; else the user's data folder."
-        ),
-    ] = None,
+    data: options.Data = None,
     memory: Annotated[bool, typer.Option("--memory", help="Keep the log in memory; it ends with the broker.")] = False,
     sync: Annotated[
         Sync,
@@ -91,7 +86,7 @@ def broker(
         restart_grace_seconds=default.restart_grace_seconds if restart_grace is None else restart_grace,
         retention=tuple(map(options.retention, retain or [])),
     )
-    folder = None if memory else data or _default_folder()
+    folder = None if memory else options.data_folder(data)
     log = _open_log(folder, sync)
     try:
         running = Broker(log, bind=at, settings=settings, tell=ending.tell)
@@ -112,12 +107,6 @@ def _open_log(folder: Path | None, sync: Sync) -> Log:
     from zchat.log.sqlite import SqliteLog
 
     return SqliteLog(folder, sync=sync.value, tell=ending.tell)
-
-
-def _default_folder() -> Path:
-    from platformdirs import user_data_dir  # only a broker has a folder
-
-    return Path(user_data_dir("zchat", appauthor=False))
 
 
 def _announce(running: Broker, log: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias, TypedDict
 
 import typer
@@ -126,6 +127,10 @@ Template: TypeAlias = Annotated[
     ),
 ]
 Raw: TypeAlias = Annotated[bool, typer.Option("--raw", help="Print bodies only, byte for byte, a newline after each.")]
+Data: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", envvar="ZCHAT_DATA", help="Folder of the log; else the user's data folder."),
+]
 Retain: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
@@ -134,6 +139,15 @@ Retain: TypeAlias = Annotated[
     ),
 ]
 Presence: TypeAlias = Annotated[bool, typer.Option("--presence", help="Print joins and leaves too.")]
+
+
+def data_folder(given: Path | None) -> Path:
+    """Where the log is."""
+    if given is not None:
+        return given
+    from platformdirs import user_data_dir  # only a broker has a folder
+
+    return Path(user_data_dir("zchat", appauthor=False))
 
 
 class Begin(TypedDict):

@@ -31,6 +31,7 @@ from zchat.errors import LogError
 from zchat.log import Log
 from zchat.settings import Settings
 from zchat.sockets import options
+from zchat.sockets.clock import instant
 from zchat.sockets.options import DONTWAIT, POLLIN, SNDMORE
 from zchat.sockets.peers import Peers
 from zchat.sockets.readers import Readers
@@ -86,7 +87,7 @@ class Broker:
             log.cursors(),
         )
         port = self.publisher_address.port
-        self._core = BrokerCore(self.settings, facts, _session_ids(), port, _instant())
+        self._core = BrokerCore(self.settings, facts, _session_ids(), port, instant())
         self._readers = Readers(log, self._core, self._send)
 
     def stop(self) -> None:
@@ -115,7 +116,7 @@ class Broker:
                     router_polled = takes_more
                 sleep = self._sleep_ms()
                 ready = dict(poller.poll(0 if more and takes_more else sleep))
-                now = _instant()
+                now = instant()
                 if ready.keys() & monitors:
                     self._peers.read_monitors(now)
                 if self._xpub in ready:
@@ -176,7 +177,7 @@ class Broker:
             self._finished.popleft()(now)
 
     def _sleep_ms(self) -> int:
-        now = _instant()
+        now = instant()
         due = self._core.next_deadline()
         self._due = inf if due is None else due
         deadline = min(self._due, self._peers.next_deadline(now))
@@ -274,15 +275,15 @@ class Broker:
     def _finish(self) -> None:
         """Take what has arrived, commit it, answer, say goodbye."""
         deadline = time.monotonic() + 5.0
-        while self._drain(_instant()) and time.monotonic() < deadline:
+        while self._drain(instant()) and time.monotonic() < deadline:
             pass
-        self._cycle(_instant())
+        self._cycle(instant())
         while self._core.is_committing and time.monotonic() < deadline:
             self._waker.wait(0.1)
-            self._take_finished(_instant())
-            self._cycle(_instant())
+            self._take_finished(instant())
+            self._cycle(instant())
         self._core.stopping()
-        self._cycle(_instant())
+        self._cycle(instant())
 
     def _close(self) -> None:
         self._readers.close()
@@ -298,10 +299,6 @@ class Broker:
         self._xpub.close()
         self._context.term()
         self._waker.close()
-
-
-def _instant() -> Instant:
-    return Instant(time.monotonic(), time.time_ns() // 1000)
 
 
 def _session_ids() -> Iterator[str]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -32,6 +31,7 @@ from zchat.core.listening import Listener
 from zchat.core.publishing import Chunk
 from zchat.errors import Closed, Refused, TimedOut, Unreachable, ZchatError
 from zchat.sockets import context, options
+from zchat.sockets.clock import instant
 from zchat.sockets.dealer import UP, Dealer
 from zchat.sockets.options import POLLIN
 from zchat.sockets.outbox import CHUNK_BYTES, Outbox
@@ -259,7 +259,7 @@ class Connection:
         busy = self._commands or (self.outbox and core.has_room)
         ready = dict(self._poller.poll(0 if busy else 5 if self._dealer.is_full else POLL_MS_MAX))
         self._sleeping = self.outbox.is_waiting = False
-        now = _instant()
+        now = instant()
         # First what somebody waits for: messages in, messages out. A round trip is made of such turns.
         if self._subscriber.sub in ready:
             for topic, frame in self._subscriber.received():
@@ -391,10 +391,6 @@ class Connection:
         if isinstance(answer, wire.Error):
             raise Refused(answer.code, answer.text)
         return answer
-
-
-def _instant() -> Instant:
-    return Instant(time.monotonic(), time.time_ns() // 1000)
 
 
 def _nonces() -> Iterator[bytes]:

@@ -1,0 +1,113 @@
+"""`zchat log`: check, repair, export and import over a folder that a real broker filled."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import COMMAND, BrokerProcess, Result, environment, zchat
+
+pytestmark = pytest.mark.slow  # each starts processes
+
+
+def run(action: str, folder: Path, *args: str, stdin: str | None = None) -> Result:
+    return zchat("log", action, "--data", str(folder), *args, stdin=stdin)
+
+
+@pytest.fixture
+def folder(broker: BrokerProcess) -> Path:
+    """With ten messages and a join and leave in two rooms; its broker has stopped."""
+    zchat("send", "a", stdin="".join(f"{number}\n" for number in range(8)), broker=broker)
+    zchat("send", "会议", "你好", "-H", "k=v", "--event", "note", broker=broker)
+    zchat("send", "a", stdin=b"\xff\n", broker=broker)
+    zchat("listen", "a", "-t", "0.1", broker=broker)
+    broker.stop()
+    return broker.folder / "data"
+
+
+def damage(folder: Path) -> None:
+    """Change one byte of the first batch."""
+    database = sqlite3.connect(folder / "log.db")
+    base, frame = database.execute("SELECT base, frame FROM batches ORDER BY base LIMIT 1").fetchone()
+    database.execute("UPDATE batches SET frame = ? WHERE base = ?", (frame[:-1] + bytes([frame[-1] ^ 1]), base))
+    database.commit()
+    database.close()
+
+
+def test_a_whole_log_has_no_finding(folder: Path) -> None:
+    checked = run("check", folder)
+    assert (checked.stdout, checked.status) == ("", 0)
+    assert checked.stderr == "zchat: 2 rooms, 12 records, head 12: 0 findings\n"
+
+
+def test_a_damaged_log_is_found_repaired_and_served_with_its_gap(folder: Path, broker: BrokerProcess) -> None:
+    damage(folder)
+    checked = run("check", folder, "--json")
+    (finding,) = map(json.loads, checked.stdout.splitlines())
+    assert (checked.status, finding["kind"], finding["room"], finding["first"]) == (1, "batch", "a", 1)
+    repaired = run("repair", folder)
+    assert (repaired.stdout, repaired.status) == ("", 0)
+    assert "zchat: lost in a: offsets 1 to " in repaired.stderr and "the old database is " in repaired.stderr
+    assert run("check", folder).status == 0
+    broker.start()
+    shown = zchat("history", "a", "会议", "--json", broker=broker)
+    bodies = [one["body"] for one in map(json.loads, shown.stdout.splitlines()) if "body" in one]
+    assert bodies[-1] == "你好" and "0" not in bodies
+    assert shown.stderr.startswith("zchat: gap in a: offsets 1 to ")
+
+
+def test_what_is_exported_and_imported_is_exported_again_the_same(folder: Path, tmp_path: Path) -> None:
+    exported = run("export", folder)
+    lines = [json.loads(line) for line in exported.stdout.splitlines()]
+    assert (exported.stderr, exported.status, len(lines)) == ("", 0, 12)
+    assert [line["offset"] for line in lines] == list(range(1, 13))
+    imported = run("import", tmp_path / "new", stdin=exported.stdout)
+    assert (imported.stdout, imported.status) == ("", 0)
+    assert imported.stderr.startswith("zchat: 12 records of 2 rooms imported into ")
+    assert run("export", tmp_path / "new") == exported
+    assert run("import", tmp_path / "new", stdin=exported.stdout).status == 1  # there is a log now
+
+
+def test_an_export_is_one_json_line_after_the_other_in_a_pipe_that_closes(folder: Path) -> None:
+    command = " ".join([*COMMAND, "log", "export", "--data", str(folder), "| head -1"])
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=environment())
+    assert json.loads(done.stdout)["offset"] == 1 and done.stderr == ""
+
+
+def test_a_line_that_is_none_leaves_no_log(tmp_path: Path) -> None:
+    imported = run("import", tmp_path / "new", stdin='{"room":"a","offset":1,"user":"u"}\nnothing\n')
+    assert (imported.stdout, imported.status, imported.stderr.count("\n")) == ("", 1, 1)
+    assert imported.stderr.startswith("zchat: line ")
+    assert run("export", tmp_path / "new").status == 1
+
+
+@pytest.mark.parametrize("action", ["check", "repair", "export"])
+def test_the_log_of_a_running_broker_is_left_alone(broker: BrokerProcess, action: str) -> None:
+    shown = run(action, broker.folder / "data")
+    assert (shown.stdout, shown.status, shown.stderr.count("\n")) == ("", 1, 1)
+    assert "is in use" in shown.stderr or "running" in shown.stderr
+
+
+@pytest.mark.parametrize("action", ["check", "repair", "export"])
+def test_a_folder_without_a_log_is_one_line(tmp_path: Path, action: str) -> None:
+    shown = run(action, tmp_path / "none")
+    assert (shown.stdout, shown.status, shown.stderr.count("\n")) == ("", 1, 1)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_terminal_sees_no_control_character_of_a_finding(folder: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "log", "check", "--data", str(folder)], stdout=theirs, stderr=theirs, env=environment()
+    )
+    os.close(theirs)
+    assert process.wait(timeout=20) == 0
+    shown = os.read(ours, 65_536).decode()
+    os.close(ours)
+    assert shown.endswith("0 findings\r\n")
