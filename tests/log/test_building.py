@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from zchat import wire
 from zchat.errors import StartError
 from zchat.log import building, schema
 from zchat.log.building import Builder
+from zchat.log.offline import check
 from zchat.log.sqlite import SqliteLog
 from zchat.log.state import RoomRow
 
@@ -65,3 +68,22 @@ def test_what_was_left_of_one_that_was_cut_short_is_in_nobodys_way(tmp_path: Pat
     with Builder(tmp_path / schema.FILE) as builder:
         builder.finish()
     assert {path.name for path in tmp_path.iterdir()} == {schema.FILE}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("per_batch", "rooms"), [(1, 7), (64, 3), (5_000, 9)])
+def test_the_script_for_large_logs_makes_sound_ones(
+    open_log: OpenLog, tmp_path: Path, per_batch: int, rooms: int
+) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "make_log.py"
+    options = ["--records", "3001", "--per-batch", str(per_batch), "--rooms", str(rooms)]
+    command = [sys.executable, str(script), str(tmp_path / "log"), *options]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (made.returncode, made.stdout) == (0, "") and "of 3,001 records" in made.stderr
+    checked = check(tmp_path / "log", print)
+    assert (checked.findings, checked.records, checked.head) == (0, 3001, 3001)
+    log = open_log()
+    assert log.head() == 3001 and len(log.rooms()) == min(rooms, -(-3001 // per_batch))
+    log.close()
+    again = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert again.returncode == 1 and "is there already" in again.stderr
