@@ -210,7 +210,9 @@ def test_what_may_be_left_out_has_its_default() -> None:
     member = msgspec.msgpack.decode(wire.encode(wire.Present(7, [MEMBER])), type=list[msgspec.Raw])[2]
     (fields,) = msgspec.msgpack.decode(member, type=list[list[msgspec.Raw]])
     frame = msgspec.msgpack.encode([40, 7, [fields[:6]]])
-    assert wire.decode_broker(frame) == wire.Present(7, [wire.Member("alice", "s1", "live", 1, 2, ["general"], "", wire.UNKNOWN)])
+    assert wire.decode_broker(frame) == wire.Present(
+        7, [wire.Member("alice", "s1", "live", 1, 2, ["general"], "", wire.UNKNOWN)]
+    )
 
 
 def test_a_gap_names_its_room() -> None:
