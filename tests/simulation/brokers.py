@@ -365,6 +365,7 @@ class SimulatedBroker(Process[set[str]]):
             return
         connection, request = read
         failed = self._world.chance(self._world.faults.read_failure)
+        self._world.counts["reads failed"] += failed
         if isinstance(request, tuple):
             session, seq = request
             self._world.counts["repeats looked up"] += 1

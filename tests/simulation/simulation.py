@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from tests.simulation.brokers import SimulatedBroker, SimulatedLog
 from tests.simulation.checker import INVALID, Verdict, check
-from tests.simulation.history import MESSAGE, Begun, History, Item, Listening, Log, Record
+from tests.simulation.history import ACKED, MESSAGE, Begun, History, Item, Listening, Log, Record
 from tests.simulation.network import Faults, Port, World
 from tests.simulation.programs import Hearing, Program, record_of
 from zchat import wire
@@ -37,6 +37,7 @@ CURSORS = {"one": ("a",), "some": ("a.**", "b")}  # name -> patterns
 USERS = ("ann", "bob", "eve")
 PROGRAMS_MAX = 7
 HEARINGS_MAX = 4  # of one program
+EXCUSES = ("reads failed", "commits refused", "trims")  # for a stored publish that has no ACK in the end
 CALM_SECONDS = 50.0  # longer than the clients take to compare heads
 PATIENCE_SECONDS = 200.0
 
@@ -245,6 +246,7 @@ class Simulation:
 
     def step_trim(self) -> None:
         """Old records go."""
+        self.world.counts["trims"] += 1
         self.log.memory.trim([Keep("**", records=self.world.random.randint(1, 30))], self.world.now.micros)
 
     def step_clock_jump(self) -> None:
@@ -309,6 +311,12 @@ class Simulation:
                     found.append(told)
                 if not hearing.is_over and (chain.state != LIVE or not chain.is_synced or hearing.log is None):
                     found.append(f"{hearing.name} is {chain.state}, synced: {chain.is_synced}, log: {hearing.log}")
+        counts = self.world.counts
+        if len(self.logs) == 1 and not any(counts[excuse] for excuse in EXCUSES):
+            for program in self.alive:
+                unknown = [sent.number for sent in program.sent() if sent.outcome != ACKED and not sent.volatile]
+                if unknown:
+                    found.append(f"{program.name} has no ACK for {unknown}")
         members, there = self._members(), self._there()
         for room in sorted(members.keys() | there.keys()):
             if members.get(room, set()) != there.get(room, set()):

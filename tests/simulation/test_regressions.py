@@ -310,3 +310,15 @@ def test_a_cursor_that_is_set_again_for_want_of_an_answer_does_not_go_back() -> 
     alice.core.ask(wire.SetCursor(0, "one", pair.log.log_id, 2), pair.now)
     pair.wait(8.0)
     assert [row.offset for row in pair.log.cursors()] == [2] and not alice.core._requests
+
+
+def test_a_publish_whose_ack_was_lost_is_told_of_although_others_are_acked_all_the_time() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    pair.drops_reply = Dropping(wire.Ack)
+    chunk = alice.publish("a", b"first")
+    pair.run()
+    for _ in range(6):
+        alice.publish("a", b"another")
+        pair.wait(1.0)
+    assert chunk.first == 1

@@ -52,7 +52,7 @@ class Publishing:
     def __init__(self) -> None:
         self._seq = 0
         self._unacked: dict[int, Chunk] = {}
-        self._heard = 0.0  # when an ACK came last, or the first of them was sent
+        self._heard = 0.0  # when the oldest of them became that, or all were sent again
         self._quiet = 0  # in a row
         self._former_log = 0  # publishes up to this `seq` were sent to a broker with another log, too
         self._wanted = 0  # publishes up to this `seq` are not to be quiet
@@ -86,8 +86,8 @@ class Publishing:
 
     def acked(self, ack: wire.Ack, now: Instant) -> bool:
         """These are stored, or broadcast. Returns whether anything was settled by it."""
-        self._heard = now.seconds
         settled = False
+        oldest = next(iter(self._unacked), 0)
         for seq, first in ack.pairs:
             chunk = self._unacked.pop(seq, None)
             if chunk is None:
@@ -99,6 +99,8 @@ class Publishing:
                 before.first, before.frame = 0, b""
         if not self._unacked:
             self._quiet = 0
+        if next(iter(self._unacked), 0) != oldest:  # the others' ACKs say nothing of one whose own was lost
+            self._heard = now.seconds
         return settled
 
     def refused(self, seq: int, error: Refused) -> Refused | None:
