@@ -49,7 +49,7 @@ def test_names_of_rooms_are_in_their_index_too(tmp_path: Path) -> None:
 
 
 def test_rows_are_taken_up_to_the_first_that_cannot_be_read(tmp_path: Path) -> None:
-    written(tmp_path, rooms=400, batches=400)
+    written(tmp_path, rooms=900, batches=900)
     overwrite(tmp_path, pages_of(tmp_path, "rooms")[1], bytes(schema.PAGE_BYTES))
     with salvage.reading(tmp_path) as connection:
         rows, is_all = Contents(connection).rows("SELECT id FROM rooms NOT INDEXED")

