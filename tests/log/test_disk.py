@@ -164,3 +164,16 @@ def test_a_disk_that_somebody_else_fills_at_once_loses_nothing(
     second = scribe.write("a", b"z")
     log.close()
     assert read(open_log(small_disk)).batches == [("a", first.frame), ("a", second.frame)]
+
+
+def test_a_log_opens_and_is_read_on_a_disk_without_a_byte_left(open_log: OpenLog, small_disk: Path) -> None:
+    log = open_log(small_disk)
+    first = Scribe(log).write("a", b"x")
+    log.close()
+    other = occupy(small_disk, 0)
+    assert free(small_disk) == 0
+    log = open_log(small_disk)
+    assert read(log).batches == [("a", first.frame)]
+    assert code(append(log, Append([Scribe(log).batch("a", b"y")], [], [], {}))) == "log-full"
+    other.unlink()
+    Scribe(log).write("a", b"z")

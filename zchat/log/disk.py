@@ -27,6 +27,16 @@ LOOK_SECONDS = 0.25  # the disk is looked at this often,
 LOOK_BYTES = 4 << 20  # and whenever so much was written
 
 
+def make_room(folder: Path) -> None:
+    """Let go of the ballast where there is no room to open a database."""
+    try:
+        disk = os.statvfs(folder)
+        if disk.f_bavail * disk.f_frsize < BALLAST_BYTES:
+            (folder / BALLAST).unlink(missing_ok=True)
+    except OSError:  # opening tells what is wrong
+        pass
+
+
 class Disk:
     """The disk that a log's database is on."""
 

@@ -78,8 +78,6 @@ def _lock(path: Path) -> int:
         raise StartError(f"cannot write in the folder {path}: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
     except BlockingIOError:
         owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
         os.close(lock)
@@ -87,4 +85,9 @@ def _lock(path: Path) -> int:
     except OSError as error:
         os.close(lock)
         raise StartError(f"cannot lock the folder {path}: {error.strerror}") from error
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+    except OSError:  # a full disk: the lock holds without the number
+        pass
     return lock

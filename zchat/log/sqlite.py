@@ -25,8 +25,7 @@ from pathlib import Path
 import msgspec
 
 from zchat.errors import LogError
-from zchat.log import Append, CursorRow, Keep, LogPage, SessionRow, opening, reading, schema, seeking
-from zchat.log.disk import Disk
+from zchat.log import Append, CursorRow, Keep, LogPage, SessionRow, disk, opening, reading, schema, seeking
 from zchat.log.folder import Folder
 from zchat.log.state import RoomRow
 from zchat.log.trimming import Trimming
@@ -64,12 +63,13 @@ class SqliteLog:
         self._folder = Folder(folder)
         try:
             path = folder / schema.FILE
+            disk.make_room(folder)
             opened = opening.open_database(path, sync)
             self.log_id, self.secret = opened.identity
             self._rooms = opened.rooms
             self._opened = opened.rooms.head
             self._writer = opened.connection
-            self._disk = Disk(path)
+            self._disk = disk.Disk(path)
             self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
             self._readers = opening.open_readers(path, lambda: self._tasks.put(self._begin_wal_anew))
         except BaseException:
