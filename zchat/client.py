@@ -161,6 +161,9 @@ class Client:
         try:
             connection.listen(listener, subscription.put)
             self._join(listener.rooms)  # once it is live: what others say to its coming is not missed
+            if cursor and start.after is None:  # the first time it is kept where it begins, if nothing ever comes
+                self.set_cursor(cursor, listener.chain.floor)
+                subscription._begin_at(listener.chain.floor)
         except BaseException:
             subscription.close()
             raise
@@ -231,12 +234,10 @@ class Client:
                 raise
 
     def _resumed(self, cursor: str, names: list[str], start: Start, presence: bool) -> Start:
-        """Where a listener with that cursor starts; the first time it is kept, also when nothing ever comes."""
+        """Where a listener with that cursor starts; with none yet and no start, it is what comes once it is live."""
         kept = next((one.offset for one in self.cursors() if one.name == cursor), None)
-        if kept is None:
-            position = self._seek(names, start, presence)
-            from_now = start == Start()
-            kept = start.after if start.after is not None else position.head if from_now else position.after
+        if kept is None and start != Start():
+            kept = start.after if start.after is not None else self._seek(names, start, presence).after
             self.set_cursor(cursor, kept)
         return Start(after=kept)
 

@@ -45,7 +45,6 @@ class Subscription:
         keeps: bool,
     ) -> None:
         self._connection = connection
-        listener.keep = listener.kept = (0, position)
         self._listener = listener
         self._echo = echo
         self._notify = notify
@@ -58,11 +57,12 @@ class Subscription:
         self._paused = False
         self._closed = False
         self._log = 0  # how often the broker had another log
-        self._position = position  # nothing at or below it, in any room, is still to be handed over
+        self._position = 0  # nothing at or below it, in any room, is still to be handed over
         self._handed: dict[str, int] = {}  # room -> last offset handed over above the position
         self._done: dict[str, int] = {}  # the same, of what `keep` was called for
         self._batch: Delivery | None = None  # in the buffer
         self.is_live = False
+        self._begin_at(position)
 
     def __enter__(self) -> Subscription:
         return self
@@ -137,6 +137,11 @@ class Subscription:
             self._listener.chain.paused(True)
 
     # --- parts ------------------------------------------------------------------------------
+
+    def _begin_at(self, offset: int) -> None:
+        """The cursor is kept there, and what follows is still to be handed over."""
+        self._position = offset
+        self._listener.keep = self._listener.kept = (0, offset)
 
     def _take(self, timeout: float | None) -> bool:
         """Move what comes next into the buffer. False at the end; raises queue.Empty."""
