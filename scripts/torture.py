@@ -32,6 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 from trials import cast, faults, histories, places, presence, report  # noqa: E402
 from trials.calm import Calm  # noqa: E402
+from trials.commands import Command  # noqa: E402
 from trials.places import Disk, Namespaces, Network  # noqa: E402
 from trials.processes import Broker, Started  # noqa: E402
 
@@ -102,16 +103,21 @@ class Course:
         tortured = time.monotonic() - began
         calm = Calm(stage, self._folder)
         run = calm.settle()
-        for actor in stage.of("listeners"):
+        for actor in stage.of(*faults.LISTENERS):
             actor.end()
-        for actor in stage.of("listeners"):
+        for actor in stage.of(*faults.LISTENERS):
             actor.ended(0)
         stage.broker.stop()
         events = "".join(f"{micros} {kind} {what}\n" for micros, kind, what in stage.events)
         (self._folder / "faults.txt").write_text(events)
         began = time.monotonic()
+        troubles = [(begin, end) for begin, kind, end in faults.spans(stage.events) if kind in faults.TROUBLES]
+        for actor in stage.actors:
+            if isinstance(actor, Command):
+                actor.translate(histories.log_id(run), troubles)
         verdict = checker.check(histories.history(run))
-        notes = histories.notes(run, stage.broker.readies)
+        full = [(begin, end) for begin, kind, end in faults.spans(stage.events) if kind == "disk-full"]
+        notes = histories.notes(run, stage.broker.readies, full)
         causeless = presence.without_cause(run, stage.events)
         checked = time.monotonic() - began
         complaints = [*self._complaints, *calm.complaints, *notes.complaints, *causeless]

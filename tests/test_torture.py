@@ -90,7 +90,7 @@ LOG = """
 S s-caller log
 M hall 1 w.0 1 11
 M hall 2 w.0 2 12
-J hall 3 s-l 1000
+J hall 3 s-l 1000 - l
 M hall 4 w.0 3 13
 """
 WRITER = """
@@ -104,7 +104,7 @@ A 3 4
 """
 LISTENER = """
 S s-l log
-I hall
+I 900 hall
 B 0 0
 M hall 1 w.0 1 11
 M hall 2 w.0 2 12
@@ -147,6 +147,7 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., set[
         members: tuple[str, ...] = ("s-l",),
         trimmed: int = 0,
         events: tuple[tuple[int, str, str], ...] = (),
+        unwritable: tuple[tuple[int, int], ...] = (),
     ) -> set[str]:
         actors = [
             actor("w", "writers", writer),
@@ -159,12 +160,12 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., set[
             actors,
             tmp_path / "caller.journal",
             tmp_path / "log.journal",
-            {"hall": set(members)},
+            {"hall": dict.fromkeys(members, "somebody")},
             {"hall": trimmed} if trimmed else {},
         )
         verdict = checker.check(histories.history(run))
         assert verdict.answer != checker.UNKNOWN
-        told = [*histories.notes(run, []).complaints, *presence.without_cause(run, list(events))]
+        told = [*histories.notes(run, [], list(unwritable)).complaints, *presence.without_cause(run, list(events))]
         return {anomaly.kind for anomaly in verdict.anomalies} | {kind for kind, *_ in told}
 
     return kinds
@@ -231,11 +232,13 @@ def test_what_was_trimmed_is_known_from_those_who_got_it(found: Callable[..., se
 def test_presence_that_does_not_add_up_is_seen(found: Callable[..., set[str]]) -> None:
     assert found(members=()) == {"members_wrong", "join_without_leave"}
     assert found(members=("s-l", "s-x")) == {"members_wrong"}
-    assert "join_not_stored" in found(log=LOG.replace("J hall 3 s-l 1000\n", ""))
+    assert "join_not_stored" in found(log=LOG.replace("J hall 3 s-l 1000 - l\n", ""))
+    never = found(log=LOG.replace("J hall 3 s-l 1000 - l\n", ""), unwritable=((1, 1000),))
+    assert "join_not_stored" not in never, "it could not be"
 
 
 def test_who_was_taken_for_lost_needs_a_cause(found: Callable[..., set[str]]) -> None:
-    again = LOG + "L hall 5 s-l 9000000 lost\nJ hall 6 s-l 9500000\n"
+    again = LOG + "L hall 5 s-l 9000000 lost l\nJ hall 6 s-l 9500000 - l\n"
     assert found(log=again) == {"leave_without_cause"}
     assert found(log=again, events=((1, "begin", "broker-kill"), (2, "end", "broker-kill"))) == {"leave_without_cause"}
     assert found(log=again, events=((8_000_000, "stop", "k"),)) == {"leave_without_cause"}, "that was somebody else"
@@ -245,7 +248,41 @@ def test_who_was_taken_for_lost_needs_a_cause(found: Callable[..., set[str]]) ->
 
 def test_who_closes_while_the_broker_is_away_may_be_taken_for_lost(found: Callable[..., set[str]]) -> None:
     closed = LISTENER + "O\n"
-    left = LOG + "L hall 5 s-l 9000000 lost\n"
+    left = LOG + "L hall 5 s-l 9000000 lost l\n"
     killed = ((1, "begin", "broker-kill"), (2, "end", "broker-kill"))
     assert "leave_without_cause" in found(log=left, listener=closed)
     assert "leave_without_cause" not in found(log=left, listener=closed, events=killed)
+
+
+def test_what_the_command_line_printed_becomes_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    commands, journal = (importlib.import_module(f"trials.{name}") for name in ("commands", "journal"))
+    command = commands.Command("c", "commands", {}, tmp_path, lambda *_: None, ())
+    first = {"room": "a", "offset": 5, "user": "u", "time": "", "event": "message", "body": "w 1 x", "headers": {}}
+    lives = [
+        [first, {"event": "gap", "room": "a", "first": 6, "last": 8, "reason": "trimmed"}],
+        [{**first, "offset": None, "body": "w 2 y"}, {**first, "offset": 9, "body_base64": "dyAzIP8=", "event": "e"}],
+    ]
+    for life, printed in enumerate(lives):
+        lines = "".join(json.dumps(each) + "\n" for each in printed)
+        (tmp_path / f"c.{life}.jsonl").write_text(lines + '{"room": "cut sho')
+        (tmp_path / f"c.{life}.out").write_text("zchat: live from offset 4\n")
+        command._printed.append(tmp_path / f"c.{life}.jsonl")
+        command._said.append(tmp_path / f"c.{life}.out")
+        command.journals.append(tmp_path / f"c.{life}.journal")
+    command._ended = {0: 100_000_000}
+    command.translate("log", [(50_000_000, 60_000_000)])
+    plain = journal.digest("u", "message", {}, b"w 1 x")
+    assert (tmp_path / "c.0.journal").read_text().splitlines() == [
+        "S c-0 log",
+        "B 4 4",
+        f"M a 5 w 1 {plain}",
+        "G a 6 8 trimmed",
+        "K 0 1",
+    ]
+    assert (tmp_path / "c.1.journal").read_text().splitlines() == [
+        "S c-1 log",
+        "B 8 8",
+        f"M a 0 w 2 {journal.digest('u', 'message', {}, b'w 2 y')}",
+        f"M a 9 w 3 {journal.digest('u', 'e', {}, bytes([119, 32, 51, 32, 255]))}",
+    ]

@@ -7,7 +7,6 @@ Rules of this file
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
@@ -49,7 +48,7 @@ class Calm:
             last = self._call(client, Writer("caller", client, journal))
             self._wait_for_listeners(last)
             trimmed = self._dump(client)
-            members = {name: {member.session for member in client.who(name)} for name in last}
+            members = {name: {member.session: member.user for member in client.who(name)} for name in last}
         return Run(stage.actors, caller, self._folder / "log.journal", members, trimmed)
 
     def _wait_for_leaves(self, client: zchat.Client) -> None:
@@ -70,12 +69,12 @@ class Calm:
         return {room.name: room.last for room in client.rooms() if room.last}
 
     def _wait_for_listeners(self, last: dict[str, int]) -> None:
-        listeners = self._stage.of("listeners")
+        listeners = self._stage.of(*faults.LISTENERS)
         for actor in listeners:
             wants = matcher(actor.task["patterns"])
-            actor.tell("last " + json.dumps({room: offset for room, offset in last.items() if wants(room)}))
+            actor.wait_for({room: offset for room, offset in last.items() if wants(room)})
         deadline = time.monotonic() + CATCH_UP_SECONDS
-        while behind := [actor.name for actor in listeners if not actor.has_noted("E")]:
+        while behind := [actor.name for actor in listeners if not actor.has_all()]:
             if time.monotonic() > deadline:
                 self.complaints.append(("behind", ", ".join(behind), f"not there after {CATCH_UP_SECONDS:g} s"))
                 return

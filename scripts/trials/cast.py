@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from trials.commands import Command
 from trials.places import Network
 from trials.processes import Actor, Complain
 
@@ -55,6 +56,8 @@ PARTS = (
         "l-slow", "listeners", {"patterns": ["yard"], "presence": False, "resume": "x", "keeps": False, "slow": 0.003}
     ),
     Part("l-keeps-all", "listeners", {"patterns": ["new.**", "fat"], "presence": False, "resume": "more"}),
+    Part("l-command", "commands", {"patterns": ["yard"], "presence": False, "resume": "printed"}),
+    Part("l-commands", "commands", {"patterns": ["hall", "new.**"], "presence": False, "resume": "printed"}, "relay"),
     Part("l-relay", "listeners", {"patterns": ["hall", "fat"], "presence": True}, "relay"),
     Part("l-relay-all", "listeners", {"patterns": ["**"], "presence": False}, "relay"),
     Part("l-far", "listeners", {"patterns": ["**"], "presence": True}, "far"),
@@ -82,5 +85,6 @@ def enlist(folder: Path, complain: Complain, network: Network, port: int, seed: 
             **part.task,
         }
         prefix = network.far if part.place == "far" else ()
-        actors.append(Actor(part.name, part.module, task, folder, complain, prefix))
+        kind = Command if part.module == "commands" else Actor
+        actors.append(kind(part.name, part.module, task, folder, complain, prefix))
     return actors

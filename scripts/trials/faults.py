@@ -14,12 +14,15 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
 from trials.places import Disk, Network
 from trials.processes import Actor, Broker, Complain, Started
+
+TROUBLES = ("broker-kill", "broker-term", "broker-stop", "disk-full", "relay-stall", "relay-reset")
+LISTENERS = ("listeners", "commands")
 
 
 @dataclass
@@ -36,9 +39,9 @@ class Stage:
     over: threading.Event = field(default_factory=threading.Event)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def of(self, module: str) -> list[Actor]:
-        """The actors of that kind that run."""
-        return [actor for actor in self.actors if actor.module == module and actor.process is not None]
+    def of(self, *modules: str) -> list[Actor]:
+        """The actors of these kinds that run."""
+        return [actor for actor in self.actors if actor.module in modules and actor.process is not None]
 
     def note(self, kind: str, what: str) -> None:
         """What was done when: it explains who was lost, and who looks into a run."""
@@ -46,6 +49,15 @@ class Stage:
 
 
 Fault = Callable[[Stage, Random], None]
+Event = tuple[int, str, str]
+
+
+def spans(events: list[Event]) -> Iterator[tuple[int, str, int]]:
+    """(begin, kind, end) of faults."""
+    for number, (began, word, kind) in enumerate(events):
+        if word == "begin":
+            ends = (when for when, later, what in events[number:] if (later, what) == ("end", kind))
+            yield began, kind, next(ends, 1 << 62)
 
 
 # --- the broker ---------------------------------------------------------------------------------
@@ -80,7 +92,7 @@ def start_broker(stage: Stage) -> None:
 
 
 def _listener_stop(stage: Stage, draw: Random) -> None:
-    listeners = stage.of("listeners")
+    listeners = stage.of(*LISTENERS)
     stopped = draw.sample(listeners, min(len(listeners), draw.choice((1, 2, 4))))
     for actor in stopped:
         stage.note("stop", actor.name)
@@ -104,7 +116,7 @@ def _listener_restart(stage: Stage, draw: Random) -> None:
 
 def _one_listener(stage: Stage, draw: Random) -> Actor:
     """Most often one with a cursor."""
-    listeners = stage.of("listeners")
+    listeners = stage.of(*LISTENERS)
     resuming = [actor for actor in listeners if "resume" in actor.task]
     return draw.choice(resuming if draw.random() < 0.6 else listeners)
 

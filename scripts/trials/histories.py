@@ -32,12 +32,16 @@ from tests.simulation.history import (
     Record,
     Sent,
 )
+from trials.faults import LISTENERS
 from trials.journal import lines
 from trials.processes import Actor
 
 Complaint = tuple[str, str, str]  # kind, where, what
 
+Spans = list[tuple[int, int]]  # begin and end, in microseconds since 1970
+
 NO_END = 1 << 62
+TROUBLE_MICROS = 2_000_000  # a refused join is asked for again, unless its session ends first
 _EVENTS = {"M": MESSAGE, "J": JOIN, "L": LEAVE}
 
 
@@ -47,18 +51,17 @@ class Run(NamedTuple):
     actors: list[Actor]
     caller: Path  # the journal of who calls all listeners in the end
     dump: Path  # the whole log, as the lines of a listener
-    members: dict[str, set[str]]  # room -> sessions, as the broker says in the end
+    members: dict[str, dict[str, str]]  # room -> session -> user, as the broker says in the end
     trimmed: dict[str, int]  # room -> the last offset that retention removed
 
 
 def history(run: Run) -> History:
     """For the checker."""
-    log_id = _log_id(run.caller)
-    listeners = [actor for actor in run.actors if actor.module == "listeners"]
+    listeners = [actor for actor in run.actors if actor.module in LISTENERS]
     head = max((record.offset for record in _records(run.dump)), default=0)  # the listeners' own leaves came later
     gone = tuple(Gap(room, 1, last) for room, last in run.trimmed.items())
     records = heapq.merge(_records(run.dump), _trimmed(run, listeners), key=lambda record: record.offset)
-    log = Log(log_id, records, gone, run.members)
+    log = Log(log_id(run), records, gone, {room: set(members) for room, members in run.members.items()})
     return History(_all_sent(run), [log], [one for actor in listeners for one in _listenings(actor, head)])
 
 
@@ -92,8 +95,9 @@ def sent(path: Path) -> Iterator[Sent]:
 # --- the log ------------------------------------------------------------------------------------
 
 
-def _log_id(path: Path) -> str:
-    return next(more[1] for word, *more in lines(path) if word == "S")
+def log_id(run: Run) -> str:
+    """Of the one that the broker had in the end."""
+    return next(more[1] for word, *more in lines(run.caller) if word == "S")
 
 
 def _records(path: Path) -> Iterator[Record]:
@@ -117,7 +121,7 @@ def _trimmed(run: Run, listeners: list[Actor]) -> Iterable[Record]:
 
 def items(path: Path, upto: int = NO_END) -> Iterator[Begun | Record | Gap]:
     """What a listener got, in order, but for stored records above `upto`."""
-    log_id = ""
+    log = ""
     for word, *more in lines(path):
         if word in _EVENTS:
             room, offset, who, *rest = more
@@ -129,9 +133,9 @@ def items(path: Path, upto: int = NO_END) -> Iterator[Begun | Record | Gap]:
             if int(first) <= upto:
                 yield Gap("" if room == "*" else room, int(first), min(int(last), upto))
         elif word == "B":
-            yield Begun(log_id, int(more[0]), int(more[1]))
+            yield Begun(log, int(more[0]), int(more[1]))
         elif word == "S":
-            log_id = more[1]
+            log = more[1]
 
 
 def _listenings(actor: Actor, head: int) -> Iterator[Listening]:
@@ -179,17 +183,17 @@ class Notes(NamedTuple):
     recoveries: list[tuple[float, float]]  # each restart: seconds until the first listener had something new, the last
 
 
-def notes(run: Run, readies: list[int]) -> Notes:
-    """Look through all journals once more."""
+def notes(run: Run, readies: list[int], unwritable: Spans) -> Notes:
+    """Look through all journals once more, knowing when the log could not be written."""
     complaints: list[Complaint] = []
     counts: Counter[str] = Counter()
-    joined: dict[tuple[str, str], str] = {}
+    joined: dict[tuple[str, str], tuple[str, int]] = {}
     unknown: set[tuple[str, int]] = set()
     waits: list[list[int]] = [[] for _ in readies]
     for actor in run.actors:
         for path in actor.journals:
             complaints += _own_complaints(path, joined, unknown, counts)
-            if actor.module == "listeners":
+            if actor.module in LISTENERS:
                 for ready, micros in _waits(path, readies).items():
                     waits[ready].append(micros)
     for record in _records(run.dump):
@@ -197,13 +201,15 @@ def notes(run: Run, readies: list[int]) -> Notes:
             joined.pop((record.writer, record.room), None)
         elif (record.writer, record.number) in unknown:
             complaints.append(("stored_and_unknown", record.writer, f"{record}: the broker could not say where"))
-    complaints += [("join_not_stored", who, f"{session} in {room}") for (session, room), who in joined.items()]
+    for (session, room), (who, when) in joined.items():
+        if not any(begin - TROUBLE_MICROS <= when <= end + TROUBLE_MICROS for begin, end in unwritable):
+            complaints.append(("join_not_stored", who, f"{session} in {room}, time {when}"))
     complaints += _strangers(run)
     return Notes(complaints, counts, [(min(each) / 1e6, max(each) / 1e6) for each in waits[1:] if each])
 
 
 def _own_complaints(
-    path: Path, joined: dict[tuple[str, str], str], unknown: set[tuple[str, int]], counts: Counter[str]
+    path: Path, joined: dict[tuple[str, str], tuple[str, int]], unknown: set[tuple[str, int]], counts: Counter[str]
 ) -> Iterator[Complaint]:
     session, live = "", 0
     for word, *more in lines(path):
@@ -211,7 +217,7 @@ def _own_complaints(
             session = more[0]
             counts["sessions"] += 1
         elif word == "I":
-            joined.update(dict.fromkeys(((session, room) for room in more), path.stem))
+            joined.update({(session, room): (path.stem, int(more[0])) for room in more[1:]})
         elif word == "N":
             live = int(more[1]) if more[0] == "live" else live
             counts["recovered"] += int(more[2])
@@ -245,17 +251,16 @@ def _waits(path: Path, readies: list[int]) -> dict[int, int]:
 def _strangers(run: Run) -> Iterator[Complaint]:
     """In the end the listeners are members of the rooms that they name, and nobody else is."""
     there: dict[str, set[str]] = {}
+    commands = {actor.task["user"]: actor for actor in run.actors if actor.module == "commands"}  # known by user
     for actor in run.actors:
-        if actor.module == "listeners":
+        if actor.module in LISTENERS:
             session = [more[0] for word, *more in lines(actor.journals[-1]) if word == "S"][-1]
             for pattern in actor.task["patterns"]:
                 if "*" not in pattern:
-                    there.setdefault(pattern, set()).add(session)
+                    there.setdefault(pattern, set()).add(actor.task["user"] if actor.module == "commands" else session)
     for room in there.keys() | run.members.keys():
-        told, true = run.members.get(room, set()), there.get(room, set())
-        for session in sorted(told ^ true):
-            yield (
-                "members_wrong",
-                room,
-                f"{session} is {'not ' if session in told else ''}there, the broker says otherwise",
-            )
+        members = run.members.get(room, {})
+        told = Counter(user if user in commands else session for session, user in members.items())
+        for who in sorted(told.keys() | there.get(room, set())):
+            if told[who] != (who in there.get(room, set())):
+                yield "members_wrong", room, f"{who} is {'not ' if told[who] else ''}there, as it knows itself"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import zchat
 from trials.control import Control
@@ -24,7 +25,7 @@ def main() -> None:
                     journal.write("X", f"refused to join {rooms}: {refused}")
                 control.ending.wait(0.2)
                 continue
-            journal.write("I", *rooms)
+            journal.write("I", time.time_ns() // 1000, *rooms)
             control.ending.wait(draw.choice((0.0, 0.05, 0.3, 1.5)))
             if draw.random() < 0.5:
                 break  # the client's end is enough

@@ -6,12 +6,12 @@
     F number definite code            refused
     B after not_above                 it listens: it is owed what is above `after`
     M room offset writer number digest          it got a message
-    J room offset session time        it got a join
-    L room offset session time reason it got a leave
+    J room offset session time - user           it got a join
+    L room offset session time reason user      it got a leave
     G room first last reason          it was told of a gap
     N kind offset records             it was told something else
     T received sent                   when it got the next one, and when the broker had taken it (microseconds)
-    I room …                          it is in these rooms
+    I time room …                     since then it is in these rooms, as soon as the log can be written
     O                                 it has left them by its own word
     K offset clean                    it closed; where its cursor was kept (-1: nowhere), whether nothing was in the way
     E                                 it has got all that it was told to wait for
@@ -77,7 +77,9 @@ def record(message: zchat.Message) -> str:
     """The line of something that a listener got."""
     if message.event in ("join", "leave"):
         where = f"{message.room} {message.offset}"
-        return f"{message.event[0].upper()} {where} {message.session} {message.time} {message.text}"
+        return (
+            f"{message.event[0].upper()} {where} {message.session} {message.time} {message.text or '-'} {message.user}"
+        )
     writer, number, *_ = [*message.body[:64].split(b" ", 2), b"", b""]
     who, what = writer.decode(errors="replace") or "?", number.decode(errors="replace") or "0"
     proof = digest(message.user, message.event, message.headers, message.body)

@@ -49,7 +49,7 @@ class Listening:
         subscription = self._start(client)
         rooms = [pattern for pattern in task["patterns"] if "*" not in pattern]
         if rooms:
-            control.journal.write("I", *rooms)
+            control.journal.write("I", time.time_ns() // 1000, *rooms)
         self._writer = Writer(control.name, client, control.journal)
         while not control.ending.is_set():
             self._turn(subscription)
@@ -65,16 +65,14 @@ class Listening:
         begin: dict[str, Any] = {}
         if self._cursor is not None:
             begin["resume"] = self._cursor
-            kept = [cursor.offset for cursor in client.cursors() if cursor.name == self._cursor]
-            if kept:
-                self._begin(kept[0])
+            self._begin_at_the_cursor(client)
         elif "behind" in self._task:
             head = max((room.last for room in client.rooms()), default=0)
             begin["after"] = max(0, head - self._task["behind"])
             self._begin(begin["after"])
         while True:
             try:
-                return client.listen(
+                subscription = client.listen(
                     *self._task["patterns"],
                     presence=self._task["presence"],
                     notify=self._noticed,
@@ -85,6 +83,15 @@ class Listening:
                 if refused.code not in ("log-full", "busy"):
                     raise
                 self._control.ending.wait(0.3)
+                continue
+            if self._cursor is not None and not self._begun:  # the first time `listen` makes it
+                self._begin_at_the_cursor(client)
+            return subscription
+
+    def _begin_at_the_cursor(self, client: zchat.Client) -> None:
+        for cursor in client.cursors():
+            if cursor.name == self._cursor:
+                self._begin(cursor.offset)
 
     def _begin(self, after: int) -> None:
         self._begun = True

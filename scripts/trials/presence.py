@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from trials.faults import Event, spans
 from trials.histories import Complaint, Run
 from trials.journal import lines
 from trials.processes import Actor
@@ -20,8 +21,6 @@ SECONDS_BEFORE = 20.0  # heartbeat, reconnecting up to every 5 s, handshake, gra
 OF_ALL = ("broker-stop", "disk-full")
 OF_CLOSED = ("broker-kill", "broker-term")
 OF_PLACES = {"relay": ("relay-stall", "relay-reset"), "far": ("link-cut",), "near": ()}
-
-Event = tuple[int, str, str]
 
 
 class Stay(NamedTuple):
@@ -35,12 +34,15 @@ class Stay(NamedTuple):
 def without_cause(run: Run, events: list[Event]) -> Iterator[Complaint]:
     """Complaints about sessions that were taken for lost and were not."""
     stays = {session: stay for actor in run.actors for session, stay in _stays(actor)}
-    faults = list(_spans(events))
+    commands = {
+        actor.task["user"]: Stay(actor, actor.journals[-1], True) for actor in run.actors if actor.module == "commands"
+    }
+    faults = list(spans(events))
     for word, *more in lines(run.dump):
         if word != "L" or more[4] != "lost":
             continue
-        room, offset, session, micros = more[0], more[1], more[2], int(more[3])
-        stay = stays.get(session)
+        room, offset, session, micros, user = more[0], more[1], more[2], int(more[3]), more[5]
+        stay = stays.get(session) or commands.get(user)
         if stay is None:
             yield "unknown_session", room, f"{session} left at {offset}, and no process had it"
         elif not _has_cause(stay, micros, faults, events):
@@ -68,11 +70,3 @@ def _has_cause(stay: Stay, micros: int, faults: list[tuple[int, str, int]], even
         earliest - 10_000_000 <= when <= micros and kind in ("stop", "kill") and what == stay.actor.name
         for when, kind, what in events
     )
-
-
-def _spans(events: list[Event]) -> Iterator[tuple[int, str, int]]:
-    """(begin, kind, end) of faults."""
-    for number, (began, word, kind) in enumerate(events):
-        if word == "begin":
-            ends = (when for when, later, what in events[number:] if (later, what) == ("end", kind))
-            yield began, kind, next(ends, 1 << 62)

@@ -44,16 +44,16 @@ class Started:
         self._folder = folder
         self._complain = complain
 
-    def launch(self, command: list[str], *, piped: bool = True) -> None:
-        """Start it; its output goes to a file."""
+    def launch(self, command: list[str], *, piped: bool = True, printed: Path | None = None) -> None:
+        """Start it; its output goes to a file, what it prints to another one if that is given."""
         assert self.process is None, f"{self.name} runs already"
         self.output = self._folder / f"{self.name}.{self.lives}.out"
         self.lives += 1
-        with self.output.open("w") as file:
+        with self.output.open("w") as file, (printed or self.output).open("a") as out:
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
-                stdout=file,
+                stdout=out,
                 stderr=file,
                 text=True,
                 env=environment(),
@@ -190,8 +190,12 @@ class Actor(Started):
         """By its own word."""
         self.tell("end")
 
-    def has_noted(self, word: str) -> bool:
-        """Whether such a line is at the end of its journal."""
+    def wait_for(self, last: dict[str, int]) -> None:
+        """It is to get up to these offsets; then `has_all`."""
+        self.tell("last " + json.dumps(last))
+
+    def has_all(self) -> bool:
+        """Whether it says that it has."""
         with self.journals[-1].open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
-            return any(line.split(b" ", 1)[0] == word.encode() for line in file.read().split(b"\n"))
+            return b"E" in file.read().split(b"\n")
