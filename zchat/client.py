@@ -162,8 +162,8 @@ class Client:
             connection.listen(listener, subscription.put)
             self._join(listener.rooms)  # once it is live: what others say to its coming is not missed
             if cursor and start.after is None:  # the first time it is kept where it begins, if nothing ever comes
-                self.set_cursor(cursor, listener.chain.floor)
-                subscription._begin_at(listener.chain.floor)
+                self.set_cursor(cursor, listener.chain.began)
+                subscription._begin_at(listener.chain.began)
         except BaseException:
             subscription.close()
             raise

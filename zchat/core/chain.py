@@ -79,6 +79,7 @@ class Chain:
 
     def __init__(self, patterns: list[str], start: Start, presence: bool, marks: bool = False) -> None:
         self.patterns = patterns
+        self.began = 0  # of one without a start: the offset after which it went live
         self.logs = 0  # how often the broker has had another log
         self.state = NEW
         self.floor = 0
@@ -245,7 +246,7 @@ class Chain:
             self.state = SEEKING
             self._question = wire.Seek(0, self.patterns, start.last or 0, start.since or 0, self._presence)
         else:
-            self.floor = head
+            self.floor = self.began = head
             self._filled()
 
     def _hand_on(self, room: str, batch: wire.Batch, size: int) -> int:
