@@ -62,6 +62,8 @@ def _stays(actor: Actor) -> Iterator[tuple[str, Stay]]:
 
 
 def _has_cause(stay: Stay, micros: int, faults: list[tuple[int, str, int]], events: list[Event]) -> bool:
+    if not stay.closed and stay.path != stay.actor.journals[-1]:
+        return True  # killed, at whatever time: each restart of the broker gives it another grace time
     earliest = micros - int(SECONDS_BEFORE * 1_000_000)
     kinds = (*OF_ALL, *OF_PLACES[stay.actor.task["place"]], *(OF_CLOSED if stay.closed else ()))
     if any(kind in kinds and began <= micros and ended >= earliest for began, kind, ended in faults):
