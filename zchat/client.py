@@ -162,8 +162,7 @@ class Client:
             connection.listen(listener, subscription.put)
             self._join(listener.rooms)  # once it is live: what others say to its coming is not missed
             if cursor and start.after is None:  # the first time it is kept where it begins, if nothing ever comes
-                self.set_cursor(cursor, listener.chain.began)
-                subscription._begin_at(listener.chain.began)
+                subscription._begin_at(listener.chain.began, stored=self._store(cursor, listener.chain.began))
         except BaseException:
             subscription.close()
             raise
@@ -225,6 +224,16 @@ class Client:
 
     # --- parts ------------------------------------------------------------------------------
 
+    def _store(self, cursor: str, offset: int) -> bool:
+        """Keep a cursor; False while the log cannot be written."""
+        try:
+            self.set_cursor(cursor, offset)
+        except Refused as error:
+            if not error.code.startswith("log-"):
+                raise
+            return False
+        return True
+
     def _join(self, rooms: set[str]) -> None:
         """Become a member; while the log cannot be written, listening goes on without."""
         try:
@@ -238,7 +247,7 @@ class Client:
         kept = next((one.offset for one in self.cursors() if one.name == cursor), None)
         if kept is None and start != Start():
             kept = start.after if start.after is not None else self._seek(names, start, presence).after
-            self.set_cursor(cursor, kept)
+            self._store(cursor, kept)
         return Start(after=kept)
 
     def _seek(self, names: list[str], start: Start, presence: bool) -> wire.Position:

@@ -138,10 +138,11 @@ class Subscription:
 
     # --- parts ------------------------------------------------------------------------------
 
-    def _begin_at(self, offset: int) -> None:
-        """The cursor is kept there, and what follows is still to be handed over."""
+    def _begin_at(self, offset: int, *, stored: bool = True) -> None:
+        """What follows is still to be handed over. A cursor that is not stored there yet is stored soon."""
         self._position = offset
-        self._listener.keep = self._listener.kept = (0, offset)
+        self._listener.keep = (0, offset)
+        self._listener.kept = (0, offset) if stored else (0, -1)
 
     def _take(self, timeout: float | None) -> bool:
         """Move what comes next into the buffer. False at the end; raises queue.Empty."""
