@@ -27,7 +27,7 @@ def test_a_hundred_clients_come_hear_and_leave() -> None:
     found = json.loads(done.stdout)
     assert (found["clients"], found["joins"], found["leaves"], found["stays"]) == (100, 100, 100, 100)
     assert 0 < found["broker_bytes_each"] < 1_000_000
-    assert 0.5 <= found["left_seconds"]
+    assert found["left_seconds"] >= 0.5
 
 
 @pytest.mark.slow

@@ -115,11 +115,10 @@ def seconds(message: dict[str, Any]) -> float:
     return datetime.fromisoformat(message["time"]).timestamp()
 
 
-@pytest.mark.parametrize("bind", ["tcp://*:5555", "tcp://eth0:5555"])
 def test_messages_joins_and_leaves_pass_between_hosts(
-    hosts: Hosts, start_broker: Callable[..., BrokerProcess], start_zchat: Callable[..., Running], bind: str
+    hosts: Hosts, start_broker: Callable[..., BrokerProcess], start_zchat: Callable[..., Running]
 ) -> None:
-    broker = start_broker("--memory", bind=bind, run=hosts.run_on("broker"))
+    broker = start_broker("--memory", bind="tcp://eth0:5555", run=hosts.run_on("broker"))
     assert "is open to the network" in broker.stderr()
     there = {"ZCHAT_BROKER": f"{NETWORK}.1"}
     watcher = start_zchat("listen", "den", "--presence", "--json", "-v", "-u", "watcher", env=there,
@@ -158,7 +157,7 @@ def test_a_host_whose_link_is_down_for_a_while_leaves_and_comes_back_by_itself(
     sender.write("".join(f"{number}\n" for number in range(1000)))
     eventually(lambda: ("listener", "leave", "lost") in told(watcher), "the listener's leave is written")
     [leave] = [message for message in messages(watcher) if message["event"] == "leave"]
-    assert 0 < seconds(leave) - unplugged_at - GRACE_SECONDS < HEARTBEAT_SECONDS + 0.1
+    assert 0 < seconds(leave) - unplugged_at - GRACE_SECONDS < HEARTBEAT_SECONDS + 0.3
     eventually(lambda: time.monotonic() - unplugged > AWAY_SECONDS, "the link was down long enough")
     assert hosts.link_of("listener") == "UP"
     assert told(listener) == [("sender", "message", "before")]

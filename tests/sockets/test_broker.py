@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,8 +56,8 @@ def test_the_leave_of_a_killed_listener_is_written_when_its_grace_time_ends(
         leaves = [watch.get(10) for _ in users]
     assert [(leave.event, leave.text) for leave in leaves] == [("leave", "lost")] * 3
     late = [leave.time / 1e6 - killed[leave.user] - 0.5 for leave in leaves]
-    assert min(late) >= 0.0
-    assert statistics.median(late) <= STAYS_SECONDS, late
+    assert 0.0 <= min(late) <= STAYS_SECONDS, late  # the best: on a busy machine a process takes its time to die
+    assert max(late) < 0.5, late
 
 
 @LOGS
@@ -149,7 +148,7 @@ def test_members_found_in_the_log_come_back_unseen_or_get_their_leave(start_brok
             ("gone", "lost", "attic"),
             ("gone", "lost", "den"),
         }
-        assert all(-0.5 < leave.time / 1e6 - started - 1.0 < STAYS_SECONDS for leave in leaves)
+        assert all(abs(leave.time / 1e6 - started - 1.0) < 0.5 for leave in leaves)
         assert [one.user for one in client.who("den")] == ["back"]
     assert comings(broker, "den") == [("back", "join"), ("gone", "join"), ("gone", "lost")]
 
@@ -171,13 +170,15 @@ def test_each_join_has_one_leave_however_its_session_ends(
     with zchat.connect(broker.address, "watcher") as client:
         eventually(lambda: [one.user for one in client.who("den")] == ["user-5"], "one is left")
         broker.restart()
-        assert [one.user for one in client.who("den")] == ["user-5"]
+        eventually(lambda: [one.state for one in client.who("den")] == ["live"], "it comes back")
     listeners[5].end(signal.SIGINT)
     events = comings(broker, "den")
     found = {user: [what for name, what in events if name == user] for user, _ in events}
-    assert {user: whats[0] for user, whats in found.items()} == {f"user-{number}": "join" for number in range(6)}
-    assert all(len(whats) == 2 and whats[1] in ("lost", "bye") for whats in found.values()), found
-    assert (found["user-1"][1], found["user-5"][1], found["user-0"][1]) == ("bye", "bye", "lost")
+    assert set(found) == {f"user-{number}" for number in range(6)}
+    for whats in found.values():  # where all is slow, one may be too late and join anew
+        assert whats[::2] == ["join"] * (len(whats) // 2), found
+        assert set(whats[1::2]) <= {"lost", "bye"}, found
+    assert (found["user-1"][-1], found["user-5"][-1], found["user-0"][-1]) == ("bye", "bye", "lost")
 
 
 def test_a_session_in_no_room_is_known_to_the_broker_and_to_no_room(shared_broker: BrokerProcess, speak: Speak) -> None:
@@ -315,21 +316,22 @@ def test_no_acked_message_is_missing_after_a_kill(start_broker: StartBroker, spe
 
 
 @pytest.mark.parametrize(
-    ("bind", "reached"),
+    ("bind", "reached", "is_open"),
     [
-        ("tcp://127.0.0.1:0", "tcp://127.0.0.1:{}"),
-        ("127.0.0.1:0", "127.0.0.1:{}"),
-        ("localhost:0", "localhost:{}"),
-        ("tcp://[::1]:0", "tcp://[::1]:{}"),
-        ("tcp://lo:0", "tcp://127.0.0.1:{}"),
-        ("tcp://*:0", "tcp://[::1]:{}"),
-        ("tcp://*:0", "tcp://127.0.0.1:{}"),
-        ("tcp://[::]:0", "tcp://[::1]:{}"),
-        ("tcp://0.0.0.0:0", "localhost:{}"),
+        ("127.0.0.1:0", "127.0.0.1:{}", False),
+        ("localhost:0", "localhost:{}", False),
+        ("tcp://127.0.0.9:0", "tcp://127.0.0.9:{}", False),
+        ("tcp://[::1]:0", "tcp://[::1]:{}", False),
+        ("tcp://lo:0", "tcp://127.0.0.1:{}", False),
+        ("tcp://*:0", "tcp://[::1]:{}", True),
+        ("tcp://*:0", "tcp://127.0.0.1:{}", True),
+        ("tcp://[::]:0", "tcp://[::1]:{}", True),
+        ("tcp://0.0.0.0:0", "localhost:{}", True),
     ],
 )
-def test_clients_reach_it_where_it_listens(start_broker: StartBroker, bind: str, reached: str) -> None:
+def test_clients_reach_it_where_it_listens(start_broker: StartBroker, bind: str, reached: str, is_open: bool) -> None:
     broker = start_broker("--memory", bind=bind)
+    assert ("open to the network" in broker.stderr()) == is_open
     port = broker.address.rpartition(":")[2]
     with zchat.connect(reached.format(port), "anna") as client:
         listener = client.listen("den")
@@ -397,17 +399,3 @@ def test_a_folder_that_cannot_be_written_is_one_line() -> None:
     shown = run_zchat("broker", "--bind", "tcp://127.0.0.1:0", "--data", "/sys/zchat")
     assert (shown.stdout, shown.status, shown.stderr.count("\n")) == ("", 1, 1)
     assert "/sys/zchat" in shown.stderr
-
-
-@pytest.mark.parametrize(
-    ("bind", "is_warned_of"),
-    [
-        ("tcp://*:0", True),
-        ("tcp://[::]:0", True),
-        ("tcp://[::1]:0", False),
-        ("tcp://127.0.0.9:0", False),
-        ("tcp://lo:0", False),
-    ],
-)
-def test_only_what_others_reach_is_warned_of(start_broker: StartBroker, bind: str, is_warned_of: bool) -> None:
-    assert ("open to the network" in start_broker("--memory", bind=bind).stderr()) == is_warned_of
