@@ -114,22 +114,22 @@ class SimulatedClient(Process[Readable | None]):
         """One turn of `Connection._turn`."""
         now, core, sub = self._world.now, self.core, self._sub
         polled = polled or Readable(False, False, False, False, False)
-        if sub is not None:
-            self._attach(sub)
-            if polled.sub:
-                self._receive_batches(sub, now)
-                self.deliver()
         while polled.dealer_monitor and self._dealer.events:
             self._unsent.clear()
             if self._dealer.events.popleft() == "up":
                 core.connected()
             else:
                 core.disconnected("the connection was lost")
-        if self.outbox:
-            self._publish(now)
         while sub is not None and polled.sub_monitor and sub.events:
             if sub.events.popleft() == "down":
                 core.unsubscribed()
+        if sub is not None:
+            self._attach(sub)
+            if polled.sub:
+                self._receive_batches(sub, now)
+                self.deliver()
+        if self.outbox:
+            self._publish(now)
         if polled.dealer:
             self._receive_replies(now)
             self._publish(now)

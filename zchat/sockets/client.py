@@ -260,19 +260,20 @@ class Connection:
         ready = dict(self._poller.poll(0 if busy else 5 if self._dealer.is_full else POLL_MS_MAX))
         self._sleeping = self.outbox.is_waiting = False
         now = instant()
-        # First what somebody waits for: messages in, messages out. A round trip is made of such turns.
+        # Whose connection is new comes before what came on it: another broker may have another log.
+        if self._dealer.monitor in ready:
+            self._read_changes()
+        if self._subscriber.monitor in ready and self._subscriber.is_disconnected():
+            core.unsubscribed()
+        # Then what somebody waits for: messages in, messages out. A round trip is made of such turns.
         if self._subscriber.sub in ready:
             for topic, frame in self._subscriber.received():
                 core.broadcast(topic, frame, now)
             self._hand_on(now)
         if self._waking in ready:
             self._waker.clear()
-        if self._dealer.monitor in ready:
-            self._read_changes()
         if self.outbox:
             self._publish(now)
-        if self._subscriber.monitor in ready and self._subscriber.is_disconnected():
-            core.unsubscribed()
         if self._dealer.socket in ready:
             for frame in self._dealer.received():
                 core.received(frame, now)

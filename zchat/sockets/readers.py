@@ -53,8 +53,10 @@ class Readers:
 
     def _answer(self, request: wire.Fetch | wire.Seek) -> bytes:
         if isinstance(request, wire.Seek):
+            # What is committed and not broadcast yet comes live: it is no history.
+            head = self._core.head
             after = self._log.seek(request.patterns, request.last, request.since, request.presence)
-            return wire.encode(wire.Position(request.request, after, self._log.head()))
+            return wire.encode(wire.Position(request.request, min(after, head), head))
         page = self._log.read(
             request.patterns, request.after, request.until, request.limit, self._core.settings.page_bytes_max
         )
