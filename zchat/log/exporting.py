@@ -283,10 +283,14 @@ def _second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
-@lru_cache(maxsize=1024)
 def micros(when: str) -> int:
     """The microseconds since 1970 of what `rfc3339` gives. Raises ValueError."""
     second, dot, rest = when.removesuffix("Z").partition(".")
     if not when.endswith("Z") or (dot and not (rest.isdecimal() and len(rest) <= 6)):
         raise ValueError(f'time "{when}" is not like 2026-09-20T12:34:56.123456Z')
-    return timegm(time.strptime(second, "%Y-%m-%dT%H:%M:%S")) * 1_000_000 + int(rest.ljust(6, "0"))
+    return _seconds(second) * 1_000_000 + int(rest.ljust(6, "0"))
+
+
+@lru_cache(maxsize=1024)
+def _seconds(second: str) -> int:
+    return timegm(time.strptime(second, "%Y-%m-%dT%H:%M:%S"))
