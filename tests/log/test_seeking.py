@@ -72,20 +72,3 @@ def test_a_time_is_found_beside_damage(open_log: OpenLog, tmp_path: Path) -> Non
         after = log.seek(["**"], 0, kept[number].time, False)
         young = [batch.base for at, batch in enumerate(kept) if batch.time >= kept[number].time and at % 3 != 1]
         assert [base for base in bases(read(log, after=after)) if base >= kept[number].base] == young
-
-
-def test_a_publish_is_searched_for_in_the_newest_batches_only(open_log: OpenLog) -> None:
-    log = open_log(sync="normal")
-    scribe = Scribe(log)
-    scribe.keep(scribe.batch("a", b"x", session="old", seq=1))
-    scribe.keep(*[scribe.batch("a", b"x", session="new", seq=number) for number in range(seeking.TAIL_BATCHES)])
-    assert (log.find("old", 1), log.find("new", 0)) == (0, 2)
-
-
-def test_a_publish_is_found_beside_damage(open_log: OpenLog, tmp_path: Path) -> None:
-    log = open_log()
-    scribe = Scribe(log)
-    for seq in range(1, 6):
-        scribe.keep(scribe.batch("a", b"x", seq=seq))
-    change(tmp_path / "log", "UPDATE batches SET crc = 0 WHERE base = 4")
-    assert [log.find("s", seq) for seq in range(1, 6)] == [1, 2, 3, 0, 5]

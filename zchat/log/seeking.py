@@ -1,4 +1,4 @@
-"""Where to start reading a log: the last records, a time, or one publish.
+"""Where to start reading a log: the last records, or a time.
 
 Rules of this file
 1. Nothing is sorted and nothing is read twice: the newest batches come first, from the table as they lie
@@ -16,7 +16,6 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from zchat import wire
-from zchat.errors import WireError
 from zchat.log.schema import is_unreadable
 from zchat.log.state import Matched, RoomStates
 from zchat.log.walks import OFFSET_MAX, Walker
@@ -25,14 +24,11 @@ FEW_ROOMS = 16  # their newest batches are asked of the index at once; of more, 
 SKIPPED_ROWS_MAX = 2_000  # that match nothing: then the index is asked
 CHUNK_ROWS_MAX = 4_096
 NO_KIND = -1
-TAIL_BATCHES = 4_096  # searched for a repeated publish,
-TAIL_BYTES = 256 << 20  # as far as they have no more bytes than this: about 0.1 s
 
 _TABLE = """SELECT base, room, kind, records FROM batches NOT INDEXED
     WHERE base < ? ORDER BY base DESC LIMIT ?"""
 _ROOM = """SELECT base, records FROM batches INDEXED BY batches_of_room
     WHERE room = ? AND base <= ? AND kind <> ? ORDER BY base DESC LIMIT ?"""
-_NEWEST = "SELECT base FROM batches NOT INDEXED WHERE base BETWEEN ? AND ? ORDER BY base DESC LIMIT ?"
 
 
 class _EveryRoom:
@@ -74,32 +70,6 @@ def since(connection: sqlite3.Connection, rooms: RoomStates, time: int) -> int:
         else:
             low = row[0] + row[3] - 1
     return low
-
-
-def publish(connection: sqlite3.Connection, session: str, seq: int, opened: int) -> int:
-    """The offset of the first record of that publish; 0: neither in the newest batches nor in those that were the
-    newest when the log was opened, with offsets up to `opened`.
-
-    Those first: a broker looks for what one before it has answered, and what is stored since then grows as it looks.
-    """
-    before, since = (0, opened), (opened + 1, OFFSET_MAX)
-    return _publish_in(connection, session, seq, before) or _publish_in(connection, session, seq, since)
-
-
-def _publish_in(connection: sqlite3.Connection, session: str, seq: int, offsets: tuple[int, int]) -> int:
-    walker = Walker(connection)
-    needle, size = session.encode(), 0
-    for (base,) in connection.execute(_NEWEST, (*offsets, TAIL_BATCHES)).fetchall():
-        row = walker.at(base)
-        if row is None:
-            continue
-        frame = row[6]
-        if needle in frame and (offset := _offset_in(frame, session, seq)):
-            return offset
-        size += len(frame)
-        if size > TAIL_BYTES:
-            break
-    return 0
 
 
 # --- parts --------------------------------------------------------------------------------------
@@ -174,17 +144,3 @@ class _Back:
                 if not chunk:
                     continue
             heappush(heap, (-following[-1].base if following else bound, room))
-
-
-def _offset_in(frame: bytes, session: str, seq: int) -> int:
-    """Where a publish begins in a batch; 0: not there."""
-    try:
-        batch = wire.decode_raw_batch(frame)
-        offset = batch.base
-        for entry in batch.entries:
-            if (entry.session, entry.seq) == (session, seq):
-                return offset
-            offset += len(wire.decode_records(entry.records))
-    except WireError:
-        pass
-    return 0

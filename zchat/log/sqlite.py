@@ -27,6 +27,7 @@ import msgspec
 from zchat.errors import LogError
 from zchat.log import Append, CursorRow, Keep, LogPage, SessionRow, disk, opening, reading, schema, seeking
 from zchat.log.folder import Folder
+from zchat.log.repeats import Repeats
 from zchat.log.state import RoomRow
 from zchat.log.trimming import Trimming
 from zchat.log.trouble import Tell, Trouble
@@ -67,7 +68,7 @@ class SqliteLog:
             opened = opening.open_database(path, sync)
             self.log_id, self.secret = opened.identity
             self._rooms = opened.rooms
-            self._opened = opened.rooms.head
+            self._repeats = Repeats(opened.rooms.head)
             self._writer = opened.connection
             self._disk = disk.Disk(path)
             self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
@@ -109,7 +110,7 @@ class SqliteLog:
     def find(self, session: str, seq: int) -> int:
         """Back from what was the newest batch when it was opened; then from what is."""
         with self._readers.snapshot() as connection:
-            return seeking.publish(connection, session, seq, self._opened)
+            return self._repeats.find(connection, session, seq, self._rooms.head)
 
     def head(self) -> int:
         """Of the last commit."""
