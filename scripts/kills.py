@@ -57,9 +57,9 @@ def main() -> int:
         found = Kills(Path(folder), options, stack, complaints).run()
     if found["first_seconds"]["median"] >= FIRST_SECONDS_MAX:
         complaints.append(f"the median until the first message is not below {FIRST_SECONDS_MAX:g} s")
-    print(
-        f"{found['kills']} kills; {found['acked']:,} acked, {found['stored']:,} stored, {found['received']:,} received"
-    )
+    if found["unknown"]:
+        complaints.append(f"{found['unknown']} messages are stored, and their publisher was not told where")
+    print(", ".join(f"{found[name]:,} {name}" for name in ("kills", "acked", "unknown", "stored", "received")))
     for part in ("ready", "back", "first"):
         times = found[f"{part}_seconds"]
         print(f"  until {part + ':':7}median {times['median'] * 1000:.0f} ms, worst {times['worst'] * 1000:.0f} ms")
