@@ -114,7 +114,7 @@ def test_a_sync_without_a_session_is_asked_for_again() -> None:
     assert listener.chain.state == NEW
     listening.take_subscriptions()
     listening.back(at(1), other_log=False)
-    assert listening.take_subscriptions() == [(False, private(1)), (True, private(2))]
+    assert listening.take_subscriptions() == [(True, private(2))]
     listening.synced(wire.Sync(b"n2", 41), WELCOME)
     assert listener.chain.state == LIVE
 
@@ -128,21 +128,43 @@ def test_a_second_listener_does_not_disturb_the_first() -> None:
     assert listening.take_deliveries() == [(second, [Notice("live", 50)])]
 
 
-def test_a_sync_that_comes_unasked_means_a_new_connection_and_all_compare_the_heads() -> None:
+def test_the_private_topic_is_given_back_once_its_sync_came_and_that_counts_once() -> None:
+    listening = Listening(nonces())
+    listener = listener_of("general")
+    listening.listen(listener, at(0))
+    listening.take_subscriptions()
+    listening.synced(wire.Sync(b"n1", 40), WELCOME)
+    assert listening.take_subscriptions() == [(False, private(1))]
+    listening.synced(wire.Sync(b"n1", 50), WELCOME)
+    assert listener.chain.state == LIVE and listening.take_subscriptions() == []
+
+
+def test_after_a_break_a_sync_is_asked_for_anew_and_then_all_compare_the_heads() -> None:
     first, second = listener_of("general"), listener_of("build")
     listening = live(first, second)
-    listening.synced(wire.Sync(b"n2", 50), WELCOME)
+    listening.unsubscribed(at(1))
+    assert not first.chain.is_synced and not second.chain.is_synced
+    assert listening.take_subscriptions() == [(True, private(3))]
+    listening.synced(wire.Sync(b"n3", 50), WELCOME)
     assert [listener.chain.state for listener in (first, second)] == [CHECKING, CHECKING]
     assert [listener for listener, _ in listening.take_questions()] == [first, second]
 
 
-def test_after_a_break_that_was_seen_all_compare_the_heads_at_the_sync() -> None:
+def test_a_sync_that_was_asked_for_before_a_break_does_not_count_after_it() -> None:
+    listening = Listening(nonces())
     listener = listener_of("general")
-    listening = live(listener)
-    listening.unsubscribed()
-    assert not listener.chain.is_synced
-    listening.synced(wire.Sync(b"n1", 50), WELCOME)
-    assert listener.chain.state == CHECKING
+    listening.listen(listener, at(0))
+    listening.take_subscriptions()
+    listening.unsubscribed(at(1))
+    assert listening.take_subscriptions() == [(False, private(1)), (True, private(2))]
+    listening.synced(wire.Sync(b"n1", 40), WELCOME)
+    assert listener.chain.state == NEW
+
+
+def test_a_break_without_listeners_asks_for_nothing() -> None:
+    listening = Listening(nonces())
+    listening.unsubscribed(at(0))
+    assert listening.take_subscriptions() == []
 
 
 def test_a_sync_that_does_not_come_is_asked_for_under_another_nonce() -> None:
@@ -158,6 +180,7 @@ def test_a_sync_that_does_not_come_is_asked_for_under_another_nonce() -> None:
     assert listener.chain.state == NEW
     listening.synced(wire.Sync(b"n2", 41), WELCOME)
     assert listener.chain.state == LIVE
+    listening.take_subscriptions()
     listening.elapsed(at(3 * SYNC_SECONDS))
     assert listening.take_subscriptions() == []
 

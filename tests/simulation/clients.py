@@ -122,7 +122,7 @@ class SimulatedClient(Process[Readable | None]):
                 core.disconnected("the connection was lost")
         while sub is not None and polled.sub_monitor and sub.events:
             if sub.events.popleft() == "down":
-                core.unsubscribed()
+                core.unsubscribed(now)
         if sub is not None:
             self._attach(sub)
             if polled.sub:

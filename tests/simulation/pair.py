@@ -191,14 +191,14 @@ class Pair:
             under_way.clear()
         if connection:
             end.core.disconnected("cut")
-            end.core.unsubscribed()
+            end.core.unsubscribed(self.now)
             if told:
                 self.core.disconnected(connection, self.now)
 
     def cut_sub(self, end: End) -> None:
         """The SUB's connection breaks and is back at once: libzmq subscribes again, in byte order."""
         end.to_sub.clear()
-        end.core.unsubscribed()
+        end.core.unsubscribed(self.now)
         self._subscribe_again(end)
 
     def reconnect(self, end: End) -> None:

@@ -98,9 +98,9 @@ class ClientCore:
             self._requests.pop(listener.asked, None)
         self._listening.lost(reason)
 
-    def unsubscribed(self) -> None:
-        """The SUB's connection is gone. It subscribes again by itself, and a SYNC says so."""
-        self._listening.unsubscribed()
+    def unsubscribed(self, now: Instant) -> None:
+        """The SUB's connection is gone. It subscribes again by itself; a fresh SYNC is asked for, to say when."""
+        self._listening.unsubscribed(now)
 
     def received(self, frame: bytes, now: Instant) -> None:
         """A frame came on the DEALER. Then take everything."""

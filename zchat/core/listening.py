@@ -2,8 +2,7 @@
 
 Rules of this file
 1. The topics first, then a private topic with a fresh nonce. The SYNC that comes on it says that they are live.
-2. libzmq subscribes again after a break, in byte order, so the private topic comes last again, and its SYNC
-   then comes unasked: the connection was a new one, and every chain compares the heads.
+2. After a break libzmq subscribes again by itself. A fresh nonce follows, and every chain compares the heads.
 3. A position that a cursor is kept at is one that the consumer has reached and behind which nothing is missing.
 
 Spec: docs/protocol.md, "Subscribing" and "Cursors". Tests: tests/core/test_listening.py.
@@ -90,11 +89,12 @@ class Listening:
             listener.chain.lost(reason)
             listener.asked = 0
 
-    def unsubscribed(self) -> None:
-        """The subscriptions' connection broke; libzmq makes them again by itself, and a SYNC says so."""
-        self._synced = False
+    def unsubscribed(self, now: Instant) -> None:
+        """The subscriptions' connection broke; libzmq makes them again by itself, and a fresh nonce says when."""
         for listener in self.listeners:
             listener.chain.unsynced()
+        if self.listeners:
+            self._new_nonce(now)
 
     def back(self, now: Instant, *, other_log: bool) -> None:
         """The session goes on."""
@@ -120,15 +120,15 @@ class Listening:
                 listener.chain.broadcast(room, message, size)
 
     def synced(self, sync: wire.Sync, welcome: wire.Welcome | None) -> None:
-        """A SYNC came. Asked for: the listeners that wait are live. Unasked: all of them have a new connection."""
-        if sync.nonce != self._nonce:
+        """A SYNC came: the listeners that waited for it are live."""
+        if not self._nonce or sync.nonce != self._nonce:
             return
+        self._give_back()
+        self._synced = welcome is not None
         if welcome is None:
-            self._synced = False  # the session is not there: asked for again with the next WELCOME
-            return
-        asked, self._synced = not self._synced, True
+            return  # the session is not there: asked for again with the next WELCOME
         for listener in self.listeners:
-            if not listener.chain.is_synced or not asked:
+            if not listener.chain.is_synced:
                 listener.chain.synced(sync.head, welcome.time)
 
     def answered(self, number: int, answer: object) -> bool | None:
@@ -241,9 +241,14 @@ class Listening:
 
     def _new_nonce(self, now: Instant) -> None:
         """Subscribe to a fresh private topic: its SYNC comes after all subscriptions made so far."""
-        if self._nonce:
-            self._subscriptions.append((False, wire.PRIVATE_TOPIC + self._nonce))
+        self._give_back()
         self._nonce = next(self._nonces)
         self._subscriptions.append((True, wire.PRIVATE_TOPIC + self._nonce))
         self._synced = False
         self._sync_at = now.seconds
+
+    def _give_back(self) -> None:
+        """While thousands have a private topic, each connection that ends costs the broker a search of them all."""
+        if self._nonce:
+            self._subscriptions.append((False, wire.PRIVATE_TOPIC + self._nonce))
+            self._nonce = b""

@@ -264,7 +264,7 @@ class Connection:
         if self._dealer.monitor in ready:
             self._read_changes()
         if self._subscriber.monitor in ready and self._subscriber.is_disconnected():
-            core.unsubscribed()
+            core.unsubscribed(now)
         # Then what somebody waits for: messages in, messages out. A round trip is made of such turns.
         if self._subscriber.sub in ready:
             for topic, frame in self._subscriber.received():
