@@ -306,6 +306,42 @@ class LogContract:
         scribe.write("a", b"x", b"y")
         assert log.seek(["a"], 0, log.last_time() + 1, False) == 2
 
+    def test_what_was_trimmed_and_is_not_older_than_a_time_is_a_gap(self, log: Log) -> None:
+        scribe = Scribe(log)
+        batches = [scribe.write("a", b"x", b"y") for _ in range(6)]
+        trim(log, [Keep("a", records=4)])
+        for since in (batch.time + more for batch in batches for more in (-1, 0, 1)):
+            page = read(log, after=log.seek(["a"], 0, since, False))
+            assert bases(page) == [batch.base for batch in batches[4:] if batch.time >= since]
+            gaps = [("a", 8, "trimmed")] if since <= batches[3].time else []
+            assert [(room, last, reason) for room, _, last, reason in page.gaps] == gaps
+            assert all(first <= batches[3].base for _, first, _, _ in page.gaps)
+
+    def test_only_rooms_that_lost_something_as_young_have_the_gap(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for room in ("old", "new", "whole"):
+            scribe.write(room, b"x")
+        young = scribe.write("new", b"x", seconds=3600)
+        for room in ("new", "old", "whole"):
+            scribe.write(room, b"x")
+        trim(log, [Keep("old", records=1), Keep("new", records=1)])
+        page = read(log, after=log.seek(EVERYTHING, 0, young.time, False))
+        assert (bases(page), page.gaps) == ([5, 6, 7], [("new", 4, 4, "trimmed")])
+        page = read(log, ["old", "whole"], after=log.seek(["old", "whole"], 0, young.time, False))
+        assert (bases(page), page.gaps) == ([6, 7], [])
+
+    def test_what_was_trimmed_long_ago_is_no_gap_of_today(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for _ in range(3):
+            scribe.write("a", b"x")
+        trim(log, [Keep("a", age_seconds=1)], scribe.time + 60 * SECOND)
+        young = scribe.write("a", b"x", seconds=7200)
+        trim(log, [Keep("a", age_seconds=3600)], young.time)
+        page = read(log, ["a"], after=log.seek(["a"], 0, young.time - 1800 * SECOND, False))
+        assert (bases(page), page.gaps) == ([4], [])
+        page = read(log, ["a"], after=log.seek(["a"], 0, SECOND, False))
+        assert (bases(page), page.gaps) == ([4], [("a", 1, 3, "trimmed")])
+
     # --- find -------------------------------------------------------------------------------
 
     def test_a_publish_is_found_by_its_session_and_seq(self, log: Log) -> None:

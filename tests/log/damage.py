@@ -50,6 +50,17 @@ def change(folder: Path, statement: str, values: Iterable[object] = ()) -> None:
     connection.close()
 
 
+def as_version_1(folder: Path) -> None:
+    """Make a closed log what a zchat wrote that did not know the times of what it had removed."""
+    change(folder, "PRAGMA user_version=1")
+    change(folder, "ALTER TABLE rooms DROP COLUMN trimmed_time")
+    connection = sqlite3.connect(folder / schema.FILE)
+    with connection:
+        for row in connection.execute("SELECT * FROM rooms").fetchall():
+            connection.execute("UPDATE rooms SET crc = ? WHERE id = ?", [schema.sealed(*row[:-1])[-1], row[0]])
+    connection.close()
+
+
 def flip(folder: Path, position: int, bit: int = 0) -> None:
     """Change one bit of the file."""
     with (folder / schema.FILE).open("r+b") as file:

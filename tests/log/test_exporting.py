@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.log.contract import Scribe, read, trim
+from tests.log.contract import SECOND, Scribe, read, trim
 from tests.log.damage import change, written
 from zchat import wire
 from zchat.errors import StartError, WireError
@@ -99,11 +99,11 @@ def test_gaps_go_with_it(open_log: OpenLog, tmp_path: Path) -> None:
     change(tmp_path / "log", "UPDATE batches SET crc = 0 WHERE base IN (61, 63, 115, 119)")
     lines = list(export(tmp_path / "log"))
     gaps = [line for line in map(json.loads, lines) if "gap" in line]
-    assert {(gap["gap"], gap["room"], gap["last"]) for gap in gaps} == {
-        ("trimmed", "r1", 88),
-        ("damaged", "r0", 62),
-        ("damaged", "r2", 120),
-        ("damaged", "r0", 116),
+    assert {(gap["gap"], gap["room"], gap["last"], gap.get("time")) for gap in gaps} == {
+        ("trimmed", "r1", 88, rfc3339(45 * SECOND)),
+        ("damaged", "r0", 62, None),
+        ("damaged", "r2", 120, None),
+        ("damaged", "r0", 116, None),
     }
     assert again(tmp_path, lines) == lines
     old, new = open_log(tmp_path / "log"), open_log(tmp_path / "again")

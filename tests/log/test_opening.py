@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.log.contract import Scribe, read
-from tests.log.damage import change, overwrite, pages_of, written
+from tests.log.contract import SECOND, Scribe, bases, read, read_all, trim
+from tests.log.damage import as_version_1, change, overwrite, pages_of, written
 from zchat.errors import StartError
-from zchat.log import opening, schema
+from zchat.log import Keep, opening, schema
+from zchat.log.exporting import export
+from zchat.log.offline import Finding, check, repair
 from zchat.log.sqlite import SqliteLog
 
 OpenLog = Callable[..., SqliteLog]
@@ -72,7 +74,49 @@ def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path: Pat
 def test_a_log_of_a_newer_zchat_is_refused(tmp_path: Path) -> None:
     written(tmp_path)
     change(tmp_path, "PRAGMA user_version=7")
-    assert "newer zchat (format 7, this one knows 1)" in refused(tmp_path / "log.db")
+    assert "newer zchat (format 7, this one knows 2)" in refused(tmp_path / "log.db")
+
+
+@pytest.fixture
+def old_log(open_log: OpenLog, tmp_path: Path) -> Path:
+    """A log of version 1 with 10 batches in a room, of which 4 were removed."""
+    log = open_log(tmp_path / "old")
+    scribe = Scribe(log)
+    for _ in range(10):
+        scribe.write("a", b"x")
+    trim(log, [Keep("a", records=6)])
+    log.close()
+    as_version_1(tmp_path / "old")
+    return tmp_path / "old"
+
+
+def test_a_log_of_an_older_zchat_goes_on(open_log: OpenLog, old_log: Path) -> None:
+    log = open_log(old_log)
+    assert bases(read(log)) == [5, 6, 7, 8, 9, 10]
+    young = Scribe(log).write("a", b"y", seconds=3600)
+    trim(log, [Keep("a", records=1)])
+    log.close()
+    log = open_log(old_log)
+    page = read(log, after=log.seek(["a"], 0, young.time, False))
+    assert (bases(page), page.gaps) == ([11], [])
+
+
+def test_of_what_an_older_zchat_has_trimmed_nothing_is_passed_over(open_log: OpenLog, old_log: Path) -> None:
+    log = open_log(old_log)
+    for seconds in range(2, 7):  # the removed ones had 2 … 5, which is not known
+        page = read(log, after=log.seek(["a"], 0, seconds * SECOND, False))
+        assert (page.gaps[0][2:], bases(page)[0]) == ((4, "trimmed"), 5)
+
+
+def test_a_log_of_an_older_zchat_is_checked_exported_and_repaired(open_log: OpenLog, old_log: Path) -> None:
+    found: list[Finding] = []
+    check(old_log, found.append)
+    lines = list(export(old_log))
+    assert not found and lines[0] == b'{"gap":"trimmed","room":"a","first":1,"last":4}'
+    overwrite(old_log, 0, bytes(schema.PAGE_BYTES))
+    assert not repair(old_log).gaps
+    assert list(export(old_log)) == lines
+    assert [gap[2:] for gap in read_all(open_log(old_log)).gaps] == [(4, "trimmed")]
 
 
 def test_a_log_that_another_program_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +159,8 @@ def test_a_damaged_page_of_what_is_read_at_start_is_refused(tmp_path: Path, tabl
     [
         "UPDATE rooms SET last = last - 1",
         "UPDATE rooms SET name = 'r9' WHERE name = 'r0'",
+        "UPDATE rooms SET trimmed_time = 1",
+        "UPDATE rooms SET trimmed_time = x''",
         "UPDATE sessions SET last_seq = 99",
         "UPDATE cursors SET offset = 99",
         "UPDATE meta SET value = x'00' WHERE key = 'log_id'",
@@ -136,7 +182,7 @@ def test_rooms_that_are_older_than_their_batches_are_refused(open_log: OpenLog, 
     Scribe(log).write("a", b"y")
     log.close()
     change(tmp_path, "DELETE FROM rooms")
-    change(tmp_path, "INSERT INTO rooms VALUES (?, ?, ?, ?, ?, ?, ?, ?)", old)
+    change(tmp_path, "INSERT INTO rooms VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", old)
     assert REPAIR in refused(tmp_path / "log.db")
 
 

@@ -24,6 +24,19 @@ def test_a_commit_moves_the_head_and_trimming_does_not_move_it_back() -> None:
     assert (rooms.head, rooms.row(1).trimmed) == (8, 6)
 
 
+def test_what_was_trimmed_is_older_than_a_time_when_that_is_known() -> None:
+    trimmed = [
+        row(1, "r.a", 9)._replace(trimmed=4, trimmed_time=40),
+        row(2, "r.b", 9)._replace(trimmed=6, trimmed_time=60),
+        row(3, "r.unknown", 9)._replace(trimmed=8),
+        row(4, "other", 9)._replace(trimmed=5, trimmed_time=50),
+        row(5, "r.whole", 9),
+    ]
+    rooms = RoomStates(trimmed)
+    among = rooms.matching(["r.*"])
+    assert [rooms.trimmed_before(time, among) for time in (40, 41, 60, 61, 99)] == [0, 4, 4, 6, 6]
+
+
 def test_rooms_that_come_later_match_too() -> None:
     rooms = RoomStates([row(1, "build.a"), row(2, "general")])
     found = rooms.matching(["build.*"])

@@ -116,6 +116,23 @@ def test_between_its_steps_appends_are_kept(open_log: OpenLog) -> None:
     assert len(read(log, ["during"], bytes_max=1 << 30).batches) >= 5
 
 
+@pytest.mark.parametrize(("told", "known"), [(0, 5), (1 << 40, 10), (1 << 62, 10)])
+def test_a_changed_time_never_makes_what_was_removed_older(
+    open_log: OpenLog, tmp_path: Path, told: int, known: int
+) -> None:
+    log = open_log()
+    scribe = Scribe(log)
+    batches = [scribe.write("a", b"x") for _ in range(10)]
+    log.close()
+    change(tmp_path / "log", "UPDATE batches SET time = ? WHERE base = 6", [told])
+    log = open_log()
+    trim(log, [Keep("a", records=4)])
+    log.close()
+    opened = opening.open_database(tmp_path / "log" / schema.FILE, "normal")
+    opened.connection.close()
+    assert opened.rooms.row(1)[-2:] == (6, batches[known - 1].time)
+
+
 def test_what_cannot_be_read_is_passed_over(open_log: OpenLog, tmp_path: Path) -> None:
     kept = written(tmp_path / "log", rooms=3, batches=600)
     overwrite(tmp_path / "log", pages_of(tmp_path / "log", "batches")[3], bytes(schema.PAGE_BYTES))

@@ -94,7 +94,9 @@ class Log(Protocol):
         """The offset after which the last `last` records start, or (last = 0) those not older than `since`.
 
         `last` counts messages; with `presence`, joins and leaves too. Fewer than `last`: 0. Nothing as
-        young as `since`: the head. An offset inside of a batch is right, and so is one below it.
+        young as `since`: the head. An offset inside of a batch is right, and so is one below it. Of the rooms
+        that match, what was trimmed and is not older than `since`, or may be, lies behind it: a read from
+        there tells it as a gap.
         """
 
     def find(self, session: str, seq: int) -> int:

@@ -73,6 +73,7 @@ class Builder:
             known.records + records,
             known.bytes + size,
             known.trimmed,
+            known.trimmed_time,
         )
         self._rows.append(row)
         self._bytes += size
@@ -93,10 +94,12 @@ class Builder:
             "INSERT INTO cursors VALUES (?, ?, ?, ?, ?)", [schema.sealed(*row) for row in rows]
         )
 
-    def extend(self, room: int, last: int, trimmed: int = 0) -> None:
+    def extend(self, room: int, last: int, trimmed: int = 0, trimmed_time: int = 0) -> None:
         """The room went on to that offset, also when that is gone."""
         row = self._rooms[room]
-        self._rooms[room] = row._replace(last=max(row.last, last), trimmed=max(row.trimmed, trimmed))
+        if trimmed > row.trimmed:
+            row = row._replace(trimmed=trimmed, trimmed_time=trimmed_time)
+        self._rooms[room] = row._replace(last=max(row.last, last))
 
     def lost(self, room: int, first: int, last: int) -> None:
         """These offsets of a room are not there, and that is known."""
@@ -110,7 +113,7 @@ class Builder:
         """Put it on disk and in its place; `before` is called when all but that is done. Raises sqlite3.Error."""
         self._commit()
         self._connection.execute("BEGIN")
-        self._connection.executemany(schema.UPSERT_ROOM, [schema.sealed(*row) for row in self._rooms.values()])
+        self._connection.executemany(schema.UPSERT_ROOM, map(schema.sealed_room, self._rooms.values()))
         self._connection.execute("COMMIT")
         schema.set_sync(self._connection, "full")
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

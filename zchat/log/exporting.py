@@ -10,7 +10,8 @@ Rules of this file
      "kind":"message","event":"message","headers":{},"content_type":"","body":"hi"}
     … "kind":"presence","event":"leave","body":"lost"}      a join or leave
     … "body_base64":"/w=="}                                 a body that is no UTF-8, in place of `body`
-    {"gap":"trimmed","room":"general","first":1,"last":6}   or "damaged"
+    {"gap":"trimmed","room":"general","first":1,"last":6,"time":"…"}   what was removed is not younger, where known
+    {"gap":"damaged","room":"general","first":8,"last":9}
 
 Tests: tests/log/test_exporting.py.
 """
@@ -57,11 +58,12 @@ class _Line(msgspec.Struct):
     body_base64: bytes | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Gap(msgspec.Struct):
+class _Gap(msgspec.Struct, omit_defaults=True):
     gap: str
     room: str
     first: int
     last: int
+    time: str = ""
 
 
 class _Either(msgspec.Struct):
@@ -110,7 +112,8 @@ def export(folder: Path, progress: Progress | None = None) -> Iterator[bytes]:
         chain = Chain(contents)
         for room in sorted(contents.rooms.values()):
             if room.trimmed:
-                yield _encode(_Gap("trimmed", room.name, 1, room.trimmed))
+                until = rfc3339(room.trimmed_time) if room.trimmed_time else ""
+                yield _encode(_Gap("trimmed", room.name, 1, room.trimmed, until))
         for row in salvage.sound_rows(connection, contents, progress):
             if hole := chain.before(row):
                 yield _encode(_Gap("damaged", contents.room(hole.room).name, hole.first, hole.last))
@@ -246,7 +249,8 @@ class _Import:
             raise ValueError(f"a gap from {line.first} to {line.last}")
         room = self._room(line.room)
         if line.gap == "trimmed":
-            self._builder.extend(room, line.last, trimmed=line.last)
+            until = micros(line.time) if line.time else 0
+            self._builder.extend(room, line.last, trimmed=line.last, trimmed_time=until)
         elif line.gap == "damaged":
             self._builder.extend(room, line.last)
             self._builder.lost(room, self._prevs.get(room, 0) + 1, line.last)

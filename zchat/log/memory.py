@@ -29,7 +29,8 @@ class RoomBatches:
         self.records = 0
         self.bytes = 0
         self.last = 0  # offset of the last record, also when that is gone
-        self.trimmed = 0  # last offset of what was removed
+        self.trimmed = 0  # last offset of what was removed,
+        self.trimmed_time = 0  # and its time
 
     def add(self, batch: StoredBatch) -> None:
         """The newest batch."""
@@ -41,6 +42,13 @@ class RoomBatches:
     def above(self, after: int) -> list[StoredBatch]:
         """The batches that have a record above that offset."""
         return self.batches[bisect_right(self.batches, after, key=_last) :]
+
+    def before(self, time: int) -> int:
+        """The last offset of what is older; 0: nothing is."""
+        at = bisect_left(self.batches, time, key=_time)
+        if at:
+            return _last(self.batches[at - 1])
+        return self.trimmed if self.trimmed_time < time else 0
 
     def gap(self, after: int, until: int) -> tuple[int, int] | None:
         """What was removed of `after < offset <= until`."""
@@ -58,7 +66,7 @@ class RoomBatches:
                 break
             self.records -= batch.records
             self.bytes -= len(batch.frame)
-            self.trimmed = _last(batch)
+            self.trimmed, self.trimmed_time = _last(batch), batch.time
             removed += 1
         del self.batches[:removed]
 
@@ -112,16 +120,11 @@ class MemoryLog:
             return LogPage(page, end, False, self._gaps(patterns, after, end))
 
     def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> int:
-        """Back over the newest batches, or to the first that is not older."""
+        """Back over the newest batches, or to the last that is older, of any room."""
         with self._lock:
-            rooms = [room.batches for _, room in self._matching(patterns)]
             if not last:
-                bases = [
-                    batches[at].base
-                    for batches in rooms
-                    if (at := bisect_left(batches, since, key=_time)) < len(batches)
-                ]
-                return min(bases) - 1 if bases else self._head
+                return max((room.before(since) for room in self._rooms.values()), default=0)
+            rooms = [room.batches for _, room in self._matching(patterns)]
             for batch in merge(*map(reversed, rooms), key=_base, reverse=True):
                 if batch.kind == wire.PRESENCE and not presence:
                     continue

@@ -89,6 +89,8 @@ def _load(path: Path, connection: sqlite3.Connection) -> Opened:
         raise StartError(
             f"the log {path} was written by a newer zchat (format {version}, this one knows {schema.VERSION})"
         )
+    if version < schema.VERSION:
+        schema.upgrade(connection)
     identity = schema.identity(connection)
     if identity is None:
         raise _Wrong("its name cannot be read")
@@ -103,11 +105,13 @@ def _load(path: Path, connection: sqlite3.Connection) -> Opened:
 
 
 def _rooms(connection: sqlite3.Connection) -> list[RoomRow]:
-    rows = connection.execute("SELECT * FROM rooms ORDER BY id").fetchall()
-    for row in rows:
-        if not schema.is_sealed(row):
+    rows = []
+    for row in connection.execute("SELECT * FROM rooms ORDER BY id"):
+        room = schema.room_of(row)
+        if room is None:
             raise _Wrong("a row of rooms has another checksum")
-    return [RoomRow._make(row[:-1]) for row in rows]
+        rows.append(room)
+    return rows
 
 
 def _refuse_above_head(connection: sqlite3.Connection, rooms: RoomStates) -> None:

@@ -77,8 +77,8 @@ class Contents:
 
     def _read_rooms(self) -> None:
         for row in self.rows("SELECT * FROM rooms ORDER BY id")[0]:
-            if schema.is_sealed(row):
-                self.rooms[row[0]] = RoomRow._make(row[:-1])
+            if room := schema.room_of(row):
+                self.rooms[room.id] = room
         # Names are in their index, too.
         for room_id, name in self.rows("SELECT id, name FROM rooms INDEXED BY sqlite_autoindex_rooms_1")[0]:
             if room_id not in self.rooms and isinstance(name, str):

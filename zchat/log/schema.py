@@ -28,10 +28,11 @@ from zlib import crc32
 import msgspec
 
 from zchat.errors import LogError
+from zchat.log.state import RoomRow
 
 FILE = "log.db"
 APPLICATION_ID = 0x7A636874  # "zcht": tells a log from any other database
-VERSION = 1  # of the tables; a newer one is refused
+VERSION = 2  # of the tables; a newer one is refused, an older one is brought up to it
 # Measured, in CPU time: 8192 take 16 % less than 4096 for a batch of 128 KiB, and 6 us more for a small one.
 PAGE_BYTES = 8192
 WRITER_CACHE_KIB = 16 * 1024  # the newest pages of many rooms' part of the index
@@ -49,7 +50,8 @@ CREATE TABLE rooms (
     records INTEGER NOT NULL,   -- that are kept
     bytes INTEGER NOT NULL,     -- of the frames that are kept
     trimmed INTEGER NOT NULL,   -- last offset of what was removed
-    crc INTEGER NOT NULL
+    crc INTEGER NOT NULL,
+    trimmed_time INTEGER NOT NULL DEFAULT 0 -- of what was removed, the newest; 0: not known. Last, for version 1 had none
 );
 CREATE INDEX rooms_trimmed ON rooms (trimmed) WHERE trimmed > 0;
 CREATE TABLE batches (
@@ -90,9 +92,9 @@ CREATE TABLE lost (             -- what a repair could not save: known, so no fi
 Row = tuple[int, int, int, int, int, int, bytes]  # of `batches`
 ROW = "base, room, kind, records, time, crc, frame"
 
-UPSERT_ROOM = """INSERT INTO rooms VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET last = excluded.last,
-    time = excluded.time, records = excluded.records, bytes = excluded.bytes, trimmed = excluded.trimmed,
-    crc = excluded.crc"""
+UPSERT_ROOM = """INSERT INTO rooms VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
+    last = excluded.last, time = excluded.time, records = excluded.records, bytes = excluded.bytes,
+    trimmed = excluded.trimmed, crc = excluded.crc, trimmed_time = excluded.trimmed_time"""
 
 _place = struct.Struct("<QQIIQ").pack
 _packed = msgspec.msgpack.Encoder().encode
@@ -133,6 +135,19 @@ def is_sealed(row: tuple[Any, ...]) -> bool:
     return sealed(*row[:-1]) == row
 
 
+def sealed_room(row: RoomRow) -> tuple[Any, ...]:
+    """A row of `rooms`. What a log of version 1 did not know, its CRC does not cover."""
+    *known, trimmed_time = row
+    return (*known, crc32(_packed(known if trimmed_time == 0 else row)), trimmed_time)
+
+
+def room_of(row: tuple[Any, ...]) -> RoomRow | None:
+    """What is in a row of `rooms`, of any version; None when it is not what was written."""
+    *known, _, trimmed_time = row if len(row) > len(RoomRow._fields) else (*row, 0)
+    room = RoomRow._make((*known, trimmed_time))
+    return room if sealed_room(room)[: len(row)] == row else None
+
+
 # --- connections --------------------------------------------------------------------------------
 
 
@@ -155,6 +170,16 @@ def create(path: Path, identity: Identity | None = None) -> None:
         connection.execute("COMMIT")
     finally:
         connection.close()
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Bring the tables of an older version up to this one, without touching a row. Raises sqlite3.Error."""
+    columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(rooms)")]
+    connection.execute("BEGIN IMMEDIATE")
+    if "trimmed_time" not in columns:
+        connection.execute("ALTER TABLE rooms ADD COLUMN trimmed_time INTEGER NOT NULL DEFAULT 0")
+    connection.execute(f"PRAGMA user_version={VERSION}")
+    connection.execute("COMMIT")
 
 
 def identity(connection: sqlite3.Connection) -> Identity | None:

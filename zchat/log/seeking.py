@@ -58,10 +58,15 @@ def last_records(
         return _counted(connection, back.by_table() if few else back.by_index(), count)
 
 
-def since(connection: sqlite3.Connection, rooms: RoomStates, time: int) -> int:
-    """The offset after which everything is at least as young; the head when nothing is."""
+def since(connection: sqlite3.Connection, rooms: RoomStates, patterns: list[str], time: int) -> int:
+    """The offset after which everything is at least as young; the head when nothing is.
+
+    What is older is found by what is left of it, and by what is known of what was trimmed; of that, all that may
+    be as young lies behind.
+    """
     walker = Walker(connection)
-    low, high = 0, rooms.head + 1  # what is at or below `low` is older, what begins at or above `high` is not
+    # What is at or below `low` is older, what begins at or above `high` is not.
+    low, high = rooms.trimmed_before(time, rooms.matching(patterns)), rooms.head + 1
     while high - low > 1:
         middle = (low + high) // 2
         row = next(walker.by_table(middle, high - 1, _EveryRoom(), rows=1), None)

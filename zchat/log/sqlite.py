@@ -105,7 +105,7 @@ class SqliteLog:
         with self._readers.snapshot() as connection:
             if last:
                 return seeking.last_records(connection, self._rooms, patterns, last, presence)
-            return seeking.since(connection, self._rooms, since)
+            return seeking.since(connection, self._rooms, patterns, since)
 
     def find(self, session: str, seq: int) -> int:
         """Back from what was the newest batch when it was opened; then from what is."""
@@ -219,15 +219,14 @@ class SqliteLog:
                 room = RoomRow(next_id, name, 0, 0, 0, 0, 0)
                 next_id += 1
             id_, last = room.id, base + records - 1
-            changed[name] = RoomRow(
-                id_, name, last, micros, room.records + records, room.bytes + len(frame), room.trimmed
-            )
+            kept = (room.records + records, room.bytes + len(frame))
+            changed[name] = RoomRow(id_, name, last, micros, *kept, room.trimmed, room.trimmed_time)
             crc = schema.checksum(base, id_, kind, records, micros, frame)
             rows.append((base, id_, kind, records, micros, crc, frame))
         many = self._writer.executemany
         if rows:
             many(_INSERT_BATCH, rows)
-            many(schema.UPSERT_ROOM, [schema.sealed(*row) for row in changed.values()])
+            many(schema.UPSERT_ROOM, map(schema.sealed_room, changed.values()))
         if append.sessions:
             many(_UPSERT_SESSION, [schema.sealed(*row[:4], _rooms_in(row.rooms)) for row in append.sessions])
         if append.ended:

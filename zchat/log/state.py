@@ -29,6 +29,7 @@ class RoomRow(NamedTuple):
     records: int
     bytes: int
     trimmed: int
+    trimmed_time: int = 0
 
 
 class Matched:
@@ -81,6 +82,11 @@ class RoomStates:
                 self._rows[row.name] = self._by_id[row.id] = row
                 if row.last > self.head:
                     self.head, self.time = row.last, row.time
+
+    def trimmed_before(self, time: int, among: Matched) -> int:
+        """An offset up to which these rooms are known to be older: the highest of what was removed of them and is."""
+        rows = map(self._by_id.__getitem__, among.ids)
+        return max((row.trimmed for row in rows if 0 < row.trimmed_time < time), default=0)
 
     def lasts(self) -> dict[str, int]:
         """Room -> offset of its last record."""

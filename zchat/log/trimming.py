@@ -160,7 +160,9 @@ class Trimming:
         if last >= row.last or not (too_many or too_large or micros < before):
             del todo[room]
             return
-        self._changed[room] = RoomRow(room, row.name, row.last, row.time, row.records - records, row.bytes - size, last)
+        kept = (row.records - records, row.bytes - size)
+        until = max(row.trimmed_time, min(micros, row.time))  # a changed bit makes it too late rather than too early
+        self._changed[room] = RoomRow(room, row.name, row.last, row.time, *kept, last, until)
         self._doomed.append((base,))
         self._doomed_bytes += size
         if len(self._doomed) >= DELETED_ROWS or self._doomed_bytes >= DELETED_BYTES:
@@ -228,7 +230,7 @@ class Trimming:
         self._delete()
         if self._changed:
             self._begin()
-            self._connection.executemany(schema.UPSERT_ROOM, [schema.sealed(*row) for row in self._changed.values()])
+            self._connection.executemany(schema.UPSERT_ROOM, map(schema.sealed_room, self._changed.values()))
             self._connection.execute("COMMIT")
             self._rooms.commit(self._changed.values())
             self.written_bytes += len(self._changed) * schema.PAGE_BYTES
