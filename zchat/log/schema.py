@@ -51,7 +51,7 @@ CREATE TABLE rooms (
     bytes INTEGER NOT NULL,     -- of the frames that are kept
     trimmed INTEGER NOT NULL,   -- last offset of what was removed
     crc INTEGER NOT NULL,
-    trimmed_time INTEGER NOT NULL DEFAULT 0 -- of what was removed, the newest; 0: not known. Last, for version 1 had none
+    trimmed_time INTEGER NOT NULL DEFAULT 0 -- of the newest of what was removed, 0: not known; last, as it came later
 );
 CREATE INDEX rooms_trimmed ON rooms (trimmed) WHERE trimmed > 0;
 CREATE TABLE batches (
