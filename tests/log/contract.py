@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import eventually
 from zchat import wire
 from zchat.errors import LogError
-from zchat.log import Append, CursorRow, Keep, Log, LogPage, SessionRow, StoredBatch
+from zchat.log import USERS_SEEN_KEPT, Append, CursorRow, Keep, Log, LogPage, SessionRow, StoredBatch
+from zchat.settings import Settings
 
 MEGABYTE = 1 << 20
 SECOND = 1_000_000
@@ -178,6 +179,17 @@ class LogContract:
         scribe.keep(seen={"b": 40})
         assert log.users_seen(10) == [("b", 40), ("a", 30), ("c", 20)]
         assert log.users_seen(1) == [("b", 40)]
+
+    def test_who_was_seen_long_ago_is_forgotten(self, log: Log) -> None:
+        scribe = Scribe(log)
+        users = [(f"u{number}", number) for number in range(USERS_SEEN_KEPT + 2_000)]
+        scribe.keep(seen=dict(users))
+        newest = users[: -USERS_SEEN_KEPT - 1 : -1]
+        eventually(lambda: len(log.users_seen(1 << 30)) <= USERS_SEEN_KEPT + 1_000, "some are forgotten")
+        assert log.users_seen(USERS_SEEN_KEPT) == newest
+        scribe.keep(seen={"u0": 1 << 30})
+        assert log.users_seen(USERS_SEEN_KEPT) == [("u0", 1 << 30), *newest[:-1]]
+        assert Settings().users_seen_max <= USERS_SEEN_KEPT
 
     def test_a_cursor_is_replaced_and_dropped(self, log: Log) -> None:
         scribe = Scribe(log)

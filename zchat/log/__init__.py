@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 from zchat.errors import LogError
 from zchat.settings import Keep as Keep
 
+USERS_SEEN_KEPT = 20_000  # of users who have gone; more than a broker asks for, and without a bound it only grew
+
 
 class StoredBatch(NamedTuple):
     """One batch on its way to the log; `frame` is what is stored and what is broadcast."""
@@ -115,7 +117,7 @@ class Log(Protocol):
         """All session rows."""
 
     def users_seen(self, limit: int) -> list[tuple[str, int]]:
-        """The users who were seen last, latest first."""
+        """The users who were seen last, latest first. Nothing is promised of more than `USERS_SEEN_KEPT`."""
 
     def cursors(self) -> list[CursorRow]:
         """All cursors."""

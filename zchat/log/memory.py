@@ -15,10 +15,11 @@ from heapq import merge
 
 from zchat import wire
 from zchat.errors import LogError
-from zchat.log import Append, CursorRow, Keep, LogPage, SessionRow, StoredBatch
+from zchat.log import USERS_SEEN_KEPT, Append, CursorRow, Keep, LogPage, SessionRow, StoredBatch
 from zchat.names import matcher
 
 TAIL_BATCHES = 4096  # searched for a repeated publish
+USERS_FORGOTTEN = 1_000  # at once: to find who was seen last takes a sort
 
 
 class RoomBatches:
@@ -96,7 +97,7 @@ class MemoryLog:
             self._sessions.update({row.session: row for row in append.sessions})
             for session in append.ended:
                 self._sessions.pop(session, None)
-            self._seen.update(append.seen)
+            self._see(append.seen)
             self._cursors.update({(row.user, row.name): row for row in append.cursors})
             for dropped in append.dropped:
                 self._cursors.pop(dropped, None)
@@ -166,7 +167,7 @@ class MemoryLog:
     def users_seen(self, limit: int) -> list[tuple[str, int]]:
         """Latest first."""
         with self._lock:
-            return sorted(self._seen.items(), key=lambda row: -row[1])[:limit]
+            return sorted(self._seen.items(), key=_seen, reverse=True)[:limit]
 
     def cursors(self) -> list[CursorRow]:
         """In no order."""
@@ -184,6 +185,11 @@ class MemoryLog:
         """Nothing is kept."""
 
     # --- parts ------------------------------------------------------------------------------
+
+    def _see(self, seen: dict[str, int]) -> None:
+        self._seen.update(seen)
+        if len(self._seen) > USERS_SEEN_KEPT + USERS_FORGOTTEN:
+            self._seen = dict(sorted(self._seen.items(), key=_seen)[-USERS_SEEN_KEPT:])
 
     def _matching(self, patterns: list[str]) -> Iterator[tuple[str, RoomBatches]]:
         wanted = matcher(patterns)
@@ -204,3 +210,7 @@ def _last(batch: StoredBatch) -> int:
 
 def _time(batch: StoredBatch) -> int:
     return batch.time
+
+
+def _seen(row: tuple[str, int]) -> int:
+    return row[1]

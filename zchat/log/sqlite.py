@@ -35,6 +35,7 @@ from zchat.log.trouble import Tell, Trouble
 CHECKPOINT_BYTES = 4 << 20  # of WAL: more would hold up one commit for longer, less would write pages more often
 WAL_BYTES_MAX = 64 << 20  # then readers wait until the WAL has begun anew
 TRIM_SHARE = 4  # a step of trimming is followed by so many times its own time for commits,
+SEEN_MAX = 1_000  # users who have gone, then those who were seen before all others are forgotten
 IDLE_SECONDS = 0.002  # unless there was none for so long
 
 Done = Callable[[LogError | None], None]
@@ -80,6 +81,7 @@ class SqliteLog:
         self._trouble = Trouble(tell)
         self._wal_bytes = 0  # about, since the last checkpoint
         self._trims_asked = self._trims_begun = 0
+        self._seen = SEEN_MAX  # so the first to go is the occasion to forget those of long ago
         self._failed: LogError | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._write, name="zchat-log", daemon=True)
@@ -190,6 +192,10 @@ class SqliteLog:
         done(error)
         if self._wal_bytes > CHECKPOINT_BYTES:
             self._checkpoint()
+        self._seen += len(append.seen)
+        if self._seen > SEEN_MAX:
+            self._seen = 0
+            self._trimming.begin([], 0)
 
     def _keep(self, append: Append) -> LogError | None:
         size = sum([len(batch.frame) for batch in append.batches])

@@ -7,6 +7,7 @@ Rules of this file
 3. What is to be removed is found in the order in which it lies, over all rooms at once, so that a page is
    changed once and not once for each room that has a batch in it.
 4. What cannot be read is passed over.
+5. Users who have gone are forgotten in the same way, the ones that were seen last excepted.
 
 Tests: tests/log/test_trimming.py.
 """
@@ -17,7 +18,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 
-from zchat.log import Keep, schema
+from zchat.log import USERS_SEEN_KEPT, Keep, schema
 from zchat.log.state import RoomRow, RoomStates
 from zchat.log.walks import OFFSET_MAX, Walker
 
@@ -26,6 +27,7 @@ CHUNK_ROWS = 256
 DELETED_ROWS = 32  # at once, between two looks at the clock,
 DELETED_BYTES = 512 * 1024  # or fewer that have so many bytes
 SKIPPED_ROWS_MAX = 1_000  # of batches that stay: then the index is asked where to go on
+FORGOTTEN_USERS = 64  # at once
 VACUUM_PAGES = 16  # in the first step; it is doubled or halved by how long that took
 FREE_PAGES_KEPT = 128  # 1 MB that the next batches take
 FREE_SHARE_KEPT = 10  # and one tenth of the file, or it would be cut and grow again all the time
@@ -34,6 +36,8 @@ _OLDEST = """SELECT base, time FROM batches INDEXED BY batches_of_room WHERE roo
 _FROM = """SELECT base, room, records, time, length(frame) FROM batches NOT INDEXED
     WHERE base >= ? ORDER BY base LIMIT ?"""
 _DELETE = "DELETE FROM batches WHERE base = ?"
+_USERS = "SELECT count(*) FROM (SELECT 1 FROM seen LIMIT ?)"
+_FORGET = "DELETE FROM seen WHERE user IN (SELECT user FROM seen ORDER BY seen LIMIT ?)"
 
 Place = tuple[int, int, int, int, int]  # a row of _FROM
 
@@ -64,7 +68,7 @@ class Trimming:
         """Keep only this; once what was begun before is done, or else it would never come to its end."""
         if self._work is None:
             self._work = self._steps(keep, now)
-        else:
+        elif keep or self._next is None:
             self._next = (keep, now)
 
     def step(self) -> None:
@@ -97,6 +101,7 @@ class Trimming:
                 if self._is_time_up():
                     yield
             yield from self._remove(todo, rule, before)
+        yield from self._forget_users()
         yield from self._give_back()
 
     def _oldest_to_go(self, room: int, rule: Keep, before: int) -> int | None:
@@ -243,6 +248,21 @@ class Trimming:
 
     def _is_time_up(self) -> bool:
         return time.monotonic() > self._ends
+
+    # --- users ------------------------------------------------------------------------------
+
+    def _forget_users(self) -> Iterator[None]:
+        """All but those who were seen last."""
+        execute, most = self._connection.execute, USERS_SEEN_KEPT + FORGOTTEN_USERS
+        try:
+            while (surplus := int(execute(_USERS, (most,)).fetchone()[0]) - USERS_SEEN_KEPT) > 0:
+                execute(_FORGET, (surplus,))
+                self.written_bytes += surplus * schema.PAGE_BYTES
+                if self._is_time_up():
+                    yield
+        except sqlite3.Error as error:
+            if not schema.is_unreadable(error):
+                raise
 
     # --- file space -------------------------------------------------------------------------
 
