@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -126,6 +127,121 @@ def test_a_sleeping_thread_is_woken_once() -> None:
     assert woken == [1]
 
 
+class Interrupted(list[wire.RecordOrBody]):
+    """A chunk's records, to which something happens just before and just after the next append."""
+
+    def __init__(self, chunk: Chunk, before: Callable[[], object] | None, after: Callable[[], object] | None) -> None:
+        super().__init__(chunk.records)
+        self._before, self._after = before, after
+        self.nested: Callable[[], object] | None = None  # happens just after an append during `before`
+        chunk.records = self
+
+    def append(self, record: wire.RecordOrBody) -> None:
+        before, self._before = self._before, None
+        after, self._after = self._after, self.nested
+        self.nested = None
+        if before is not None:
+            before()
+        super().append(record)
+        if after is not None:
+            after()
+
+
+def interrupted(
+    outbox: Outbox, before: Callable[[], object] | None = None, after: Callable[[], object] | None = None
+) -> Chunk:
+    """The open chunk, with one record, whose next append is interrupted."""
+    chunk = add(outbox, "den", b"first")._chunk
+    Interrupted(chunk, before, after)
+    return chunk
+
+
+def sent(chunk: Chunk) -> list[wire.RecordOrBody]:
+    """The records of a chunk that travel."""
+    assert chunk.is_sealed
+    return chunk.records[: chunk.count]
+
+
+def test_a_record_whose_chunk_is_taken_just_before_goes_to_the_next(outbox: Outbox) -> None:
+    taken_chunk = interrupted(outbox, before=lambda: outbox.take())
+    publication = add(outbox, "den", b"second")
+    following = outbox.take()
+    assert following is not None and following is not taken_chunk
+    assert (sent(taken_chunk), sent(following)) == ([b"first"], [b"second"])
+    assert (publication._chunk, publication._index) == (following, 0)
+
+
+def test_a_record_whose_chunk_is_taken_just_after_has_gone_with_it(outbox: Outbox) -> None:
+    chunk = interrupted(outbox, after=lambda: outbox.take())
+    publication = add(outbox, "den", b"second")
+    assert sent(chunk) == [b"first", b"second"]
+    assert (publication._chunk, publication._index) == (chunk, 1)
+    assert outbox.take() is None
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_records_of_two_threads_have_each_its_own_place(outbox: Outbox, when: str) -> None:
+    others: list[Publication] = []
+    chunk = interrupted(outbox, **{when: lambda: others.append(add(outbox, "den", b"other"))})
+    publication = add(outbox, "den", b"second")
+    outbox.take()
+    records = sent(chunk)
+    assert len(records) == 3
+    assert (records[publication._index], records[others[0]._index]) == (b"second", b"other")
+
+
+def test_the_same_object_too_late_from_two_threads_is_sent_twice(outbox: Outbox) -> None:
+    body = b"the same object"
+    others: list[Publication] = []
+
+    def act() -> None:
+        others.append(add(outbox, "den", body))  # counted
+        outbox.take()
+
+    chunk = interrupted(outbox, before=act)
+    publication = add(outbox, "den", body)  # too late
+    following = outbox.take()
+    assert following is not None
+    assert (sent(chunk), sent(following)) == ([b"first", body], [body])
+    assert (others[0]._chunk, publication._chunk) == (chunk, following)
+
+
+def test_the_same_object_counted_of_one_thread_and_too_late_of_another_is_sent_twice(outbox: Outbox) -> None:
+    body = b"the same object"
+    others: list[Publication] = []
+    was_taken, is_late = threading.Event(), threading.Event()
+    other = threading.Thread(target=lambda: others.append(add(outbox, "den", body)))
+
+    def before() -> None:
+        other.start()
+        assert was_taken.wait(10)
+
+    def of_the_other() -> None:
+        outbox.take()
+        was_taken.set()
+        assert is_late.wait(10)
+
+    def after() -> None:
+        is_late.set()
+        other.join(10)  # it looks for its record first, and finds the one that is too late
+
+    chunk = interrupted(outbox, before, after)
+    assert isinstance(chunk.records, Interrupted)
+    chunk.records.nested = of_the_other
+    publications = [add(outbox, "den", body), *others]
+    following = outbox.take()
+    assert following is not None and outbox.take() is None
+    assert (sent(chunk), sent(following)) == ([b"first", body], [body])
+    assert sorted(publication._chunk is chunk for publication in publications) == [False, True]
+
+
+def test_an_end_just_before_is_told_and_leaves_nothing_behind(outbox: Outbox) -> None:
+    chunk = interrupted(outbox, before=lambda: outbox.close(Closed("it is over")))
+    with pytest.raises(Closed):
+        add(outbox, "den", b"second")
+    assert sent(chunk) == [b"first"]
+
+
 def fill(outbox: Outbox) -> int:
     """As much as it takes without blocking."""
     count = OUTBOX_BYTES_MAX // 1_000_000
@@ -176,28 +292,46 @@ def test_its_end_gives_back_what_was_not_sent_and_ends_who_waits(outbox: Outbox)
     assert not outbox
 
 
-def test_many_threads_lose_and_double_nothing(outbox: Outbox) -> None:
-    counts: dict[str, list[int]] = {}
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads are stopped as often as can be."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("restless")
+def test_many_threads_lose_and_double_nothing_and_know_their_places(outbox: Outbox) -> None:
+    chunks: list[Chunk] = []
+    publications: dict[int, list[Publication]] = {}
     over = threading.Event()
+    ping = b"of all threads"
 
     def take() -> None:
         while not over.is_set() or outbox:
             chunk = outbox.take()
-            for record in chunk.records if chunk is not None else ():
-                assert isinstance(record, bytes)
-                thread, number = record.decode().split()
-                counts.setdefault(thread, []).append(int(number))
+            if chunk is not None:
+                chunks.append(chunk)
+
+    def publish(thread: int) -> None:
+        publications[thread] = [
+            add(outbox, "den", b"%d %d" % (thread, number) if number % 2 else ping) for number in range(2000)
+        ]
 
     taker = threading.Thread(target=take)
     taker.start()
-    adders = [
-        threading.Thread(target=lambda name: [add(outbox, "den", b"%d %d" % (name, n)) for n in range(2000)], args=(k,))
-        for k in range(4)
-    ]
+    adders = [threading.Thread(target=publish, args=(thread,)) for thread in range(4)]
     for each in adders:
         each.start()
     for each in adders:
         each.join()
     over.set()
     taker.join()
-    assert counts == {str(name): list(range(2000)) for name in range(4)}
+    records = [record for chunk in chunks for record in sent(chunk)]
+    assert records.count(ping) == 4 * 1000
+    for thread, its in publications.items():
+        bodies = [b"%d %d" % (thread, number) for number in range(1, 2000, 2)]
+        assert [record for record in records if record in set(bodies)] == bodies
+        assert [sent(one._chunk)[one._index] for one in its[1::2]] == bodies
+        assert all(sent(one._chunk)[one._index] is ping for one in its[::2])

@@ -26,14 +26,31 @@ REPEAT_SECONDS = 3.0  # without an answer a publish is sent again: the broker ma
 class Chunk:
     """Records for one room that travel as one PUBLISH, and what became of them."""
 
-    __slots__ = ("error", "first", "flags", "frame", "is_quiet", "keys", "records", "room", "seq", "size")
+    __slots__ = (
+        "count",
+        "error",
+        "first",
+        "flags",
+        "frame",
+        "is_quiet",
+        "is_sealed",
+        "keys",
+        "left",
+        "records",
+        "room",
+        "seq",
+        "size",
+    )
 
     def __init__(self, room: str, flags: int) -> None:
         self.room = room
         self.flags = flags
         self.records: list[wire.RecordOrBody] = []
-        self.size = 0
-        self.keys: list[str] = []  # names under which the outbox finds it while it is open
+        self.size = 0  # bytes of the outbox that are granted to it,
+        self.left = 0  # and how many of them are free
+        self.is_sealed = False  # nothing is added any more that counts,
+        self.count = -1  # and so many records travel
+        self.keys: set[str] = set()  # names under which the outbox finds it while it is open
         self.seq = 0
         self.is_quiet = False  # sent without asking for an ACK
         self.frame = b""  # kept until it is settled
@@ -71,7 +88,7 @@ class Publishing:
         """The frame to send."""
         self._seq += 1
         chunk.seq = self._seq
-        records = wire.raw(wire.encode_records(chunk.records))
+        records = wire.raw(wire.encode_records(chunk.records[: chunk.count] if chunk.is_sealed else chunk.records))
         chunk.frame = wire.encode(wire.Publish(chunk.seq, chunk.room, chunk.flags, records))
         if not self._unacked:
             self._heard = now.seconds

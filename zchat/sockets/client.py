@@ -232,8 +232,7 @@ class Connection:
         """In a child after a fork: the sockets belong to the parent's thread, and would hang."""
         self._failure = Closed("this process was forked: connect again in the child")
         self._changed = threading.Condition()
-        self.outbox = Outbox(lambda: None, self)
-        self.outbox.close(self._failure)
+        self.outbox.forked(self._failure)
 
     # --- the I/O thread ---------------------------------------------------------------------
 

@@ -1,9 +1,14 @@
 """What a program has published and the I/O thread has not sent yet: the place where batching happens.
 
 Rules of this file
-1. `add` is the hot path of publishing: one lock, one append. A chunk stays open while the I/O thread is
-   busy, so the busier it is, the larger the chunks.
-2. Bounded in bytes: `add` blocks when it is full. That is the backpressure that a publisher feels.
+1. `add` is the hot path of publishing: one append, and no lock, which would cost half as much again. A chunk
+   stays open while the I/O thread is busy, so the busier it is, the larger the chunks.
+2. Any thread may be stopped between any two steps. To append to a list is one step, the lists only grow, and
+   a chunk is marked as sealed before its records are counted. So a record that was appended to a chunk which
+   is not sealed afterwards is counted, and one that made the list longer by one alone is where it was then
+   as long as. Everything else is looked into under the lock, by `_place`.
+3. Bounded in bytes, which are granted to chunks under the lock: `add` blocks when it is full. That is the
+   backpressure that a publisher feels.
 
 Tests: tests/sockets/test_outbox.py.
 """
@@ -12,6 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import chain
 from threading import Condition, Lock
 from typing import Protocol
 
@@ -25,6 +31,9 @@ from zchat.names import room_name
 CHUNK_BYTES = 96 * 1024  # then the next chunk is opened; the broker joins them into batches of 128 KiB
 OUTBOX_BYTES_MAX = 16 << 20  # then publish blocks
 CLOSED = 1 << 62
+TOO_LATE = -1
+_ELSEWHERE = wire.Record(b"")  # in place of a record that came too late for its chunk, and went to the next
+GRANT_BYTES = 4 * 1024  # of the outbox go to a chunk that is opened; then as much again as it has
 RECORD_BYTES = 48  # what a record costs besides its body; it bounds the records of a chunk too, to 2048
 
 
@@ -68,7 +77,7 @@ class Outbox:
         self.opened = 0  # chunks so far: a chunk's number is its `seq`, as they are sent in this order
         self._wake = wake
         self._waiter = waiter
-        self._lock = Lock()  # taken for each record: a Condition around it would double its cost
+        self._lock = Lock()
         self._changed = Condition(self._lock)
         self._open: tuple[dict[str, Chunk], dict[str, Chunk]] = ({}, {})  # by room: stored, volatile
         self._chunks: deque[Chunk] = deque()
@@ -81,22 +90,23 @@ class Outbox:
         Raises BadName, TooLarge, and Closed once the client is closed.
         """
         size += RECORD_BYTES
-        lanes = self._open[volatile]
-        with self._lock:
-            if self._size > OUTBOX_BYTES_MAX:
-                self._wait_for_room()
-            chunk = lanes.get(room)
-            if chunk is None or chunk.size + size > CHUNK_BYTES:
-                chunk = self._open_chunk(room, volatile, size)
-            self._size += size
-            chunk.size += size
+        chunk = self._open[volatile].get(room)
+        if chunk is None or chunk.left < size:
+            chunk, index = self._add_with_grant(room, record, size, volatile)
+        else:
+            chunk.left -= size
             records = chunk.records
-            publication = Publication(self._waiter, chunk, len(records))
+            index = len(records)
             records.append(record)
+            if chunk.is_sealed or len(records) != index + 1:
+                with self._lock:
+                    index = self._place(chunk, index, record)
+                if index == TOO_LATE:
+                    return self.add(room, record, size - RECORD_BYTES, volatile)
         if self.is_waiting:
             self.is_waiting = False
             self._wake()
-        return publication
+        return Publication(self._waiter, chunk, index)
 
     def take(self) -> Chunk | None:
         """The oldest chunk, sealed; None when there is none. For the I/O thread."""
@@ -118,10 +128,17 @@ class Outbox:
             self._size = CLOSED  # as if full, so that `add` looks once
             left = list(self._chunks)
             self._chunks.clear()
-            for lanes in self._open:
-                lanes.clear()
+            for chunk in left:
+                self._seal(chunk)
             self._changed.notify_all()
             return left
+
+    def forked(self, error: ZchatError) -> None:
+        """In a child after a fork, `close`: a thread that is not there any more may hold the lock."""
+        self._lock = Lock()
+        self._changed = Condition(self._lock)
+        self.is_waiting = False
+        self.close(error)
 
     def __bool__(self) -> bool:
         """Whether anything waits to be sent."""
@@ -133,28 +150,52 @@ class Outbox:
         if self._error is not None:
             raise Closed(str(self._error))
 
-    def _open_chunk(self, given: str, volatile: bool, size: int) -> Chunk:
-        """A chunk for the room, also found under the name as it was given."""
-        if size - RECORD_BYTES > self.record_bytes_max:
-            raise TooLarge(size - RECORD_BYTES, self.record_bytes_max)
-        room = room_name(given)
-        lanes = self._open[volatile]
-        chunk = lanes.get(room)
-        if chunk is not None and chunk.size + size > CHUNK_BYTES:
-            self._seal(chunk)
-            chunk = None
-        if chunk is None:
-            chunk = Chunk(room, wire.VOLATILE if volatile else 0)
-            chunk.keys.append(room)
-            lanes[room] = chunk
-            self._chunks.append(chunk)
-            self.opened += 1
-        if given != room:
-            chunk.keys.append(given)
-            lanes[given] = chunk
-        return chunk
+    def _add_with_grant(self, given: str, record: wire.RecordOrBody, size: int, volatile: bool) -> tuple[Chunk, int]:
+        """Add to a chunk that is opened, or gets more of the outbox's bytes, for it. Returns it and the place there."""
+        with self._lock:
+            if self._size > OUTBOX_BYTES_MAX:
+                self._wait_for_room()
+            if size - RECORD_BYTES > self.record_bytes_max:
+                raise TooLarge(size - RECORD_BYTES, self.record_bytes_max)
+            room = room_name(given)
+            lanes = self._open[volatile]
+            chunk = lanes.get(room)
+            if chunk is not None and chunk.size - chunk.left + size > CHUNK_BYTES:
+                self._seal(chunk)
+                chunk = None
+            is_new = chunk is None
+            chunk = chunk or Chunk(room, wire.VOLATILE if volatile else 0)
+            grant = max(size - chunk.left, min(chunk.size, CHUNK_BYTES - chunk.size), GRANT_BYTES)
+            self._size += grant
+            chunk.size += grant
+            chunk.left += grant - size
+            index = len(chunk.records)
+            chunk.records.append(record)
+            if is_new:  # only now: no chunk without a record is sent
+                self.opened += 1
+                self._chunks.append(chunk)
+            chunk.keys |= {room, given}
+            lanes[room] = lanes[given] = chunk
+            return chunk, self._place(chunk, index, record)
+
+    def _place(self, chunk: Chunk, index: int, record: wire.RecordOrBody) -> int:
+        """Where a record is that was appended at `index` or behind; TOO_LATE when it was not counted. Under the lock.
+
+        Of the same object, appended more than once, one is as good as the other.
+        """
+        records = chunk.records
+        for late in range(chunk.count, len(records)) if chunk.is_sealed else ():
+            if records[late] is record:
+                records[late] = _ELSEWHERE
+                return TOO_LATE
+        places = chain(range(index, len(records)), range(index))
+        return next(place for place in places if records[place] is record)
 
     def _seal(self, chunk: Chunk) -> None:
+        if chunk.is_sealed:
+            return
+        chunk.is_sealed = True
+        chunk.count = len(chunk.records)
         lanes = self._open[bool(chunk.flags & wire.VOLATILE)]
         for key in chunk.keys:
             if lanes.get(key) is chunk:
