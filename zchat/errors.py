@@ -50,7 +50,6 @@ CODES: dict[str, Code] = {
     "log-failed": Code(False, False, "the log failed; what was sent may or may not be stored"),
     "repeat-unknown": Code(False, False, "a repeated publish that is too old for its outcome to be known"),
     "busy": Code(True, False, "the broker has too many requests of this kind waiting"),
-    "stopping": Code(True, True, "the broker is stopping"),
 }
 """Every code that an ERROR message can carry. Codes are stable: one may be added, none changes."""
 

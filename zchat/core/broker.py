@@ -93,7 +93,8 @@ class BrokerCore:
         try:
             message = wire.decode_client(frame)
         except WireError as error:
-            self._replies.refuse(connection, "connection", 0, error.code, str(error))
+            if connection not in self._stays.former:
+                self._replies.refuse(connection, "connection", 0, error.code, str(error))
             return
         session = self.registry.of(connection)
         if session is None:

@@ -17,7 +17,12 @@ USERS_SEEN_KEPT = 20_000  # of users who have gone; more than a broker asks for,
 
 
 class StoredBatch(NamedTuple):
-    """One batch on its way to the log; `frame` is what is stored and what is broadcast."""
+    """One batch on its way to the log; `frame` is what is stored and what is broadcast.
+
+    Its `prev` is the offset of the room's last record before it (0: there was none), as `Log.rooms` says or the
+    batch before it in the same commit, also when that record was trimmed since. These links are all that shows
+    a read that something is missing: one that is too low hides a loss, one that is too high makes one up.
+    """
 
     base: int  # offset of its first record; bases rise from batch to batch
     room: str
@@ -61,8 +66,8 @@ class LogPage(NamedTuple):
     """Answer to `read`."""
 
     batches: list[tuple[str, bytes]]  # (room, frame) in offset order
-    upto: int  # everything that matches up to here is in `batches`, in `gaps`, or does not exist
-    more: bool  # something that matches is above `upto` (and not above `until`)
+    upto: int  # everything that matches up to here is in `batches`, in `gaps`, or does not exist; go on from here
+    more: bool  # something that matches is above `upto` (and not above `until`), or that is not known yet
     gaps: list[tuple[str, int, int, str]]  # (room, first, last, reason): "damaged" or "trimmed"
 
 
@@ -85,24 +90,34 @@ class Log(Protocol):
     def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> LogPage:
         """Batches with a record in `after < offset <= until` (0: no end) in rooms that match a pattern.
 
-        Batches come whole, also when they reach over an end. Stops when `limit` records (0: none) or
-        `bytes_max` bytes are reached, yet returns at least one batch when there is one. `upto` is the
-        last offset of the last batch returned when `more`; else `until`, or the log's head where
-        `until` is 0 or above it. A batch whose checksum is wrong is a gap, never returned; so is what
-        was trimmed of a room, as far as it lies in the range.
+        Batches come whole, also when they reach over an end: the reader leaves out the records that it has or did
+        not ask for. Stops when `limit` records (0: none) or `bytes_max` bytes are reached, yet not before the first
+        batch. `upto` is the last offset of the last batch returned when `more`; else `until`, or the log's head
+        where `until` is 0 or above it. A batch that cannot be read or whose checksum is wrong is a gap, never
+        returned; so is what was trimmed of a room, as far as it lies in the range. Gaps end at `upto`.
+
+        Where a damaged index leaves only the table to walk, a page may end early, after many batches of other
+        rooms: with `more`, an `upto` above `after`, and fewer batches than asked for or none.
         """
 
     def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> int:
         """The offset after which the last `last` records start, or (last = 0) those not older than `since`.
 
-        `last` counts messages; with `presence`, joins and leaves too. Fewer than `last`: 0. Nothing as
-        young as `since`: the head. An offset inside of a batch is right, and so is one below it. Of the rooms
-        that match, what was trimmed and is not older than `since`, or may be, lies behind it: a read from
-        there tells it as a gap.
+        `last` counts messages; with `presence`, joins and leaves too. Fewer than `last` are left, or none were ever
+        written: 0. The offset may lie inside of a batch, whose records up to it are not meant. A batch that cannot
+        be read does not count.
+
+        `since` is a time as batches have it (microseconds since 1970). All that is at or below the offset, of any
+        room, is older; what lies above it may be older only as far as nothing is left to tell. Nothing is as young:
+        the head. Of the rooms that match, what was trimmed and is not older, or is not known to be, lies above it:
+        a read from there tells it as a gap. What was trimmed and is older makes none.
         """
 
     def find(self, session: str, seq: int) -> int:
-        """The offset of the first record of that publish, 0 when it is not in the log's tail."""
+        """The offset of the first record of that publish, 0 when it is not in the log's tail.
+
+        One that was found once may be found again when it is not there any more.
+        """
 
     def head(self) -> int:
         """The highest offset that was kept; 0 for none. It never goes back, also when all is trimmed."""
