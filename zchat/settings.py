@@ -28,7 +28,7 @@ class Settings:
     # Presence, in seconds.
     grace_seconds: float = 3.0  # a lost connection may resume this long before its leave is written
     restart_grace_seconds: float = 10.0  # the same for members found in the log when the broker starts
-    session_kept_seconds: float = 86_400.0  # a session that left can come back to its `seq` this long
+    session_kept_seconds: float = wire.SESSION_KEPT_SECONDS  # told; one that left can come back to its `seq` this long
     crowd_members: int = 1_000  # a room above this size writes no joins: a crowd would cost its own square
 
     # Limits, told in WELCOME. They protect the broker's memory and the other members.
@@ -65,4 +65,5 @@ class Settings:
             "in_flight_max": self.in_flight_max,
             "page_bytes_max": self.page_bytes_max,
             "session_rooms_max": self.session_rooms_max,
+            "session_kept_seconds": int(self.session_kept_seconds),
         }

@@ -15,7 +15,7 @@ from zchat.core.chain import Chain, Start
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, REPEAT_SECONDS, ClientCore
 from zchat.core.listening import Listener
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX, Chunk
-from zchat.errors import Closed, LogError
+from zchat.errors import Closed, LogError, Refused
 from zchat.settings import Settings
 
 NOON = 1_700_000_000_000_000
@@ -113,6 +113,22 @@ def test_a_session_comes_back_with_its_token_and_sends_what_is_open_first_and_in
     messages = sent(core)
     assert [message.seq for message in messages[:2] if isinstance(message, wire.Publish)] == [1, 3]
     assert messages[2:4] == [wire.Who(1), wire.Join(2, ["general"])]
+
+
+@pytest.mark.parametrize(("resumed", "log_id"), [(True, "log"), (False, "log"), (False, "another log")])
+def test_what_was_sent_before_the_session_was_forgotten_is_not_sent_again(resumed: bool, log_id: str) -> None:
+    core = ready()
+    (chunk,) = published(core)
+    core.disconnected("cut")
+    core.connected()
+    core.take_sends()
+    receive(core, welcome_of(resumed=resumed, log_id=log_id), seconds=wire.SESSION_KEPT_SECONDS)
+    again = [message.seq for message in sent(core) if isinstance(message, wire.Publish)]
+    if resumed or log_id != "log":  # the broker knows it, or cannot have it
+        assert again == [1] and not chunk.is_settled
+    else:
+        assert again == [] and isinstance(chunk.error, Refused) and chunk.error.code == "repeat-unknown"
+        assert core.take_news() == [chunk.error] and core.settled_upto == 1
 
 
 def test_what_was_under_way_to_a_connection_that_broke_is_not_sent_before_the_hello() -> None:

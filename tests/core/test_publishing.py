@@ -207,3 +207,26 @@ def test_a_quiet_one_before_a_stored_one_is_told_of_without_waiting_for_a_repeat
     publishing.acked(wire.Ack([(2, 41)]), at(0))
     frames += publishing.want(1)
     assert quiet.is_settled or frames
+
+
+# --- a session that is forgotten ----------------------------------------------------------------
+
+
+def test_what_was_sent_before_the_session_may_have_been_forgotten_is_of_unknown_outcome() -> None:
+    publishing = Publishing()
+    early, late = chunk_of(), chunk_of()
+    publishing.add(early, at(0))
+    publishing.add(late, at(50))
+    assert publishing.forgotten(100.0, at(90)) == []
+    (told,) = publishing.forgotten(100.0, at(91))
+    assert told is early.error and told.code == "repeat-unknown" and not told.definite
+    assert not late.is_settled
+    assert seqs(publishing.again(at(91))) == [(2, 0)]
+
+
+def test_a_machine_that_slept_counts_the_time_by_its_wall_clock() -> None:
+    publishing = Publishing()
+    chunk = chunk_of()
+    publishing.add(chunk, at(0))
+    awake = Instant(at(1).seconds, at(0).micros + 91_000_000)
+    assert [told.code for told in publishing.forgotten(100.0, awake)] == ["repeat-unknown"]

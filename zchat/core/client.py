@@ -278,6 +278,9 @@ class ClientCore:
         other_log = known is not None and known.log_id != welcome.log_id
         if other_log:
             self._publishing.other_log()
+        elif not welcome.resumed:
+            kept_seconds = welcome.limits.get("session_kept_seconds", wire.SESSION_KEPT_SECONDS)
+            self._tell_refused(self._publishing.forgotten(kept_seconds, now))
         self._sends.extend(self._publishing.again(now))
         for number in list(self._requests):
             self._ask_again(number, now)
@@ -336,13 +339,15 @@ class ClientCore:
         refused = Refused(error.code, error.text)
         if error.about == "publish":
             told = self._publishing.refused(error.number, refused)
-            if told is not None:
-                self._refusals.append(told)
-                self._news = True
+            self._tell_refused([] if told is None else [told])
         elif error.about == "request":
             self._answered(error.number, error, now)
         elif error.code in CODES and CODES[error.code].fatal:
             self.refusal = refused
+
+    def _tell_refused(self, refusals: list[Refused]) -> None:
+        self._refusals.extend(refusals)
+        self._news |= bool(refusals)
 
     def _answered(self, number: int, answer: Answer, now: Instant) -> None:
         request, _ = self._requests.get(number, (None, 0.0))

@@ -20,6 +20,7 @@ IN_FLIGHT_FRAMES_MAX = 32  # unacked PUBLISH frames; what waits meanwhile makes 
 QUIET_FRAMES_MAX = 15  # quiet ones in a row: flow control needs an ACK now and then
 QUIET_BYTES = 4096  # larger ones are no round trips, and to repeat them would cost more than an ACK
 QUIET_SECONDS = 0.5  # then the outcome is asked for, so that nothing stays open
+KEPT_SHARE = 0.9  # of the time for which a session is kept may pass: two clocks never agree
 REPEAT_SECONDS = 3.0  # without an answer a publish is sent again: the broker may drop replies
 
 
@@ -38,6 +39,7 @@ class Chunk:
         "left",
         "records",
         "room",
+        "sent",
         "seq",
         "size",
     )
@@ -52,6 +54,7 @@ class Chunk:
         self.count = -1  # and so many records travel
         self.keys: set[str] = set()  # names under which the outbox finds it while it is open
         self.seq = 0
+        self.sent = Instant(0.0, 0)  # when it was first
         self.is_quiet = False  # sent without asking for an ACK
         self.frame = b""  # kept until it is settled
         self.first = -1  # offset of the first record (0: volatile), once it is acked
@@ -87,7 +90,7 @@ class Publishing:
     def add(self, chunk: Chunk, now: Instant) -> bytes:
         """The frame to send."""
         self._seq += 1
-        chunk.seq = self._seq
+        chunk.seq, chunk.sent = self._seq, now
         records = wire.raw(wire.encode_records(chunk.records[: chunk.count] if chunk.is_sealed else chunk.records))
         chunk.frame = wire.encode(wire.Publish(chunk.seq, chunk.room, chunk.flags, records))
         if not self._unacked:
@@ -133,6 +136,18 @@ class Publishing:
     def other_log(self) -> None:
         """The broker has another log: of what is unacked now, nobody knows whether the former one has it."""
         self._former_log = self._seq
+
+    def forgotten(self, kept_seconds: float, now: Instant) -> list[Refused]:
+        """The session was not resumed. What was sent before the broker may have forgotten it is not sent again: it
+        may be there, and nobody could tell that it is a repeat. Returns what their publisher is told.
+        """
+        told = []
+        for seq, chunk in list(self._unacked.items()):
+            age = max(now.seconds - chunk.sent.seconds, (now.micros - chunk.sent.micros) / 1e6)
+            if age > KEPT_SHARE * kept_seconds:
+                error = Refused("repeat-unknown", "the broker was away for longer than it keeps sessions")
+                told.append(self.refused(seq, error) or error)
+        return told
 
     def want(self, seq: int) -> list[bytes]:
         """Somebody waits for those up to this `seq`: the frames to send, so that they are told of."""
