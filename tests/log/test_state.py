@@ -45,6 +45,27 @@ def test_rooms_that_come_later_match_too() -> None:
     assert rooms.matching(["build.*"]).ids == [1, 3]
 
 
+def test_many_names_are_compared_a_few_at_a_time() -> None:
+    count = 3 * state.NAMES_COMPARED
+    rooms = RoomStates([row(number + 1, f"r.{number}") for number in range(count)])
+    parts = 1
+    while not rooms.match_some(["r.*"]):
+        parts += 1
+    assert parts == 3 and len(rooms._matches["r.*",].ids) == count
+    assert rooms.match_some(["r.1"]) and not rooms.match_some(["*.7"])
+    assert rooms.matching(["*.7"]).ids == [8]
+    rooms.commit([row(count + 1, "s.7")])
+    assert rooms.match_some(["*.7"]) and rooms.matching(["*.7"]).ids == [8, count + 1]
+
+
+def test_what_was_asked_for_lately_is_remembered() -> None:
+    rooms = RoomStates([row(1, "a"), row(2, "b")])
+    found = rooms.matching(["*"])
+    for number in range(3 * state.MATCHES_KEPT):
+        rooms.matching([f"{number}.*"])
+        assert rooms.matching(["*"]) is found
+
+
 def test_a_room_that_is_named_twice_matches_once() -> None:
     rooms = RoomStates([row(1, "a"), row(2, "b")])
     assert rooms.matching(["b", "a", "b", "none"]).ids == [2, 1]

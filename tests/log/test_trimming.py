@@ -52,6 +52,38 @@ def test_each_step_is_short_and_whole(opened: Opened, monkeypatch: pytest.Monkey
     assert left == 30 and steps > 1_000
 
 
+def test_a_step_changes_few_rooms_and_looks_at_few_that_stay(
+    open_log: OpenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log(sync="normal")
+    scribe = Scribe(log)
+    rooms = 3 * trimming.STEP_ROOMS
+    scribe.keep(*[scribe.batch(f"r.{number % rooms}", b"x") for number in range(2 * rooms)])
+    scribe.keep(scribe.batch("far", b"x"), *[scribe.batch("other", b"x") for _ in range(1_500)])
+    scribe.keep(scribe.batch("far", b"x"), scribe.batch("far", b"x"))
+    log.close()
+    opened = opening.open_database(tmp_path / "log" / schema.FILE, "normal")
+    monkeypatch.setattr(trimming, "STEP_SECONDS", 1e6)
+    work = Trimming(opened.connection, opened.rooms, "normal")
+    work.begin([Keep("r.*", records=1)], 0)
+    steps = 0
+    while work.is_at_work:
+        before = [opened.rooms.row(room + 1) for room in range(rooms)]
+        work.step()
+        steps += 1
+        changed = sum(opened.rooms.row(row.id) != row for row in before)
+        assert changed <= trimming.STEP_ROOMS
+    assert steps > 3 and {opened.rooms.row(room + 1).records for room in range(rooms)} == {1}
+    monkeypatch.setattr(trimming, "STEP_SECONDS", -1.0)  # now each look at the clock ends a step
+    work.begin([Keep("far", records=1)], 0)
+    steps = 0
+    while work.is_at_work:
+        work.step()
+        steps += 1
+    assert steps > trimming.SKIPPED_ROWS_MAX / trimming.CHUNK_ROWS
+    opened.connection.close()
+
+
 def test_what_was_begun_is_finished_before_what_was_asked_for_later(opened: Opened) -> None:
     work = Trimming(opened.connection, opened.rooms, "normal")
     work.begin([Keep("r0", records=5)], 0)

@@ -10,6 +10,7 @@ Rules of this file
 
     append -> queue -> writer thread: BEGIN, rows, COMMIT -> rooms' state -> done -> checkpoint | trim step
 
+It has more than 300 lines because the writer thread's turns are understood together.
 Spec: `zchat.log.Log`. Tests: tests/log/test_sqlite.py, which runs the contract.
 """
 
@@ -25,7 +26,7 @@ from pathlib import Path
 import msgspec
 
 from zchat.errors import LogError
-from zchat.log import Append, CursorRow, Keep, LogPage, SessionRow, disk, opening, reading, schema, seeking
+from zchat.log import Append, CursorRow, Keep, LogPage, SessionRow, disk, opening, reading, schema, seeking, trimming
 from zchat.log.folder import Folder
 from zchat.log.repeats import Repeats
 from zchat.log.state import RoomRow
@@ -34,7 +35,7 @@ from zchat.log.trouble import Tell, Trouble
 
 CHECKPOINT_BYTES = 4 << 20  # of WAL: more would hold up one commit for longer, less would write pages more often
 WAL_BYTES_MAX = 64 << 20  # then readers wait until the WAL has begun anew
-TRIM_SHARE = 4  # a step of trimming is followed by so many times its own time for commits,
+TRIM_SHARE = 4  # what trimming does is followed by so many times its own time for commits,
 SEEN_MAX = 1_000  # users who have gone, then those who were seen before all others are forgotten
 IDLE_SECONDS = 0.002  # unless there was none for so long
 
@@ -81,6 +82,8 @@ class SqliteLog:
         self._trouble = Trouble(tell)
         self._wal_bytes = 0  # about, since the last checkpoint
         self._trims_asked = self._trims_begun = 0
+        self._trimmed = False  # what a step has written is in the WAL
+        self._rests_until = 0.0  # then trimming goes on
         self._seen = SEEN_MAX  # so the first to go is the occasion to forget those of long ago
         self._failed: LogError | None = None
         self._closed = False
@@ -152,7 +155,11 @@ class SqliteLog:
     @property
     def is_trimming(self) -> bool:
         """Whether something of `trim` is still to be done."""
-        return self._trims_asked != self._trims_begun or self._trimming.is_at_work
+        return self._trims_asked != self._trims_begun or self._has_more_to_trim
+
+    @property
+    def _has_more_to_trim(self) -> bool:
+        return self._trimming.is_at_work or self._trimmed
 
     def close(self) -> None:
         """Keep what was taken, move the WAL into the database, let go of the folder."""
@@ -171,27 +178,24 @@ class SqliteLog:
     # --- the writer thread ------------------------------------------------------------------
 
     def _write(self) -> None:
-        step_at = 0.0
         while True:
             try:
-                task = self._tasks.get(timeout=IDLE_SECONDS if self._trimming.is_at_work else None)
+                task = self._tasks.get(timeout=IDLE_SECONDS if self._has_more_to_trim else None)
             except queue.Empty:
-                step_at = 0.0
+                self._rests_until = 0.0
             else:
                 if task is None:
                     return
                 task()
-            began = time.monotonic()
-            if self._trimming.is_at_work and began >= step_at:
+            if self._has_more_to_trim and time.monotonic() >= self._rests_until:
                 self._trim()
-                now = time.monotonic()
-                step_at = now + TRIM_SHARE * (now - began)
 
     def _append(self, append: Append, done: Done) -> None:
         error = self._keep(append)
         done(error)
         if self._wal_bytes > CHECKPOINT_BYTES:
             self._checkpoint()
+            self._rests_until = max(self._rests_until, time.monotonic() + trimming.STEP_SECONDS)
         self._seen += len(append.seen)
         if self._seen > SEEN_MAX:
             self._seen = 0
@@ -270,23 +274,32 @@ class SqliteLog:
         self._trims_begun += 1
 
     def _trim(self) -> None:
-        trimming = self._trimming
-        try:
-            trimming.step()
-        except Exception as error:  # whatever a damaged row makes of it, the thread goes on
-            if schema.name_of(error).startswith("FULL"):
-                self._disk.ran_out()
-        if trimming.written_bytes > (CHECKPOINT_BYTES if trimming.is_at_work else 0):
-            trimming.written_bytes = 0
+        """A step or a checkpoint, not both: a commit that comes now waits for it."""
+        began, trimming = time.monotonic(), self._trimming
+        if self._wal_bytes > CHECKPOINT_BYTES or not trimming.is_at_work:
             self._checkpoint()
+        else:
+            try:
+                trimming.step()
+            except Exception as error:  # whatever a damaged row makes of it, the thread goes on
+                if schema.name_of(error).startswith("FULL"):
+                    self._disk.ran_out()
+            self._trimmed = self._trimmed or trimming.written_bytes > 0
+            self._wal_bytes += trimming.written_bytes
+            trimming.written_bytes = 0
+        now = time.monotonic()
+        self._rests_until = now + TRIM_SHARE * (now - began)
 
     def _checkpoint(self) -> None:
         """Move the WAL into the database, as far as no reader needs it."""
+        self._trimmed = False
+        self._wal_bytes = CHECKPOINT_BYTES * 3 // 4  # when something has to stay, the next one is soon
         try:
             _, frames, moved = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error:
-            return  # everything stays in the WAL; the next one tries again
-        self._wal_bytes = 0 if frames == moved else CHECKPOINT_BYTES * 3 // 4
+            return
+        if frames == moved:
+            self._wal_bytes = 0
         if frames * schema.PAGE_BYTES > WAL_BYTES_MAX and self._readers.pause():
             self._begin_wal_anew()
 

@@ -17,6 +17,7 @@ from zchat.names import is_pattern, matcher
 
 MATCHES_KEPT = 32  # pattern lists whose rooms are remembered, so that a page does not match every name again,
 IDS_KEPT = 200_000  # as long as those have together no more rooms than this: about 20 MB
+NAMES_COMPARED = 256  # at once: about 0.5 ms, for which a commit may have to wait
 
 
 class RoomRow(NamedTuple):
@@ -95,26 +96,38 @@ class RoomStates:
 
     def matching(self, patterns: Sequence[str]) -> Matched:
         """The rooms that match one of the patterns."""
+        if any(map(is_pattern, patterns)):
+            found = self._compare(tuple(patterns), None)
+            while found.compared < len(self._names):
+                found = self._compare(tuple(patterns), found)
+            return found
+        named = Matched(patterns.__contains__)
         with self._lock:
-            if not any(map(is_pattern, patterns)):
-                named = Matched(patterns.__contains__)
-                for name in dict.fromkeys(patterns):
-                    if name in self._rows:
-                        named.add(self._rows[name])
-                return named
-            key = tuple(patterns)
-            found = self._matches.get(key)
-            if found is None:
-                found = self._matches[key] = Matched(matcher(key))
-            for name in self._names[found.compared :]:
+            for name in dict.fromkeys(patterns):
+                if name in self._rows:
+                    named.add(self._rows[name])
+        return named
+
+    def match_some(self, patterns: Sequence[str]) -> bool:
+        """Do a part of what `matching` has to do. Returns whether nothing is left of it."""
+        if not any(map(is_pattern, patterns)):
+            return True
+        return self._compare(tuple(patterns), None).compared >= len(self._names)
+
+    def _compare(self, patterns: tuple[str, ...], so_far: Matched | None) -> Matched:
+        """Go on with the next few names from what is remembered; where it is forgotten, from `so_far`."""
+        with self._lock:
+            found = self._matches.pop(patterns, None) or so_far or Matched(matcher(patterns))
+            self._matches[patterns] = found  # at the end: it was asked for last
+            for name in self._names[found.compared : found.compared + NAMES_COMPARED]:
                 if found.wanted(name):
                     found.add(self._rows[name])
-            found.compared = len(self._names)
+                found.compared += 1
             self._forget()
             return found
 
     def _forget(self) -> None:
-        """The pattern list that came first."""
+        """The pattern list that was asked for longest ago."""
         kept = sum(len(each.ids) for each in self._matches.values())
         while len(self._matches) > MATCHES_KEPT or (kept > IDS_KEPT and len(self._matches) > 1):
             kept -= len(self._matches.pop(next(iter(self._matches))).ids)

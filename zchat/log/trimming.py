@@ -1,14 +1,15 @@
 """Trimming a log, and giving file space back, in steps that are short enough to come between commits.
 
 Rules of this file
-1. A step takes about `STEP_SECONDS` and is one transaction; it is not synced, for a power cut that brings
-   back what was removed does no harm.
+1. A step takes about `STEP_SECONDS`, as a commit may wait for it, and is a transaction or several; they are not
+   synced, for a power cut that brings back what was removed does no harm.
 2. Rooms' rows and their oldest batches say whether something is to be removed: nothing is counted.
 3. What is to be removed is found in the order in which it lies, over all rooms at once, so that a page is
    changed once and not once for each room that has a batch in it.
 4. What cannot be read is passed over.
 5. Users who have gone are forgotten in the same way, the ones that were seen last excepted.
 
+It has more than 300 lines because all of it shares a clock and a transaction.
 Tests: tests/log/test_trimming.py.
 """
 
@@ -16,19 +17,23 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 from zchat.log import USERS_SEEN_KEPT, Keep, schema
 from zchat.log.state import RoomRow, RoomStates
 from zchat.log.walks import OFFSET_MAX, Walker
 
-STEP_SECONDS = 0.005
-CHUNK_ROWS = 256
-DELETED_ROWS = 32  # at once, between two looks at the clock,
-DELETED_BYTES = 512 * 1024  # or fewer that have so many bytes
+STEP_SECONDS = 0.003
+STEP_ROOMS = 64  # or so many rooms whose rows change, and as many pages of the index
+CHUNK_ROWS = 64
+CHUNK_ROWS_MIN = 8
+CHUNK_BYTES = 64 * 1024  # of pages that a chunk lies in, which may have to come from the disk
+DELETED_ROWS = 8  # at once, between two looks at the clock,
+DELETED_BYTES = 64 * 1024  # or fewer that have so many bytes
 SKIPPED_ROWS_MAX = 1_000  # of batches that stay: then the index is asked where to go on
 FORGOTTEN_USERS = 64  # at once
-VACUUM_PAGES = 16  # in the first step; it is doubled or halved by how long that took
+VACUUM_PAGES = 16  # at once: about 0.2 ms
+VACUUM_WRITES = 2  # pages that are written for one that is moved
 FREE_PAGES_KEPT = 128  # 1 MB that the next batches take
 FREE_SHARE_KEPT = 10  # and one tenth of the file, or it would be cut and grow again all the time
 
@@ -57,6 +62,7 @@ class Trimming:
         self._deleted: list[tuple[int]] = []  # and of those that were in this step
         self._doomed_bytes = 0
         self._oldest: dict[int, int] = {}  # room -> time of its oldest batch, where that was looked at
+        self._chunk_rows = CHUNK_ROWS_MIN
         self._lone: dict[int, int] = {}  # room -> its last offset when its newest batch was all that there was
 
     @property
@@ -94,15 +100,23 @@ class Trimming:
         """Each `next` is a step."""
         for rule in keep:
             before = now - int(rule.age_seconds * 1_000_000) if rule.age_seconds else 0
-            todo: dict[int, int] = {}  # room -> offset of its oldest batch, which goes
-            for room in list(self._rooms.matching([rule.pattern]).ids):
-                if (base := self._oldest_to_go(room, rule, before)) is not None:
-                    todo[room] = base
-                if self._is_time_up():
+            while not self._rooms.match_some([rule.pattern]):
+                if self._is_over():
                     yield
+            todo = yield from self._to_go(self._rooms.matching([rule.pattern]).ids, rule, before)
             yield from self._remove(todo, rule, before)
         yield from self._forget_users()
         yield from self._give_back()
+
+    def _to_go(self, rooms: Iterable[int], rule: Keep, before: int) -> Generator[None, None, dict[int, int]]:
+        """Returns room -> offset of its oldest batch, which goes."""
+        todo = {}
+        for room in list(rooms):
+            if (base := self._oldest_to_go(room, rule, before)) is not None:
+                todo[room] = base
+            if self._is_over():
+                yield
+        return todo
 
     def _oldest_to_go(self, room: int, rule: Keep, before: int) -> int | None:
         """Where the room's oldest batch begins, when there may be too much of the room."""
@@ -135,17 +149,18 @@ class Trimming:
                     continue
                 skipped = 0
                 self._look_at(row, todo, rule, before)
-                if self._is_time_up():
+                if self._is_over():
                     self._commit()
                     yield
             if not chunk:
                 break
             if skipped > max(SKIPPED_ROWS_MAX, 4 * len(todo)):
                 self._commit()
-                oldest = {room: self._oldest_to_go(room, rule, before) for room in todo}
-                todo = {room: base for room, base in oldest.items() if base is not None}
+                todo = yield from self._to_go(todo, rule, before)
                 position = max(position, min(todo.values(), default=0))
                 skipped = 0
+            if self._is_over():
+                self._commit()
                 yield
         self._commit()
 
@@ -176,9 +191,10 @@ class Trimming:
     def _chunk(self, position: int) -> tuple[list[Place], int]:
         """The next batches, and where to go on. None of them reaches beyond where the next one begins."""
         while position < OFFSET_MAX:
-            for rows in (CHUNK_ROWS, 2, 1):  # few, to come close to what cannot be read
+            for rows in (self._chunk_rows, 2, 1):  # few, to come close to what cannot be read
                 found = self._rows(position, rows)
                 if found is not None:
+                    self._chunk_rows = _rows_of_next(found)
                     is_last = len(found) < rows
                     following = [row[0] for row in found[1:]]
                     if is_last or rows == 1:
@@ -246,8 +262,8 @@ class Trimming:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    def _is_time_up(self) -> bool:
-        return time.monotonic() > self._ends
+    def _is_over(self) -> bool:
+        return time.monotonic() > self._ends or len(self._changed) >= STEP_ROOMS
 
     # --- users ------------------------------------------------------------------------------
 
@@ -258,7 +274,7 @@ class Trimming:
             while (surplus := int(execute(_USERS, (most,)).fetchone()[0]) - USERS_SEEN_KEPT) > 0:
                 execute(_FORGET, (surplus,))
                 self.written_bytes += surplus * schema.PAGE_BYTES
-                if self._is_time_up():
+                if self._is_over():
                     yield
         except sqlite3.Error as error:
             if not schema.is_unreadable(error):
@@ -268,19 +284,23 @@ class Trimming:
 
     def _give_back(self) -> Iterator[None]:
         """Cut free pages off the file. A page that lies behind one that is in use changes places with it."""
-        pages = VACUUM_PAGES
         while True:
             free, total = self._pragma("freelist_count"), self._pragma("page_count")
             surplus = free - max(FREE_PAGES_KEPT, (total - free) // FREE_SHARE_KEPT)
             if surplus <= 0:
                 return
-            began = time.monotonic()
+            pages = min(VACUUM_PAGES, surplus)
             # By `execute` it would free one page only: it takes a step for each.
-            self._connection.executescript(f"PRAGMA incremental_vacuum({min(pages, surplus)})")
-            took = time.monotonic() - began
-            self.written_bytes += min(pages, surplus) * schema.PAGE_BYTES
-            pages = pages * 2 if took < STEP_SECONDS / 2 else max(1, pages // 2) if took > STEP_SECONDS else pages
-            yield
+            self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+            self.written_bytes += pages * VACUUM_WRITES * schema.PAGE_BYTES
+            if self._is_over():
+                yield
 
     def _pragma(self, name: str) -> int:
         return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _rows_of_next(chunk: list[Place]) -> int:
+    """How many rows lie in about `CHUNK_BYTES` of pages, when they are like these."""
+    sizes = [min(row[4], schema.PAGE_BYTES) for row in chunk if type(row[4]) is int]
+    return max(CHUNK_ROWS_MIN, min(CHUNK_ROWS, CHUNK_BYTES * len(sizes) // (sum(sizes) or 1)))
