@@ -78,7 +78,9 @@ def broker(
     from zchat import address
     from zchat.settings import Settings
     from zchat.sockets.broker import Broker
+    from zchat.sockets.memory import keep_for_broker
 
+    keep_for_broker()
     at = address.parse_bind(bind)
     default = Settings()
     settings = Settings(

@@ -14,6 +14,7 @@ from typing import Protocol
 import zmq
 
 from zchat.sockets import options
+from zchat.sockets.memory import keep_for_frames
 
 
 class Forkable(Protocol):
@@ -27,6 +28,7 @@ def shared() -> zmq.Context[zmq.Socket[bytes]]:
     """Made with the first connection."""
     with _lock:
         if not _contexts:
+            keep_for_frames()
             _contexts.append(options.new_context())
         return _contexts[0]
 

@@ -28,7 +28,6 @@ KEEPALIVE_SECONDS = 1  # the kernel asks a silent SUB or XPUB this often …
 KEEPALIVE_COUNT = 3  # … and takes it for dead when it did not answer so many times, …
 UNACKED_MS_MAX = 4000  # … or took nothing of what was sent to it for so long
 HANDSHAKE_IVL_MS = 5000  # a connection that never speaks ZMTP is closed
-MEMORY_KEPT_BYTES = 8 << 20  # that was freed, and more frames will need
 BACKLOG = 1024  # connections that wait for accept: thousands of clients come back at once after a restart
 RECONNECT_MIN_MS, RECONNECT_MAX_MS = 100, 5000  # doubling in between
 CONNECT_TIMEOUT_MS = 3000  # the kernel's own is minutes: a link that comes back would not be noticed
@@ -56,10 +55,6 @@ def check_libzmq() -> None:
 
 def new_context() -> zmq.Context[zmq.Socket[bytes]]:
     """One Context for a process: its sockets share one I/O thread."""
-    # glibc hands freed memory back above 128 KiB, so a stream of large frames has each page of each frame mapped anew:
-    # half of what the kernel did for a broker. It learns from the first large block that is freed, and keeps up to
-    # twice as much from then on: mallopt(3), M_MMAP_THRESHOLD.
-    bytearray(MEMORY_KEPT_BYTES // 2)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.set(zmq.MAX_SOCKETS, 65_536)  # the default 1023 ends a program with a few hundred clients
     context.linger = 0  # inherited by every socket: the default -1 hangs the program's end for ever
