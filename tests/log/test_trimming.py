@@ -57,13 +57,14 @@ def test_a_step_changes_few_rooms_and_looks_at_few_that_stay(
 ) -> None:
     log = open_log(sync="normal")
     scribe = Scribe(log)
-    rooms = 3 * trimming.STEP_ROOMS
+    rooms = 200
     scribe.keep(*[scribe.batch(f"r.{number % rooms}", b"x") for number in range(2 * rooms)])
     scribe.keep(scribe.batch("far", b"x"), *[scribe.batch("other", b"x") for _ in range(1_500)])
     scribe.keep(scribe.batch("far", b"x"), scribe.batch("far", b"x"))
     log.close()
     opened = opening.open_database(tmp_path / "log" / schema.FILE, "normal")
     monkeypatch.setattr(trimming, "STEP_SECONDS", 1e6)
+    monkeypatch.setattr(trimming, "ROOM_SECONDS", 1e6 / 50)
     work = Trimming(opened.connection, opened.rooms, "normal")
     work.begin([Keep("r.*", records=1)], 0)
     steps = 0
@@ -72,8 +73,8 @@ def test_a_step_changes_few_rooms_and_looks_at_few_that_stay(
         work.step()
         steps += 1
         changed = sum(opened.rooms.row(row.id) != row for row in before)
-        assert changed <= trimming.STEP_ROOMS
-    assert steps > 3 and {opened.rooms.row(room + 1).records for room in range(rooms)} == {1}
+        assert changed <= 50
+    assert steps > 4 and {opened.rooms.row(room + 1).records for room in range(rooms)} == {1}
     monkeypatch.setattr(trimming, "STEP_SECONDS", -1.0)  # now each look at the clock ends a step
     work.begin([Keep("far", records=1)], 0)
     steps = 0
@@ -163,6 +164,27 @@ def test_a_changed_time_never_makes_what_was_removed_older(
     opened = opening.open_database(tmp_path / "log" / schema.FILE, "normal")
     opened.connection.close()
     assert opened.rooms.row(1)[-2:] == (6, batches[known - 1].time)
+
+
+def test_where_more_is_written_than_removed_removing_gets_more_time(
+    open_log: OpenLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trimming, "STEP_SECONDS", -1.0)  # each look at the clock ends a step
+    log = open_log(sync="normal")
+    scribe = Scribe(log)
+    keep = [Keep("a", records=1)]
+    scribe.keep(*[scribe.batch("a", bytes(100)) for _ in range(2_000)])
+    shares = []
+    for _ in range(5):
+        log.trim(keep, 0)
+        scribe.keep(*[scribe.batch("a", bytes(100)) for _ in range(500)])
+        assert log.is_trimming
+        shares.append(log._share)
+    assert shares == [4, 2, 1, 0.5, 0.5]
+    monkeypatch.setattr(trimming, "STEP_SECONDS", 1.0)
+    trim(log, keep)
+    trim(log, keep)
+    assert log._share == 4 and len(read(log).batches) == 1
 
 
 def test_what_cannot_be_read_is_passed_over(open_log: OpenLog, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ VERSION = 2  # of the tables; a newer one is refused, an older one is brought up
 PAGE_BYTES = 8192
 WRITER_CACHE_KIB = 16 * 1024  # the newest pages of many rooms' part of the index
 READER_CACHE_KIB = 8 * 1024  # a few pages' worth of the longest answer
+ROOMS_A_PAGE = 64  # about
 WAL_KEPT_BYTES = 16 << 20  # a WAL that had to grow larger is cut back to this
 BUSY_SECONDS = 5.0  # somebody looks into the database with another program
 
@@ -133,6 +134,11 @@ def sealed(*values: Any) -> tuple[Any, ...]:
 def is_sealed(row: tuple[Any, ...]) -> bool:
     """Whether a row ends with its CRC."""
     return sealed(*row[:-1]) == row
+
+
+def pages_of_rooms(changed: int, rooms: int) -> int:
+    """About as many pages are written when so many rooms change: a page of the index for each, and of their rows."""
+    return changed + min(changed, 1 + rooms // ROOMS_A_PAGE)
 
 
 def sealed_room(row: RoomRow) -> tuple[Any, ...]:

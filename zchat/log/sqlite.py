@@ -36,6 +36,7 @@ from zchat.log.trouble import Tell, Trouble
 CHECKPOINT_BYTES = 4 << 20  # of WAL: more would hold up one commit for longer, less would write pages more often
 WAL_BYTES_MAX = 64 << 20  # then readers wait until the WAL has begun anew
 TRIM_SHARE = 4  # what trimming does is followed by so many times its own time for commits,
+TRIM_SHARE_MIN = 0.5  # down to this while more is kept than it removes, or the log would grow without end,
 SEEN_MAX = 1_000  # users who have gone, then those who were seen before all others are forgotten
 IDLE_SECONDS = 0.002  # unless there was none for so long
 
@@ -84,6 +85,8 @@ class SqliteLog:
         self._trims_asked = self._trims_begun = 0
         self._trimmed = False  # what a step has written is in the WAL
         self._rests_until = 0.0  # then trimming goes on
+        self._share: float = TRIM_SHARE
+        self._grown = 0  # batches that were kept less those that were removed, since a trim was begun
         self._seen = SEEN_MAX  # so the first to go is the occasion to forget those of long ago
         self._failed: LogError | None = None
         self._closed = False
@@ -215,8 +218,10 @@ class SqliteLog:
         except Exception as error:  # whatever it is, it must be told, or the broker waits for ever
             return self._not_kept(error, committing)
         self._rooms.commit(changed)
-        rows = len(append.batches) + 2 * len(changed) + len(append.sessions) + len(append.seen) + len(append.cursors)
-        self._wal_bytes += size + rows * schema.PAGE_BYTES
+        self._grown += len(append.batches)
+        others = len(append.sessions) + len(append.seen) + len(append.cursors)
+        pages = 1 + schema.pages_of_rooms(len(changed), len(self._rooms)) + others
+        self._wal_bytes += size + pages * schema.PAGE_BYTES
         return None
 
     def _insert(self, append: Append) -> list[RoomRow]:
@@ -270,6 +275,11 @@ class SqliteLog:
     # --- between commits --------------------------------------------------------------------
 
     def _begin_trim(self, keep: list[Keep], now: int) -> None:
+        if not self._trimming.is_at_work:
+            self._share = TRIM_SHARE
+        elif self._grown > 0:
+            self._share = max(self._share / 2, TRIM_SHARE_MIN)
+        self._grown = 0
         self._trimming.begin(keep, now)
         self._trims_begun += 1
 
@@ -286,9 +296,10 @@ class SqliteLog:
                     self._disk.ran_out()
             self._trimmed = self._trimmed or trimming.written_bytes > 0
             self._wal_bytes += trimming.written_bytes
-            trimming.written_bytes = 0
+            self._grown -= trimming.removed
+            trimming.written_bytes = trimming.removed = 0
         now = time.monotonic()
-        self._rests_until = now + TRIM_SHARE * (now - began)
+        self._rests_until = now + self._share * (now - began)
 
     def _checkpoint(self) -> None:
         """Move the WAL into the database, as far as no reader needs it."""

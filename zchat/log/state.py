@@ -65,6 +65,10 @@ class RoomStates:
         self.head = max((row.last for row in self._rows.values()), default=0)
         self.time = max((row.time for row in self._rows.values()), default=0)
 
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._rows)
+
     def get(self, name: str) -> RoomRow | None:
         """The row of that room."""
         return self._rows.get(name)

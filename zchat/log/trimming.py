@@ -23,8 +23,8 @@ from zchat.log import USERS_SEEN_KEPT, Keep, schema
 from zchat.log.state import RoomRow, RoomStates
 from zchat.log.walks import OFFSET_MAX, Walker
 
-STEP_SECONDS = 0.003
-STEP_ROOMS = 64  # or so many rooms whose rows change, and as many pages of the index
+STEP_SECONDS = 0.003  # and in it, at the end,
+ROOM_SECONDS = 0.000015  # for each room that has changed: its row, and its page of the index
 CHUNK_ROWS = 64
 CHUNK_ROWS_MIN = 8
 CHUNK_BYTES = 64 * 1024  # of pages that a chunk lies in, which may have to come from the disk
@@ -55,6 +55,7 @@ class Trimming:
         self._rooms = rooms
         self._sync = sync
         self.written_bytes = 0  # about, into the WAL
+        self.removed = 0  # batches
         self._work: Iterator[None] | None = None
         self._next: tuple[list[Keep], int] | None = None  # what to begin after it
         self._changed: dict[int, RoomRow] = {}  # in this step
@@ -185,6 +186,7 @@ class Trimming:
         self._changed[room] = RoomRow(room, row.name, row.last, row.time, *kept, last, until)
         self._doomed.append((base,))
         self._doomed_bytes += size
+        self.written_bytes += min(size, schema.PAGE_BYTES)
         if len(self._doomed) >= DELETED_ROWS or self._doomed_bytes >= DELETED_BYTES:
             self._delete()
 
@@ -228,7 +230,7 @@ class Trimming:
             if not schema.is_unreadable(error):
                 raise
             self._delete_one_by_one()
-        self.written_bytes += len(self._doomed) * schema.PAGE_BYTES // 4
+        self.removed += len(self._doomed)
         self._doomed, self._doomed_bytes = [], 0
 
     def _delete_one_by_one(self) -> None:
@@ -254,7 +256,8 @@ class Trimming:
             self._connection.executemany(schema.UPSERT_ROOM, map(schema.sealed_room, self._changed.values()))
             self._connection.execute("COMMIT")
             self._rooms.commit(self._changed.values())
-            self.written_bytes += len(self._changed) * schema.PAGE_BYTES
+            pages = 2 + schema.pages_of_rooms(len(self._changed), len(self._rooms))
+            self.written_bytes += pages * schema.PAGE_BYTES
         self._changed, self._deleted = {}, []
 
     def _undo(self) -> None:
@@ -263,7 +266,7 @@ class Trimming:
             self._connection.execute("ROLLBACK")
 
     def _is_over(self) -> bool:
-        return time.monotonic() > self._ends or len(self._changed) >= STEP_ROOMS
+        return time.monotonic() + len(self._changed) * ROOM_SECONDS > self._ends
 
     # --- users ------------------------------------------------------------------------------
 
