@@ -32,6 +32,8 @@ from zchat.subscription import Subscription
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 WAIT_SECONDS = 5.0  # for a broker that is not there yet
 CLOSE_SECONDS = 5.0
+PAGE_RECORDS = 64  # the first page of history has about so many, for whoever wants to see some now,
+PAGE_RECORDS_MAX = 4_096  # each one four times more than the one before, until they are full
 
 
 def connect(address: str = DEFAULT_ADDRESS, user: str | None = None, *, wait: float = WAIT_SECONDS) -> Client:
@@ -266,8 +268,10 @@ class Client:
         position = self._seek(names, start, presence)
         after = start.after or 0 if start.last is None and start.since is None else position.after
         left = limit if limit is not None else sys.maxsize
+        records = PAGE_RECORDS
         while after < position.head and left > 0:
-            page = self.connection.fetch(names, after, position.head, None)
+            page = self.connection.fetch(names, after, position.head, None, records)
+            records = 4 * records if 0 < records < PAGE_RECORDS_MAX else 0
             gaps = sorted(page.gaps, key=lambda gap: gap[1], reverse=True)
             for room, frame in page.batches:
                 batch = wire.decode_batch(frame)

@@ -321,8 +321,14 @@ def test_a_session_found_in_no_room_is_gone_and_its_publishes_are_known() -> Non
     registry.restore([SessionRow("s1", "alice", 7, 5, {})], [], at(0), RESTART_GRACE)
     session = registry.find("s1")
     assert session is not None and (session.state, session.last_seq) == (GONE, 7)
-    assert registry.next_deadline() == at(KEPT).seconds
     assert not registry.resume(session, b"new", "", at(1))
+
+
+@pytest.mark.parametrize(("seen", "waits"), [(0, KEPT), (-60, KEPT - 60), (-2 * KEPT, RESTART_GRACE), (+60, KEPT)])
+def test_a_session_that_is_gone_is_forgotten_as_if_there_had_been_no_restart(seen: float, waits: float) -> None:
+    registry = registry_of()
+    registry.restore([SessionRow("s1", "alice", 7, at(seen).micros, {})], [], at(0), RESTART_GRACE)
+    assert registry.next_deadline() == pytest.approx(at(waits).seconds)
 
 
 def test_who_was_cut_off_by_the_restart_is_told_with_when_it_was_seen() -> None:
@@ -468,7 +474,8 @@ class AnyRegistry(RuleBasedStateMachine):
             stay.session = session
             stay.rooms = {room: True for room, written in stay.rooms.items() if written}
             stay.state = LOST if stay.rooms else GONE
-            stay.deadline = self.now.seconds + (RESTART_GRACE if stay.rooms else KEPT)
+            kept = KEPT - (self.now.micros - session.seen) / 1e6
+            stay.deadline = self.now.seconds + (RESTART_GRACE if stay.rooms else max(RESTART_GRACE, kept))
 
     @invariant()
     def each_written_join_has_one_leave_and_only_members_have_none_yet(self) -> None:

@@ -101,7 +101,10 @@ class Registry:
     # --- at start ---------------------------------------------------------------------------
 
     def restore(self, rows: Iterable[SessionRow], seen: Iterable[tuple[str, int]], now: Instant, grace: float) -> None:
-        """Take the sessions that the log kept: members as lost for `grace` seconds, the others as gone."""
+        """Take the sessions that the log kept: members as lost for `grace` seconds, the others as gone.
+
+        Those are forgotten when they would have been without a restart, but have as much time to come back.
+        """
         rows = list(rows)
         cut_off = [(row.user, row.seen) for row in rows if not row.rooms]
         for user, micros in sorted([*seen, *cut_off], key=lambda each: each[1]):  # the latest is remembered longest
@@ -111,7 +114,8 @@ class Registry:
             session.rooms, session.written = dict(row.rooms), set(row.rooms)
             session.state = LOST if row.rooms else GONE
             self._sessions[session.id] = session
-            self._wait(session, now.seconds + (grace if row.rooms else self._kept))
+            kept = self._kept - max(0.0, (now.micros - row.seen) / 1e6)
+            self._wait(session, now.seconds + (grace if row.rooms else max(grace, kept)))
             for room in row.rooms:
                 self._members.setdefault(room, {})[session.id] = session
             if row.rooms:

@@ -113,9 +113,9 @@ class Connection:
         """
         return self._answer(lambda core, now: core.ask(request, now), timeout)
 
-    def fetch(self, patterns: list[str], after: int, until: int, timeout: float | None) -> wire.Page:
-        """One page of history. Raises Refused, Unreachable, Closed."""
-        page = self.ask(wire.Fetch(0, patterns, after, until), timeout)
+    def fetch(self, patterns: list[str], after: int, until: int, timeout: float | None, limit: int = 0) -> wire.Page:
+        """One page of history, of about `limit` records; 0: a full one. Raises Refused, Unreachable, Closed."""
+        page = self.ask(wire.Fetch(0, patterns, after, until, limit), timeout)
         assert isinstance(page, wire.Page)
         return page
 
