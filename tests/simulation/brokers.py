@@ -27,7 +27,7 @@ from zchat.log.memory import MemoryLog
 from zchat.settings import Settings
 
 DRAINED_MESSAGES_MAX = 64  # the broker's own is 2000; small enough to be reached here
-BATCHES_QUEUED_MAX = 24  # per subscriber; 512 in truth
+BATCHES_QUEUED_MAX = 24  # per subscriber; 400 in truth
 DISCONNECTED_WAIT_SECONDS = 0.02
 CUT_OFF_WAIT_SECONDS = 0.2
 PROBE_SECONDS = 30.0

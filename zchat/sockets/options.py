@@ -34,7 +34,7 @@ CONNECT_TIMEOUT_MS = 3000  # the kernel's own is minutes: a link that comes back
 FRAME_BYTES_MAX = 4 << 20  # above it libzmq cuts the sender off unheard; below, it gets an ERROR
 SUBSCRIPTION_BYTES_MAX = 512  # on the XPUB: the longest topic is 130 bytes, a trie costs a node a byte
 REPLIES_QUEUED_MAX = 128  # per client that does not read: then its replies are dropped, and it asks again
-BATCHES_QUEUED_MAX = 512  # per subscriber that does not read: then its batches are dropped, and it fetches them
+BATCHES_QUEUED_MAX = 400  # per subscriber that does not read: then its batches are dropped, and it fetches them
 FRAMES_READ_AHEAD = 64  # per client, more than ours have unacked: what libzmq takes before TCP holds the sender back
 
 POLLIN = int(zmq.POLLIN)  # plain numbers: an enum costs a microsecond wherever it is combined or passed
