@@ -97,6 +97,27 @@ def test_it_outlives_the_broker(client: zchat.Client, broker: BrokerProcess) -> 
     assert [(cursor.name, cursor.offset) for cursor in client.cursors()] == [("x", offset)]
 
 
+def test_a_cursor_that_could_not_be_stored_says_from_where_it_repeats(
+    client: zchat.Client, broker: BrokerProcess
+) -> None:
+    with client.listen("a", "b", resume="x", keeps=False) as subscription:
+        send(client, "a", "1", "2")
+        assert got(subscription, 2) == ["1", "2"]
+        subscription.keep()
+    assert subscription.repeats_after is None
+    (kept,) = [cursor.offset for cursor in client.cursors()]
+    subscription = client.listen("a", "b", resume="x")
+    send(client, "a", "3")
+    assert got(subscription, 1) == ["3"]
+    broker.kill()
+    eventually(lambda: not client.connection.is_ready, "the client knows that the broker is away")
+    subscription.close()
+    assert subscription.repeats_after == kept
+    broker.start()
+    with client.listen("a", "b", resume="x") as again:
+        assert got(again, 1) == ["3"]
+
+
 def test_a_cursor_is_the_users(client: zchat.Client, broker: BrokerProcess) -> None:
     client.set_cursor("X", 0)
     with zchat.connect(broker.address, "Reader") as same, zchat.connect(broker.address, "other") as other:

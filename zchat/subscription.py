@@ -62,6 +62,7 @@ class Subscription:
         self._done: dict[str, int] = {}  # the same, of what `keep` was called for
         self._batch: Delivery | None = None  # in the buffer
         self.is_live = False
+        self.repeats_after: int | None = None  # told by `close`: above this offset what was handed over may come again
         self._begin_at(position)
 
     def __enter__(self) -> Subscription:
@@ -203,15 +204,21 @@ class Subscription:
         listener = self._listener
         if self._keeps:
             self.keep()
+        log, position = listener.keep
+        highest = max(self._done.values(), default=0)
+        if log != listener.chain.logs or (listener.keep == listener.kept and highest <= position):
+            return
+        self.repeats_after = max(0, listener.kept[1]) if listener.kept[0] == log else 0
         if not self._connection.is_ready:
             return
         try:
-            log, position = listener.keep
             listener.keep = (log, self._contiguous(position, self._done))
-            if listener.keep != listener.kept and listener.keep[0] == listener.chain.logs:
+            if listener.keep != listener.kept:
                 self._connection.keep_cursor(listener.cursor, listener.keep[1], CLOSE_SECONDS)
         except ZchatError:
-            pass  # it is behind: at least once
+            return  # it is behind: at least once
+        listener.kept = listener.keep
+        self.repeats_after = listener.keep[1] if listener.keep[1] < highest else None
 
     def _contiguous(self, position: int, done: dict[str, int]) -> int:
         """How far everything is done, in all rooms: all up to `position`, and above it room by room.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable
 
@@ -34,6 +35,44 @@ def test_a_signal_is_a_clean_end(broker: BrokerProcess, start_zchat: Callable[..
     assert listener.end(signal.SIGTERM).status == 143
     zchat("send", "b", "3", broker=broker)
     assert resumed(broker, "*", "-n", "1") == "3\n"
+
+
+def test_a_cursor_that_cannot_be_stored_at_the_end_is_told(
+    broker: BrokerProcess, start_zchat: Callable[..., Running]
+) -> None:
+    def told() -> str:
+        """What is said when the broker is killed behind a message; nothing where the cursor was stored in between."""
+        assert resumed(broker, "a", "b", "-t", "0") == ""
+        listener = start_zchat("listen", "a", "b", "--raw", "--resume", "x", "-v", broker=broker).live()
+        zchat("send", "a", "1", broker=broker)
+        eventually(lambda: listener.stdout == "1\n", "it is printed")
+        broker.kill()
+        eventually(lambda: "connection lost" in listener.stderr, "it knows that the broker is away")
+        ended = listener.end(signal.SIGINT)
+        assert (ended.stdout, ended.status) == ("1\n", 130)
+        broker.start()
+        return "".join(line for line in ended.stderr.splitlines() if "cursor" in line)
+
+    line = eventually(told, "it is told that the cursor could not be stored", within=20)
+    (stored,) = [json.loads(one)["offset"] for one in zchat("cursors", "--json", broker=broker).stdout.splitlines()]
+    assert line == f"zchat: the cursor x could not be stored: what was printed after offset {stored} may come again"
+    assert resumed(broker, "a", "b", "-n", "1") == "1\n"
+    assert resumed(broker, "a", "b", "-t", "0.2") == ""
+
+
+def test_what_a_reader_that_goes_had_not_taken_is_not_printed_again(
+    broker: BrokerProcess, start_zchat: Callable[..., Running]
+) -> None:
+    reading, writing = os.pipe()
+    assert resumed(broker, "a", "-t", "0") == ""
+    zchat("send", "a", stdin="1\n2\n", broker=broker)
+    listener = start_zchat("listen", "a", "--raw", "--resume", "x", broker=broker, stdout=writing)
+    os.close(writing)
+    assert os.read(reading, 2) == b"1\n"
+    os.close(reading)
+    zchat("send", "a", stdin="3\n", broker=broker)
+    assert listener.end() == Result("", "", 0)
+    assert resumed(broker, "a", "-n", "1") == "3\n"
 
 
 def test_cursors_are_listed_set_and_removed(broker: BrokerProcess) -> None:

@@ -15,22 +15,25 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from typer._click.exceptions import ClickException, NoArgsIsHelpError  # the only name that every 0.26 … 0.28 has
 
+from zchat.cli.interrupts import interrupts, on_interrupt
 from zchat.errors import Unreachable, ZchatError
+
+__all__ = ["on_interrupt", "run", "tell"]
 
 
 def run(command: Callable[[], Any]) -> int:
     """Run a command to its exit status."""
     _open_standard_streams()
-    signal.signal(signal.SIGTERM, _terminated)
-    on_interrupt(signal.default_int_handler)
+    interrupts.install()
     try:
         status = _run(command)
         sys.stdout.flush()
+    except KeyboardInterrupt:  # while the last of it was written
+        status = 130
     except BrokenPipeError:
         status = 0
     except OSError as error:
@@ -39,12 +42,6 @@ def run(command: Callable[[], Any]) -> int:
         on_interrupt(signal.SIG_DFL)  # from here on there is nothing left to tell
         _forget_stdout()
     return status
-
-
-def on_interrupt(handler: Any) -> None:
-    """Handle SIGINT, unless it is ignored: a shell script ignores it for what runs in its background."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, handler)
 
 
 def tell(text: str, hint: str = "", *, status: int = 0) -> int:
@@ -99,11 +96,6 @@ def _usage_error(error: ClickException) -> int:
     if text.startswith("No such option: -") and hint.startswith("zchat send"):
         hint = "a text that begins with a dash goes after two: zchat send ROOM -- -5"
     return tell(text[:1].lower() + text[1:], hint, status=error.exit_code)
-
-
-def _terminated(signum: int, frame: FrameType | None) -> NoReturn:
-    """SIGTERM: leave by way of the `with` blocks, so that the broker is told."""
-    raise SystemExit(128 + signum)
 
 
 def _open_standard_streams() -> None:

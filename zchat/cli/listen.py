@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zchat.cli import ending, options
+from zchat.cli.interrupts import interrupts
 from zchat.errors import TimedOut, UsageError
 
 if TYPE_CHECKING:
@@ -92,25 +93,46 @@ def listen(
                 *patterns, **begin, presence=presence, resume=resume, keeps=False, notify=printer.notice
             )
             if resume is not None:
-                printer.when_written(subscription.keep)
-            with subscription:
-                _print_live(subscription, printer, count, deadline)
-                printer.flush()
+                _print_and_keep(subscription, printer, count, deadline, resume)
+            else:
+                with subscription:
+                    _print_live(subscription, printer, count, deadline)
     if count is not None and printer.printed < count and not end:
         ending.tell(f"{printer.printed} of {count} messages came within {timeout:g} s")
         raise typer.Exit(TimedOut.exit_status)
 
 
+def _print_and_keep(
+    subscription: Subscription, printer: Printer, count: int | None, deadline: float | None, cursor: str
+) -> None:
+    """The same with a cursor: a signal waits until what is printed is noted, and what is noted is stored."""
+    printer.when_written(subscription.keep)
+    try:
+        with interrupts.held(), subscription:
+            _print_live(subscription, printer, count, deadline)
+    finally:
+        if (offset := subscription.repeats_after) is not None:
+            what = f"what was printed after offset {offset} may come again"
+            ending.tell(f"the cursor {cursor} could not be stored: {what}")
+
+
 def _print_live(subscription: Subscription, printer: Printer, count: int | None, deadline: float | None) -> None:
     """Print until `count` messages are printed or the deadline is there."""
     while count is None or printer.printed < count:
-        if not subscription.pending():
+        interrupts.let_in()
+        is_pending = subscription.pending()
+        if not is_pending:
             printer.flush()
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
-            return
+            break
+        if is_pending:
+            printer.print(subscription.get())
+            continue
         try:
-            message = subscription.get(left)
+            with interrupts.passing():
+                message = subscription.get(left)
         except TimedOut:
-            return
+            break
         printer.print(message)
+    printer.flush()

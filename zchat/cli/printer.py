@@ -2,16 +2,21 @@
 
 A line waits here only while more messages are there already. Whoever reads messages calls `print` for
 each and `flush` when none is waiting; at the bounds below `print` flushes by itself.
+
+What is written and the word that it is (`when_written`) belong together: no first signal comes between them.
 """
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from zchat.cli import ending, output
+from zchat.cli.interrupts import interrupts
 from zchat.names import user_key
 
 if TYPE_CHECKING:
@@ -76,14 +81,11 @@ class Printer:
 
     def flush(self) -> None:
         """Write what has gathered."""
-        if self._lines:
-            self._lines.append(b"")
-            text = b"\n".join(self._lines)
-            self._lines.clear()
-            self._size = 0
-            sys.stdout.buffer.write(text)
-            sys.stdout.buffer.flush()
-        if self._written is not None:
+        if self._written is None:
+            self._write()
+            return
+        with interrupts.held():
+            self._write()
             self._written()
 
     def notice(self, notice: Notice) -> None:
@@ -95,3 +97,18 @@ class Printer:
             return
         self.flush()  # what came before it stands before it
         ending.tell(output.notice_text(notice))
+
+    def _write(self) -> None:
+        """Write it all, by no buffer: what a second signal cuts off must not be written later."""
+        if not self._lines:
+            return
+        self._lines.append(b"")
+        left = memoryview(b"\n".join(self._lines))
+        self._lines.clear()
+        self._size = 0
+        stdout = sys.stdout.fileno()
+        while left:
+            try:
+                left = left[os.write(stdout, left) :]
+            except BlockingIOError:  # whoever shares the pipe with us made it so
+                select.select([], [stdout], [])
