@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import eventually
 from zchat import wire
 from zchat.errors import LogError
-from zchat.log import USERS_SEEN_KEPT, Append, CursorRow, Keep, Log, LogPage, SessionRow, StoredBatch
+from zchat.log import USERS_SEEN_KEPT, Append, CursorRow, Keep, Log, LogPage, SessionRow, StoredBatch, retention
 from zchat.settings import Settings
 
 MEGABYTE = 1 << 20
@@ -117,6 +117,12 @@ def trim(log: Log, keep: list[Keep], now: int = 0) -> None:
 
 class LogContract:
     """The suite. A subclass in a test file runs it; the file has the fixture `log`: a new, empty one."""
+
+    @pytest.fixture
+    def few_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of joins and leaves no more are kept than of messages."""
+        monkeypatch.setattr(retention, "PRESENCE_RECORDS_MIN", 0)
+        monkeypatch.setattr(retention, "PRESENCE_BYTES_MIN", 0)
 
     # --- an empty log -----------------------------------------------------------------------
 
@@ -409,6 +415,77 @@ class LogContract:
         assert bases(read(log, ["build.a"])) == [4, 7, 10]
         assert bases(read(log, ["build.b"])) == [11]
         assert bases(read(log, ["general"])) == [3, 6, 9, 12]
+
+    def test_joins_and_leaves_never_remove_a_message(self, log: Log) -> None:
+        scribe = Scribe(log)
+        messages = [scribe.write("a", b"x").base for _ in range(5)]
+        for _ in range(8):
+            scribe.write("a", b"join", kind=wire.PRESENCE)
+            scribe.write("a", b"leave", kind=wire.PRESENCE)
+            trim(log, [Keep("a", records=5)])
+        assert bases(read(log))[:5] == messages and not read(log).gaps
+        trim(log, [Keep("a", records=2)])
+        assert (bases(read(log))[:2], read(log).gaps) == ([4, 5], [("a", 1, 3, "trimmed")])
+
+    def test_a_size_is_of_messages(self, log: Log) -> None:
+        scribe = Scribe(log)
+        sizes = [len(scribe.write("a", b"x" * 100).frame) for _ in range(3)]
+        scribe.write("a", *[b"join"] * 200, kind=wire.PRESENCE)
+        trim(log, [Keep("a", bytes=sum(sizes[1:]))])
+        assert bases(read(log)) == [2, 3, 4]
+
+    def test_joins_and_leaves_go_with_the_message_after_them(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for _ in range(3):
+            scribe.write("a", b"join", kind=wire.PRESENCE)
+            scribe.write("a", b"x")
+            scribe.write("a", b"leave", kind=wire.PRESENCE)
+        trim(log, [Keep("a", records=2)])
+        assert (bases(read(log)), read(log).gaps) == ([3, 4, 5, 6, 7, 8, 9], [("a", 1, 2, "trimmed")])
+
+    def test_the_newest_message_stays_however_old_it_is_and_whatever_came_after(self, log: Log) -> None:
+        scribe = Scribe(log)
+        scribe.write("a", b"1")
+        scribe.write("a", b"2", b"3")
+        for _ in range(4):
+            scribe.write("a", b"join", kind=wire.PRESENCE, seconds=60)
+        trim(log, [Keep("a", age_seconds=1, records=1, bytes=1)], log.last_time() + SECOND)
+        assert (bases(read(log)), read(log).gaps) == ([2, 7], [("a", 1, 1, "trimmed"), ("a", 4, 6, "trimmed")])
+        scribe.write("a", b"8")
+        trim(log, [Keep("a", age_seconds=1)], log.last_time() + SECOND)
+        assert bases(read(log)) == [8] and [gap[2] for gap in read(log).gaps] == [7]
+
+    def test_joins_and_leaves_have_a_bound_of_their_own(self, log: Log, few_kept: None) -> None:
+        scribe = Scribe(log)
+        scribe.write("a", b"join", kind=wire.PRESENCE)  # 1, with nothing before it
+        scribe.write("a", b"x")
+        for _ in range(3):
+            scribe.write("a", b"leave", b"join", kind=wire.PRESENCE)  # 3, 5, 7
+        scribe.write("a", b"y")
+        for _ in range(2):
+            scribe.write("a", b"leave", b"join", kind=wire.PRESENCE)  # 10, 12
+        trim(log, [Keep("a", records=9)])
+        assert (bases(read(log)), read(log).gaps) == ([2, 3, 5, 7, 9, 10, 12], [("a", 1, 1, "trimmed")])
+        trim(log, [Keep("a", records=6)])
+        assert (bases(read(log)), read(log).gaps) == (
+            [2, 7, 9, 10, 12],
+            [("a", 1, 1, "trimmed"), ("a", 3, 6, "trimmed")],
+        )
+        trim(log, [Keep("a", records=2)])
+        assert bases(read(log)) == [2, 9, 12]
+        assert [gap[1:3] for gap in read(log).gaps] == [(1, 1), (3, 8), (10, 11)]
+        assert [gap[1:3] for gap in read(log, after=4, until=10).gaps] == [(5, 8), (10, 10)]
+        assert not read(log, after=12).gaps
+        assert log.seek(["a"], 2, 0, False) == 1 and log.seek(["a"], 3, 0, True) == 8
+
+    def test_however_many_come_and_go_a_room_does_not_grow(self, log: Log, few_kept: None) -> None:
+        scribe = Scribe(log)
+        scribe.write("a", b"x")
+        for _ in range(60):
+            scribe.write("a", b"join", kind=wire.PRESENCE)
+            if scribe.next % 7 == 0:
+                trim(log, [Keep("a", records=1 << 20, bytes=200)])
+        assert 3 < len(read(log).batches) < 15 and bases(read(log))[0] == 1
 
     @pytest.mark.parametrize(
         ("after", "until", "gaps"),

@@ -53,11 +53,24 @@ def change(folder: Path, statement: str, values: Iterable[object] = ()) -> None:
 def as_version_1(folder: Path) -> None:
     """Make a closed log what a zchat wrote that did not know the times of what it had removed."""
     change(folder, "PRAGMA user_version=1")
-    change(folder, "ALTER TABLE rooms DROP COLUMN trimmed_time")
+    _without_columns(folder, schema.LATER)
+
+
+def as_version_2(folder: Path) -> None:
+    """Make a closed log what a zchat wrote that counted joins and leaves as messages."""
+    change(folder, "PRAGMA user_version=2")
+    _without_columns(folder, schema.LATER[1:])
+
+
+def _without_columns(folder: Path, names: tuple[str, ...]) -> None:
+    change(folder, "DROP INDEX rooms_thinned")
+    for name in names:
+        change(folder, f"ALTER TABLE rooms DROP COLUMN {name}")
     connection = sqlite3.connect(folder / schema.FILE)
     with connection:
         for row in connection.execute("SELECT * FROM rooms").fetchall():
-            connection.execute("UPDATE rooms SET crc = ? WHERE id = ?", [schema.sealed(*row[:-1])[-1], row[0]])
+            covered = [*row[:7], *(value for value in row[8:] if value)]
+            connection.execute("UPDATE rooms SET crc = ? WHERE id = ?", [schema.sealed(*covered)[-1], row[0]])
     connection.close()
 
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from tests.log.contract import SECOND, Scribe, read, trim
 from tests.log.damage import change, written
 from zchat import wire
-from zchat.errors import StartError, WireError
-from zchat.log import Keep, schema
-from zchat.log.exporting import export, import_lines, micros, rfc3339
+from zchat.errors import StartError
+from zchat.log import Keep
+from zchat.log.exporting import export, micros, rfc3339
+from zchat.log.importing import import_lines
 from zchat.log.offline import Finding, check
 from zchat.log.sqlite import SqliteLog
 
@@ -133,54 +134,6 @@ def test_a_log_in_use_is_not_exported_and_one_that_is_there_not_replaced(open_lo
     log.close()
     with pytest.raises(StartError, match="holds a log already"):
         import_lines(tmp_path / "log", [])
-
-
-LINE = {"room": "a", "offset": 5, "user": "u", "session": "s", "seq": 1, "time": "1970-01-01T00:00:01Z", "body": "x"}
-
-
-@pytest.mark.parametrize(
-    ("wrong", "why"),
-    [
-        (b"{", "truncated"),
-        (b"[]", "Expected"),
-        ({"offset": 4}, "not above 4"),
-        ({"offset": "6"}, "`int`"),
-        ({"room": "A"}, "canonical"),
-        ({"room": "a..b"}, "empty segment"),
-        ({"user": "u v"}, "not allowed"),
-        ({"time": "yesterday"}, "2026"),
-        ({"time": "1970-01-01T00:00:01.1234567Z"}, "2026"),
-        ({"kind": "other"}, "message, presence"),
-        ({"body_base64": "?"}, "base64"),
-        ({"gap": "other", "first": 1, "last": 2}, "damaged"),
-        ({"gap": "trimmed", "first": 3, "last": 2}, "from 3 to 2"),
-        ({"seq": -1}, ">= 0"),
-        ({"offset": 1 << 63}, "$.offset"),
-    ],
-)
-def test_a_line_that_is_none_is_told_with_its_number_and_leaves_nothing(
-    tmp_path: Path, wrong: bytes | dict[str, object], why: str
-) -> None:
-    first = json.dumps({**LINE, "offset": 4}).encode()
-    second = wrong if isinstance(wrong, bytes) else json.dumps({**LINE, **wrong}).encode()
-    with pytest.raises(WireError, match="line 2: ") as raised:
-        import_lines(tmp_path / "log", [first, second])
-    assert why in str(raised.value)
-    assert not (tmp_path / "log" / schema.FILE).exists()
-    assert {path.name for path in (tmp_path / "log").iterdir()} == {"log.lock"}
-
-
-def test_a_line_needs_no_more_than_a_record_has(tmp_path: Path) -> None:
-    line = json.dumps(LINE).encode()
-    (whole,) = again(tmp_path, [b"", line, b"\n"])
-    assert json.loads(whole) == {
-        **LINE,
-        "time": "1970-01-01T00:00:01.000000Z",
-        "kind": "message",
-        "event": "message",
-        "headers": {},
-        "content_type": "",
-    }
 
 
 @given(st.integers(0, 253_402_300_799_999_999))

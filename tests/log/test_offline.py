@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 
 from tests.log.contract import Scribe, read, trim
 from tests.log.damage import change, copied, flip, overwrite, pages_of, silent, written
+from zchat import wire
 from zchat.errors import StartError
-from zchat.log import Keep, schema
+from zchat.log import Keep, retention, schema
+from zchat.log.exporting import export
+from zchat.log.importing import import_lines
 from zchat.log.offline import Checked, Finding, Repaired, check, repair
 from zchat.log.sqlite import SqliteLog
 
@@ -54,6 +58,43 @@ def test_a_new_and_a_trimmed_log_have_none_either(open_log: OpenLog, tmp_path: P
     trim(log, [Keep("**", records=5)])
     log.close()
     assert not findings(tmp_path / "log")
+
+
+@pytest.fixture
+def thinned(open_log: OpenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A closed log with the messages 1, 12, 23 … of a room, without the joins 2-11, 13-22 … 46-52."""
+    monkeypatch.setattr(retention, "PRESENCE_RECORDS_MIN", 0)
+    log = open_log()
+    scribe = Scribe(log)
+    for _ in range(5):
+        scribe.keep(scribe.batch("a", b"x"), *[scribe.batch("a", b"join", kind=wire.PRESENCE) for _ in range(10)])
+    trim(log, [Keep("a", records=7)])
+    log.close()
+    monkeypatch.undo()
+    return tmp_path / "log"
+
+
+def test_joins_and_leaves_that_were_removed_are_no_finding_and_stay_a_gap(open_log: OpenLog, thinned: Path) -> None:
+    holes = [(2, 11), (13, 22), (24, 33), (35, 44), (46, 48)]
+    assert not findings(thinned)
+    lines = [line for line in map(json.loads, export(thinned)) if "gap" in line]
+    assert [(line["gap"], line["first"], line["last"]) for line in lines] == [("trimmed", *hole) for hole in holes]
+    before = list(export(thinned))
+    import_lines(thinned / "again", before)
+    assert list(export(thinned / "again")) == before and not findings(thinned / "again")
+    overwrite(thinned, 0, bytes(schema.PAGE_BYTES))
+    assert repair(thinned).gaps == [] and list(export(thinned)) == before
+    log = open_log()
+    assert [gap[1:] for gap in read(log).gaps] == [(*hole, "trimmed") for hole in holes]
+
+
+def test_a_damaged_message_among_them_is_told(open_log: OpenLog, thinned: Path) -> None:
+    change(thinned, "UPDATE batches SET crc = 0 WHERE base IN (23, 45)")
+    assert [(found.first, found.last) for found in findings(thinned)] == [(23, 23), (45, 45)]
+    log = open_log()
+    assert {gap[1:3] for gap in read(log).gaps if gap[3] == "damaged"} == {(23, 23), (45, 45)}
+    log.close()
+    assert repair(thinned).gaps == [("a", 23, 23), ("a", 45, 45)]
 
 
 def test_what_is_still_in_the_wal_is_looked_at_too(open_log: OpenLog, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.log.contract import SECOND, Scribe, bases, read, read_all, trim
-from tests.log.damage import as_version_1, change, overwrite, pages_of, written
+from tests.log.damage import as_version_1, as_version_2, change, overwrite, pages_of, written
+from zchat import wire
 from zchat.errors import StartError
 from zchat.log import Keep, opening, schema
 from zchat.log.exporting import export
@@ -74,7 +75,7 @@ def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path: Pat
 def test_a_log_of_a_newer_zchat_is_refused(tmp_path: Path) -> None:
     written(tmp_path)
     change(tmp_path, "PRAGMA user_version=7")
-    assert "newer zchat (format 7, this one knows 2)" in refused(tmp_path / "log.db")
+    assert "newer zchat (format 7, this one knows 3)" in refused(tmp_path / "log.db")
 
 
 @pytest.fixture
@@ -99,6 +100,27 @@ def test_a_log_of_an_older_zchat_goes_on(open_log: OpenLog, old_log: Path) -> No
     log = open_log(old_log)
     page = read(log, after=log.seek(["a"], 0, young.time, False))
     assert (bases(page), page.gaps) == ([11], [])
+
+
+def test_joins_and_leaves_of_an_older_log_are_counted_apart(open_log: OpenLog, tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    scribe = Scribe(log)
+    for number in range(5):
+        scribe.write("a", b"x")
+        scribe.write(f"r{number % 2}", b"join", b"join", kind=wire.PRESENCE)
+    scribe.keep(*[scribe.batch("a", b"leave", kind=wire.PRESENCE) for _ in range(20)])
+    before = [log._rooms.row(room) for room in (1, 2, 3)]
+    log.close()
+    as_version_2(tmp_path)
+    found: list[Finding] = []
+    check(tmp_path, found.append)
+    log = open_log(tmp_path)
+    assert not found and [log._rooms.row(room) for room in (1, 2, 3)] == before
+    trim(log, [Keep("a", records=3)])
+    assert bases(read(log, ["a"]))[:3] == [7, 10, 13]
+    log.close()
+    check(tmp_path, found.append)
+    assert not found
 
 
 def test_of_what_an_older_zchat_has_trimmed_nothing_is_passed_over(open_log: OpenLog, old_log: Path) -> None:
@@ -182,7 +204,7 @@ def test_rooms_that_are_older_than_their_batches_are_refused(open_log: OpenLog, 
     Scribe(log).write("a", b"y")
     log.close()
     change(tmp_path, "DELETE FROM rooms")
-    change(tmp_path, "INSERT INTO rooms VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", old)
+    change(tmp_path, schema.INSERT_ROOM, old)
     assert REPAIR in refused(tmp_path / "log.db")
 
 

@@ -22,7 +22,7 @@ def test_a_whole_log_is_read_whole(tmp_path: Path) -> None:
         assert (len(contents.sessions), len(contents.cursors), contents.seen) == (1, 1, [("bob", 1)])
         assert not contents.sessions_lost and not contents.cursors_lost
         assert contents.head == kept[-1].base + kept[-1].records - 1
-        assert [row[0] for row in salvage.sound_rows(connection, contents, None)] == [batch.base for batch in kept]
+        assert [row[0] for row in salvage.sound_rows(contents, None)] == [batch.base for batch in kept]
     assert {path.name for path in tmp_path.iterdir()} <= {schema.FILE, "log.lock", "log.ballast"}
 
 
@@ -33,7 +33,7 @@ def test_a_chain_tells_what_is_missing_between_and_after(tmp_path: Path) -> None
     with salvage.reading(tmp_path) as connection:
         contents = Contents(connection)
         chain = Chain(contents)
-        holes = [hole for row in salvage.sound_rows(connection, contents, None) if (hole := chain.before(row))]
+        holes = [hole for row in salvage.sound_rows(contents, None) if (hole := chain.before(row))]
         holes += chain.after_all()
     assert holes == [Hole(1, batch.base, batch.base + batch.records - 1) for batch in (kept[0], kept[50], kept[-1])]
 

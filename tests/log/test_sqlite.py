@@ -20,7 +20,7 @@ from tests.log.contract import LogContract, Scribe, append, read, read_all, trim
 from tests.log.damage import change, written
 from zchat import wire
 from zchat.errors import LogError, StartError
-from zchat.log import Append, CursorRow, Keep, Log, LogPage, SessionRow, schema
+from zchat.log import Append, CursorRow, Keep, Log, LogPage, SessionRow, retention, schema
 from zchat.log.memory import MemoryLog
 from zchat.log.sqlite import SqliteLog
 
@@ -184,6 +184,9 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(retention, "PRESENCE_RECORDS_MIN", 4)
+        self.patch.setattr(retention, "PRESENCE_BYTES_MIN", 300)
         memory = "/dev/shm"  # a disk makes it many times slower, and no test here is of the disk
         self.root = Path(tempfile.mkdtemp(prefix="zchat-test-", dir=memory if os.path.isdir(memory) else None))
         self.folder = self.root / "0"
@@ -195,6 +198,7 @@ class Machine(RuleBasedStateMachine):
         self.published: dict[tuple[int, int], int] = {}  # number of the session, `seq` -> offset
 
     def teardown(self) -> None:
+        self.patch.undo()
         self.disk.close()
         shutil.rmtree(self.root)
 

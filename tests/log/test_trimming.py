@@ -10,7 +10,8 @@ import pytest
 
 from tests.log.contract import Scribe, bases, read, trim
 from tests.log.damage import change, overwrite, pages_of, silent, written
-from zchat.log import Keep, opening, schema, trimming
+from zchat import wire
+from zchat.log import Keep, opening, retention, schema, trimming
 from zchat.log.opening import Opened
 from zchat.log.sqlite import SqliteLog
 from zchat.log.trimming import Trimming
@@ -50,6 +51,45 @@ def test_each_step_is_short_and_whole(opened: Opened, monkeypatch: pytest.Monkey
         assert left - now <= trimming.DELETED_ROWS
         left = now
     assert left == 30 and steps > 1_000
+
+
+@pytest.fixture
+def visited(open_log: OpenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
+    """A log of a room with 5 messages, and 400 joins and leaves between and behind them."""
+    monkeypatch.setattr(retention, "PRESENCE_RECORDS_MIN", 0)
+    log = open_log(sync="normal")
+    scribe = Scribe(log)
+    for _ in range(5):
+        scribe.write("a", b"x")
+        scribe.keep(*[scribe.batch("a", b"join", kind=wire.PRESENCE) for _ in range(80)])
+    log.close()
+    opened = opening.open_database(tmp_path / "log" / schema.FILE, "normal")
+    yield opened
+    opened.connection.close()
+
+
+def test_joins_and_leaves_are_thinned_in_short_steps(visited: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trimming, "STEP_SECONDS", -1.0)  # the time is always up
+    work = Trimming(visited.connection, visited.rooms, "normal")
+    work.begin([Keep("a", records=30)], 0)
+    steps = 0
+    while work.is_at_work:
+        work.step()
+        steps += 1
+        assert not visited.connection.in_transaction
+        assert count(visited.connection) == visited.rooms.row(1).records, "counts go with the rows"
+    assert steps > 370
+    row = visited.rooms.row(1)
+    assert (row.records, row.presence, row.presence_trimmed) == (35, 30, 405 - 30)
+    assert count(visited.connection) == 35
+    changes = visited.connection.total_changes
+    statements: list[str] = []
+    visited.connection.set_trace_callback(statements.append)
+    for _ in range(3):
+        work.begin([Keep("a", records=30, age_seconds=1e6)], row.time)
+        while work.is_at_work:
+            work.step()
+    assert visited.connection.total_changes == changes and len(statements) < 40, "nothing is to be done"
 
 
 def test_a_step_changes_few_rooms_and_looks_at_few_that_stay(
@@ -163,7 +203,8 @@ def test_a_changed_time_never_makes_what_was_removed_older(
     log.close()
     opened = opening.open_database(tmp_path / "log" / schema.FILE, "normal")
     opened.connection.close()
-    assert opened.rooms.row(1)[-2:] == (6, batches[known - 1].time)
+    row = opened.rooms.row(1)
+    assert (row.trimmed, row.trimmed_time) == (6, batches[known - 1].time)
 
 
 def test_where_more_is_written_than_removed_removing_gets_more_time(

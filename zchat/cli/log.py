@@ -112,9 +112,12 @@ def _export(folder: Path) -> None:
 
 def _import(folder: Path) -> None:
     from zchat.cli import output
-    from zchat.log import exporting
+    from zchat.log import importing
 
     with Progress("importing") as progress:
-        imported = exporting.import_lines(folder, sys.stdin.buffer, progress)
+        imported = importing.import_lines(folder, sys.stdin.buffer, progress)
+    if imported.times_raised:
+        raised = output.counted(imported.times_raised, "record")
+        ending.tell(f"the time of {raised} went back, and was set to that of the record before")
     records, rooms = output.counted(imported.records, "record"), output.counted(imported.rooms, "room")
     ending.tell(f"{records} of {rooms} imported into {folder}, log {imported.log_id}")

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from zchat import wire
 from zchat.errors import StartError
 from zchat.log import CursorRow, schema
 from zchat.log.state import RoomRow
@@ -63,18 +64,9 @@ class Builder:
 
     def add(self, row: schema.Row) -> None:
         """The next batch, in the order of their offsets, of a room that is known."""
-        base, room, _, records, time, _, frame = row
+        base, room, kind, records, time, _, frame = row
         known, last, size = self._rooms[room], base + records - 1, len(frame)
-        self._rooms[room] = RoomRow(
-            room,
-            known.name,
-            max(known.last, last),
-            max(known.time, time),
-            known.records + records,
-            known.bytes + size,
-            known.trimmed,
-            known.trimmed_time,
-        )
+        self._rooms[room] = known.with_batch(last, time, records, size, presence=kind == wire.PRESENCE)
         self._rows.append(row)
         self._bytes += size
         if len(self._rows) >= COMMIT_ROWS or self._bytes >= COMMIT_BYTES:
@@ -100,6 +92,11 @@ class Builder:
         if trimmed > row.trimmed:
             row = row._replace(trimmed=trimmed, trimmed_time=trimmed_time)
         self._rooms[room] = row._replace(last=max(row.last, last))
+
+    def thinned(self, room: int, last: int, time: int) -> None:
+        """Joins and leaves of a room are gone up to that offset, behind what stays."""
+        self._rooms[room] = self._rooms[room]._replace(presence_trimmed=last, presence_time=time)
+        self.extend(room, last)
 
     def lost(self, room: int, first: int, last: int) -> None:
         """These offsets of a room are not there, and that is known."""

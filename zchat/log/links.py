@@ -9,6 +9,7 @@ Rules of this file
     found up to 40, next batch prev=40    -> nothing is missing
     found up to 40, next batch prev=57    -> (40, 57] is a gap; of which batches, the index may still know
     trimmed up to 30                      -> the links begin at 30
+    joins and leaves trimmed up to 60     -> (40, 57] are those, unless the index knows of something else there
 
 Tests: tests/log/test_links.py.
 """
@@ -36,7 +37,8 @@ class PageRooms(NamedTuple):
 
     names: dict[int, str]  # of all that match
     lasts: dict[int, int]  # last offset, where that is above the beginning; taken before the snapshot
-    trimmed: dict[int, int]  # what was trimmed of them, where that is above the beginning; as the snapshot has it
+    trimmed: dict[int, int]  # what was trimmed of them, where that is above the beginning; as the snapshot has it,
+    thinned: dict[int, int] = {}  # and of their joins and leaves, behind what stays
 
 
 class Links:
@@ -48,10 +50,11 @@ class Links:
         self._names = rooms.names
         self._lasts = rooms.lasts
         self._trimmed = rooms.trimmed
+        self._thinned = rooms.thinned
         self._after = after
         self._by_index = by_index
         self._found: dict[int, int] = {}  # room -> last offset of it that is accounted for
-        self._damaged: list[Gap] = []
+        self._missed: list[Gap] = []
 
     def add(self, row: Row) -> None:
         """The next batch of its room that was found."""
@@ -72,7 +75,7 @@ class Links:
                 self._miss(room, behind[room] + 1, min(last, upto))
         first = self._after + 1
         trimmed = [(self._names[room], first, min(last, upto), "trimmed") for room, last in self._trimmed.items()]
-        return sorted([gap for gap in trimmed if gap[2] >= first] + self._damaged, key=_first)
+        return sorted([gap for gap in trimmed if gap[2] >= first] + self._missed, key=_first)
 
     def _known(self, room: int) -> int:
         return self._found.get(room) or max(self._after, self._trimmed.get(room, 0))
@@ -96,16 +99,20 @@ class Links:
     def _miss(self, room: int, first: int, last: int) -> None:
         """Tell of the batches that the index has there, when they are those that cannot be read.
 
-        An index that has misled already may not have all of them either: then all of it is told.
+        An index that has misled already may not have all of them either: then all of it is told. Where joins and
+        leaves were removed, nothing else is missing as far as the index has nothing.
         """
-        places = [(first, last)]
+        name, thinned = self._names[room], min(self._thinned.get(room, 0), last)
+        places = [(max(first, thinned + 1), last)] if thinned < last else []
         if self._by_index:
             exact = self._walker.places(room, first, last, EXACT_GAPS_MAX + 1)
-            if not exact or any(self._walker.at(base) for base, _ in exact):
+            if (places and not exact) or any(self._walker.at(base) for base, _ in exact):
                 raise IndexDamaged
             if len(exact) <= EXACT_GAPS_MAX:
                 places = exact
-        self._damaged += [(self._names[room], *place, "damaged") for place in places]
+        if thinned >= first:
+            self._missed.append((name, first, thinned, "trimmed"))
+        self._missed += [(name, *place, "damaged") for place in places]
 
 
 def _first(gap: Gap) -> int:

@@ -16,6 +16,7 @@ from heapq import merge
 from zchat import wire
 from zchat.errors import LogError
 from zchat.log import USERS_SEEN_KEPT, Append, CursorRow, Keep, LogPage, SessionRow, StoredBatch
+from zchat.log.retention import Rule, is_last_of_messages
 from zchat.names import matcher
 
 TAIL_BATCHES = 4096  # searched for a repeated publish
@@ -29,15 +30,19 @@ class RoomBatches:
         self.batches: list[StoredBatch] = []
         self.records = 0
         self.bytes = 0
+        self.presence = 0  # of the records
+        self.presence_bytes = 0
         self.last = 0  # offset of the last record, also when that is gone
         self.trimmed = 0  # last offset of what was removed,
         self.trimmed_time = 0  # and its time
+        self.presence_trimmed = 0  # last offset of joins and leaves that were removed behind what stays,
+        self.presence_time = 0  # and its time
+        self.holes: list[tuple[int, int]] = []  # where those were
 
     def add(self, batch: StoredBatch) -> None:
         """The newest batch."""
         self.batches.append(batch)
-        self.records += batch.records
-        self.bytes += len(batch.frame)
+        self._count(batch, 1)
         self.last = _last(batch)
 
     def above(self, after: int) -> list[StoredBatch]:
@@ -45,31 +50,70 @@ class RoomBatches:
         return self.batches[bisect_right(self.batches, after, key=_last) :]
 
     def before(self, time: int) -> int:
-        """The last offset of what is older; 0: nothing is."""
+        """The last offset of what is older and kept; 0: nothing is."""
         at = bisect_left(self.batches, time, key=_time)
-        if at:
-            return _last(self.batches[at - 1])
-        return self.trimmed if self.trimmed_time < time else 0
+        return _last(self.batches[at - 1]) if at else 0
 
-    def gap(self, after: int, until: int) -> tuple[int, int] | None:
+    def removed_before(self, time: int) -> int:
+        """The last offset of what was removed and is known to be older."""
+        older = self.trimmed if self.trimmed_time < time else 0
+        return max(older, self.presence_trimmed if self.presence_time < time else 0)
+
+    def gaps(self, after: int, until: int) -> list[tuple[int, int]]:
         """What was removed of `after < offset <= until`."""
-        last = min(self.trimmed, until)
-        return (after + 1, last) if last > after else None
+        removed = [(1, self.trimmed), *self.holes]
+        within = [(max(first, after + 1), min(last, until)) for first, last in removed]
+        return [(first, last) for first, last in within if first <= last]
 
-    def trim(self, keep: Keep, now: int) -> None:
-        """Remove the oldest batches that the rule does not keep; the newest stays."""
+    def is_gone(self, batch: StoredBatch) -> bool:
+        """Whether that batch of the room was removed."""
+        is_thinned = batch.kind == wire.PRESENCE and batch.base <= self.presence_trimmed
+        return is_thinned or batch.base <= self.trimmed
+
+    def trim(self, rule: Rule) -> None:
+        """Remove what the rule does not keep: the oldest, then joins and leaves from behind what stays."""
         removed = 0
-        oldest = now - int(keep.age_seconds * 1_000_000) if keep.age_seconds else 0
         for batch in self.batches[:-1]:
-            too_many = keep.records and self.records - batch.records >= keep.records
-            too_large = keep.bytes and self.bytes > keep.bytes
-            if not (too_many or too_large or batch.time < oldest):
+            if is_last_of_messages(self, batch.kind, batch.records):
                 break
-            self.records -= batch.records
-            self.bytes -= len(batch.frame)
-            self.trimmed, self.trimmed_time = _last(batch), batch.time
+            if not rule.drops(self, batch.kind, batch.records, batch.time):
+                break
+            self._trim(batch)
             removed += 1
         del self.batches[:removed]
+        self._thin(rule)
+        self.holes = [hole for hole in self.holes if hole[1] > self.trimmed]
+
+    def _thin(self, rule: Rule) -> None:
+        kept: list[StoredBatch] = []
+        for at, batch in enumerate(self.batches[:-1]):
+            if batch.kind != wire.PRESENCE:
+                kept.append(batch)
+            elif not rule.drops_presence(self, batch.records, batch.time):
+                self.batches[:at] = kept
+                return
+            elif not kept:
+                self._trim(batch)
+            else:
+                self._count(batch, -1)
+                self.presence_trimmed, self.presence_time = _last(batch), batch.time
+                first = _last(kept[-1]) + 1
+                if self.holes and self.holes[-1][0] == first:
+                    self.holes.pop()
+                self.holes.append((first, _last(batch)))
+        self.batches[:-1] = kept
+
+    def _trim(self, oldest: StoredBatch) -> None:
+        self._count(oldest, -1)
+        self.trimmed, self.trimmed_time = _last(oldest), oldest.time
+
+    def _count(self, batch: StoredBatch, sign: int) -> None:
+        records, size = sign * batch.records, sign * len(batch.frame)
+        self.records += records
+        self.bytes += size
+        if batch.kind == wire.PRESENCE:
+            self.presence += records
+            self.presence_bytes += size
 
 
 class MemoryLog:
@@ -124,7 +168,8 @@ class MemoryLog:
         """Back over the newest batches, or to the last that is older, of any room."""
         with self._lock:
             if not last:
-                return max((room.before(since) for room in self._rooms.values()), default=0)
+                kept = max((room.before(since) for room in self._rooms.values()), default=0)
+                return max([kept, *(room.removed_before(since) for _, room in self._matching(patterns))])
             rooms = [room.batches for _, room in self._matching(patterns)]
             for batch in merge(*map(reversed, rooms), key=_base, reverse=True):
                 if batch.kind == wire.PRESENCE and not presence:
@@ -137,7 +182,7 @@ class MemoryLog:
     def find(self, session: str, seq: int) -> int:
         """Back over the newest batches of the log."""
         with self._lock:
-            tail = [batch for batch in self._tail if batch.base > self._rooms[batch.room].trimmed]
+            tail = [batch for batch in self._tail if not self._rooms[batch.room].is_gone(batch)]
         for batch in reversed(tail):
             offset = batch.base
             for entry in wire.decode_raw_batch(batch.frame).entries:
@@ -177,9 +222,9 @@ class MemoryLog:
     def trim(self, keep: list[Keep], now: int) -> None:
         """At once: a list drops its beginning in no time."""
         with self._lock:
-            for rule in keep:
+            for rule in [Rule(each, now) for each in keep]:
                 for _, room in self._matching([rule.pattern]):
-                    room.trim(rule, now)
+                    room.trim(rule)
 
     def close(self) -> None:
         """Nothing is kept."""
@@ -196,8 +241,8 @@ class MemoryLog:
         return ((name, room) for name, room in self._rooms.items() if wanted(name))
 
     def _gaps(self, patterns: list[str], after: int, until: int) -> list[tuple[str, int, int, str]]:
-        found = [(name, room.gap(after, until)) for name, room in self._matching(patterns)]
-        return [(name, *gap, "trimmed") for name, gap in found if gap]
+        rooms = self._matching(patterns)
+        return [(name, *gap, "trimmed") for name, room in rooms for gap in room.gaps(after, until)]
 
 
 def _base(batch: StoredBatch) -> int:

@@ -134,18 +134,18 @@ def _check_batches(
     walker, chain = Walker(connection), Chain(contents)
     end = micros_before = 0
     has_holes = False
-    for row in salvage.sound_rows(connection, contents, progress):
+    for row in salvage.sound_rows(contents, progress):
         base, room, _, records, micros, _, _ = row
         name, last = contents.room(room).name, base + records - 1
         if hole := chain.before(row):
-            has_holes = True
+            has_holes = has_holes or not hole.is_trimmed
             yield from _holes(walker, contents, hole)
         for why in _wrong_with(row, walker, end, micros_before):
             yield Finding("index" if "index" in why else "batch", f"batch {base} of {name} {why}", name, base, last)
         end, micros_before = max(end, last), max(micros_before, micros)
         counts.add(row)
     for hole in chain.after_all():
-        has_holes = True
+        has_holes = has_holes or not hole.is_trimmed
         yield from _holes(walker, contents, hole)
     if end > contents.head:
         yield Finding("room", f"there are batches up to {end}, and the rooms end at {contents.head}")
@@ -174,10 +174,10 @@ def _wrong_with(row: schema.Row, walker: Walker, end: int, micros_before: int) -
 
 def _holes(walker: Walker, contents: Contents, hole: Hole) -> Iterator[Finding]:
     """The batches that the index has there; else the whole of it."""
-    if hole in contents.lost:
+    if hole.is_trimmed or hole in contents.lost:
         return
     name = contents.room(hole.room).name
-    for first, last in walker.places(*hole, PLACES_MAX) or [hole[1:]]:
+    for first, last in walker.places(*hole[:3], PLACES_MAX) or [hole[1:3]]:
         offsets = f"offset {first}" if first == last else f"offsets {first} to {last}"
         yield Finding("batch", f"{offsets} of {name} cannot be read", name, first, last)
 
@@ -208,8 +208,8 @@ def _save(
     holes: list[Hole] = []
     batches = records = 0
     for room in contents.rooms.values():
-        builder.room(room._replace(records=0, bytes=0))
-    for row in salvage.sound_rows(connection, contents, progress):
+        builder.room(room._replace(records=0, bytes=0, presence=0, presence_bytes=0))
+    for row in salvage.sound_rows(contents, progress):
         if not builder.knows(row[1]):
             builder.room(contents.room(row[1]))
         if hole := chain.before(row):
@@ -220,9 +220,11 @@ def _save(
     holes += chain.after_all()
     gaps = []
     for hole in holes:
-        builder.lost(*hole)
+        if hole.is_trimmed:
+            continue
+        builder.lost(*hole[:3])
         if hole not in contents.lost:
-            gaps += [(contents.room(hole.room).name, *at) for at in walker.places(*hole, PLACES_MAX) or [hole[1:]]]
+            gaps += [(contents.room(hole.room).name, *at) for at in walker.places(*hole[:3], PLACES_MAX) or [hole[1:3]]]
     builder.sessions(contents.sessions)
     builder.cursors(CursorRow._make(row[:-1]) for row in contents.cursors)
     builder.seen(contents.seen)

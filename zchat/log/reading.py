@@ -10,14 +10,16 @@ Tests: tests/log/test_reading.py.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from zchat.log import LogPage, walks
 from zchat.log.links import Links, PageRooms
 from zchat.log.schema import Row, is_unreadable
 from zchat.log.state import Matched, RoomStates
+from zchat.wire import PRESENCE
 
 _TRIMMED = "SELECT id, trimmed FROM rooms WHERE trimmed > ? AND trimmed > 0"
+_THINNED = "SELECT id, presence_trimmed FROM rooms WHERE presence_trimmed > ? AND presence_trimmed > 0"
 FEW_ROOMS = 64  # their walks are merged; of more, the table is walked
 
 
@@ -51,17 +53,20 @@ class _Request:
         self.after = after
         self.end = end
         lasts = {room: last for room in matched.ids if (last := rooms.row(room).last) > after}
-        trimmed = {room: last for room, last in self._trimmed(rooms) if last > after and room in matched}
-        self.rooms = PageRooms(matched.names, lasts, trimmed)
+        rows = [rooms.row(room) for room in matched.ids]
+        trimmed = self._marks(_TRIMMED, lambda: [(row.id, row.trimmed) for row in rows])
+        thinned = self._marks(_THINNED, lambda: [(row.id, row.presence_trimmed) for row in rows])
+        self.rooms = PageRooms(matched.names, lasts, trimmed, thinned)
 
-    def _trimmed(self, rooms: RoomStates) -> Iterable[tuple[int, int]]:
+    def _marks(self, statement: str, known: Callable[[], list[tuple[int, int]]]) -> dict[int, int]:
         """From the snapshot: what is trimmed meanwhile is still in it."""
         try:
-            return self.connection.execute(_TRIMMED, (self.after,)).fetchall()
+            marks = self.connection.execute(statement, (self.after,)).fetchall()
         except sqlite3.Error as error:
             if not is_unreadable(error):
                 raise
-            return [(room, rooms.row(room).trimmed) for room in self.matched.ids]
+            marks = known()
+        return {room: last for room, last in marks if last > self.after and room in self.matched}
 
     def page(self, limit: int, bytes_max: int, *, by_index: bool) -> LogPage:
         walker = walks.Walker(self.connection)
@@ -75,8 +80,9 @@ class _Request:
                 if batches and (size >= bytes_max or (limit and records >= limit)):
                     more = True
                     break
-                base, room, _, count, _, _, frame = row
-                if base + count - 1 <= self.rooms.trimmed.get(room, 0):
+                base, room, kind, count, _, _, frame = row
+                marks = self.rooms.thinned if kind == PRESENCE else self.rooms.trimmed
+                if base + count - 1 <= max(marks.get(room, 0), self.rooms.trimmed.get(room, 0)):
                     continue  # it could not be removed, for damage beside it
                 links.add(row)
                 batches.append((names[room], frame))

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from zchat import wire
 from zchat.errors import StartError
 from zchat.log import schema
 from zchat.log.folder import Folder
@@ -40,6 +41,7 @@ class Hole(NamedTuple):
     room: int
     first: int
     last: int
+    is_trimmed: bool = False  # they were joins and leaves that retention has removed
 
 
 class Contents:
@@ -47,6 +49,7 @@ class Contents:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.walker = Walker(connection)
         self.identity: schema.Identity | None = None
         self.rooms: dict[int, RoomRow] = {}
         self.unsound: list[str] = []  # rooms whose row is not what was written
@@ -116,12 +119,16 @@ class Chain:
         room = row[1]
         known, prev = self._known_of(room), prev_of(row)
         self._known[room] = row[0] + row[3] - 1
-        return Hole(room, known + 1, prev) if prev > known else None
+        return self._hole(room, known + 1, prev) if prev > known else None
 
     def after_all(self) -> list[Hole]:
         """What is missing at the ends of the rooms."""
         ends = [(room.id, self._known_of(room.id) + 1, room.last) for room in self._contents.rooms.values()]
-        return [Hole(*hole) for hole in sorted(ends, key=_last) if hole[1] <= hole[2]]
+        return [self._hole(*hole) for hole in sorted(ends, key=_last) if hole[1] <= hole[2]]
+
+    def _hole(self, room: int, first: int, last: int) -> Hole:
+        is_trimmed = last <= self._contents.room(room).presence_trimmed
+        return Hole(room, first, last, is_trimmed and not self._contents.walker.places(room, first, last, 1))
 
     def _known_of(self, room: int) -> int:
         return self._known.get(room) or self._contents.room(room).trimmed
@@ -209,13 +216,13 @@ def _remove(path: Path) -> None:
         each.unlink(missing_ok=True)
 
 
-def sound_rows(connection: sqlite3.Connection, contents: Contents, progress: Progress | None) -> Iterator[schema.Row]:
+def sound_rows(contents: Contents, progress: Progress | None) -> Iterator[schema.Row]:
     """Every batch that can be read and was not trimmed, in order."""
-    walker = Walker(connection)
-    for number, row in enumerate(walker.by_table(1, OFFSET_MAX, _EveryRoom())):
+    for number, row in enumerate(contents.walker.by_table(1, OFFSET_MAX, _EveryRoom())):
         if progress is not None and number % TOLD_ROWS == 0:
             progress(row[0], contents.head)
-        if row[0] > contents.room(row[1]).trimmed:
+        room = contents.room(row[1])
+        if row[0] > max(room.trimmed, room.presence_trimmed if row[2] == wire.PRESENCE else 0):
             yield row
     if progress is not None:
         progress(contents.head, contents.head)

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import msgspec
 
+from zchat import wire
 from zchat.errors import LogError
 from zchat.log import Append, CursorRow, Keep, LogPage, SessionRow, disk, opening, reading, schema, seeking, trimming
 from zchat.log.folder import Folder
@@ -233,11 +234,10 @@ class SqliteLog:
             if room is None:
                 room = RoomRow(next_id, name, 0, 0, 0, 0, 0)
                 next_id += 1
-            id_, last = room.id, base + records - 1
-            kept = (room.records + records, room.bytes + len(frame))
-            changed[name] = RoomRow(id_, name, last, micros, *kept, room.trimmed, room.trimmed_time)
-            crc = schema.checksum(base, id_, kind, records, micros, frame)
-            rows.append((base, id_, kind, records, micros, crc, frame))
+            presence = kind == wire.PRESENCE
+            changed[name] = room.with_batch(base + records - 1, micros, records, len(frame), presence=presence)
+            crc = schema.checksum(base, room.id, kind, records, micros, frame)
+            rows.append((base, room.id, kind, records, micros, crc, frame))
         many = self._writer.executemany
         if rows:
             many(_INSERT_BATCH, rows)

@@ -30,7 +30,35 @@ class RoomRow(NamedTuple):
     records: int
     bytes: int
     trimmed: int
-    trimmed_time: int = 0
+    trimmed_time: int = 0  # of the newest of what was removed, 0: not known
+    presence: int = 0  # joins and leaves among the records,
+    presence_bytes: int = 0  # and among the bytes
+    presence_trimmed: int = 0  # last offset of those that were removed behind what stays,
+    presence_time: int = 0  # and its time
+
+    def with_batch(self, last: int, time: int, records: int, size: int, *, presence: bool) -> RoomRow:
+        """When a batch comes that ends there."""
+        return RoomRow(
+            self.id,
+            self.name,
+            max(self.last, last),
+            max(self.time, time),
+            self.records + records,
+            self.bytes + size,
+            self.trimmed,
+            self.trimmed_time,
+            self.presence + records if presence else self.presence,
+            self.presence_bytes + size if presence else self.presence_bytes,
+            self.presence_trimmed,
+            self.presence_time,
+        )
+
+    def without(self, records: int, size: int, *, presence: bool) -> RoomRow:
+        """When a batch goes."""
+        row = self._replace(records=self.records - records, bytes=self.bytes - size)
+        if presence:
+            row = row._replace(presence=self.presence - records, presence_bytes=self.presence_bytes - size)
+        return row
 
 
 class Matched:
@@ -90,8 +118,13 @@ class RoomStates:
 
     def trimmed_before(self, time: int, among: Matched) -> int:
         """An offset up to which these rooms are known to be older: the highest of what was removed of them and is."""
-        rows = map(self._by_id.__getitem__, among.ids)
-        return max((row.trimmed for row in rows if 0 < row.trimmed_time < time), default=0)
+        older = 0
+        for row in map(self._by_id.__getitem__, among.ids):
+            if 0 < row.trimmed_time < time:
+                older = max(older, row.trimmed)
+            if 0 < row.presence_time < time:
+                older = max(older, row.presence_trimmed)
+        return older
 
     def lasts(self) -> dict[str, int]:
         """Room -> offset of its last record."""
