@@ -7,6 +7,7 @@ import resource
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import zmq
 
 import zchat
-from tests.conftest import BrokerProcess, eventually
+from tests.conftest import BrokerProcess, environment, eventually
 
 pytestmark = pytest.mark.slow  # each starts processes
 
@@ -35,12 +36,12 @@ def serves(broker: BrokerProcess) -> bool:
         return subscription.get(20).text == "hello"
 
 
-def zmtp_dealer(broker: BrokerProcess) -> socket.socket:
+def zmtp(address: str, kind: bytes) -> socket.socket:
     """A TCP connection that has done the handshake of ZMTP 3.0 (RFC 23), mechanism NULL."""
-    host, _, port = broker.address.removeprefix("tcp://").rpartition(":")
-    connection = socket.create_connection((host, int(port)), timeout=20)
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    connection = socket.create_connection((host, int(port)), timeout=5)
     connection.sendall(b"\xff" + bytes(8) + b"\x7f\3\0" + b"NULL".ljust(20, b"\0") + bytes(32))
-    ready = b"\5READY" + b"\x0bSocket-Type" + (6).to_bytes(4, "big") + b"DEALER"
+    ready = b"\5READY" + b"\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
     connection.sendall(bytes([4, len(ready)]) + ready)
     return connection
 
@@ -58,12 +59,13 @@ def test_a_message_without_an_end_is_cut_off(
     )
     broker = start_broker("--memory", run=(sys.executable, "-c", program))
     sent = 0
-    with zmtp_dealer(broker) as attacker, pytest.raises(OSError):  # libzmq would not begin to send it
+    with zmtp(broker.address, b"DEALER") as attacker, pytest.raises(OSError):  # libzmq would not begin to send it
         while sent < 4096 * MIB:
             attacker.sendall(MORE_TO_COME)
             sent += MIB
     assert sent < 4096 * MIB, "it was never cut off"
     eventually(lambda: resident_bytes(broker) < 256 * MIB, "the memory comes back")
+    assert "is cut off: it sends a message without an end" in broker.stderr()
     assert serves(broker)
 
 
@@ -77,11 +79,43 @@ def test_a_hundred_thousand_subscriptions_are_cut_off(
     events = attacker.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     attacker.connect(broker.publish_address)
     for number in range(100_000):
-        attacker.send(b"\1" + f"#{number:0200}".encode())
+        attacker.send(b"\1" + f"#{number:06}".encode() + os.urandom(190))  # no two share what a tree could share
     eventually(lambda: events.poll(0), "it is cut off", within=30)
     assert serves(broker)
-    assert resident_bytes(broker) - before < 100 * MIB
+    eventually(lambda: resident_bytes(broker) - before < 64 * MIB, "the memory comes back", within=30)
+    assert "127.0.0.1 is cut off: it subscribes" in broker.stderr()
     attacker.disable_monitor()
+
+
+def test_subscriptions_that_come_faster_than_libzmq_gives_them_are_cut_off_while_it_takes_them(
+    broker: BrokerProcess,
+) -> None:
+    before = resident_bytes(broker)
+    subscription = b"\2" + (200).to_bytes(8, "big")  # a long frame
+    flood = b"".join(subscription + b"\1#" + os.urandom(198) for _ in range(100_000))
+    waited = []
+    with zmtp(broker.publish_address, b"SUB") as attacker, zchat.connect(broker.address, "honest") as client:
+        with pytest.raises(OSError):
+            attacker.sendall(flood)
+            while attacker.recv(65536):
+                pass
+            raise ConnectionResetError
+        began = time.monotonic()
+        client.send("honest", "hello", timeout=20)
+        waited.append(time.monotonic() - began)
+    assert max(waited) < 2.0
+    assert resident_bytes(broker) - before < 300 * MIB  # 20 MB of topics would be a tree of more than 1 GB
+    eventually(lambda: resident_bytes(broker) - before < 64 * MIB, "the memory comes back", within=30)
+    assert "127.0.0.1 is cut off: it subscribes without end" in broker.stderr()
+
+
+def test_a_limit_of_descriptors_that_leaves_none_for_clients_is_told() -> None:
+    command = 'ulimit -n 64; exec "$@" broker --memory --bind tcp://127.0.0.1:0'
+    run = ["/bin/sh", "-c", command, "sh", sys.executable, "-m", "zchat"]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=20, env=environment())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("zchat: the limit of open files is 64, which leaves none for clients")
+    assert done.stderr.count("\n") == 1
 
 
 def test_connections_up_to_the_limit_of_descriptors_leave_some_for_the_log(
@@ -96,6 +130,8 @@ def test_connections_up_to_the_limit_of_descriptors_leave_some_for_the_log(
         assert broker.process is not None
         descriptors = Path(f"/proc/{broker.process.pid}/fd")
         eventually(lambda: len(os.listdir(descriptors)) < 220, "those above the limit are cut off")
+        eventually(lambda: "no descriptor left for it (ulimit -n)" in broker.stderr(), "the operator is told")
+        assert broker.stderr().count("is cut off") == 1
     eventually(lambda: len(os.listdir(descriptors)) < 64, "silent connections are closed", within=20)
     assert serves(broker)
 

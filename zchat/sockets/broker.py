@@ -32,8 +32,9 @@ from zchat.log import Log
 from zchat.settings import Settings
 from zchat.sockets import options
 from zchat.sockets.clock import instant
+from zchat.sockets.cutoffs import CutOffs, FloodWatch
 from zchat.sockets.options import DONTWAIT, POLLIN, SNDMORE
-from zchat.sockets.peers import Peers
+from zchat.sockets.peers import Peers, connections_max
 from zchat.sockets.readers import Readers
 
 DRAINED_MESSAGES_MAX = 2000  # per cycle: then it is time to commit and answer
@@ -63,10 +64,12 @@ class Broker:
 
     def start(self) -> None:
         """Bind both sockets. Raises StartError or BadAddress."""
+        each_max = connections_max()
+        self._cutoffs = CutOffs(self._tell)
         self._context = options.new_context()
         self._router = options.broker_router(self._context)
         self._xpub = options.broker_xpub(self._context)
-        self._peers = Peers(self._context, self._router, self._xpub, self.settings)
+        self._peers = Peers(self._context, self._router, self._xpub, self.settings, self._cutoffs, each_max)
         port = self.address.port
         publisher = self.address.publisher(port + 1 if port else 0)
         try:
@@ -86,7 +89,7 @@ class Broker:
             log.users_seen(self.settings.users_seen_max),
             log.cursors(),
         )
-        port = self.publisher_address.port
+        self._peers.publisher_port = port = self.publisher_address.port
         self._core = BrokerCore(self.settings, facts, _session_ids(), port, instant())
         self._readers = Readers(log, self._core, self._send)
 
@@ -108,6 +111,7 @@ class Broker:
         more = False
         probe_at = time.monotonic() + PROBE_SECONDS
         trim_at = time.monotonic()
+        self._watch = watch = FloodWatch(self._peers.cut_off_floods)
         try:
             while not self._stopping:
                 takes_more = self._core.gathered_bytes < GATHERED_BYTES_MAX
@@ -116,6 +120,7 @@ class Broker:
                     router_polled = takes_more
                 sleep = self._sleep_ms()
                 ready = dict(poller.poll(0 if more and takes_more else sleep))
+                watch.turns += 1
                 now = instant()
                 if ready.keys() & monitors:
                     self._peers.read_monitors(now)
@@ -135,6 +140,7 @@ class Broker:
                     trim_at = now.seconds + self.settings.trim_seconds
             self._finish()
         finally:
+            watch.close()
             self._close()
 
     # --- one cycle --------------------------------------------------------------------------
@@ -244,7 +250,9 @@ class Broker:
             try:
                 frame = xpub.recv(zmq.DONTWAIT, copy=False)
             except zmq.Again:
-                self._suspicious = False
+                if self._watch.is_behind:
+                    self._peers.caught_up()
+                self._suspicious = self._watch.is_behind = False
                 return
             data = frame.bytes
             if data[:1] not in (b"\0", b"\1"):
@@ -252,7 +260,7 @@ class Broker:
             if self._suspicious:
                 descriptor = options.metadata(frame, zmq.SRCFD)
                 if descriptor is not None:
-                    options.cut_off(descriptor)
+                    self._cutoffs.cut_off(descriptor, "subscribed while a peer sent what is no subscription")
                 continue
             topic = data[1:]
             if data[0]:
@@ -264,6 +272,7 @@ class Broker:
             else:
                 self._peers.unsubscribes(frame)
                 xpub.setsockopt(zmq.UNSUBSCRIBE, topic)
+        self._watch.is_behind = True
 
     def _finish_later(self, finished: Callable[[Instant], None]) -> None:
         """Called by the log and the readers, from any thread."""

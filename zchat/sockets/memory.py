@@ -31,3 +31,14 @@ def keep_for_broker() -> None:
         return
     mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
     mallopt(_MMAP_THRESHOLD, FRAME_BYTES)
+
+
+def give_back() -> None:
+    """All free pages to the kernel, also those between others: malloc_trim(3). Takes 0.1 s for half a gigabyte."""
+    import ctypes
+
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except AttributeError:
+        return
+    trim(0)

@@ -12,6 +12,8 @@ import select
 import socket
 import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import zmq
@@ -33,6 +35,8 @@ RECONNECT_MIN_MS, RECONNECT_MAX_MS = 100, 5000  # doubling in between
 CONNECT_TIMEOUT_MS = 3000  # the kernel's own is minutes: a link that comes back would not be noticed
 FRAME_BYTES_MAX = 4 << 20  # above it libzmq cuts the sender off unheard; below, it gets an ERROR
 SUBSCRIPTION_BYTES_MAX = 512  # on the XPUB: the longest topic is 130 bytes, a trie costs a node a byte
+SUBSCRIPTIONS_READ_AHEAD = 1_000  # per subscriber
+SUBSCRIPTIONS_BUFFER_BYTES = 64 << 10  # in the kernel: still read after a cut-off
 REPLIES_QUEUED_MAX = 128  # per client that does not read: then its replies are dropped, and it asks again
 BATCHES_QUEUED_MAX = 400  # per subscriber that does not read: then its batches are dropped, and it fetches them
 FRAMES_READ_AHEAD = 64  # per client, more than ours have unacked: what libzmq takes before TCP holds the sender back
@@ -83,7 +87,9 @@ def broker_xpub(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     xpub.setsockopt(zmq.XPUB_MANUAL, 1)  # each subscription is seen, and granted by hand
     xpub.maxmsgsize = SUBSCRIPTION_BYTES_MAX
     xpub.sndhwm = BATCHES_QUEUED_MAX
-    xpub.rcvhwm = 0  # a subscription must never be dropped
+    # None is dropped: libzmq reads no further from a peer that is ahead by so much.
+    xpub.rcvhwm = SUBSCRIPTIONS_READ_AHEAD
+    xpub.rcvbuf = SUBSCRIPTIONS_BUFFER_BYTES
     return xpub
 
 
@@ -208,18 +214,31 @@ def close_monitor(watched: zmq.Socket[bytes], pair: zmq.Socket[bytes]) -> None:
     pair.close()
 
 
-def cut_off(descriptor: int) -> None:
-    """End one connection: shut down a duplicate of its descriptor. libzmq sees the end of the stream."""
+def cut_off(descriptor: int) -> str | None:
+    """End one connection: shut down a duplicate of its descriptor. libzmq sees the end of the stream.
+
+    Returns the peer's address, "" where it has none, None when the connection is gone already.
+    """
     try:
-        duplicate = socket.socket(fileno=os.dup(descriptor))
+        with duplicate_of(descriptor) as duplicate:
+            peer = duplicate.getpeername()
+            duplicate.shutdown(socket.SHUT_RDWR)
     except OSError:
-        return  # gone already
+        return None
+    return peer[0].removeprefix("::ffff:") if isinstance(peer, tuple) else ""
+
+
+@contextmanager
+def duplicate_of(descriptor: int) -> Iterator[socket.socket]:
+    """Another descriptor of the same connection, which libzmq cannot close meanwhile. Raises OSError."""
+    number = os.dup(descriptor)
     try:
-        duplicate.shutdown(socket.SHUT_RDWR)
+        duplicate = socket.socket(fileno=number)
     except OSError:
-        pass
-    finally:
-        duplicate.close()
+        os.close(number)  # no socket
+        raise
+    with duplicate:
+        yield duplicate
 
 
 class Waker:

@@ -4,7 +4,7 @@ Rules of this file
 1. A connection of the ROUTER is known by its routing id; its first frame tells the descriptor, by which
    the monitor names its end. A descriptor is used again at once, so the monitor is read dry first.
 2. A connection of the XPUB is known by its descriptor alone.
-3. One that takes more than its share (subscriptions, descriptors, memory) is cut off; the others go on.
+3. One that takes more than its share (subscriptions, descriptors, memory) is cut off and told of; the others go on.
 
 libzmq buffers the frames of a message until its last one has come, unseen by any program and by every
 limit. What gives such a peer away is the kernel: it has received far more than the program got.
@@ -22,16 +22,36 @@ import struct
 import zmq
 
 from zchat.core import Instant
+from zchat.errors import StartError
 from zchat.settings import Settings
-from zchat.sockets import options
+from zchat.sockets import memory, options
+from zchat.sockets.cutoffs import CutOffs
 
 DISCONNECTED_WAIT_SECONDS = 0.02  # for the frames that a closed connection has left in the ROUTER
 CUT_OFF_WAIT_SECONDS = 0.2  # so that the ERROR that says why is out first
 RESERVED_DESCRIPTORS = 64  # for the log's files, wake-ups and what Python opens
+CONNECTIONS_MIN = 16  # of either socket: with fewer descriptors it would serve nobody
 WATCH_SECONDS = 1.0
+FRAMING_BYTES = 9  # at most, of a frame
+SUBSCRIBING_BYTES_MAX = 600_000  # that a subscriber may be ahead: as much as all that it may subscribe to
+
+GIVING_BACK_TIMES = 3  # seconds after a cut-off: what a peer had filled is freed when libzmq has ended it
+
+TOO_MANY = "came when there was no descriptor left for it (ulimit -n)"
+FLOODS = "subscribes without end"
+HOARDS = "sends a message without an end"
 
 _BYTES_RECEIVED = struct.Struct("=128xQ")  # of Linux' struct tcp_info
 _PAGE_BYTES = resource.getpagesize()
+
+
+class Subscriber:
+    """What one connection of the XPUB has sent."""
+
+    __slots__ = ("bytes", "subscriptions")
+
+    def __init__(self) -> None:
+        self.bytes = self.subscriptions = 0
 
 
 class Peers:
@@ -43,20 +63,25 @@ class Peers:
         router: zmq.Socket[bytes],
         xpub: zmq.Socket[bytes],
         settings: Settings,
+        cutoffs: CutOffs,
+        each_max: int,
     ) -> None:
         self.received: dict[bytes, int] = {}  # connection -> bytes that we got of it
         self._settings = settings
+        self._cut_off = cutoffs.cut_off
         self._router, self._xpub = router, xpub
         self._router_monitor = options.open_monitor(context, router, options.MONITORED)
         self._xpub_monitor = options.open_monitor(context, xpub, options.MONITORED)
-        self._each_max = (_raise_descriptor_limit() - RESERVED_DESCRIPTORS) // 2  # connections of either socket
+        self._each_max = each_max  # connections of either socket
         self._descriptors: dict[bytes, int] = {}  # connection -> descriptor (-1: it is closed already)
         self._connections: dict[int, bytes] = {}  # descriptor -> connection
         self._open: set[int] = set()  # descriptors of the ROUTER
-        self._subscriptions: dict[int, int] = {}  # descriptor of the XPUB -> subscriptions
+        self._subscribers: dict[int, Subscriber] = {}  # by descriptor
         self._ended: list[tuple[bytes, float]] = []  # connection, when: told once the ROUTER is dry
         self._cutting: list[tuple[float, bytes]] = []
         self._watched = 0.0
+        self._giving_back = 0  # times that are left
+        self.publisher_port = 0  # of the XPUB, once it is bound to one
 
     @property
     def monitors(self) -> set[zmq.Socket[bytes]]:
@@ -70,7 +95,7 @@ class Peers:
             if kind == zmq.EVENT_ACCEPTED:
                 self._open.add(descriptor)
                 if len(self._open) > self._each_max:  # out of descriptors libzmq spins and the log opens no file
-                    options.cut_off(descriptor)
+                    self._cut_off(descriptor, TOO_MANY)
             else:
                 self._open.discard(descriptor)
                 connection = self._connections.pop(descriptor, None)
@@ -79,11 +104,11 @@ class Peers:
         while (event := options.read_event(self._xpub_monitor)) is not None:
             kind, descriptor = event
             if kind == zmq.EVENT_ACCEPTED:
-                self._subscriptions[descriptor] = 0
-                if len(self._subscriptions) > self._each_max:
-                    options.cut_off(descriptor)
+                self._subscribers[descriptor] = Subscriber()
+                if len(self._subscribers) > self._each_max:
+                    self._cut_off(descriptor, TOO_MANY)
             else:
-                self._subscriptions.pop(descriptor, None)
+                self._subscribers.pop(descriptor, None)
 
     # --- ROUTER -----------------------------------------------------------------------------
 
@@ -130,21 +155,39 @@ class Peers:
         descriptor = options.metadata(frame, zmq.SRCFD)
         if descriptor is None:
             return True
-        if descriptor not in self._subscriptions:
+        if descriptor not in self._subscribers:
             self.read_monitors(now)
-        count = self._subscriptions.get(descriptor, 0) + 1
-        if descriptor in self._subscriptions:
-            self._subscriptions[descriptor] = count
-        if count > self._settings.connection_subscriptions_max:
-            options.cut_off(descriptor)
+        subscriber = self._subscribers.get(descriptor)
+        if subscriber is None:
+            return True  # it subscribed and went
+        subscriber.subscriptions += 1
+        subscriber.bytes += len(frame) + FRAMING_BYTES
+        if subscriber.subscriptions > self._settings.connection_subscriptions_max:
+            self._cut_off(descriptor, f"subscribes to more than {self._settings.connection_subscriptions_max:,} topics")
             return False
         return True
 
     def unsubscribes(self, frame: zmq.Frame) -> None:
         """One less; the end of the connection ends them all."""
-        descriptor = options.metadata(frame, zmq.SRCFD)
-        if descriptor in self._subscriptions:
-            self._subscriptions[descriptor] -= 1
+        subscriber = self._subscribers.get(options.metadata(frame, zmq.SRCFD))
+        if subscriber is not None:
+            subscriber.subscriptions -= 1
+            subscriber.bytes += len(frame) + FRAMING_BYTES
+
+    def cut_off_floods(self) -> None:
+        """Cut off subscribers that have sent much more than we were given. Called from any thread.
+
+        Also those of whom the monitor was not read yet, so all that the process has open is looked at.
+        """
+        unknown = Subscriber()
+        for descriptor in _open_descriptors():
+            taken = self._subscribers.get(descriptor, unknown).bytes
+            if _bytes_received(descriptor, self.publisher_port) - taken > SUBSCRIBING_BYTES_MAX:
+                self._cut_off(descriptor, FLOODS)
+
+    def caught_up(self) -> None:
+        """All subscriptions that libzmq had taken are read, and what a flood of them filled will soon be free."""
+        self._giving_back = GIVING_BACK_TIMES
 
     # --- cutting off ------------------------------------------------------------------------
 
@@ -160,8 +203,11 @@ class Peers:
                 options.cut_off(descriptor)
         if now.seconds - self._watched >= WATCH_SECONDS:
             self._watched = now.seconds
-            if _resident_bytes() > self._settings.memory_watch_bytes:
-                self._cut_off_hoarders()
+            if _resident_bytes() > self._settings.memory_watch_bytes and self._cut_off_hoarders():
+                self._giving_back = GIVING_BACK_TIMES
+            elif self._giving_back:
+                self._giving_back -= 1
+                memory.give_back()
 
     def next_deadline(self, now: Instant) -> float:
         """When `elapsed`, or `take_ended`, is to be called at the latest."""
@@ -177,15 +223,17 @@ class Peers:
         options.close_monitor(self._router, self._router_monitor)
         options.close_monitor(self._xpub, self._xpub_monitor)
 
-    def _cut_off_hoarders(self) -> None:
+    def _cut_off_hoarders(self) -> bool:
+        """Returns whether there was one."""
+        taken = [
+            (descriptor, self.received.get(self._connections.get(descriptor, b""), 0)) for descriptor in self._open
+        ]
+        taken += [(descriptor, subscriber.bytes) for descriptor, subscriber in self._subscribers.items()]
         unseen_max = self._settings.connection_unseen_bytes_max
-        for descriptor in list(self._open):
-            connection = self._connections.get(descriptor, b"")
-            if _bytes_received(descriptor) - self.received.get(connection, 0) > unseen_max:
-                options.cut_off(descriptor)
-        for descriptor in list(self._subscriptions):  # all that is to come from there is subscriptions
-            if _bytes_received(descriptor) > unseen_max:
-                options.cut_off(descriptor)
+        hoarders = [descriptor for descriptor, seen in taken if _bytes_received(descriptor) - seen > unseen_max]
+        for descriptor in hoarders:
+            self._cut_off(descriptor, HOARDS)
+        return bool(hoarders)
 
 
 def _readable(address: str) -> str:
@@ -195,18 +243,34 @@ def _readable(address: str) -> str:
     return address.removeprefix("::ffff:")
 
 
-def _bytes_received(descriptor: int) -> int:
-    """What the kernel has received on a TCP connection; 0 where it does not tell."""
+def connections_max() -> int:
+    """How many connections either socket may have. Raises StartError where there is room for hardly any."""
+    limit = _raise_descriptor_limit()
+    each = (limit - RESERVED_DESCRIPTORS) // 2
+    if each < CONNECTIONS_MIN:
+        least = RESERVED_DESCRIPTORS + 2 * CONNECTIONS_MIN
+        raise StartError(
+            f"the limit of open files is {limit}, which leaves none for clients: at least {least} (ulimit -n)"
+        )
+    return each
+
+
+def _open_descriptors() -> list[int]:
     try:
-        duplicate = socket.socket(fileno=os.dup(descriptor))
+        return list(map(int, os.listdir("/proc/self/fd")))
     except OSError:
-        return 0
+        return []  # not Linux
+
+
+def _bytes_received(descriptor: int, port: int = 0) -> int:
+    """What the kernel has received on a TCP connection; 0 where it does not tell, or where it is of another port."""
     try:
-        return int(_BYTES_RECEIVED.unpack(duplicate.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136))[0])
-    except (OSError, AttributeError, struct.error):
-        return 0  # ipc, or not Linux
-    finally:
-        duplicate.close()
+        with options.duplicate_of(descriptor) as duplicate:
+            if port and duplicate.getsockname()[1] != port:
+                return 0
+            return int(_BYTES_RECEIVED.unpack(duplicate.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136))[0])
+    except (OSError, AttributeError, IndexError, struct.error):
+        return 0  # gone, no TCP, or not Linux
 
 
 def _resident_bytes() -> int:
