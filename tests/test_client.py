@@ -97,6 +97,31 @@ def test_a_user_that_cannot_be_is_refused_before_anything_is_tried(user: str) ->
     assert caught.value.kind == "user"
 
 
+def test_a_wait_of_0_is_one_try(there: BrokerProcess) -> None:
+    with zchat.connect(there.address, "anna", wait=0) as client:
+        assert client.send("den", "hello") > 0
+    with pytest.raises(zchat.Unreachable) as caught:
+        zchat.connect("tcp://127.0.0.1:9", "anna", wait=0)
+    assert caught.value.seconds == 1.0 and caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("address", "user", "wait", "error"),
+    [
+        (5, "anna", 1.0, zchat.BadAddress),
+        ("tcp://127.0.0.1:9", 5, 1.0, zchat.BadName),
+        ("tcp://127.0.0.1:9", "anna", float("nan"), zchat.UsageError),
+        ("tcp://127.0.0.1:9", "anna", "1", zchat.UsageError),
+        ("tcp://127.0.0.1:9", "anna", None, zchat.UsageError),
+    ],
+)
+def test_what_is_of_another_type_is_refused_before_anything_is_tried(
+    address: Any, user: Any, wait: Any, error: type[zchat.ZchatError]
+) -> None:
+    with pytest.raises(error):
+        zchat.connect(address, user, wait=wait)
+
+
 # --- publish, send, flush ----------------------------------------------------------------------------
 
 
@@ -180,6 +205,32 @@ def test_a_volatile_message_is_heard_and_not_stored(anna: zchat.Client, ben: zch
         (lambda client: client.history(), zchat.UsageError),
         (lambda client: client.history("den", after=-1), zchat.UsageError),
         (lambda client: client.who("a..b"), zchat.BadName),
+        (lambda client: client.publish(5, "x"), zchat.BadName),
+        (lambda client: client.publish(["den"], "x", event="deploy"), zchat.BadName),
+        (lambda client: client.listen(5), zchat.BadName),
+        (lambda client: client.listen("den", resume=5), zchat.BadName),
+        (lambda client: client.history(5), zchat.BadName),
+        (lambda client: client.who(5), zchat.BadName),
+        (lambda client: client.drop_cursor(5), zchat.BadName),
+        (lambda client: client.set_cursor("c", -1), zchat.UsageError),
+        (lambda client: client.set_cursor("c", 1 << 63), zchat.UsageError),
+        (lambda client: client.set_cursor("c", 1 << 70), zchat.UsageError),
+        (lambda client: client.set_cursor("c", "1"), zchat.UsageError),
+        (lambda client: client.set_cursor("c", 1.5), zchat.UsageError),
+        (lambda client: client.listen("den", after=1 << 63), zchat.UsageError),
+        (lambda client: client.listen("den", last=1 << 70), zchat.UsageError),
+        (lambda client: client.listen("den", since=1e30), zchat.UsageError),
+        (lambda client: client.listen("den", since=float("inf")), zchat.UsageError),
+        (lambda client: client.listen(*["den.*"] * 1025), zchat.UsageError),
+        (lambda client: client.history(*map(str, range(1025))), zchat.UsageError),
+        (lambda client: client.history("den", last=1 << 63), zchat.UsageError),
+        (lambda client: client.history("den", last="1"), zchat.UsageError),
+        (lambda client: client.history("den", limit=-1), zchat.UsageError),
+        (lambda client: client.history("den", since=float("nan")), zchat.UsageError),
+        (lambda client: client.history("den", since="2h"), zchat.UsageError),
+        (lambda client: client.send("den", "x", timeout="1"), zchat.UsageError),
+        (lambda client: client.flush(float("nan")), zchat.UsageError),
+        (lambda client: client.listen("den").get("1"), zchat.UsageError),
         (lambda client: client.listen("@ben"), zchat.Refused),
         (lambda client: list(client.history("@ben")), zchat.Refused),
         (lambda client: client.who("@ben"), zchat.Refused),
@@ -397,6 +448,31 @@ def test_get_waits_no_longer_than_it_is_told_to(anna: zchat.Client, room: str) -
     assert isinstance(caught.value, TimeoutError)
     anna.send(room, "x")
     assert listener.get(0.0 if listener.pending() else 10).text == "x"
+
+
+def test_a_time_to_wait_may_be_longer_than_a_thread_can_wait(anna: zchat.Client, room: str) -> None:
+    listener = anna.listen(room)
+    anna.send(room, "x", timeout=1e20)
+    anna.flush(float("inf"))
+    assert listener.get(1 << 70).text == "x"
+    with pytest.raises(zchat.TimedOut):
+        listener.get(-1)
+
+
+def test_the_largest_offset_and_the_oldest_time_are_no_trouble(anna: zchat.Client, room: str) -> None:
+    anna.send(room, "x")
+    largest = (1 << 63) - 1
+    starts: list[dict[str, Any]] = [{"last": largest}, {"since": 0}, {"since": -1e30}, {"after": 0}]
+    for start in starts:
+        assert [message.text for message in anna.history(room, limit=largest, **start)] == ["x"]
+        assert anna.listen(room, **start).get(10).text == "x"
+    assert list(anna.history(room, after=largest)) == list(anna.history(room, since=9e12)) == []
+
+
+def test_as_many_rooms_as_one_message_may_name_are_listened_to(anna: zchat.Client, room: str) -> None:
+    with anna.listen(*(f"{room}.r{number}" for number in range(1024))) as listener:
+        anna.send(f"{room}.r1023", "x")
+        assert listener.get(10).text == "x"
 
 
 def test_a_listener_that_does_not_read_gets_all_of_it_later(anna: zchat.Client, ben: zchat.Client, room: str) -> None:

@@ -94,6 +94,8 @@ def parse_bind(text: str) -> Address:
 
 
 def _parsed(text: str) -> Address:
+    if not isinstance(text, str):
+        raise BadAddress(repr(text), "an address is text")
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "tcp", text

@@ -16,33 +16,40 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from operator import index
 from types import TracebackType
 
 from zchat import address as addresses
 from zchat import wire
 from zchat.core.chain import Chain, Notice, Start
 from zchat.core.listening import Listener
-from zchat.errors import Refused, UsageError
+from zchat.errors import BadName, Refused, UsageError
 from zchat.message import Message, messages
 from zchat.names import cursor_name, is_pattern, pattern_name, room_name, user_name
 from zchat.sockets.client import Connection
 from zchat.sockets.outbox import Publication
-from zchat.subscription import Subscription
+from zchat.subscription import Subscription, waitable
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 WAIT_SECONDS = 5.0  # for a broker that is not there yet
+TRY_SECONDS = 1.0  # a wait of 0 is one try, and takes no longer
 CLOSE_SECONDS = 5.0
+OFFSET_MAX = (1 << 63) - 1  # of offsets and counts
 PAGE_RECORDS = 64  # the first page of history has about so many, for whoever wants to see some now,
 PAGE_RECORDS_MAX = 4_096  # each one four times more than the one before, until they are full
 
 
 def connect(address: str = DEFAULT_ADDRESS, user: str | None = None, *, wait: float = WAIT_SECONDS) -> Client:
-    """Connect to a broker as `user` (default: the login name), waiting up to `wait` seconds for it.
+    """Connect to a broker as `user` (default: the login name), waiting up to `wait` seconds for it; 0 is one try.
 
-    Raises Unreachable when no broker answers, Refused when it will not have us, BadAddress and BadName.
+    Raises Unreachable when no broker answers, Refused when it will not have us, BadAddress, BadName, UsageError.
     """
-    connection = Connection(addresses.parse(address), user_name(login_name() if user is None else user), _info())
-    return Client(connection, connection.start(wait))
+    seconds = waitable(wait)
+    if seconds is None:
+        raise UsageError("wait is None, not seconds")
+    name = user_name(login_name() if user is None else _text("user", user))
+    connection = Connection(addresses.parse(address), name, _info())
+    return Client(connection, connection.start(seconds or TRY_SECONDS))
 
 
 def login_name() -> str:
@@ -102,10 +109,14 @@ class Client:
         A `volatile` message is not stored: who listens now gets it, as fast as it goes, without a promise.
         Raises BadName, TooLarge, UsageError, Closed.
         """
-        if type(body) is bytes and not headers and event == "message":
-            return self._add(room, body, len(body), volatile)
-        record, size = _record(body, event, headers)
-        return self._add(room, record, size, volatile)
+        try:
+            if type(body) is bytes and not headers and event == "message":
+                return self._add(room, body, len(body), volatile)
+            record, size = _record(body, event, headers)
+            return self._add(room, record, size, volatile)
+        except (AttributeError, TypeError):
+            _text("room", room)  # looked at only now: each message would pay for it
+            raise
 
     def send(
         self,
@@ -118,11 +129,11 @@ class Client:
         timeout: float | None = None,
     ) -> int:
         """Publish and wait for the ack: the message's offset (0 when volatile). Raises Refused, TimedOut."""
-        return self.publish(room, body, event=event, headers=headers, volatile=volatile).result(timeout)
+        return self.publish(room, body, event=event, headers=headers, volatile=volatile).result(waitable(timeout))
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until everything published is acked. Raises the first Refused since the last flush, TimedOut."""
-        self.connection.flush(timeout)
+        self.connection.flush(waitable(timeout))
 
     # --- listening --------------------------------------------------------------------------
 
@@ -149,11 +160,9 @@ class Client:
         over the last time, from any machine; the start counts the first time only. A message counts as
         handed over when the next one is asked for, or at `close`; with `keeps=False` when `keep` is called.
         """
-        names = [pattern_name(pattern) for pattern in patterns]
-        if not names:
-            raise UsageError("no room to listen to")
+        names = _names(patterns, "listen to")
         start = _start(after, last, since)
-        cursor = cursor_name(resume) if resume is not None else ""
+        cursor = cursor_name(_text("cursor", resume)) if resume is not None else ""
         if cursor:
             start = self._resumed(cursor, names, start, presence)
         several = len(names) > 1 or is_pattern(names[0])
@@ -184,10 +193,10 @@ class Client:
 
         `notify` is told of gaps, in order with the messages.
         """
-        names = [pattern_name(pattern) for pattern in patterns]
-        if not names:
-            raise UsageError("no room to read")
-        return self._read(names, _start(after, last, since), 0 if last == 0 else limit, presence, notify)
+        names = _names(patterns, "read")
+        start = _start(after, last, since)
+        most = OFFSET_MAX if limit is None else _number("limit", limit)
+        return self._read(names, start, 0 if last == 0 else most, presence, notify)
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -196,7 +205,7 @@ class Client:
 
         `lag` also tells how far each one's listeners are behind.
         """
-        answer = self.connection.ask(wire.Who(0, room_name(room) if room else "", lag))
+        answer = self.connection.ask(wire.Who(0, room_name(_text("room", room)) if room else "", lag))
         assert isinstance(answer, wire.Present)
         return answer.members
 
@@ -213,16 +222,17 @@ class Client:
         return answer.cursors
 
     def set_cursor(self, name: str, offset: int) -> None:
-        """Keep a cursor: `listen(resume=name)` goes on after that offset. Raises BadName, Refused."""
-        self.connection.keep_cursor(cursor_name(name), offset, None)
+        """Keep a cursor: `listen(resume=name)` goes on after that offset. Raises BadName, UsageError, Refused."""
+        self.connection.keep_cursor(cursor_name(_text("cursor", name)), _number("offset", offset), None)
 
     def drop_cursor(self, name: str) -> None:
         """Keep that cursor no longer; none of that name is no error. Raises BadName."""
-        self.connection.ask(wire.DropCursor(0, cursor_name(name)))
+        self.connection.ask(wire.DropCursor(0, cursor_name(_text("cursor", name))))
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End the session: its leave is written at once. What is not acked by then stays unknown."""
-        self.connection.close(timeout)
+        seconds = waitable(timeout)
+        self.connection.close(CLOSE_SECONDS if seconds is None else seconds)
 
     # --- parts ------------------------------------------------------------------------------
 
@@ -261,13 +271,12 @@ class Client:
         self,
         names: list[str],
         start: Start,
-        limit: int | None,
+        left: int,
         presence: bool,
         notify: Callable[[Notice], None] | None,
     ) -> Iterator[Message]:
         position = self._seek(names, start, presence)
         after = start.after or 0 if start.last is None and start.since is None else position.after
-        left = limit if limit is not None else sys.maxsize
         records = PAGE_RECORDS
         while after < position.head and left > 0:
             page = self.connection.fetch(names, after, position.head, None, records)
@@ -316,11 +325,48 @@ def _record(body: bytes | str, event: str, headers: Mapping[str, str] | None) ->
 def _start(after: int | None, last: int | None, since: float | datetime | None) -> Start:
     if sum(value is not None for value in (after, last, since)) > 1:
         raise UsageError("after, last and since exclude each other")
-    if min(after or 0, last or 0) < 0:
-        raise UsageError("after and last are not below 0")
-    if isinstance(since, datetime):
-        since = since.timestamp()
-    return Start(after, last or None, None if since is None else max(0, int(since * 1_000_000)))
+    return Start(
+        None if after is None else _number("after", after),
+        None if last is None else _number("last", last) or None,
+        None if since is None else _microseconds(since),
+    )
+
+
+def _names(patterns: tuple[str, ...], verb: str) -> list[str]:
+    if not patterns:
+        raise UsageError(f"no room to {verb}")
+    if len(patterns) > wire.ROOMS_PER_MESSAGE_MAX:
+        raise UsageError(f"{len(patterns)} rooms and patterns, limit {wire.ROOMS_PER_MESSAGE_MAX}")
+    return [pattern_name(_text("pattern", pattern)) for pattern in patterns]
+
+
+def _text(kind: str, name: str) -> str:
+    if not isinstance(name, str):
+        raise BadName(kind, repr(name), "a name is text")
+    return name
+
+
+def _number(what: str, value: int) -> int:
+    """An offset or a count, as the wire and the log can have it."""
+    try:
+        number = index(value)
+    except TypeError:
+        raise UsageError(f"{what} is no whole number") from None
+    if not 0 <= number <= OFFSET_MAX:
+        raise UsageError(f"{what} is not in 0..{OFFSET_MAX}")
+    return number
+
+
+def _microseconds(since: float | datetime) -> int:
+    """Since 1970; what is before is the beginning."""
+    try:
+        seconds = since.timestamp() if isinstance(since, datetime) else since
+        microseconds = int((seconds + 0.0) * 1_000_000)
+    except (TypeError, ValueError, OverflowError):
+        microseconds = OFFSET_MAX + 1
+    if microseconds > OFFSET_MAX:
+        raise UsageError("since is no time that can be: seconds since 1970, or a datetime")
+    return max(0, microseconds)
 
 
 def _info() -> dict[str, str]:

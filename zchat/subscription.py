@@ -13,6 +13,7 @@ Spec: docs/client.md. Tests: tests/test_client.py, tests/test_cursors.py.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -29,6 +30,21 @@ from zchat.sockets.client import Connection
 QUEUED_BYTES_MAX = 32 << 20  # of a listener that does not read: what comes after is fetched again when it does
 QUEUED_BYTES_LOW = 8 << 20
 CLOSE_SECONDS = 3.0  # for the broker's word that the cursor is stored and the rooms are left
+WAIT_SECONDS_MAX = threading.TIMEOUT_MAX / 2  # no deadline is so far that rounding makes it too far
+
+
+def waitable(timeout: float | None) -> float | None:
+    """Seconds to wait, as many as a thread can. Raises UsageError."""
+    if timeout is None:
+        return None
+    try:
+        if timeout <= 0:
+            return 0.0
+        if timeout > 0:  # else it is not a number
+            return min(timeout, WAIT_SECONDS_MAX)
+    except TypeError:
+        pass
+    raise UsageError("a time to wait is a number of seconds")
 
 
 class Subscription:
@@ -81,16 +97,10 @@ class Subscription:
                 return
 
     def get(self, timeout: float | None = None) -> Message:
-        """The next message. Raises TimedOut, and Closed after the end."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        buffer = self._buffer
-        while not buffer:
-            try:
-                if not self._take(None if deadline is None else max(0.0, deadline - time.monotonic())):
-                    raise Closed("the subscription is closed")
-            except Empty:
-                raise TimedOut("message", timeout or 0.0) from None
-        return buffer.popleft()
+        """The next message. Raises TimedOut, Closed after the end, UsageError."""
+        if not self._buffer:
+            self._wait_for_message(waitable(timeout))
+        return self._buffer.popleft()
 
     def pending(self) -> bool:
         """Whether a message can be had without waiting."""
@@ -144,6 +154,15 @@ class Subscription:
         self._position = offset
         self._listener.keep = (0, offset)
         self._listener.kept = (0, offset) if stored else (0, -1)
+
+    def _wait_for_message(self, timeout: float | None) -> None:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._buffer:
+            try:
+                if not self._take(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                    raise Closed("the subscription is closed")
+            except Empty:
+                raise TimedOut("message", timeout or 0.0) from None
 
     def _take(self, timeout: float | None) -> bool:
         """Move what comes next into the buffer. False at the end; raises queue.Empty."""

@@ -66,3 +66,34 @@ def test_presence_is_in_the_history_on_request(filled: BrokerProcess) -> None:
 def test_it_joins_no_room(filled: BrokerProcess) -> None:
     zchat("history", "b", broker=filled)
     assert zchat("history", "b", "--presence", "--format", "{event}", broker=filled).stdout == "message\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("history", "--last"),
+        ("history", "--after"),
+        ("history", "--count"),
+        ("listen", "--last"),
+        ("listen", "--after"),
+    ],
+)
+def test_a_number_that_no_log_can_have_is_one_line(command: str, option: str) -> None:
+    shown = zchat(command, "a", option, str(1 << 63))
+    assert (shown.stdout, shown.stderr, shown.status) == ("", f"zchat: {option} is above {(1 << 63) - 1}\n", 2)
+
+
+def test_more_patterns_than_one_message_may_name_are_one_line(broker: BrokerProcess) -> None:
+    for command in ("listen", "history"):
+        shown = zchat(command, *(f"q{number}.*" for number in range(1025)), broker=broker)
+        assert (shown.stdout, shown.stderr) == ("", "zchat: 1025 rooms and patterns, limit 1024\n")
+        assert shown.status == 2
+
+
+def test_a_wait_of_0_is_one_try(broker: BrokerProcess) -> None:
+    assert zchat("history", "a", "--wait", "0", broker=broker).status == 0
+    shown = zchat("history", "a", "--wait", "0", "-b", "tcp://127.0.0.1:9")
+    assert (shown.stderr.splitlines()[0], shown.status) == (
+        "zchat: no broker answered at tcp://127.0.0.1:9 within 1 s (connection refused, or nobody there)",
+        3,
+    )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import typer
 
+from zchat import client
 from zchat.cli import options
 from zchat.errors import UsageError
 
@@ -48,6 +49,31 @@ def test_a_time_without_a_zone_is_local() -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         options.moment(text)
+
+
+def test_a_wait_of_0_is_one_try() -> None:
+    assert (options.waiting("0"), options.waiting("0.2"), options.waiting(5)) == (options.TRY_SECONDS, 0.2, 5.0)
+    assert (client.TRY_SECONDS, client.OFFSET_MAX) == (options.TRY_SECONDS, options.NUMBER_MAX)  # as the API has them
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [
+        ("a.*=7d", ("a.*", 604_800.0, 0, 0)),
+        ("a=90,1.5KB", ("a", 0.0, 90, 1500)),
+        (f"a={options.NUMBER_MAX}", ("a", 0.0, options.NUMBER_MAX, 0)),
+    ],
+)
+def test_a_retention_is_a_pattern_and_limits(rule: str, kept: tuple[str, float, int, int]) -> None:
+    assert options.retention(rule) == kept
+
+
+@pytest.mark.parametrize(
+    "rule", ["a", "a=", "=7d", "a=soon", "a=0", "a=9999999w", f"a={1 << 63}", f"a={'9' * 5000}", f"a={'9' * 400}GB"]
+)
+def test_a_retention_that_cannot_be_is_refused_by_the_name_of_its_option(rule: str) -> None:
+    with pytest.raises(UsageError, match=r"^--retain "):
+        options.retention(rule)
 
 
 def test_a_header_is_a_name_and_a_value() -> None:

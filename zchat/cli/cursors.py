@@ -35,6 +35,7 @@ def cursors(
         raise UsageError("--set and --remove cannot go together")
     if name is None and (set_ is not None or remove):
         raise UsageError("no NAME of a cursor to set or remove")
+    options.check_numbers({"--set": set_})
     import zchat  # 80 ms of zmq and msgspec, which `zchat cursors --help` need not wait for
     from zchat.cli import output
     from zchat.names import cursor_name

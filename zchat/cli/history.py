@@ -37,6 +37,7 @@ def history(
       zchat history load --after 1000 -n 100 --raw
     """
     begin = options.begin(last, since, after)
+    options.check_numbers({"--count": count})
     options.check_output(json, template, raw, presence)
     import zchat  # 80 ms of zmq and msgspec, which `zchat history --help` need not wait for
     from zchat.cli.printer import Printer

@@ -21,6 +21,8 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604
 SIZES = {f"{unit}{i}b": base**power for i, base in (("", 1000), ("i", 1024)) for power, unit in enumerate("kmgt", 1)}
 SIZES["b"] = 1
 SECONDS_MAX = 1e8  # three years: what is longer cannot be waited for
+TRY_SECONDS = 1.0  # --wait 0 is one try
+NUMBER_MAX = (1 << 63) - 1  # of offsets and counts
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|[smhdw])?", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d*)?)((?:[kmgt]i?)?b)", re.ASCII | re.IGNORECASE)
@@ -37,6 +39,11 @@ def duration(value: str | float) -> float:
     if not math.isfinite(seconds) or seconds > SECONDS_MAX:
         raise typer.BadParameter(f"{text} is longer than {SECONDS_MAX:g} seconds")
     return seconds
+
+
+def waiting(value: str | float) -> float:
+    """The seconds of --wait."""
+    return duration(value) or TRY_SECONDS
 
 
 def moment(text: str) -> datetime:
@@ -62,17 +69,34 @@ def retention(text: str) -> Keep:
         raise UsageError(f"--retain {text}: no pattern and limits, such as 'build.**=7d,100000'")
     keep = Keep(pattern_name(pattern))
     for limit in limits.split(","):
-        if size := _SIZE.fullmatch(limit):
-            keep = keep._replace(bytes=int(float(size[1]) * SIZES[size[2].lower()]))
-        elif limit.isascii() and limit.isdigit():
-            keep = keep._replace(records=int(limit))
-        elif _DURATION.fullmatch(limit):
-            keep = keep._replace(age_seconds=duration(limit))
-        else:
-            raise UsageError(f'--retain {text}: "{limit}" is no age (7d), count (100000) or size (1GB)')
+        try:
+            keep = _limited(keep, limit)
+        except typer.BadParameter as error:
+            raise UsageError(f"--retain {text}: {error.message}") from None
     if not (keep.age_seconds or keep.records or keep.bytes):
         raise UsageError(f"--retain {text}: a limit of 0 would keep nothing")
     return keep
+
+
+def _limited(keep: Keep, limit: str) -> Keep:
+    """The rule with one limit more."""
+    if size := _SIZE.fullmatch(limit):
+        return keep._replace(bytes=_whole(float(size[1]) * SIZES[size[2].lower()]))
+    if limit.isascii() and limit.isdigit():
+        return keep._replace(records=_whole(limit))
+    if _DURATION.fullmatch(limit):
+        return keep._replace(age_seconds=duration(limit))
+    raise typer.BadParameter(f'"{limit}" is no age (7d), count (100000) or size (1GB)')
+
+
+def _whole(number: float | str) -> int:
+    try:
+        whole = int(number)
+    except (OverflowError, ValueError):  # infinite, and more digits than Python takes
+        whole = NUMBER_MAX + 1
+    if whole > NUMBER_MAX:
+        raise typer.BadParameter(f"a limit is above {NUMBER_MAX}")
+    return whole
 
 
 def header(text: str) -> tuple[str, str]:
@@ -100,7 +124,7 @@ User: TypeAlias = Annotated[
     ),
 ]
 Wait: TypeAlias = Annotated[
-    float, typer.Option("--wait", metavar="SECONDS", parser=duration, help="How long to wait for the broker.")
+    float, typer.Option("--wait", metavar="SECONDS", parser=waiting, help="How long to wait for the broker.")
 ]
 Patterns: TypeAlias = Annotated[
     list[str],
@@ -161,7 +185,15 @@ class Begin(TypedDict):
 def begin(last: int | None, since: datetime | None, after: int | None) -> Begin:
     """Where to begin, said once."""
     _only_one({"--last": last, "--since": since, "--after": after})
+    check_numbers({"--last": last, "--after": after})
     return Begin(last=last, since=since, after=after)
+
+
+def check_numbers(given: dict[str, int | None]) -> None:
+    """Refuse offsets and counts that no log can have."""
+    for name, value in given.items():
+        if value is not None and value > NUMBER_MAX:
+            raise UsageError(f"{name} is above {NUMBER_MAX}")
 
 
 def check_output(json: bool, template: str | None, raw: bool, presence: bool) -> None:
