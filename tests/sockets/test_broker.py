@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -399,3 +400,39 @@ def test_a_folder_that_cannot_be_written_is_one_line() -> None:
     shown = run_zchat("broker", "--bind", "tcp://127.0.0.1:0", "--data", "/sys/zchat")
     assert (shown.stdout, shown.status, shown.stderr.count("\n")) == ("", 1, 1)
     assert "/sys/zchat" in shown.stderr
+
+
+# --- the clock ----------------------------------------------------------------------------------
+
+CLOCK_OF_ITS_OWN = """
+import time
+real = time.time_ns
+time.time_ns = lambda: real() + int(open({offset!r}).read() or 0) * 10**9
+from zchat.__main__ import main
+main()
+"""
+YEAR = 365 * 86_400
+
+
+def test_a_clock_that_is_set_is_told_and_removes_nothing_that_is_young(
+    start_broker: StartBroker, tmp_path: Path
+) -> None:
+    offset = tmp_path / "offset"
+    offset.write_text("0")
+    run = (sys.executable, "-c", CLOCK_OF_ITS_OWN.format(offset=str(offset)))
+    broker = start_broker("--retain", "den=1d", "--retain", "few=1", run=run)
+    with zchat.connect(broker.address, "anna") as anna:
+        for text in ("one", "two"):
+            anna.send("den", text)
+        offset.write_text(str(YEAR))
+        eventually(lambda: "the clock went forward by 31,53" in broker.stderr(), "it is told")
+        for text in ("one", "two", "three"):
+            anna.send("few", text)
+        eventually(lambda: len(list(anna.history("few"))) == 1, "it has trimmed since", within=20)
+        anna.send("den", "three")
+        assert [message.text for message in anna.history("den")] == ["one", "two", "three"]
+        offset.write_text("0")
+        eventually(lambda: "the clock was set back by 31,53" in broker.stderr(), "it is told")
+    assert "ahead of it, and new ones get its time until then" in broker.stderr()
+    broker.restart()
+    assert "the clock is behind: the log's last record is" in broker.stderr()

@@ -19,6 +19,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import inf
 
 import zmq
@@ -27,6 +28,7 @@ from zchat import wire
 from zchat.address import Address
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore, LogFacts
+from zchat.core.clocks import NOTICED_SECONDS, Clocks
 from zchat.errors import LogError
 from zchat.log import Log
 from zchat.settings import Settings
@@ -40,6 +42,7 @@ from zchat.sockets.readers import Readers
 DRAINED_MESSAGES_MAX = 2000  # per cycle: then it is time to commit and answer
 DRAINED_BYTES_MAX = 4 << 20
 GATHERED_BYTES_MAX = 32 << 20  # waiting for the commit under way: above it the ROUTER is left to TCP
+LOOK_SECONDS = 1.0  # whether the clock was set
 PROBE_SECONDS = 30.0  # a connection whose end the monitor missed is found by a send that fails
 
 
@@ -90,7 +93,11 @@ class Broker:
             log.cursors(),
         )
         self._peers.publisher_port = port = self.publisher_address.port
-        self._core = BrokerCore(self.settings, facts, _session_ids(), port, instant())
+        now = instant()
+        self._core = BrokerCore(self.settings, facts, _session_ids(), port, now)
+        self._clocks = Clocks(now)
+        if ahead := self._ahead(now):
+            self._tell(f"the clock is behind{ahead}")
         self._readers = Readers(log, self._core, self._send)
 
     def stop(self) -> None:
@@ -110,7 +117,7 @@ class Broker:
         router_polled = False
         more = False
         probe_at = time.monotonic() + PROBE_SECONDS
-        trim_at = time.monotonic()
+        trim_at = look_at = time.monotonic()
         self._watch = watch = FloodWatch(self._peers.cut_off_floods)
         try:
             while not self._stopping:
@@ -135,8 +142,12 @@ class Broker:
                 if now.seconds >= probe_at:
                     self._probe(now)
                     probe_at = now.seconds + PROBE_SECONDS
+                if now.seconds >= look_at:
+                    self._look_at_the_clock(now)
+                    look_at = now.seconds + LOOK_SECONDS
                 if self.settings.retention and now.seconds >= trim_at:
-                    self._log.trim(list(self.settings.retention), now.micros)
+                    self._look_at_the_clock(now)
+                    self._log.trim(list(self.settings.retention), self._clocks.for_ages(now))
                     trim_at = now.seconds + self.settings.trim_seconds
             self._finish()
         finally:
@@ -152,7 +163,7 @@ class Broker:
             core.elapsed(now)
         append = core.take_append(now)
         if append is not None:
-            self._log.append(append, self._committed)
+            self._log.append(append, partial(self._committed, bool(append.batches)))
             if self._finished:  # a log that commits at once has called back already
                 self._take_finished(now)
         for topic, frame in core.take_broadcasts(now):
@@ -166,16 +177,19 @@ class Broker:
             self._peers.cut_off_later(connection, now)
         self._peers.elapsed(now)
 
-    def _committed(self, error: LogError | None) -> None:
+    def _committed(self, had_records: bool, error: LogError | None) -> None:
         """Called by the log, from any thread."""
-        self._finish_later(lambda now: self._on_commit(error, now))
+        self._finish_later(lambda now: self._on_commit(had_records, error, now))
 
-    def _on_commit(self, error: LogError | None, now: Instant) -> None:
+    def _on_commit(self, had_records: bool, error: LogError | None, now: Instant) -> None:
         self._core.committed(error, now)
-        code = error.code if error is not None else ""
-        if code != self._trouble:
-            self._trouble = code
-            self._tell(f"{error}: what is sent is refused" if error is not None else "the log can be written again")
+        if error is not None and error.code != self._trouble:
+            self._trouble = error.code
+            cure = "; stop the broker and run `zchat log repair`" if error.code == "log-damaged" else ""
+            self._tell(f"{error}: what is sent is refused{cure}")
+        elif error is None and self._trouble and had_records:  # a damaged log may still take rows of sessions
+            self._trouble = ""
+            self._tell("the log can be written again")
 
     def _take_finished(self, now: Instant) -> None:
         self._waker.clear()
@@ -229,6 +243,20 @@ class Broker:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             self._peers.gone(connection, now)
+
+    def _look_at_the_clock(self, now: Instant) -> None:
+        by = self._clocks.look(now)
+        if by > 0:
+            self._tell(f"the clock went forward by {by:,.0f} s: it was set, or the machine slept")
+        elif by < 0:
+            self._tell(f"the clock was set back by {-by:,.0f} s{self._ahead(now)}")
+
+    def _ahead(self, now: Instant) -> str:
+        """What is to be said of a log whose last record is of a time that is still to come."""
+        ahead = (self._log.last_time() - now.micros) / 1e6
+        if ahead < NOTICED_SECONDS:
+            return ""
+        return f": the log's last record is {ahead:,.0f} s ahead of it, and new ones get its time until then"
 
     def _probe(self, now: Instant) -> None:
         """Send every connection an empty ACK: a send to one that is gone fails."""
