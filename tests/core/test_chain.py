@@ -294,6 +294,34 @@ def test_what_cannot_be_had_any_more_is_told_in_its_place() -> None:
     ]
 
 
+def test_one_hole_of_many_pages_is_told_once() -> None:
+    chain = Chain(["general", "build"], Start(after=0), False)
+    chain.synced(90, NOON)
+    chain.take_question()
+    chain.answered(page_of(upto=20, more=True, gaps=[("general", 1, 20, "trimmed"), ("build", 1, 20, "trimmed")]))
+    assert chain.take() == []
+    chain.take_question()
+    chain.answered(page_of(upto=40, more=True, gaps=[("general", 21, 40, "trimmed"), ("build", 21, 40, "damaged")]))
+    assert chain.take() == [Notice("gap", 1, 20, "build", reason="trimmed")]  # the next one has another reason
+    chain.take_question()
+    chain.answered(page_of(("general", batch_of(50, 41)), upto=90, gaps=[("general", 41, 45, "trimmed")]))
+    items = [item.first if isinstance(item, Delivery) else item for item in chain.take()]
+    assert items == [
+        Notice("gap", 1, 45, "general", reason="trimmed"),
+        50,
+        Notice("gap", 21, 40, "build", reason="damaged"),
+        Notice("live", 90),
+    ]
+
+
+def test_a_cursor_is_marked_only_behind_gaps_that_are_told() -> None:
+    chain = Chain(["general"], Start(after=0), False, marks=True)
+    chain.synced(90, NOON)
+    chain.take_question()
+    chain.answered(page_of(upto=20, more=True, gaps=[("general", 1, 20, "trimmed")]))
+    assert chain.take() == [Notice("gap", 1, 20, "general", reason="trimmed"), Mark(20)]
+
+
 def test_a_gap_is_told_only_as_far_as_it_was_not_seen() -> None:
     chain = live_chain(head=40)
     chain.tail("general", 57)

@@ -101,6 +101,7 @@ class Chain:
         self._synced = False
         self._live_told = False
         self._lost_told = False
+        self._gaps: dict[str, Notice] = {}  # room -> one that the next page may go on with
         self._recovered = 0  # records that were fetched since it was last live
         self._floor_after = 0  # what `floor` becomes when the fill is done; 0: the fill was for one room
 
@@ -148,6 +149,7 @@ class Chain:
             self.floor, begins = self._start.after, Start(after=0)  # it has nothing yet: all of this log is new to it
         else:
             begins = Start(since=self._time + 1)
+        self._tell_gaps()
         self._out.append(Notice("gap", self.floor + 1, 0, reason="log"))
         self.logs += 1
         self._handed = self._marked = 0
@@ -255,6 +257,7 @@ class Chain:
         last = batch.base - 1 + sum([len(entry.records) for entry in batch.entries])
         if last <= known:
             return 0
+        self._tell_gaps(room)
         self._seen[room] = last
         self._time = max(self._time, batch.time)
         if batch.kind != wire.MESSAGES and not (batch.kind == wire.PRESENCE and self._presence):
@@ -320,11 +323,25 @@ class Chain:
         self._filled()
 
     def _gap(self, room: str, first: int, last: int, reason: str) -> None:
-        """What cannot be had any more counts as seen once the listener is told."""
+        """What cannot be had any more counts as seen. One hole is told once, however many pages it has."""
         known = self._known(room)
-        if last > known:
-            self._seen[room] = last
-            self._out.append(Notice("gap", max(first, known + 1), last, room, reason=reason))
+        if last <= known:
+            return
+        self._seen[room] = last
+        before = self._gaps.get(room)
+        if before is not None and before.reason != reason:
+            self._tell_gaps(room)
+            before = None
+        first = before.offset if before is not None else max(first, known + 1)
+        self._gaps[room] = Notice("gap", first, last, room, reason=reason)
+
+    def _tell_gaps(self, room: str = "") -> None:
+        """Of one room before its next record; of all before it is said that nothing more is missing."""
+        if room and room in self._gaps:
+            self._out.append(self._gaps.pop(room))
+        elif not room and self._gaps:
+            self._out.extend(self._gaps.values())
+            self._gaps.clear()
 
     def _reach(self, offset: int) -> None:
         """Nothing is missing in any room up to there."""
@@ -332,11 +349,13 @@ class Chain:
             self.floor = offset
             self._seen = {room: seen for room, seen in self._seen.items() if seen > offset}
         if self._marks and self.floor > self._marked:
+            self._tell_gaps()
             self._marked = self.floor
             self._out.append(Mark(self.floor))
 
     def _filled(self) -> None:
         """Nothing is missing that we know of: live, unless in doubt."""
+        self._tell_gaps()
         self._reach(self._floor_after)
         self._floor_after = 0
         if self._doubtful:
