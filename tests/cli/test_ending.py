@@ -98,6 +98,18 @@ def test_a_long_history_into_a_pipe_that_closes_is_quiet(broker: BrokerProcess) 
     assert (done.stdout, done.stderr, done.returncode) == ("line\n", "", 0)
 
 
+def test_a_pipe_that_does_not_block_gets_all_of_it(broker: BrokerProcess) -> None:
+    zchat("send", "a", stdin="line\n" * 50_000, broker=broker)
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)  # whoever shares it may have made it so
+    command = [*COMMAND, "history", "a", "--raw", "-b", broker.address]
+    history = subprocess.Popen(command, stdout=write_end, stderr=subprocess.PIPE, env=environment())
+    os.close(write_end)
+    with open(read_end, "rb") as reader:
+        assert reader.read() == b"line\n" * 50_000
+    assert (history.communicate(timeout=10)[1], history.returncode) == (b"", 0)
+
+
 @pytest.mark.parametrize(("closed", "shown"), [("<&-", 1), (">&-", 0), ("2>&-", 1), ("<&- >&- 2>&-", 0)])
 def test_closed_standard_streams_are_no_trouble(broker: BrokerProcess, closed: str, shown: int) -> None:
     command = " ".join(COMMAND)

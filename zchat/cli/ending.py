@@ -2,7 +2,7 @@
 
     ZchatError                   zchat: …   and where we know one, hint: …
     a usage error of typer       the same, status 2
-    Ctrl-C, SIGTERM              130, 143, nothing printed
+    Ctrl-C, SIGTERM              130, 143, nothing printed; where they may come: interrupts.py
     stdout closed by its reader  0, nothing printed
     an error of ours             one line, status 1; a traceback only with ZCHAT_DEBUG=1
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, TypedDict
 
 import typer
 
-from zchat.errors import UsageError
+from zchat.errors import BadName, UsageError
 
 if TYPE_CHECKING:
     from zchat.settings import Keep
@@ -67,12 +67,14 @@ def retention(text: str) -> Keep:
     pattern, equals, limits = text.rpartition("=")
     if not (pattern and equals and limits):
         raise UsageError(f"--retain {text}: no pattern and limits, such as 'build.**=7d,100000'")
-    keep = Keep(pattern_name(pattern))
-    for limit in limits.split(","):
-        try:
+    try:
+        keep = Keep(pattern_name(pattern))
+        for limit in limits.split(","):
             keep = _limited(keep, limit)
-        except typer.BadParameter as error:
-            raise UsageError(f"--retain {text}: {error.message}") from None
+    except BadName as error:
+        raise UsageError(f"--retain {text}: {error}") from None
+    except typer.BadParameter as error:
+        raise UsageError(f"--retain {text}: {error.message}") from None
     if not (keep.age_seconds or keep.records or keep.bytes):
         raise UsageError(f"--retain {text}: a limit of 0 would keep nothing")
     return keep
