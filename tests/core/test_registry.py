@@ -47,6 +47,7 @@ def begun(registry: Registry, session: str = "s1", user: str = "alice", seconds:
 
 def in_state(registry: Registry, state: str) -> Session:
     session = begun(registry)
+    session.accept(1)
     if state in (LOST, GONE):
         registry.disconnected(session.connection, at(0))
     if state == GONE:
@@ -302,6 +303,19 @@ def test_users_who_have_gone_are_remembered_up_to_a_number_the_latest_ones() -> 
     assert [(member.user, member.seen) for member in registry.who("")] == [("a", at(2).micros), ("c", at(3).micros)]
 
 
+def test_one_that_never_published_is_forgotten_as_soon_as_it_is_gone() -> None:
+    registry = registry_of()
+    silent, speaker = begun(registry, "s1"), begun(registry, "s2")
+    speaker.accept(1)
+    for session in (silent, speaker):
+        registry.disconnected(session.connection, at(0))
+    assert registry.expired(at(GRACE)) == [silent, speaker]
+    assert (silent.state, speaker.state) == (GONE, GONE)
+    assert registry.expired(at(GRACE)) == [silent]
+    assert (silent.state, speaker.state) == (FORGOTTEN, GONE)
+    assert registry.find("s1") is None
+
+
 # --- after a restart ----------------------------------------------------------------------------
 
 
@@ -423,6 +437,12 @@ class AnyRegistry(RuleBasedStateMachine):
     def end_a_former_connection(self, data: st.DataObject) -> None:
         assert self.registry.disconnected(data.draw(st.sampled_from(self.former)), self.now) is None
 
+    @rule(data=st.data())
+    def publish(self, data: st.DataObject) -> None:
+        stay = self.pick(data, LIVE)
+        if stay is not None:
+            stay.session.accept(stay.session.last_seq + 1)
+
     @rule(data=st.data(), room=st.sampled_from(ROOMS), written=st.booleans())
     def join(self, data: st.DataObject, room: str, written: bool) -> None:
         stay = self.pick(data, LIVE)
@@ -455,7 +475,8 @@ class AnyRegistry(RuleBasedStateMachine):
         for session in over:
             stay = self.stays[session.id]
             if stay.state == LOST:
-                stay.state, stay.deadline = GONE, self.now.seconds + KEPT
+                stay.state = GONE
+                stay.deadline = self.now.seconds + (KEPT if session.last_seq else 0)
                 self.leave_all(stay)
             else:
                 assert session.state == FORGOTTEN

@@ -214,7 +214,8 @@ class Registry:
             if session.state == LOST:
                 session.state = TRANSITIONS[LOST]["grace over"]
                 self._went(session)
-                self._wait(session, now.seconds + self._kept)
+                # Of one that never published nothing can be repeated: a flood of HELLOs fills no memory for a day.
+                self._wait(session, now.seconds + (self._kept if session.last_seq else 0.0))
             else:
                 self._forget(session, "kept over", now)
         return over
