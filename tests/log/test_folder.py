@@ -49,13 +49,26 @@ def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_only_looked_at_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StartError):
-        Folder(tmp_path / "none", make=False)
+        Folder(tmp_path / "none", writes=False)
     assert not (tmp_path / "none").exists()
 
 
 def test_a_folder_on_a_disk_that_is_read_only_is_refused(mounted: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
     assert "Read-only file system" in refused(mounted)
+
+
+def test_a_folder_that_cannot_be_written_is_locked_to_be_read(mounted: Path) -> None:
+    for name in ("without", "with"):
+        (mounted / name).mkdir()
+    Folder(mounted / "with").close()
+    subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
+    for name in ("without", "with"):
+        first = Folder(mounted / name, writes=False)
+        with pytest.raises(StartError, match="is in use"):
+            Folder(mounted / name, writes=False)
+        first.close()
+        Folder(mounted / name, writes=False).close()
 
 
 @pytest.mark.skipif(not os.geteuid(), reason="root may write everywhere")

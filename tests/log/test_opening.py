@@ -136,7 +136,8 @@ def test_a_log_of_an_older_zchat_is_checked_exported_and_repaired(open_log: Open
     lines = list(export(old_log))
     assert not found and lines[0] == b'{"gap":"trimmed","room":"a","first":1,"last":4}'
     overwrite(old_log, 0, bytes(schema.PAGE_BYTES))
-    assert not repair(old_log).gaps
+    repaired = repair(old_log)
+    assert repaired is not None and not repaired.gaps
     assert list(export(old_log)) == lines
     assert [gap[2:] for gap in read_all(open_log(old_log)).gaps] == [(4, "trimmed")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,20 @@ def test_its_settings_are_those_that_were_meant(writer: sqlite3.Connection, tmp_
     assert one(writer, "PRAGMA application_id") == schema.APPLICATION_ID
     schema.set_sync(writer, "normal")
     assert one(writer, "PRAGMA synchronous") == 1
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o777])
+def test_it_is_nobody_elses_to_read(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        schema.create(tmp_path / "log.db")
+        connection = schema.writer(tmp_path / "log.db", "full")
+        connection.execute("INSERT INTO seen VALUES ('x', 1)")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    connection.close()
+    assert modes == {name: 0o600 for name in ("log.db", "log.db-wal", "log.db-shm")}
 
 
 def test_its_identity_is_kept_and_a_change_of_it_is_seen(writer: sqlite3.Connection, tmp_path: Path) -> None:

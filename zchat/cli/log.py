@@ -33,9 +33,9 @@ def log(
 ) -> None:
     """Check, repair, export or import the log of a broker that is not running.
 
-    check says what is damaged, if anything is, and then ends with 1. repair saves all that is sound into a
-    new database, with the same offsets, and keeps the old one beside it. export prints every record as a
-    line of JSON; import makes a new log of such lines from stdin.
+    check says what is damaged, if anything is, and then ends with 1. repair then saves all that is sound
+    into a new database, with the same offsets, and keeps the old one beside it. export prints every
+    record as a line of JSON; import makes a new log of such lines from stdin.
 
     Examples:
       zchat log check
@@ -88,6 +88,9 @@ def _repair(folder: Path) -> None:
 
     with Progress("repairing") as progress:
         repaired = offline.repair(folder, progress)
+    if repaired is None:
+        ending.tell("nothing is damaged; the log stays as it is")
+        return
     for room, first, last in repaired.gaps:
         ending.tell(f"lost in {room}: offsets {first} to {last}")
     if repaired.sessions_lost:

@@ -68,8 +68,7 @@ def export(folder: Path, progress: Progress | None = None) -> Iterator[bytes]:
     What cannot be read is a gap in them. Raises StartError at the first line when the folder is in use or holds
     nothing that can be read; the folder is locked until the last line was taken, or the iterator closed.
     """
-    with salvage.reading(folder) as connection:
-        contents = Contents(connection)
+    with salvage.reading(folder) as contents:
         chain = Chain(contents)
         for room in sorted(contents.rooms.values()):
             if room.trimmed:

@@ -26,11 +26,14 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 class Folder:
     """A folder that this process has locked, until `close`."""
 
-    def __init__(self, path: Path, *, make: bool = True) -> None:
-        """Make it where it is not there, and lock it. Raises StartError."""
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        """Make it where it is not there, and lock it. Raises StartError.
+
+        Without `writes` it must be there, and one in which nothing can be written is locked as well as may be.
+        """
         self.path = path
         try:
-            if make:
+            if writes:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)  # what is said is nobody else's to read
             elif not path.is_dir():
                 raise StartError(f"{path} is no folder of a log")
@@ -39,7 +42,7 @@ class Folder:
         except OSError as error:
             raise StartError(f"cannot make the folder {path}: {error.strerror}") from error
         refuse_network(path, file_system(path))
-        self._lock = _lock(path)
+        self._lock = _lock(path, writes)
 
     def close(self) -> None:
         """Let go of it."""
@@ -71,15 +74,17 @@ def refuse_network(path: Path, kind: str) -> None:
         raise StartError(f"the folder {path} is on a network file system ({kind}): a log needs a local disk")
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, writes: bool) -> int:
     try:
         lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StartError(f"cannot write in the folder {path}: {error.strerror}") from error
+        if writes:
+            raise StartError(f"cannot write in the folder {path}: {error.strerror}") from error
+        lock = _open_to_read(path)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
+        owner = _owner(lock)
         os.close(lock)
         raise StartError(f"the folder {path} is in use{owner and f' by process {owner}'}: choose another one") from None
     except OSError as error:
@@ -88,6 +93,25 @@ def _lock(path: Path) -> int:
     try:
         os.ftruncate(lock, 0)
         os.pwrite(lock, b"%d\n" % os.getpid(), 0)
-    except OSError:  # a full disk: the lock holds without the number
+    except OSError:  # a full disk, or one that is only read: the lock holds without the number
         pass
     return lock
+
+
+def _open_to_read(path: Path) -> int:
+    """What to lock where nothing can be written: the file that a broker locks, or else the folder."""
+    try:
+        return os.open(path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        pass
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StartError(f"cannot read the folder {path}: {error.strerror}") from error
+
+
+def _owner(lock: int) -> str:
+    try:
+        return os.pread(lock, 32, 0).decode(errors="replace").strip()
+    except OSError:  # it is the folder
+        return ""

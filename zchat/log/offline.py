@@ -2,7 +2,7 @@
 
 Rules of this file
 1. Both functions lock the folder, so that no broker has it; StartError says who has, or what else is wrong.
-2. `check` changes nothing. `repair` makes a new log, and keeps the old database beside it.
+2. `check` writes nothing. `repair` makes a new log where something is wrong, and keeps the old database beside it.
 3. What is damaged is a finding, never an exception; what was lost before, and is known to be, is none.
 
     checked = check(folder, findings.append, progress)    checked.findings == 0: the log is whole
@@ -26,9 +26,9 @@ from zchat.errors import StartError, WireError
 from zchat.log import CursorRow, salvage, schema
 from zchat.log.building import Builder
 from zchat.log.salvage import Chain, Contents, Hole, Progress
-from zchat.log.walks import Walker
 
 SQLITE_LINES_MAX = 100  # of what SQLite itself finds
+MISPLACED_MAX = 100  # batches that the index does not have are told one by one
 PLACES_MAX = 1_000  # of a hole that are told one by one
 SPACE_KEPT_BYTES = 16 << 20  # beside what a repair writes
 
@@ -73,31 +73,27 @@ def check(folder: Path, found: Callable[[Finding], object], progress: Progress |
 
     Raises StartError when the folder is in use or holds nothing that can be looked at.
     """
-    with salvage.reading(folder) as connection:
-        counts = _Counts(found)
-        for finding in _check_database(connection):
-            counts.found(finding)
-        contents = Contents(connection)
-        for finding in _check_contents(contents):
-            counts.found(finding)
-        for finding in _check_batches(connection, contents, counts, progress):
-            counts.found(finding)
-        return Checked(counts.findings, len(contents.rooms), counts.batches, counts.records, contents.head)
+    with salvage.reading(folder) as contents:
+        counts, findings = _Counts(), 0
+        for finding in _findings(contents, counts, progress):
+            findings += 1
+            found(finding)
+        return Checked(findings, len(contents.rooms), counts.batches, counts.records, contents.head)
+
+
+def _findings(contents: Contents, counts: _Counts, progress: Progress | None) -> Iterator[Finding]:
+    yield from _check_database(contents.connection)
+    yield from _check_contents(contents)
+    yield from _check_batches(contents, counts, progress)
 
 
 class _Counts:
     """What was seen so far."""
 
-    def __init__(self, found: Callable[[Finding], object]) -> None:
-        self._found = found
-        self.findings = 0
+    def __init__(self) -> None:
         self.batches = 0
         self.records = 0
         self.of_room: dict[int, tuple[int, int]] = {}  # room -> records, bytes
-
-    def found(self, finding: Finding) -> None:
-        self.findings += 1
-        self._found(finding)
 
     def add(self, row: schema.Row) -> None:
         self.batches += 1
@@ -112,9 +108,14 @@ def _check_database(connection: sqlite3.Connection) -> Iterator[Finding]:
         lines = connection.execute(f"PRAGMA quick_check({SQLITE_LINES_MAX})").fetchall()
     except (sqlite3.Error, UnicodeDecodeError) as error:
         lines = [(str(error),)]
-    for (line,) in lines:
-        if line != "ok":
-            yield Finding("database", " ".join(str(line).split()))
+    unused = 0
+    for line in [each.strip() for (text,) in lines for each in str(text).splitlines()]:
+        if line.endswith("is never used"):  # all that lay below a page that cannot be read
+            unused += 1
+        elif line and line != "ok" and not line.startswith("***"):
+            yield Finding("database", line)
+    if unused:
+        yield Finding("database", f"{unused} pages, or more, that nothing leads to")
 
 
 def _check_contents(contents: Contents) -> Iterator[Finding]:
@@ -128,25 +129,29 @@ def _check_contents(contents: Contents) -> Iterator[Finding]:
         yield Finding("cursor", "a row of the cursors is not what was written")
 
 
-def _check_batches(
-    connection: sqlite3.Connection, contents: Contents, counts: _Counts, progress: Progress | None
-) -> Iterator[Finding]:
-    walker, chain = Walker(connection), Chain(contents)
-    end = micros_before = 0
+def _check_batches(contents: Contents, counts: _Counts, progress: Progress | None) -> Iterator[Finding]:
+    walker, chain = contents.walker, Chain(contents)
+    end = micros_before = misplaced = 0
     has_holes = False
     for row in salvage.sound_rows(contents, progress):
         base, room, _, records, micros, _, _ = row
         name, last = contents.room(room).name, base + records - 1
         if hole := chain.before(row):
             has_holes = has_holes or not hole.is_trimmed
-            yield from _holes(walker, contents, hole)
-        for why in _wrong_with(row, walker, end, micros_before):
-            yield Finding("index" if "index" in why else "batch", f"batch {base} of {name} {why}", name, base, last)
+            yield from _holes(contents, hole)
+        if walker.places(room, base, base, 1) != [(base, last)]:
+            misplaced += 1
+            if misplaced <= MISPLACED_MAX:
+                yield Finding("index", f"batch {base} of {name} has no place in the index", name, base, last)
+        for why in _wrong_with(row, end, micros_before):
+            yield Finding("batch", f"batch {base} of {name} {why}", name, base, last)
         end, micros_before = max(end, last), max(micros_before, micros)
         counts.add(row)
     for hole in chain.after_all():
         has_holes = has_holes or not hole.is_trimmed
-        yield from _holes(walker, contents, hole)
+        yield from _holes(contents, hole)
+    if misplaced > MISPLACED_MAX:
+        yield Finding("index", f"{misplaced - MISPLACED_MAX} more batches have no place in the index")
     if end > contents.head:
         yield Finding("room", f"there are batches up to {end}, and the rooms end at {contents.head}")
     for room, state in () if has_holes else contents.rooms.items():
@@ -155,13 +160,11 @@ def _check_batches(
             yield Finding("room", text, state.name)
 
 
-def _wrong_with(row: schema.Row, walker: Walker, end: int, micros_before: int) -> Iterator[str]:
+def _wrong_with(row: schema.Row, end: int, micros_before: int) -> Iterator[str]:
     """What is wrong with a sound row."""
-    base, room, kind, records, micros, _, frame = row
+    base, _, kind, records, micros, _, frame = row
     if base <= end or micros < micros_before:
         yield "is older than the one before it"
-    if walker.places(room, base, base, 1) != [(base, base + records - 1)]:
-        yield "has no place in the index"
     try:
         batch = wire.decode_raw_batch(frame)
         count = sum(len(wire.decode_records(entry.records)) for entry in batch.entries)
@@ -172,39 +175,45 @@ def _wrong_with(row: schema.Row, walker: Walker, end: int, micros_before: int) -
         yield "says of itself something else than its row"
 
 
-def _holes(walker: Walker, contents: Contents, hole: Hole) -> Iterator[Finding]:
-    """The batches that the index has there; else the whole of it."""
-    if hole.is_trimmed or hole in contents.lost:
+def _holes(contents: Contents, hole: Hole) -> Iterator[Finding]:
+    if not contents.is_new(hole):
         return
     name = contents.room(hole.room).name
-    for first, last in walker.places(*hole[:3], PLACES_MAX) or [hole[1:3]]:
+    for first, last in _places(contents, hole):
         offsets = f"offset {first}" if first == last else f"offsets {first} to {last}"
         yield Finding("batch", f"{offsets} of {name} cannot be read", name, first, last)
+
+
+def _places(contents: Contents, hole: Hole) -> list[tuple[int, int]]:
+    """The batches that the index has there; else the whole of it."""
+    return contents.walker.places(hole.room, hole.first, hole.last, PLACES_MAX) or [(hole.first, hole.last)]
 
 
 # --- repair -------------------------------------------------------------------------------------
 
 
-def repair(folder: Path, progress: Progress | None = None) -> Repaired:
+def repair(folder: Path, progress: Progress | None = None) -> Repaired | None:
     """Make a new log of all that is sound, with the log id, secret, offsets, sessions and cursors of the old one.
 
-    The old database stays in the folder under another name. Raises StartError, and then all is as it was.
+    The old database stays in the folder under another name. Nothing is done, and None returned, where nothing is
+    wrong. Raises StartError, and then all is as it was.
     """
     path = folder / schema.FILE
-    with salvage.reading(folder, graft=True) as connection:
+    with salvage.reading(folder, graft=True) as contents:
+        if not contents.is_grafted and next(_findings(contents, _Counts(), progress), None) is None:
+            return None
         _refuse_without_space(path)
-        contents = Contents(connection)
         with Builder(path, contents.identity) as builder:
-            repaired = _save(connection, contents, builder, path, progress)
-            connection.close()
+            repaired = _save(contents, builder, progress)
+            if not repaired.batches and not contents.identity and not contents.rooms:
+                raise StartError(f"nothing can be read of {path}")
+            contents.connection.close()
             builder.finish(before=lambda: _set_aside(path, repaired.kept))
             return repaired
 
 
-def _save(
-    connection: sqlite3.Connection, contents: Contents, builder: Builder, path: Path, progress: Progress | None
-) -> Repaired:
-    walker, chain = Walker(connection), Chain(contents)
+def _save(contents: Contents, builder: Builder, progress: Progress | None) -> Repaired:
+    chain, path = Chain(contents), contents.path
     holes: list[Hole] = []
     batches = records = 0
     for room in contents.rooms.values():
@@ -222,9 +231,9 @@ def _save(
     for hole in holes:
         if hole.is_trimmed:
             continue
-        builder.lost(*hole[:3])
-        if hole not in contents.lost:
-            gaps += [(contents.room(hole.room).name, *at) for at in walker.places(*hole[:3], PLACES_MAX) or [hole[1:3]]]
+        builder.lost(hole.room, hole.first, hole.last)
+        if contents.is_new(hole):
+            gaps += [(contents.room(hole.room).name, *at) for at in _places(contents, hole)]
     builder.sessions(contents.sessions)
     builder.cursors(CursorRow._make(row[:-1]) for row in contents.cursors)
     builder.seen(contents.seen)

@@ -1,7 +1,7 @@
 """Reading a log that nobody has open, as far as it can be read: what check, repair and export share.
 
 Rules of this file
-1. The folder is locked meanwhile, and nothing in it is changed.
+1. The folder is locked meanwhile, and nothing in it is changed: it need not be writable.
 2. What cannot be read is left out and can be told; an exception is only for a log that is not there.
 
 Tests: tests/log/test_salvage.py.
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from zchat import wire
 from zchat.errors import StartError
-from zchat.log import schema
+from zchat.log import pages, schema
 from zchat.log.folder import Folder
 from zchat.log.links import prev_of
 from zchat.log.state import RoomRow
@@ -47,9 +47,12 @@ class Hole(NamedTuple):
 class Contents:
     """What is known of a log besides its batches."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, is_grafted: bool = False) -> None:
+        self.connection = connection
+        self.path = path
+        self.is_grafted = is_grafted  # its first page is that of a new log
         self.walker = Walker(connection)
+        self._is_whole: bool | None = None
         self.identity: schema.Identity | None = None
         self.rooms: dict[int, RoomRow] = {}
         self.unsound: list[str] = []  # rooms whose row is not what was written
@@ -61,14 +64,15 @@ class Contents:
         self.sessions, self.sessions_lost = self._sealed("sessions")
         self.cursors, self.cursors_lost = self._sealed("cursors")
         self.seen = self.rows("SELECT user, seen FROM seen")[0]
-        self.lost = {Hole(*row) for row in self.rows("SELECT room, first, last FROM lost")[0]}
+        lost = self.rows("SELECT room, first, last FROM lost")[0]
+        self._lost = {row[::2]: row[1] for row in lost if {type(value) for value in row} == {int}}
         self.head = max((room.last for room in self.rooms.values()), default=0)
 
     def rows(self, statement: str) -> tuple[list[Any], bool]:
         """The rows up to the first that cannot be read, and whether that is all."""
         found: list[Any] = []
         try:
-            for row in self._connection.execute(statement):
+            for row in self.connection.execute(statement):
                 found.append(row)
         except (sqlite3.Error, UnicodeDecodeError):
             return found, False
@@ -77,6 +81,35 @@ class Contents:
     def room(self, room_id: int) -> RoomRow:
         """That room; one that is not there any more gets a name."""
         return self.rooms.get(room_id) or self._add(room_id, f"lost.room-{room_id}")
+
+    def rows_by_tree(self) -> Iterator[schema.Row]:
+        """The sound batches, as far as SQLite finds them."""
+        return self.walker.by_table(1, OFFSET_MAX, _EveryRoom())
+
+    def is_trimmed(self, row: schema.Row) -> bool:
+        """Whether a batch was removed, and is only still there."""
+        room = self.room(row[1])
+        return row[0] <= max(room.trimmed, room.presence_trimmed if row[2] == wire.PRESENCE else 0)
+
+    def is_whole(self) -> bool:
+        """Whether every batch is found through the tree, but those that are known to be lost."""
+        if self._is_whole is None:
+            self._is_whole = self._walk()
+        return self._is_whole
+
+    def _walk(self) -> bool:
+        chain = Chain(self)
+        for row in self.rows_by_tree():
+            if self.walker.met_damage or (not self.is_trimmed(row) and self.is_new(chain.before(row))):
+                return False
+        return not self.walker.met_damage and not any(map(self.is_new, chain.after_all()))
+
+    def is_new(self, hole: Hole | None) -> bool:
+        """Whether something is missing there that is not known to be."""
+        if hole is None or hole.is_trimmed:
+            return False
+        first = self._lost.get((hole.room, hole.last))  # joins and leaves before it may be gone by now, too
+        return first is None or not hole.first <= first <= max(hole.first, self.room(hole.room).presence_trimmed + 1)
 
     def _read_rooms(self) -> None:
         for row in self.rows("SELECT * FROM rooms ORDER BY id")[0]:
@@ -92,7 +125,7 @@ class Contents:
         self.unsound.append(name)
         last = 0
         try:
-            found = self._connection.execute(_LAST_PLACE, (room_id,)).fetchone()
+            found = self.connection.execute(_LAST_PLACE, (room_id,)).fetchone()
             if found is not None:
                 last = found[0] + found[1] - 1
         except (sqlite3.Error, TypeError):
@@ -135,49 +168,57 @@ class Chain:
 
 
 @contextmanager
-def reading(folder: Path, *, graft: bool = False) -> Iterator[sqlite3.Connection]:
+def reading(folder: Path, *, graft: bool = False) -> Iterator[Contents]:
     """The log in a folder, locked. Raises StartError, also where nothing at all can be read.
 
     With `graft`, the first page of a new log stands in for one that cannot be read, in a copy.
     """
     path = folder / schema.FILE
-    locked = Folder(folder, make=False)
+    if not _is_there(path):
+        raise StartError(f"there is no log in the folder {folder}")
+    locked = Folder(folder, writes=graft)
     try:
-        if not path.is_file():
-            raise StartError(f"there is no log in the folder {folder}")
-        was_there = [each.exists() for each in _beside(path)]
+        is_grafted = False
         try:
-            connection = _connection(path)
+            connection = _connection(path, path)
         except StartError:
-            if not graft:
+            if not graft or not path.stat().st_size:
                 raise
-            connection = _connection(_grafted(path))
+            connection, is_grafted = _connection(_grafted(path), path), True
         try:
-            yield connection
+            yield Contents(connection, path, is_grafted=is_grafted)
         finally:
             connection.close()
-            for each, was in zip(_beside(path), was_there, strict=True):
-                if not was:  # a connection that only reads makes them, and leaves them
-                    each.unlink(missing_ok=True)
     finally:
-        _remove(path.with_name(GRAFTED))
+        if graft:
+            _remove(path.with_name(GRAFTED))
         locked.close()
 
 
-def _connection(path: Path) -> sqlite3.Connection:
+def _is_there(path: Path) -> bool:
     try:
-        connection = schema.reader(path)
+        return path.is_file()
+    except OSError as error:
+        raise StartError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _connection(path: Path, of: Path) -> sqlite3.Connection:
+    """To a database, which may be a copy `of` another."""
+    try:
+        connection = schema.onlooker(path)
         try:
             application = connection.execute("PRAGMA application_id").fetchone()[0]
-            connection.execute("SELECT count(*) FROM batches WHERE base < 0").fetchone()
+            connection.execute(
+                "SELECT base FROM batches WHERE 0"
+            ).fetchone()  # the tables are there, whatever is in them
         except BaseException:
             connection.close()
             raise
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise StartError(f"nothing can be read of {path}: {error}") from error
+    except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
+        raise StartError(f"nothing can be read of {of}: {error}") from error
     if application != schema.APPLICATION_ID:
         connection.close()
-        raise StartError(f"{path} is the database of another program")
+        raise StartError(f"{of} is the database of another program")
     return connection
 
 
@@ -192,6 +233,7 @@ def _grafted(path: Path) -> Path:
         first[28:32] = pages.to_bytes(4, "big")  # the size of the database, which counts
         first[92:96] = first[24:28]  # as this says that it was written by the same change
         first[32:40] = bytes(8)  # no list of free pages: it is not for writing
+        copy.touch(0o600)
         shutil.copyfile(path, copy)
         with copy.open("r+b") as file:
             file.write(first)
@@ -217,15 +259,25 @@ def _remove(path: Path) -> None:
 
 
 def sound_rows(contents: Contents, progress: Progress | None) -> Iterator[schema.Row]:
-    """Every batch that can be read and was not trimmed, in order."""
-    for number, row in enumerate(contents.walker.by_table(1, OFFSET_MAX, _EveryRoom())):
+    """Every batch that can be read and was not trimmed, in order: by the tree, or from the pages where it is broken.
+
+    Raises StartError when the file cannot be read after all.
+    """
+    rows = contents.rows_by_tree() if contents.is_whole() else _rows_by_pages(contents.path)
+    for number, row in enumerate(rows):
         if progress is not None and number % TOLD_ROWS == 0:
-            progress(row[0], contents.head)
-        room = contents.room(row[1])
-        if row[0] > max(room.trimmed, room.presence_trimmed if row[2] == wire.PRESENCE else 0):
+            progress(min(row[0], contents.head), contents.head)
+        if not contents.is_trimmed(row):
             yield row
     if progress is not None:
         progress(contents.head, contents.head)
+
+
+def _rows_by_pages(path: Path) -> Iterator[schema.Row]:
+    try:
+        yield from pages.batches(path)
+    except OSError as error:
+        raise StartError(f"cannot read {path}: {error.strerror}") from error
 
 
 class _EveryRoom:

@@ -13,11 +13,13 @@ Rules of this file
     sessions, seen, cursors     what `Append` says of them
     lost                        ranges that a repair or an import has left out
 
+It has more than 300 lines because statements, seals and connections have to agree.
 Tests: tests/log/test_schema.py.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
 import struct
@@ -177,9 +179,12 @@ def room_of(row: tuple[Any, ...]) -> RoomRow | None:
 
 
 def create(path: Path, identity: Identity | None = None) -> None:
-    """Make the tables of a new log. Raises sqlite3.Error."""
+    """Make the tables of a new log. Raises sqlite3.Error or OSError."""
     log_id, secret = identity or new_identity()
-    connection = connect(path, "rwc")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    os.fchmod(descriptor, 0o600)  # whatever the umask is; what SQLite has beside it is made like it
+    os.close(descriptor)
+    connection = connect(path, "rw")
     try:
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # before the first table: space can be given back
@@ -245,10 +250,23 @@ def set_sync(connection: sqlite3.Connection, sync: str) -> None:
 
 def reader(path: Path) -> sqlite3.Connection:
     """A connection that cannot write. Raises sqlite3.Error."""
-    connection = connect(path, "ro")
+    return _reading(connect(path, "ro"))
+
+
+def _reading(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.execute(f"PRAGMA cache_size=-{READER_CACHE_KIB}")
     connection.text_factory = _text
     return connection
+
+
+def onlooker(path: Path) -> sqlite3.Connection:
+    """A reader of a log that nobody has open: it makes no file, so that a disk may be read-only or full."""
+    wal = path.with_name(f"{path.name}-wal")
+    if not wal.exists() or not wal.stat().st_size:
+        return _reading(connect(path, "ro&immutable=1"))
+    connection = connect(path, "ro&vfs=unix-none")  # without locks,
+    connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # the index of the WAL is in memory: before anything is read
+    return _reading(connection)
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
