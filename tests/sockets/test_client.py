@@ -399,6 +399,13 @@ def in_the_child(inherited: zchat.Client, address: str) -> int:
     return 0
 
 
+def test_what_cannot_be_encoded_is_its_callers_trouble_alone(shared_broker: BrokerProcess) -> None:
+    with zchat.connect(shared_broker.address, "anna") as anna:
+        with pytest.raises(OverflowError):
+            anna.connection.keep_cursor("here", 2**70, 5)
+        assert anna.send("den", "still there", timeout=20) > 0
+
+
 @pytest.mark.parametrize("last_line", ["", "raise SystemExit(3)", "client.listen('den')", "client.close()"])
 def test_a_program_that_just_ends_does_not_hang(shared_broker: BrokerProcess, last_line: str) -> None:
     program = f"import zchat\nclient = zchat.connect({shared_broker.address!r})\nclient.send('den', 'x')\n{last_line}"

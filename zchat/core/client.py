@@ -183,11 +183,12 @@ class ClientCore:
     def ask(self, request: Request, now: Instant) -> int:
         """Send a request; its answer comes out of `take_answers` under the number returned."""
         request.request = number = next(self._numbers)
+        frame = wire.encode(request)  # what has no encoding raises before anything is changed
         if isinstance(request, wire.SetCursor | wire.DropCursor):
             self._cursors[request.name] = number
         self._requests[number] = (request, now.seconds + REPEAT_SECONDS)
         if self.state == READY:
-            self._sends.append(wire.encode(request))
+            self._sends.append(frame)
         return number
 
     def forget(self, number: int) -> None:

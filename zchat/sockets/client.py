@@ -54,7 +54,7 @@ class Connection:
         self.outbox = Outbox(self._wake, self)
         self._core = ClientCore(user, info, _nonces())
         self._waker = options.Waker()
-        self._commands: deque[Callable[[Instant], None]] = deque()
+        self._commands: deque[Callable[[Instant], object]] = deque()
         self._sleeping = False
         self._ending = False
         self._changed = threading.Condition()  # answers, settled chunks and the state: notified by the I/O thread
@@ -93,17 +93,23 @@ class Connection:
         return welcome
 
     def do(self, command: Callable[[ClientCore, Instant], T], timeout: float | None = None) -> T:
-        """Run a command on the I/O thread and return what it returns."""
+        """Run a command on the I/O thread and return what it returns, or raise what it raises."""
         result: list[T] = []
+        raised: list[Exception] = []
 
         def run(now: Instant) -> None:
-            result.append(command(self._core, now))
+            try:
+                result.append(command(self._core, now))
+            except Exception as error:  # its caller's trouble, not the thread's
+                raised.append(error)
             with self._changed:
                 self._changed.notify_all()
 
         self._commands.append(run)
         self._wake()
-        self.wait_for(lambda: bool(result), timeout, "the client's thread")
+        self.wait_for(lambda: bool(result or raised), timeout, "the client's thread")
+        for error in raised:
+            raise error
         return result[0]
 
     def ask(self, request: Request, timeout: float | None = None) -> Answer:
@@ -183,11 +189,7 @@ class Connection:
 
     def later(self, command: Callable[[ClientCore, Instant], object]) -> None:
         """Run a command on the I/O thread without waiting for it."""
-
-        def run(now: Instant) -> None:
-            command(self._core, now)
-
-        self._commands.append(run)
+        self._commands.append(lambda now: command(self._core, now))
         self._wake()
 
     def wait_for(self, condition: Callable[[], bool], timeout: float | None, what: str) -> None:

@@ -157,7 +157,7 @@ def bind(listener: zmq.Socket[bytes], address: Address) -> Address:
             raise StartError(f"{address}: this machine has no such interface or address") from error
         if error.errno == errno.EINVAL:
             raise BadAddress(str(address), "not an address that can be bound") from error
-        raise StartError(f"cannot listen on {address}: {error.strerror}") from error
+        raise StartError(f"cannot listen on {address}: {os.strerror(error.errno or 0)}") from error
     if address.scheme == "ipc":
         return address
     endpoint = listener.getsockopt(zmq.LAST_ENDPOINT)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from itertools import chain
-from threading import Condition, Lock
+from threading import TIMEOUT_MAX, Condition, Lock
 from typing import Protocol
 
 import msgspec
@@ -62,7 +62,8 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
         """
         chunk = self._chunk
         if not chunk.is_settled:
-            self._waiter.wait_for_settled(chunk, timeout)
+            longest = None if timeout is None else min(timeout, TIMEOUT_MAX / 2)  # a thread waits no longer
+            self._waiter.wait_for_settled(chunk, longest)
         if chunk.error is not None:
             raise chunk.error
         return chunk.first + self._index if chunk.first else 0
