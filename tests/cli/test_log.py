@@ -94,6 +94,31 @@ def test_the_log_of_a_running_broker_is_left_alone(broker: BrokerProcess, action
     assert "is in use" in shown.stderr or "running" in shown.stderr
 
 
+def test_what_to_do_is_said_in_one_line() -> None:
+    missing, wrong = zchat("log"), zchat("log", "mend")
+    assert (missing.status, missing.stdout, wrong.status, wrong.stdout) == (2, "", 2, "")
+    assert missing.stderr.splitlines()[0] == "zchat: missing argument 'check|repair|export|import'"
+    assert '"mend" is none of check, repair, export, import' in wrong.stderr
+    assert "\\" not in missing.stderr + wrong.stderr
+
+
+def test_a_sound_log_is_not_replaced_by_a_repair(folder: Path) -> None:
+    before = {path.name for path in folder.iterdir()}
+    repaired = run("repair", folder)
+    assert (repaired.stdout, repaired.status) == ("", 0)
+    assert repaired.stderr == "zchat: nothing is damaged; the log stays as it is\n"
+    assert {path.name for path in folder.iterdir()} == before
+
+
+def test_times_that_go_back_are_told_by_an_import(tmp_path: Path) -> None:
+    line = '{"room":"a","offset":%d,"user":"u","time":"1970-01-01T00:00:0%dZ"}\n'
+    imported = run("import", tmp_path / "new", stdin=line % (1, 5) + line % (2, 3) + line % (3, 4))
+    assert imported.status == 0
+    assert imported.stderr.startswith(
+        "zchat: the time of 2 records went back, and was set to that of the record before\n"
+    )
+
+
 @pytest.mark.parametrize("action", ["check", "repair", "export"])
 def test_a_folder_without_a_log_is_one_line(tmp_path: Path, action: str) -> None:
     shown = run(action, tmp_path / "none")

@@ -26,8 +26,16 @@ class Action(StrEnum):
     import_ = "import"
 
 
+def _action(text: str) -> Action:
+    """Typer's own text for a choice has tabs and newlines in it, which one line of an error shows as such."""
+    try:
+        return Action(text)
+    except ValueError:
+        raise typer.BadParameter(f'"{text}" is none of {", ".join(Action)}') from None
+
+
 def log(
-    action: Annotated[Action, typer.Argument(metavar="check|repair|export|import", help="What to do.")],
+    action: Annotated[Action, typer.Argument(parser=_action, metavar="check|repair|export|import", help="What to do.")],
     data: options.Data = None,
     json: Annotated[bool, typer.Option("--json", help="check: print one JSON object for each finding.")] = False,
 ) -> None:
