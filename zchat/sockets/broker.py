@@ -288,7 +288,7 @@ class Broker:
             if self._suspicious:
                 descriptor = options.metadata(frame, zmq.SRCFD)
                 if descriptor is not None:
-                    self._cutoffs.cut_off(descriptor, "subscribed while a peer sent what is no subscription")
+                    self._cutoffs.cut_off(descriptor, "sent what is no subscription, or subscribed at that moment")
                 continue
             topic = data[1:]
             if data[0]:
