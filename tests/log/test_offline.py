@@ -303,10 +303,22 @@ def test_a_log_without_its_beginning_is_saved(open_log: OpenLog, tmp_path: Path,
     assert left == {schema.FILE, repaired.kept.name}
 
 
-def test_a_file_that_is_no_log_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / schema.FILE).write_text("something else " * 1_000)
-    with pytest.raises(StartError, match="nothing can be read"):
-        repaired_of(tmp_path)
+def test_a_log_that_was_cut_off_is_saved_as_far_as_it_is_there(tmp_path: Path) -> None:
+    kept = written(tmp_path, batches=2_000)
+    length = (tmp_path / schema.FILE).stat().st_size
+    os.truncate(tmp_path / schema.FILE, length // 2 + 100)
+    repaired = repaired_of(tmp_path)
+    assert len(kept) // 4 < repaired.batches < len(kept) and repaired.gaps and not findings(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"something else " * 1_000, bytes(20 * schema.PAGE_BYTES)])
+def test_a_file_that_is_no_log_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / schema.FILE).write_bytes(content)
+    for function in (repair, lambda folder: check(folder, print)):
+        with pytest.raises(StartError, match="nothing can be read") as raised:
+            function(tmp_path)
+        assert "graft" not in str(raised.value)
+    assert (tmp_path / schema.FILE).read_bytes() == content
     assert {path.name for path in tmp_path.iterdir()} == {schema.FILE, "log.lock"}
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.log.damage import change, overwrite, pages_of, written
+from tests.log.damage import change, flip, overwrite, pages_of, written
 from zchat.errors import StartError
 from zchat.log import salvage, schema
+from zchat.log.offline import repair
 from zchat.log.salvage import Chain, Hole
 
 
@@ -54,12 +55,28 @@ def test_rows_are_taken_up_to_the_first_that_cannot_be_read(tmp_path: Path) -> N
     assert rows and not is_all
 
 
-@pytest.mark.parametrize("graft", [True, False])
-def test_the_database_of_another_program_is_refused(tmp_path: Path, graft: bool) -> None:
+def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / schema.FILE)
     connection.execute("CREATE TABLE batches (base)")
+    for number in range(20):
+        connection.execute(f"CREATE TABLE t{number} (name TEXT UNIQUE)")
+        connection.execute(f"INSERT INTO t{number} VALUES ('x')")
+    connection.commit()
     connection.close()
     before = (tmp_path / schema.FILE).read_bytes()
-    with pytest.raises(StartError), salvage.reading(tmp_path, graft=graft):
+    with pytest.raises(StartError, match="another program"), salvage.reading(tmp_path):
         pass
+    with pytest.raises(StartError):
+        repair(tmp_path)
     assert (tmp_path / schema.FILE).read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {schema.FILE, "log.lock"}
+
+
+@pytest.mark.parametrize("bit", range(0, 800, 37))
+def test_a_bit_of_the_header_loses_nothing(tmp_path: Path, bit: int) -> None:
+    kept = written(tmp_path, batches=30)
+    flip(tmp_path, bit // 8, bit % 8)
+    repaired = repair(tmp_path)
+    assert repaired is None or (repaired.batches == len(kept) and not repaired.gaps)
+    with salvage.reading(tmp_path) as contents:
+        assert len(list(salvage.sound_rows(contents, None))) == len(kept)

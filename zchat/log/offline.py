@@ -205,7 +205,7 @@ def repair(folder: Path, progress: Progress | None = None) -> Repaired | None:
         _refuse_without_space(path)
         with Builder(path, contents.identity) as builder:
             repaired = _save(contents, builder, progress)
-            if not repaired.batches and not contents.identity and not contents.rooms:
+            if not repaired.batches and not contents.identity:  # another program's, if anything
                 raise StartError(f"nothing can be read of {path}")
             contents.connection.close()
             builder.finish(before=lambda: _set_aside(path, repaired.kept))

@@ -112,16 +112,17 @@ def batches(path: Path) -> Iterator[Row]:
         leaves = sorted(
             (min(bases), number) for number in range(2, pages.count + 1) if (bases := _bases(pages, number))
         )
-        ahead: list[tuple[int, int, int]] = []  # base, page, place in it; of leaves that begin before what comes next
+        ahead: list[tuple[int, int, bytes]] = []  # base, place, page; of leaves that begin before what comes next
         done = 0
         for first, number in [*leaves, (None, 0)]:
             while ahead and (first is None or ahead[0][0] < first):
-                base, leaf, at = heappop(ahead)
-                if base != done and (row := _row(pages, leaf, at)):
+                base, at, page = heappop(ahead)
+                if base != done and (row := _row(pages, page, at)):
                     done = base
                     yield row
-            for base, at in _cells(pages.page(number)) if number else ():
-                heappush(ahead, (base, number, at))
+            page = pages.page(number) if number else b""
+            for base, at in _cells(page):
+                heappush(ahead, (base, at, page))
 
 
 # --- leaves -------------------------------------------------------------------------------------
@@ -146,9 +147,8 @@ def _cells(page: bytes) -> Iterator[tuple[int, int]]:
             yield base, at
 
 
-def _row(pages: Pages, number: int, at: int) -> Row | None:
+def _row(pages: Pages, page: bytes, at: int) -> Row | None:
     """The batch whose cell is there; None: it is none, or not what was written."""
-    page = pages.page(number)
     try:
         size, at = _varint(page, at)
         base, at = _varint(page, at)

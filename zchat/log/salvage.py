@@ -9,6 +9,7 @@ Tests: tests/log/test_salvage.py.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -91,15 +92,17 @@ class Contents:
         room = self.room(row[1])
         return row[0] <= max(room.trimmed, room.presence_trimmed if row[2] == wire.PRESENCE else 0)
 
-    def is_whole(self) -> bool:
+    def is_whole(self, progress: Progress | None) -> bool:
         """Whether every batch is found through the tree, but those that are known to be lost."""
         if self._is_whole is None:
-            self._is_whole = self._walk()
+            self._is_whole = self._walk(progress)
         return self._is_whole
 
-    def _walk(self) -> bool:
+    def _walk(self, progress: Progress | None) -> bool:
         chain = Chain(self)
-        for row in self.rows_by_tree():
+        for number, row in enumerate(self.rows_by_tree()):
+            if progress is not None and number % TOLD_ROWS == 0:
+                progress(min(row[0], self.head) // 2, self.head)
             if self.walker.met_damage or (not self.is_trimmed(row) and self.is_new(chain.before(row))):
                 return False
         return not self.walker.met_damage and not any(map(self.is_new, chain.after_all()))
@@ -181,9 +184,10 @@ def reading(folder: Path, *, graft: bool = False) -> Iterator[Contents]:
         is_grafted = False
         try:
             connection = _connection(path, path)
-        except StartError:
-            if not graft or not path.stat().st_size:
-                raise
+        except StartError as error:
+            if not graft:
+                may_be_saved = error.__cause__ is not None and schema.is_unreadable(error.__cause__)
+                raise StartError(f"{error}{': `zchat log repair` may save what is in it' * may_be_saved}") from error
             connection, is_grafted = _connection(_grafted(path), path), True
         try:
             yield Contents(connection, path, is_grafted=is_grafted)
@@ -208,9 +212,8 @@ def _connection(path: Path, of: Path) -> sqlite3.Connection:
         connection = schema.onlooker(path)
         try:
             application = connection.execute("PRAGMA application_id").fetchone()[0]
-            connection.execute(
-                "SELECT base FROM batches WHERE 0"
-            ).fetchone()  # the tables are there, whatever is in them
+            # The tables are there, whatever is in them.
+            connection.execute("SELECT base FROM batches WHERE 0").fetchone()
         except BaseException:
             connection.close()
             raise
@@ -229,12 +232,14 @@ def _grafted(path: Path) -> Path:
         _remove(new)
         schema.create(new)
         first = bytearray(new.read_bytes()[: schema.PAGE_BYTES])
-        pages = path.stat().st_size // schema.PAGE_BYTES
+        size = max(path.stat().st_size, new.stat().st_size)  # an older log may lack a table
+        pages = size // schema.PAGE_BYTES
         first[28:32] = pages.to_bytes(4, "big")  # the size of the database, which counts
         first[92:96] = first[24:28]  # as this says that it was written by the same change
         first[32:40] = bytes(8)  # no list of free pages: it is not for writing
         copy.touch(0o600)
         shutil.copyfile(path, copy)
+        os.truncate(copy, size)
         with copy.open("r+b") as file:
             file.write(first)
         wal = path.with_name(f"{path.name}-wal")
@@ -261,12 +266,13 @@ def _remove(path: Path) -> None:
 def sound_rows(contents: Contents, progress: Progress | None) -> Iterator[schema.Row]:
     """Every batch that can be read and was not trimmed, in order: by the tree, or from the pages where it is broken.
 
-    Raises StartError when the file cannot be read after all.
+    Of the progress, the first half is spent on finding out which. Raises StartError when the file cannot be read
+    after all.
     """
-    rows = contents.rows_by_tree() if contents.is_whole() else _rows_by_pages(contents.path)
+    rows = contents.rows_by_tree() if contents.is_whole(progress) else _rows_by_pages(contents.path)
     for number, row in enumerate(rows):
         if progress is not None and number % TOLD_ROWS == 0:
-            progress(min(row[0], contents.head), contents.head)
+            progress((contents.head + min(row[0], contents.head)) // 2, contents.head)
         if not contents.is_trimmed(row):
             yield row
     if progress is not None:
