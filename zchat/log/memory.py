@@ -81,7 +81,9 @@ class RoomBatches:
             self._trim(batch)
             removed += 1
         del self.batches[:removed]
-        self._thin(rule)
+        # Where the oldest is not too old, no join or leave behind it is.
+        if self.presence and (rule.has_too_much_presence(self) or self.batches[0].time < rule.before):
+            self._thin(rule)
         self.holes = [hole for hole in self.holes if hole[1] > self.trimmed]
 
     def _thin(self, rule: Rule) -> None:
