@@ -17,7 +17,8 @@ from collections.abc import Callable
 from zchat.sockets import options
 
 TOLD_SECONDS = 60.0
-WATCH_SECONDS = 0.02
+IDLE_SECONDS = 0.1  # between two looks,
+BUSY_SECONDS = 0.02  # and while that thread works
 SHARE = 0.1  # of the time at most is spent on looking: with thousands of subscribers it takes a while
 
 
@@ -67,12 +68,13 @@ class FloodWatch:
             self._thread.join()
 
     def _watch(self, clock: int) -> None:
-        turns, worked, not_before = self.turns, time.clock_gettime(clock), 0.0
-        while not self._ended.wait(WATCH_SECONDS):
+        turns, worked, not_before, seconds = self.turns, time.clock_gettime(clock), 0.0, IDLE_SECONDS
+        while not self._ended.wait(seconds):
             before, worked = worked, time.clock_gettime(clock)
-            is_busy = worked - before > WATCH_SECONDS / 2 and (self.is_behind or turns == self.turns)
+            works = worked - before > BUSY_SECONDS / 2
+            seconds = BUSY_SECONDS if works else IDLE_SECONDS
             began = time.monotonic()
-            if is_busy and began >= not_before:
+            if works and (self.is_behind or turns == self.turns) and began >= not_before:
                 self._act()
                 took = time.monotonic() - began
                 not_before = began + took / SHARE
