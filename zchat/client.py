@@ -27,8 +27,9 @@ from zchat.errors import BadName, Refused, UsageError
 from zchat.message import Message, messages
 from zchat.names import cursor_name, is_pattern, pattern_name, room_name, user_name
 from zchat.sockets.client import Connection
+from zchat.sockets.clock import waitable
 from zchat.sockets.outbox import Publication
-from zchat.subscription import Subscription, waitable
+from zchat.subscription import Subscription
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 WAIT_SECONDS = 5.0  # for a broker that is not there yet
@@ -129,7 +130,7 @@ class Client:
         timeout: float | None = None,
     ) -> int:
         """Publish and wait for the ack: the message's offset (0 when volatile). Raises Refused, TimedOut."""
-        return self.publish(room, body, event=event, headers=headers, volatile=volatile).result(waitable(timeout))
+        return self.publish(room, body, event=event, headers=headers, volatile=volatile).result(timeout)
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until everything published is acked. Raises the first Refused since the last flush, TimedOut."""

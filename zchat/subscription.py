@@ -13,7 +13,6 @@ Spec: docs/client.md. Tests: tests/test_client.py, tests/test_cursors.py.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -26,25 +25,11 @@ from zchat.errors import Closed, TimedOut, UsageError, ZchatError
 from zchat.message import Message, messages
 from zchat.names import is_pattern
 from zchat.sockets.client import Connection
+from zchat.sockets.clock import waitable
 
 QUEUED_BYTES_MAX = 32 << 20  # of a listener that does not read: what comes after is fetched again when it does
 QUEUED_BYTES_LOW = 8 << 20
 CLOSE_SECONDS = 3.0  # for the broker's word that the cursor is stored and the rooms are left
-WAIT_SECONDS_MAX = threading.TIMEOUT_MAX / 2  # no deadline is so far that rounding makes it too far
-
-
-def waitable(timeout: float | None) -> float | None:
-    """Seconds to wait, as many as a thread can. Raises UsageError."""
-    if timeout is None:
-        return None
-    try:
-        if timeout <= 0:
-            return 0.0
-        if timeout > 0:  # else it is not a number
-            return min(timeout, WAIT_SECONDS_MAX)
-    except TypeError:
-        pass
-    raise UsageError("a time to wait is a number of seconds")
 
 
 class Subscription:

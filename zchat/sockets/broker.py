@@ -175,7 +175,7 @@ class Broker:
             self._readers.submit(read, self._finish_later)
         for connection in core.take_cutoffs():
             self._peers.cut_off_later(connection, now)
-        self._peers.elapsed(now)
+        self._peers.elapsed(now, is_behind=self._watch.is_behind)
 
     def _committed(self, had_records: bool, error: LogError | None) -> None:
         """Called by the log, from any thread."""

@@ -1,8 +1,7 @@
 """How much freed memory a process keeps for the next frames.
 
 glibc hands memory at the heap's end back to the kernel as soon as 128 KiB of it are free. A stream of large frames
-frees and takes more than that all the time, and each page of each frame is mapped and cleared anew: that was half of
-what the kernel did for a broker, and a sixth of the time of a message that is not stored.
+frees and takes more than that all the time, and each page of each frame is mapped and cleared anew.
 
 Rules of this file: nothing happens where the C library is another one. Source: mallopt(3). Tests:
 tests/sockets/test_memory.py.
@@ -34,7 +33,7 @@ def keep_for_broker() -> None:
 
 
 def give_back() -> None:
-    """All free pages to the kernel, also those between others: malloc_trim(3). Takes 0.1 s for half a gigabyte."""
+    """All free pages to the kernel, also those between others: malloc_trim(3). It stops the world for a while."""
     import ctypes
 
     try:

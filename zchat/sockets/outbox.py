@@ -1,8 +1,8 @@
 """What a program has published and the I/O thread has not sent yet: the place where batching happens.
 
 Rules of this file
-1. `add` is the hot path of publishing: one append, and no lock, which would cost half as much again. A chunk
-   stays open while the I/O thread is busy, so the busier it is, the larger the chunks.
+1. `add` is the hot path of publishing: one append, and no lock. A chunk stays open while the I/O thread is
+   busy, so the busier it is, the larger the chunks.
 2. Any thread may be stopped between any two steps. To append to a list is one step, the lists only grow, and
    a chunk is marked as sealed before its records are counted. So a record that was appended to a chunk which
    is not sealed afterwards is counted, and one that made the list longer by one alone is where it was then
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from itertools import chain
-from threading import TIMEOUT_MAX, Condition, Lock
+from threading import Condition, Lock
 from typing import Protocol
 
 import msgspec
@@ -27,6 +27,7 @@ from zchat import wire
 from zchat.core.publishing import Chunk
 from zchat.errors import Closed, TooLarge, ZchatError
 from zchat.names import room_name
+from zchat.sockets.clock import waitable
 
 CHUNK_BYTES = 96 * 1024  # then the next chunk is opened; the broker joins them into batches of 128 KiB
 OUTBOX_BYTES_MAX = 16 << 20  # then publish blocks
@@ -62,8 +63,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
         """
         chunk = self._chunk
         if not chunk.is_settled:
-            longest = None if timeout is None else min(timeout, TIMEOUT_MAX / 2)  # a thread waits no longer
-            self._waiter.wait_for_settled(chunk, longest)
+            self._waiter.wait_for_settled(chunk, waitable(timeout))
         if chunk.error is not None:
             raise chunk.error
         return chunk.first + self._index if chunk.first else 0

@@ -14,11 +14,6 @@ Spec: docs/design.md, "The broker's sockets". Tests: tests/sockets/.
 
 from __future__ import annotations
 
-import os
-import resource
-import socket
-import struct
-
 import zmq
 
 from zchat.core import Instant
@@ -26,6 +21,7 @@ from zchat.errors import StartError
 from zchat.settings import Settings
 from zchat.sockets import memory, options
 from zchat.sockets.cutoffs import CutOffs
+from zchat.sockets.kernel import bytes_received, open_descriptors, raise_descriptor_limit, resident_bytes
 
 DISCONNECTED_WAIT_SECONDS = 0.02  # for the frames that a closed connection has left in the ROUTER
 CUT_OFF_WAIT_SECONDS = 0.2  # so that the ERROR that says why is out first
@@ -35,14 +31,12 @@ WATCH_SECONDS = 1.0
 FRAMING_BYTES = 9  # at most, of a frame
 SUBSCRIBING_BYTES_MAX = 600_000  # that a subscriber may be ahead: as much as all that it may subscribe to
 
+RECONCILED_MAX = 64  # subscribers a second
 GIVING_BACK_TIMES = 3  # seconds after a cut-off: what a peer had filled is freed when libzmq has ended it
 
 TOO_MANY = "came when there was no descriptor left for it (ulimit -n)"
 FLOODS = "subscribes without end"
 HOARDS = "sends a message without an end"
-
-_BYTES_RECEIVED = struct.Struct("=128xQ")  # of Linux' struct tcp_info
-_PAGE_BYTES = resource.getpagesize()
 
 
 class Subscriber:
@@ -81,6 +75,7 @@ class Peers:
         self._cutting: list[tuple[float, bytes]] = []
         self._watched = 0.0
         self._giving_back = 0  # times that are left
+        self._reconciled = 0  # subscribers, in this round
         self.publisher_port = 0  # of the XPUB, once it is bound to one
 
     @property
@@ -180,9 +175,9 @@ class Peers:
         Also those of whom the monitor was not read yet, so all that the process has open is looked at.
         """
         unknown = Subscriber()
-        for descriptor in _open_descriptors():
+        for descriptor in open_descriptors():
             taken = self._subscribers.get(descriptor, unknown).bytes
-            if _bytes_received(descriptor, self.publisher_port) - taken > SUBSCRIBING_BYTES_MAX:
+            if bytes_received(descriptor, self.publisher_port) - taken > SUBSCRIBING_BYTES_MAX:
                 self._cut_off(descriptor, FLOODS)
 
     def caught_up(self) -> None:
@@ -195,15 +190,20 @@ class Peers:
         """End a connection once what it is told is out."""
         self._cutting.append((now.seconds + CUT_OFF_WAIT_SECONDS, connection))
 
-    def elapsed(self, now: Instant) -> None:
-        """Cut off who is due, and now and then look for who takes all memory."""
+    def elapsed(self, now: Instant, *, is_behind: bool) -> None:
+        """Cut off who is due, and now and then look for who takes all memory.
+
+        `is_behind`: there are subscriptions that were not taken yet.
+        """
         while self._cutting and self._cutting[0][0] <= now.seconds:
             descriptor = self._descriptors.get(self._cutting.pop(0)[1], -1)
             if descriptor >= 0:
                 options.cut_off(descriptor)
         if now.seconds - self._watched >= WATCH_SECONDS:
             self._watched = now.seconds
-            if _resident_bytes() > self._settings.memory_watch_bytes and self._cut_off_hoarders():
+            if not is_behind:
+                self._reconcile()
+            if resident_bytes() > self._settings.memory_watch_bytes and self._cut_off_hoarders():
                 self._giving_back = GIVING_BACK_TIMES
             elif self._giving_back:
                 self._giving_back -= 1
@@ -223,6 +223,14 @@ class Peers:
         options.close_monitor(self._router, self._router_monitor)
         options.close_monitor(self._xpub, self._xpub_monitor)
 
+    def _reconcile(self) -> None:
+        """What has come of some subscribers is taken: a peer's own pings would add up to a flood in some days."""
+        subscribers = list(self._subscribers.items())
+        begin = self._reconciled if self._reconciled < len(subscribers) else 0
+        self._reconciled = begin + RECONCILED_MAX
+        for descriptor, subscriber in subscribers[begin : self._reconciled]:
+            subscriber.bytes = bytes_received(descriptor)
+
     def _cut_off_hoarders(self) -> bool:
         """Returns whether there was one."""
         taken = [
@@ -230,7 +238,7 @@ class Peers:
         ]
         taken += [(descriptor, subscriber.bytes) for descriptor, subscriber in self._subscribers.items()]
         unseen_max = self._settings.connection_unseen_bytes_max
-        hoarders = [descriptor for descriptor, seen in taken if _bytes_received(descriptor) - seen > unseen_max]
+        hoarders = [descriptor for descriptor, seen in taken if bytes_received(descriptor) - seen > unseen_max]
         for descriptor in hoarders:
             self._cut_off(descriptor, HOARDS)
         return bool(hoarders)
@@ -245,7 +253,7 @@ def _readable(address: str) -> str:
 
 def connections_max() -> int:
     """How many connections either socket may have. Raises StartError where there is room for hardly any."""
-    limit = _raise_descriptor_limit()
+    limit = raise_descriptor_limit()
     each = (limit - RESERVED_DESCRIPTORS) // 2
     if each < CONNECTIONS_MIN:
         least = RESERVED_DESCRIPTORS + 2 * CONNECTIONS_MIN
@@ -253,41 +261,3 @@ def connections_max() -> int:
             f"the limit of open files is {limit}, which leaves none for clients: at least {least} (ulimit -n)"
         )
     return each
-
-
-def _open_descriptors() -> list[int]:
-    try:
-        return list(map(int, os.listdir("/proc/self/fd")))
-    except OSError:
-        return []  # not Linux
-
-
-def _bytes_received(descriptor: int, port: int = 0) -> int:
-    """What the kernel has received on a TCP connection; 0 where it does not tell, or where it is of another port."""
-    try:
-        with options.duplicate_of(descriptor) as duplicate:
-            if port and duplicate.getsockname()[1] != port:
-                return 0
-            return int(_BYTES_RECEIVED.unpack(duplicate.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136))[0])
-    except (OSError, AttributeError, IndexError, struct.error):
-        return 0  # gone, no TCP, or not Linux
-
-
-def _resident_bytes() -> int:
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * _PAGE_BYTES
-    except (OSError, ValueError, IndexError):
-        return 0  # not Linux
-
-
-def _raise_descriptor_limit() -> int:
-    """Allow as many descriptors as the system lets us; returns how many."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        hard = max(soft, 1 << 20)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):
-        return soft
-    return hard
