@@ -78,9 +78,8 @@ def answers(address: str, records: int, cold: bool) -> Iterator[bool]:
                 began = time.monotonic()
                 got = [message.offset for message in islice(client.history("load.0", **start), WANTED)]
                 took.append(time.monotonic() - began)
-            print(
-                f"{name:<12} {median(took) * 1e3:.1f} ms, worst {max(took) * 1e3:.1f} ms, {'cold' if cold else 'warm'} cache"
-            )
+            cache = "cold" if cold else "warm"
+            print(f"{name:<12} {median(took) * 1e3:.1f} ms, worst {max(took) * 1e3:.1f} ms, {cache} cache")
             is_right = got == list(range(first, first + len(got))) and bool(got)
             if not is_right:
                 print(f"long_log: {name} began with {got[:3]}, not with {first}", file=sys.stderr)
