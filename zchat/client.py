@@ -35,7 +35,6 @@ DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 WAIT_SECONDS = 5.0  # for a broker that is not there yet
 TRY_SECONDS = 1.0  # a wait of 0 is one try, and takes no longer
 CLOSE_SECONDS = 5.0
-OFFSET_MAX = (1 << 63) - 1  # of offsets and counts
 PAGE_RECORDS = 64  # the first page of history has about so many, for whoever wants to see some now,
 PAGE_RECORDS_MAX = 4_096  # each one four times more than the one before, until they are full
 
@@ -196,7 +195,7 @@ class Client:
         """
         names = _names(patterns, "read")
         start = _start(after, last, since)
-        most = OFFSET_MAX if limit is None else _number("limit", limit)
+        most = wire.OFFSET_MAX if limit is None else _number("limit", limit)
         return self._read(names, start, 0 if last == 0 else most, presence, notify)
 
     # --- asking -----------------------------------------------------------------------------
@@ -353,8 +352,8 @@ def _number(what: str, value: int) -> int:
         number = index(value)
     except TypeError:
         raise UsageError(f"{what} is no whole number") from None
-    if not 0 <= number <= OFFSET_MAX:
-        raise UsageError(f"{what} is not in 0..{OFFSET_MAX}")
+    if not 0 <= number <= wire.OFFSET_MAX:
+        raise UsageError(f"{what} is not in 0..{wire.OFFSET_MAX}")
     return number
 
 
@@ -364,8 +363,8 @@ def _microseconds(since: float | datetime) -> int:
         seconds = since.timestamp() if isinstance(since, datetime) else since
         microseconds = int((seconds + 0.0) * 1_000_000)
     except (TypeError, ValueError, OverflowError):
-        microseconds = OFFSET_MAX + 1
-    if microseconds > OFFSET_MAX:
+        microseconds = wire.OFFSET_MAX + 1
+    if microseconds > wire.OFFSET_MAX:
         raise UsageError("since is no time that can be: seconds since 1970, or a datetime")
     return max(0, microseconds)
 

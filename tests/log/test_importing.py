@@ -13,7 +13,7 @@ from tests.log.damage import written
 from zchat.errors import StartError, WireError
 from zchat.log import schema
 from zchat.log.exporting import export
-from zchat.log.importing import OFFSET_MAX, import_lines
+from zchat.log.importing import IMPORTED_OFFSET_MAX, import_lines
 from zchat.log.offline import check
 from zchat.log.sqlite import SqliteLog
 
@@ -77,9 +77,9 @@ def line(**changed: object) -> bytes:
 
 
 def test_behind_the_highest_offset_a_log_goes_on(open_log: OpenLog, tmp_path: Path) -> None:
-    import_lines(tmp_path / "log", [line(offset=OFFSET_MAX)])
+    import_lines(tmp_path / "log", [line(offset=IMPORTED_OFFSET_MAX)])
     log = open_log()
-    assert Scribe(log).write("a", b"goes on").base == OFFSET_MAX + 1
+    assert Scribe(log).write("a", b"goes on").base == IMPORTED_OFFSET_MAX + 1
     assert len(read(log).batches) == 2
 
 

@@ -12,7 +12,8 @@ from tests.log.contract import Scribe
 from tests.log.damage import change, overwrite, pages_of, written
 from zchat.log import StoredBatch, schema, walks
 from zchat.log.sqlite import SqliteLog
-from zchat.log.walks import OFFSET_MAX, IndexDamaged, Sparse, Walker
+from zchat.log.walks import IndexDamaged, Sparse, Walker
+from zchat.wire import OFFSET_MAX
 
 OpenLog = Callable[..., SqliteLog]
 ROOM_IDS = {"a": 1, "b": 2}

@@ -20,9 +20,8 @@ WAIT_SECONDS = 5
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 SIZES = {f"{unit}{i}b": base**power for i, base in (("", 1000), ("i", 1024)) for power, unit in enumerate("kmgt", 1)}
 SIZES["b"] = 1
+TRY_SECONDS = 1.0  # --wait 0 is one try, and its acks are waited for as long
 SECONDS_MAX = 1e8  # three years: what is longer cannot be waited for
-TRY_SECONDS = 1.0  # --wait 0 is one try
-NUMBER_MAX = (1 << 63) - 1  # of offsets and counts
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|[smhdw])?", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d*)?)((?:[kmgt]i?)?b)", re.ASCII | re.IGNORECASE)
@@ -92,12 +91,14 @@ def _limited(keep: Keep, limit: str) -> Keep:
 
 
 def _whole(number: float | str) -> int:
+    from zchat.wire import OFFSET_MAX
+
     try:
         whole = int(number)
     except (OverflowError, ValueError):  # infinite, and more digits than Python takes
-        whole = NUMBER_MAX + 1
-    if whole > NUMBER_MAX:
-        raise typer.BadParameter(f"a limit is above {NUMBER_MAX}")
+        whole = OFFSET_MAX + 1
+    if whole > OFFSET_MAX:
+        raise typer.BadParameter(f"a limit is above {OFFSET_MAX}")
     return whole
 
 
@@ -193,9 +194,11 @@ def begin(last: int | None, since: datetime | None, after: int | None) -> Begin:
 
 def check_numbers(given: dict[str, int | None]) -> None:
     """Refuse offsets and counts that no log can have."""
+    from zchat.wire import OFFSET_MAX
+
     for name, value in given.items():
-        if value is not None and value > NUMBER_MAX:
-            raise UsageError(f"{name} is above {NUMBER_MAX}")
+        if value is not None and value > OFFSET_MAX:
+            raise UsageError(f"{name} is above {OFFSET_MAX}")
 
 
 def check_output(json: bool, template: str | None, raw: bool, presence: bool) -> None:

@@ -28,7 +28,7 @@ from zchat.log.state import RoomRow
 from zchat.names import room_name, user_name
 
 BATCH_BYTES_MAX = 128 * 1024  # as a broker joins records into one batch
-OFFSET_MAX = (1 << 62) - 1  # SQLite's integers end at twice that
+IMPORTED_OFFSET_MAX = wire.OFFSET_MAX // 2  # the other half is left for what comes later
 TOLD_LINES = 1_000
 
 
@@ -185,8 +185,8 @@ class _Import:
 
 
 def _refuse_high(offset: int) -> None:
-    if offset > OFFSET_MAX:
-        raise ValueError(f"offset {offset} is above {OFFSET_MAX}: none would be left for what comes later")
+    if offset > IMPORTED_OFFSET_MAX:
+        raise ValueError(f"offset {offset} is above {IMPORTED_OFFSET_MAX}: none would be left for what comes later")
 
 
 def _record(line: _Either) -> wire.RecordOrBody:

@@ -22,7 +22,8 @@ import msgspec
 
 from zchat import wire
 from zchat.log.schema import Row
-from zchat.log.walks import OFFSET_MAX, IndexDamaged, Walker
+from zchat.log.walks import IndexDamaged, Walker
+from zchat.wire import OFFSET_MAX
 
 ROOMS_CHECKED_MAX = 256  # at the end of a page that stops short, unless damage was met: of more, asking costs too much
 EXACT_GAPS_MAX = 1_000  # of one room in a row; more are told as one

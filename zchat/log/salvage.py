@@ -23,7 +23,8 @@ from zchat.log import pages, schema
 from zchat.log.folder import Folder
 from zchat.log.links import prev_of
 from zchat.log.state import RoomRow
-from zchat.log.walks import OFFSET_MAX, Walker
+from zchat.log.walks import Walker
+from zchat.wire import OFFSET_MAX
 
 Progress = Callable[[int, int], object]
 """Is called now and then with how far it is and how far it goes, both as offsets."""

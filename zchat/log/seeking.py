@@ -18,7 +18,8 @@ from typing import NamedTuple
 from zchat import wire
 from zchat.log.schema import is_unreadable
 from zchat.log.state import Matched, RoomStates
-from zchat.log.walks import OFFSET_MAX, Walker
+from zchat.log.walks import Walker
+from zchat.wire import OFFSET_MAX
 
 FEW_ROOMS = 16  # their newest batches are asked of the index at once; of more, the table's newest are looked at first
 SKIPPED_ROWS_MAX = 2_000  # that match nothing: then the index is asked

@@ -25,7 +25,8 @@ from zchat import wire
 from zchat.log import USERS_SEEN_KEPT, Keep, schema
 from zchat.log.retention import Rule, is_last_of_messages
 from zchat.log.state import RoomRow, RoomStates
-from zchat.log.walks import OFFSET_MAX, Walker
+from zchat.log.walks import Walker
+from zchat.wire import OFFSET_MAX
 
 STEP_SECONDS = 0.003  # and in it, at the end,
 ROOM_SECONDS = 0.000015  # for each room that has changed: its row, and its page of the index

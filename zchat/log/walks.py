@@ -19,8 +19,8 @@ from heapq import merge
 from itertools import pairwise
 
 from zchat.log.schema import ROW, Row, is_sound, is_unreadable
+from zchat.wire import OFFSET_MAX
 
-OFFSET_MAX = (1 << 63) - 1
 CHUNK_ROWS_MAX = 512
 CHUNK_BYTES_MAX = 1 << 20  # a chunk of so many bytes is not followed by a larger one
 SKIPPED_ROWS_MAX = 1_000  # of other rooms in a row: a look into the index is cheaper then

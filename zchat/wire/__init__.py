@@ -27,6 +27,7 @@ import msgspec
 from zchat.errors import WireError
 from zchat.wire.messages import (
     IN_FLIGHT_MAX,
+    OFFSET_MAX,
     PAGE_BYTES_MAX,
     PRIVATE_TOPIC,
     PUBLISH_BYTES_MAX,
@@ -89,6 +90,7 @@ from zchat.wire.records import (
 __all__ = [
     "IN_FLIGHT_MAX",
     "MESSAGES",
+    "OFFSET_MAX",
     "PAGE_BYTES_MAX",
     "PRESENCE",
     "PRIVATE_TOPIC",

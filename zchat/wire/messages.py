@@ -17,6 +17,7 @@ VERSION = 1
 RECORD_BYTES_MAX = 1 << 20  # one record as encoded; what is larger belongs in a file (NATS: 1 MiB)
 PUBLISH_BYTES_MAX = RECORD_BYTES_MAX + 4096  # one PUBLISH frame
 PUBLISH_RECORDS_MAX = 4096  # a cluster numbers records as (sequence << 12) + i
+OFFSET_MAX = (1 << 63) - 1  # of offsets, and of whatever is counted: what a log can hold
 SESSION_KEPT_SECONDS = 86_400  # that a session which has gone is known
 IN_FLIGHT_MAX = 256  # unacked PUBLISH frames of one session; the broker remembers that many outcomes
 PAGE_BYTES_MAX = 1 << 20  # batches in one PAGE (one more when the first alone is larger)
