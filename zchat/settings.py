@@ -42,6 +42,7 @@ class Settings:
     # Limits that only the broker acts on.
     user_cursors_max: int = 1_000  # cursors that the broker keeps for one user
     connection_reads_max: int = 32  # FETCH and SEEK of one connection that wait for a reader
+    reads_max: int = 1_024  # that wait of all connections; above it, who has most of them is refused
     connection_subscriptions_max: int = 4_096  # of one subscriber: each costs a node of memory for each byte
     memory_watch_bytes: int = 512 << 20  # above it, peers whose unfinished messages take the memory are cut off
     connection_unseen_bytes_max: int = 128 << 20  # then: received of one and never a whole message; ours have 64 MiB

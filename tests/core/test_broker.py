@@ -11,7 +11,7 @@ import pytest
 from tests.core.cycle import BEGIN, Cycle, Heard, refused
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.broker import Read
+from zchat.core.broker import Lookup
 
 JOIN, LEAVE = wire.Record(b"", "join"), wire.Record(b"bye", "leave")
 
@@ -306,7 +306,9 @@ def test_a_repeat_after_a_restart_is_looked_up_in_the_log() -> None:
     cycle.hello("alice", b"again", welcome.session, welcome.token)
     cycle.publish(b"again", 2, "general", b"3")
     assert cycle.core.take_append(cycle.now) is None and cycle.take_replies() == []
-    assert cycle.core.take_reads() == [Read(b"again", (welcome.session, 2))]
+    (read,) = cycle.core.take_reads()
+    assert (read.connection, read.request) == (b"again", Lookup(welcome.session, [2]))
+    assert cycle.core.read_done(read, 0.001)
     cycle.core.found(welcome.session, 2, cycle.log.find(welcome.session, 2))
     assert cycle.take_replies() == [(b"again", wire.Ack([(2, 3)]))]
 

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.core.cycle import Cycle, Heard
 from zchat import wire
+from zchat.core.broker import Lookup
 from zchat.core.registry import LIVE, LOST
 from zchat.core.stays import RETRY_SECONDS
 from zchat.errors import CODES
@@ -293,8 +294,9 @@ class AnyBroker(RuleBasedStateMachine):
         self.heard += self.cycle.take_heard()
         sessions = {connection: session for session, connection in self.connections.items()}
         for read in self.cycle.core.take_reads():
-            assert isinstance(read.request, tuple)
-            self.cycle.core.found(*read.request, self.cycle.log.find(*read.request))
+            assert isinstance(read.request, Lookup) and self.cycle.core.read_done(read, 0.001)
+            for seq in read.request.seqs:
+                self.cycle.core.found(read.request.session, seq, self.cycle.log.find(read.request.session, seq))
         for connection, reply in self.cycle.take_replies():
             session = sessions.get(connection)
             if session is not None and isinstance(reply, wire.Ack):

@@ -20,7 +20,7 @@ from tests.simulation.pair import answer_read, log_facts
 from tests.simulation.process import Process
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.broker import BrokerCore, Read
+from zchat.core.broker import BrokerCore, Lookup, Read
 from zchat.errors import LogError
 from zchat.log import Append, LogPage, StoredBatch
 from zchat.log.memory import MemoryLog
@@ -363,14 +363,20 @@ class SimulatedBroker(Process[set[str]]):
         """On a reader thread."""
         if not self.is_alive:
             return
-        connection, request = read
+        request, took = read.request, self._world.random.uniform(0.0, 0.01)
         failed = self._world.chance(self._world.faults.read_failure)
         self._world.counts["reads failed"] += failed
-        if isinstance(request, tuple):
-            session, seq = request
-            self._world.counts["repeats looked up"] += 1
-            offset = 0 if failed else self.log.memory.find(session, seq)
-            self._finish_later(lambda now: self.core.found(session, seq, offset))
+        if isinstance(request, Lookup):
+            session, why = request.session, "simulated" if failed else ""
+            self._world.counts["repeats looked up"] += len(request.seqs)
+            offsets = {seq: 0 if failed else self.log.memory.find(session, seq) for seq in request.seqs}
+
+            def looked_up(_: Instant) -> None:
+                if self.core.read_done(read, took):
+                    for seq, offset in offsets.items():
+                        self.core.found(session, seq, offset, why)
+
+            self._finish_later(looked_up)
             return
         if failed:
             frame = wire.encode(wire.Error("request", request.request, "log-failed", "simulated"))
@@ -378,7 +384,7 @@ class SimulatedBroker(Process[set[str]]):
             frame = answer_read(self.log, request, self.core.settings.page_bytes_max)
 
         def answered(now: Instant) -> None:
-            self.core.read_done(connection)
-            self._send(connection, frame, now)
+            if self.core.read_done(read, took):
+                self._send(read.connection, frame, now)
 
         self._finish_later(answered)

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.broker import BrokerCore, LogFacts, Read
+from zchat.core.broker import BrokerCore, LogFacts, Lookup, Read
 from zchat.core.chain import Chain, Delivery, Mark, Notice, Start
 from zchat.core.client import Answer, ClientCore, Request
 from zchat.core.listening import Listener
@@ -286,18 +286,23 @@ class Pair:
 
     def answer(self) -> None:
         """All reads that wait are answered."""
-        reads, self.reads = self.reads, []
-        for read in reads:
-            self._read(*read)
+        while self.reads:
+            reads, self.reads = self.reads, []
+            for read in reads:
+                self._read(read)
+            self.reads.extend(self.core.take_reads())
 
-    def _read(self, connection: bytes, request: wire.Fetch | wire.Seek | tuple[str, int]) -> None:
-        if isinstance(request, tuple):
-            self.core.found(*request, self.log.find(*request))
+    def _read(self, read: Read) -> None:
+        if not self.core.read_done(read, 0.0):
+            return
+        request = read.request
+        if isinstance(request, Lookup):
+            for seq in request.seqs:
+                self.core.found(request.session, seq, self.log.find(request.session, seq))
             return
         for end in self.ends:
-            if end.connection == connection:
+            if end.connection == read.connection:
                 end.to_client.append(answer_read(self.log, request, self.settings.page_bytes_max))
-        self.core.read_done(connection)
 
     def _start(self) -> BrokerCore:
         return BrokerCore(self.settings, log_facts(self.log, self.settings), self._session_ids, PUBLISH_PORT, self.now)

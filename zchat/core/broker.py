@@ -17,7 +17,7 @@ Spec: docs/protocol.md. Tests: tests/core/test_broker.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from zchat import wire
@@ -25,6 +25,7 @@ from zchat.core import Instant
 from zchat.core.commits import Commit, Gathering
 from zchat.core.cursors import Cursors
 from zchat.core.questions import Questions
+from zchat.core.reads import Lookup as Lookup
 from zchat.core.reads import Read as Read
 from zchat.core.reads import Reads
 from zchat.core.registry import PENDING, Registry, Session
@@ -78,7 +79,7 @@ class BrokerCore:
         self._commit: Commit | None = None  # under way
         self._gathering = Gathering(settings.batch_bytes_max)
         self._replies = Replies()
-        self._reads = Reads(self._replies, settings.connection_reads_max)
+        self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
         self._stays = Stays(
             settings, self.registry, self._rooms, self._gathering, self._replies, self._questions, session_ids
         )
@@ -144,13 +145,20 @@ class BrokerCore:
         for connection, request in commit.done:
             self._replies.reply(connection, wire.Done(request))
 
-    def found(self, session_id: str, seq: int, offset: int) -> None:
-        """Where the log has a repeated publish (0: nowhere). Then take replies."""
-        self._reads.found(session_id, self.registry.find(session_id), seq, offset)
+    def found(self, session_id: str, seq: int, offset: int, failure: str = "") -> None:
+        """Where the log has a repeated publish (0: nowhere), or why that is not known. Then take replies."""
+        self._reads.found(session_id, self.registry.find(session_id), seq, offset, failure)
 
-    def read_done(self, connection: bytes) -> None:
-        """A read was answered."""
-        self._reads.done(connection)
+    def read_gave_way(self, read: Read, seconds: float) -> None:
+        """A reader has worked so long on it, and it is not done. Then take reads."""
+        self._reads.gave_way(read, seconds)
+
+    def read_done(self, read: Read, seconds: float) -> bool:
+        """A reader is done with it, and worked so long on its last part. Returns whether anybody waits for the answer.
+
+        For a repeat comes `found` then. Then take reads.
+        """
+        return self._reads.done(read, seconds)
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: write the leaves that are due, mark the tails. Then take everything."""
@@ -191,9 +199,9 @@ class BrokerCore:
         """(connection, frame) to send on ROUTER, in order: one ACK for each connection."""
         return self._replies.take()
 
-    def take_reads(self) -> list[Read]:
-        """What reader threads are to answer; then `read_done`, or `found` for a repeat."""
-        return self._reads.take()
+    def take_reads(self, full: Container[bytes] = ()) -> list[Read]:
+        """What reader threads are to work on; then `read_done` or `read_gave_way`. Who is in `full` waits."""
+        return self._reads.take(full)
 
     def take_cutoffs(self) -> list[bytes]:
         """Connections to end once their replies are out."""

@@ -1,15 +1,27 @@
-"""What reader threads are asked: FETCH and SEEK, and where a publish is stored that is sent again.
+"""What reader threads are asked, and whose turn it is: FETCH, SEEK, and where a publish is that is sent again.
 
 Rules of this file
-1. Each connection and each session has a bound of what waits for a reader.
-2. A repeat is looked up once at a time: a client sends it again and again until it has an answer, and a
-   lookup for each would keep the readers from everything else.
+1. A connection has one read at work at a time. The next one is of the connection that has had least of the
+   readers' time; one that asks after a pause has had as much as the one that was served last, no less and no more.
+2. What waits is bounded, of a connection and of all. Where that is too much, it costs the connection that has most.
+3. What a connection asked that has gone is dropped, also where a part of it is done.
+4. A repeat is looked up once at a time: a client sends it again and again until it has an answer, and a
+   lookup for each would keep the readers from everything else. All that wait of a session are one read.
+
+    take -> a slice of it on a reader thread -> gave_way: it waits for its next turn
+                                             -> done: answered
+
+A read that goes on for long is worked on in slices (`zchat.log.Sliced`). A few reads that will be short are given out
+ahead, so that no thread waits for the broker's loop; those of a connection whose last slice was long are not.
 
 Spec: docs/protocol.md, "Publish once". Tests: tests/core/test_reads.py.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Container
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 from zchat import wire
@@ -17,68 +29,227 @@ from zchat.core.registry import Session
 from zchat.core.replies import Replies
 from zchat.errors import WireError
 
+READERS = 2  # threads
 LOOKUPS_MAX = wire.IN_FLIGHT_MAX  # of one session; more are ignored, and looked up when they are sent again
+GIVEN_OUT_MAX = 8  # so many pages, at most, wait in memory to be sent
+GIVEN_OUT_SECONDS = 0.01  # of work, unless it is one read for each thread: who asks next waits for it
+SHORT_SECONDS = 0.001  # what the first read of a connection is thought to take
 
 
-class Read(NamedTuple):
-    """Something that a reader thread answers: a FETCH or SEEK, or where a repeated publish is stored."""
+class Lookup(NamedTuple):
+    """Where are these publishes of a session?"""
 
-    connection: bytes
-    request: wire.Fetch | wire.Seek | tuple[str, int]  # the last: session, seq
+    session: str
+    seqs: list[int]
+
+
+class Read:
+    """Something that a reader thread answers."""
+
+    __slots__ = ("connection", "left", "request")
+
+    def __init__(self, connection: bytes, request: wire.Fetch | wire.Seek | Lookup) -> None:
+        self.connection = connection
+        self.request = request
+        self.left: object = None  # what is left to do of it: for who does it
+
+
+class Asker:
+    """A connection that has asked."""
+
+    __slots__ = ("at_work", "connection", "is_queued", "lookup", "seconds", "unanswered", "used", "waiting")
+
+    def __init__(self, connection: bytes) -> None:
+        self.connection = connection
+        self.waiting: deque[Read] = deque()
+        self.at_work: Read | None = None
+        self.lookup: Read | None = None  # that one of the waiting, if there is one
+        self.unanswered = 0  # FETCH and SEEK
+        self.used = 0.0  # seconds of the readers, as far as they count still
+        self.seconds = SHORT_SECONDS  # that its last slice took
+        self.is_queued = False
 
 
 class Reads:
     """What waits for a reader."""
 
-    def __init__(self, replies: Replies, connection_reads_max: int) -> None:
+    def __init__(self, replies: Replies, connection_reads_max: int, reads_max: int) -> None:
         self._replies = replies
         self._connection_reads_max = connection_reads_max
-        self._waiting: dict[bytes, int] = {}  # FETCH and SEEK of a connection
+        self._reads_max = reads_max
+        self._askers: dict[bytes, Asker] = {}
         self._lookups: dict[str, set[int]] = {}  # session -> `seq` of repeats
-        self._reads: list[Read] = []
+        self._waiting = 0
+        self._queue: list[tuple[float, int, Asker]] = []  # a heap of those who wait: what they used, then first come
+        self._held: list[Asker] = []  # who would be next, and is full
+        self._order = 0
+        self._used = 0.0  # by the one that was served last, before that
+        self._given_out: dict[Read, float] = {}  # and how long the slice may take
+
+    # --- what is asked ----------------------------------------------------------------------
 
     def ask(self, connection: bytes, message: wire.Fetch | wire.Seek) -> None:
         """It is answered by a reader, then comes `done`. Raises WireError for one too many."""
-        waiting = self._waiting.get(connection, 0)
-        if waiting >= self._connection_reads_max:
-            raise WireError("busy", f"{waiting} reads are waiting")
-        self._waiting[connection] = waiting + 1
-        self._reads.append(Read(connection, message))
-
-    def done(self, connection: bytes) -> None:
-        """A FETCH or SEEK was answered."""
-        left = self._waiting.pop(connection, 0) - 1
-        if left > 0:
-            self._waiting[connection] = left
-
-    def forget(self, connection: bytes) -> None:
-        """The connection is gone."""
-        self._waiting.pop(connection, None)
+        asker = self._askers.get(connection) or Asker(connection)
+        if asker.unanswered >= self._connection_reads_max:
+            raise WireError("busy", f"{asker.unanswered} reads are waiting")
+        if not self._has_room(asker):
+            raise WireError("busy", f"{self._waiting} reads of all are waiting")
+        asker.unanswered += 1
+        self._add(asker, Read(connection, message))
 
     def look_up(self, session: Session, repeat: wire.Publish) -> None:
         """A publish that was sent again and is not remembered: the log tells; then comes `found`."""
         if repeat.flags & wire.VOLATILE:  # no log has it
             self._replies.refuse(session.connection, "publish", repeat.seq, "repeat-unknown")
             return
-        lookups = self._lookups.setdefault(session.id, set())
-        if repeat.seq not in lookups and len(lookups) < LOOKUPS_MAX:
-            lookups.add(repeat.seq)
-            self._reads.append(Read(session.connection, (session.id, repeat.seq)))
+        lookups = self._lookups.get(session.id, set())
+        if repeat.seq in lookups or len(lookups) >= LOOKUPS_MAX:
+            return
+        asker = self._askers.get(session.connection) or Asker(session.connection)
+        if asker.lookup is not None:
+            assert isinstance(asker.lookup.request, Lookup)
+            asker.lookup.request.seqs.append(repeat.seq)
+        elif self._has_room(asker):
+            asker.lookup = Read(session.connection, Lookup(session.id, [repeat.seq]))
+            self._add(asker, asker.lookup)
+        else:
+            return
+        self._lookups.setdefault(session.id, lookups).add(repeat.seq)
 
-    def found(self, session_id: str, session: Session | None, seq: int, offset: int) -> None:
-        """Where the log has that publish; 0: nowhere."""
-        lookups = self._lookups.get(session_id, set())
-        lookups.discard(seq)
-        if not lookups:
-            self._lookups.pop(session_id, None)
+    def forget(self, connection: bytes) -> None:
+        """The connection is gone."""
+        asker = self._askers.pop(connection, None)
+        if asker is None:
+            return
+        self._waiting -= len(asker.waiting)
+        for read in (*asker.waiting, *([asker.at_work] if asker.at_work else [])):
+            self._looked_up(read)
+        asker.waiting.clear()
+
+    # --- what readers do --------------------------------------------------------------------
+
+    def take(self, full: Container[bytes] = ()) -> list[Read]:
+        """What readers are to begin now, or to go on with. Who is in `full` does not read its answers: it waits."""
+        taken: list[Read] = []
+        if self._held:
+            held, self._held = self._held, []
+            for asker in held:
+                asker.used = max(asker.used, self._used)
+                self._enqueue(asker)
+        while self._queue and self._may_give_out(self._queue[0][2].seconds):
+            used, _, asker = heappop(self._queue)
+            asker.is_queued = False
+            if not asker.waiting:
+                continue  # it has gone
+            if asker.connection in full:
+                self._held.append(asker)
+                continue
+            self._used = max(self._used, used)
+            self._waiting -= 1
+            read = asker.at_work = asker.waiting.popleft()
+            if read is asker.lookup:
+                asker.lookup = None
+            self._given_out[read] = asker.seconds
+            taken.append(read)
+        return taken
+
+    def gave_way(self, read: Read, seconds: float) -> None:
+        """A slice of it took so long, and it is not done."""
+        asker = self._worked(read, seconds)
+        if asker is not None:
+            self._waiting += 1
+            asker.waiting.appendleft(read)
+            self._enqueue(asker)
+
+    def done(self, read: Read, seconds: float) -> bool:
+        """Its last slice took so long. Returns whether anybody waits for the answer."""
+        asker = self._worked(read, seconds)
+        if asker is None:
+            return False
+        if not isinstance(read.request, Lookup):
+            asker.unanswered -= 1
+        if asker.waiting:
+            self._enqueue(asker)
+        return True
+
+    def found(self, session_id: str, session: Session | None, seq: int, offset: int, failure: str = "") -> None:
+        """Where the log has that publish; 0: nowhere. `failure`: why that is not known."""
+        self._forget_lookup(session_id, seq)
         if session is None:
             return
         if offset:
             self._replies.ack(session.connection, seq, offset)
         else:
-            self._replies.refuse(session.connection, "publish", seq, "repeat-unknown")
+            code = "log-failed" if failure else "repeat-unknown"
+            self._replies.refuse(session.connection, "publish", seq, code, failure)
 
-    def take(self) -> list[Read]:
-        """For the readers."""
-        reads, self._reads = self._reads, []
-        return reads
+    # --- parts ------------------------------------------------------------------------------
+
+    def _add(self, asker: Asker, read: Read) -> None:
+        if not asker.waiting and not asker.at_work:
+            asker.used = max(asker.used, self._used)
+        self._askers[asker.connection] = asker
+        self._waiting += 1
+        asker.waiting.append(read)
+        if not asker.at_work:
+            self._enqueue(asker)
+
+    def _enqueue(self, asker: Asker) -> None:
+        if not asker.is_queued:
+            asker.is_queued = True
+            self._order += 1
+            heappush(self._queue, (asker.used, self._order, asker))
+
+    def _may_give_out(self, seconds: float) -> bool:
+        """Whether a slice that may take so long can be begun, or will be soon."""
+        given_out = self._given_out
+        if len(given_out) < READERS:
+            return True
+        return len(given_out) < GIVEN_OUT_MAX and sum(given_out.values()) + seconds < GIVEN_OUT_SECONDS
+
+    def _worked(self, read: Read, seconds: float) -> Asker | None:
+        """Who asked for it, if it is there still."""
+        self._given_out.pop(read, None)
+        asker = self._askers.get(read.connection)
+        if asker is None or asker.at_work is not read:
+            return None
+        asker.at_work = None
+        asker.seconds = seconds
+        asker.used += seconds
+        return asker
+
+    def _has_room(self, asker: Asker) -> bool:
+        """Whether one more may wait; for who has few, the newest of who has most has to go."""
+        if self._waiting < self._reads_max:
+            return True
+        greediest = max(self._askers.values(), key=_waiting)
+        if len(greediest.waiting) <= len(asker.waiting) + 1:
+            return False
+        read = greediest.waiting.pop()
+        self._waiting -= 1
+        if read is greediest.lookup:
+            greediest.lookup = None
+        if isinstance(read.request, Lookup):
+            self._looked_up(read)
+        else:
+            greediest.unanswered -= 1
+            text = f"{self._reads_max} reads of all are waiting, most of them yours"
+            self._replies.refuse(greediest.connection, "request", read.request.request, "busy", text)
+        return True
+
+    def _looked_up(self, read: Read) -> None:
+        """What it was to look up can be asked for again."""
+        if isinstance(read.request, Lookup):
+            for seq in read.request.seqs:
+                self._forget_lookup(read.request.session, seq)
+
+    def _forget_lookup(self, session_id: str, seq: int) -> None:
+        lookups = self._lookups.get(session_id, set())
+        lookups.discard(seq)
+        if not lookups:
+            self._lookups.pop(session_id, None)
+
+
+def _waiting(asker: Asker) -> int:
+    return len(asker.waiting)

@@ -98,7 +98,7 @@ class Broker:
         self._clocks = Clocks(now)
         if ahead := self._ahead(now):
             self._tell(f"the clock is behind{ahead}")
-        self._readers = Readers(log, self._core, self._send)
+        self._readers = Readers(log, self._core, self._send, self._finish_later, self._tell)
 
     def stop(self) -> None:
         """Make `run` end: what was accepted is committed and told first. Safe in a signal handler."""
@@ -172,7 +172,7 @@ class Broker:
         for connection, frame in core.take_replies():
             self._send(connection, frame, now)
         for read in core.take_reads():
-            self._readers.submit(read, self._finish_later)
+            self._readers.submit(read)
         for connection in core.take_cutoffs():
             self._peers.cut_off_later(connection, now)
         self._peers.elapsed(now, is_behind=self._watch.is_behind)

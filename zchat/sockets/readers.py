@@ -1,20 +1,28 @@
 """The broker's reader threads: FETCH, SEEK and the search for a repeated publish, answered from the log.
 
-Rules of this file: a reader touches the log and no socket; what it found it hands to the broker's loop.
+Rules of this file
+1. A reader touches the log and no socket; what it found it hands to the broker's loop.
+2. Whatever is raised becomes an answer, and the operator is told, once a minute; a thread ends with the broker only.
+
+Which read is next is the core's business (`core/reads.py`). Tests: tests/sockets/test_readers.py.
 """
 
 from __future__ import annotations
 
+import queue
+import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.broker import BrokerCore, Read
+from zchat.core.broker import BrokerCore, Lookup, Read
+from zchat.core.reads import READERS
 from zchat.errors import LogError
 from zchat.log import Log
 
-READERS = 2
+TOLD_SECONDS = 60.0
 
 Finished = Callable[[Instant], None]
 
@@ -22,36 +30,53 @@ Finished = Callable[[Instant], None]
 class Readers:
     """A few threads that read the log."""
 
-    def __init__(self, log: Log, core: BrokerCore, send: Callable[[bytes, bytes, Instant], None]) -> None:
+    def __init__(
+        self,
+        log: Log,
+        core: BrokerCore,
+        send: Callable[[bytes, bytes, Instant], None],
+        finish: Callable[[Finished], None],
+        tell: Callable[[str], object],
+    ) -> None:
+        """`finish` has the broker's loop run something; `send` and the core are used there only."""
         self._log = log
         self._core = core
         self._send = send
-        self._threads = ThreadPoolExecutor(READERS, "zchat-read")
+        self._finish = finish
+        self._tell = tell
+        self._told = -TOLD_SECONDS
+        self._is_closed = False
+        self._reads: queue.SimpleQueue[Read | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._work, name="zchat-read", daemon=True) for _ in range(READERS)]
+        for thread in self._threads:
+            thread.start()
 
-    def submit(self, read: Read, finish: Callable[[Finished], None]) -> None:
-        """Answer it on a thread, then have the loop run what `finish` gets."""
-        self._threads.submit(lambda: finish(self._read(read)))
+    def submit(self, read: Read) -> None:
+        """Work on it for a while; then the core is told."""
+        self._reads.put(read)
 
     def close(self) -> None:
         """End the threads; what waits is not answered."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._is_closed = True
+        for _ in self._threads:
+            self._reads.put(None)
+        for thread in self._threads:
+            thread.join()
 
-    def _read(self, read: Read) -> Finished:
-        connection, request = read
-        if isinstance(request, tuple):
-            session, seq = request
+    # --- on a reader thread -----------------------------------------------------------------
+
+    def _work(self) -> None:
+        while (read := self._reads.get()) is not None and not self._is_closed:
+            began = time.monotonic()
             try:
-                offset = self._log.find(session, seq)
-            except LogError:
-                offset = 0
-            return lambda now: self._core.found(session, seq, offset)
-        try:
-            frame = self._answer(request)
-        except LogError as error:
-            frame = wire.encode(wire.Error("request", request.request, error.code, str(error)))
-        return lambda now: self._answered(connection, frame, now)
+                answered = self._answer(read.request)
+            except Exception as error:  # also of memory or depth: who asked has to be told, and the thread goes on
+                answered = self._failed(read.request, error)
+            self._finish(partial(self._finished, read, answered, time.monotonic() - began))
 
-    def _answer(self, request: wire.Fetch | wire.Seek) -> bytes:
+    def _answer(self, request: wire.Fetch | wire.Seek | Lookup) -> Answered:
+        if isinstance(request, Lookup):
+            return [(seq, self._log.find(request.session, seq), "") for seq in request.seqs]
         if isinstance(request, wire.Seek):
             # What is committed and not broadcast yet comes live: it is no history.
             head = self._core.head
@@ -63,6 +88,28 @@ class Readers:
         batches = [(room, wire.raw(frame)) for room, frame in page.batches]
         return wire.encode(wire.Page(request.request, batches, page.upto, page.more, page.gaps))
 
-    def _answered(self, connection: bytes, frame: bytes, now: Instant) -> None:
-        self._core.read_done(connection)
-        self._send(connection, frame, now)
+    def _failed(self, request: wire.Fetch | wire.Seek | Lookup, error: Exception) -> Answered:
+        code = error.code if isinstance(error, LogError) else "log-failed"
+        text = str(error) if isinstance(error, LogError) else f"{type(error).__name__}: {error}"[:200]
+        now = time.monotonic()
+        if now - self._told >= TOLD_SECONDS:
+            self._told = now
+            self._tell(f"the log cannot be read: {text}")
+        if isinstance(request, Lookup):
+            return [(seq, 0, text) for seq in request.seqs]
+        return wire.encode(wire.Error("request", request.request, code, text))
+
+    # --- in the broker's loop ---------------------------------------------------------------
+
+    def _finished(self, read: Read, answered: Answered, seconds: float, now: Instant) -> None:
+        if not self._core.read_done(read, seconds):
+            return
+        if isinstance(answered, bytes):
+            self._send(read.connection, answered, now)
+            return
+        assert isinstance(read.request, Lookup)
+        for seq, offset, failure in answered:
+            self._core.found(read.request.session, seq, offset, failure)
+
+
+Answered = bytes | list[tuple[int, int, str]]  # a frame; or of each publish: `seq`, offset, why that is not known
