@@ -227,9 +227,8 @@ def run(clients: int, processes: int, folder: Path | None, grace: float) -> dict
     """The whole course; returns what was measured. Raises Missing."""
     _raise_descriptor_limit(SPARE_DESCRIPTORS)
     log = ["--memory"] if folder is None else ["--data", str(folder)]
-    broker = Process(
-        ["-m", "zchat", "broker", "--bind", "tcp://127.0.0.1:0", "--grace", str(grace), *log], listens="stderr"
-    )
+    command = ["-m", "zchat", "broker", "--no-watch", "--bind", "tcp://127.0.0.1:0"]
+    broker = Process([*command, "--grace", str(grace), *log], listens="stderr")
     crowd: list[Process] = []
     try:
         address = broker.expect(r"ready on (\S+)")

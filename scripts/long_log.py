@@ -99,8 +99,8 @@ def rate(address: str, count: int) -> float:
 @contextmanager
 def broker(folder: Path) -> Iterator[str]:
     """Its address."""
-    command = [sys.executable, "-m", "zchat", "broker", "--bind", "tcp://127.0.0.1:0", "--data", str(folder)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "zchat", "broker", "--no-watch", "--bind", "tcp://127.0.0.1:0"]
+    process = subprocess.Popen([*command, "--data", str(folder)], stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
         yield process.stderr.readline().split("ready on ")[1].split()[0]

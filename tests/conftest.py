@@ -93,7 +93,10 @@ def steady_address() -> str:
 
 @dataclass
 class BrokerProcess:
-    """A real `zchat broker`; it can be stopped, killed and started again on the same port and folder."""
+    """A real `zchat broker`; it can be stopped, killed and started again on the same port and folder.
+
+    Unless it is `watched` it is one process, which is what tests of the broker kill, stop and measure.
+    """
 
     folder: Path
     args: tuple[str, ...] = ()
@@ -104,6 +107,7 @@ class BrokerProcess:
     process: subprocess.Popen[bytes] | None = None
     starts: list[Path] = field(default_factory=list)  # what each start wrote on stderr
     run: tuple[str, ...] = COMMAND  # what `broker …` is given to; a test of hosts puts `ip netns exec` before it
+    watched: bool = False  # by the parent that starts it again
 
     def start(self) -> BrokerProcess:
         """Start it and wait until it is ready."""
@@ -111,9 +115,11 @@ class BrokerProcess:
         stderr = self.folder / f"stderr-{len(self.starts)}"
         self.starts.append(stderr)
         where = () if "--memory" in self.args else ("--data", str(self.folder / "data"))
+        alone = () if self.watched else ("--no-watch",)
+        at = self.address or self.bind or steady_address()
         with stderr.open("wb") as file:
             self.process = subprocess.Popen(
-                [*self.run, "broker", "--bind", self.address or self.bind or steady_address(), *where, *self.args],
+                [*self.run, "broker", "--bind", at, *where, *alone, *self.args],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
@@ -245,10 +251,10 @@ def start_broker(tmp_path: Path) -> Iterator[Callable[..., BrokerProcess]]:
     """Starts brokers: `start_broker("--grace", "0.2")`; each has ports and a folder of its own."""
     brokers: list[BrokerProcess] = []
 
-    def start(*args: str, bind: str = "", run: tuple[str, ...] = COMMAND) -> BrokerProcess:
+    def start(*args: str, bind: str = "", run: tuple[str, ...] = COMMAND, watched: bool = False) -> BrokerProcess:
         folder = tmp_path / f"broker-{len(brokers)}"
         folder.mkdir()
-        broker = BrokerProcess(folder, args, bind, run=run)
+        broker = BrokerProcess(folder, args, bind, run=run, watched=watched)
         brokers.append(broker)
         return broker.start()
 

@@ -9,6 +9,9 @@ import io
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
@@ -23,6 +26,7 @@ from tests.conftest import COMMAND, BrokerProcess, Running, eventually, zchat
 from tests.test_protocol import free_ports, rows, section_of
 from zchat import client, errors
 from zchat.cli import ALIASES, COMMANDS, app, listen
+from zchat.cli.watch import Again, Plan
 from zchat.errors import CODES, EXIT_STATUSES
 from zchat.settings import Settings
 
@@ -249,6 +253,46 @@ def test_the_figures_of_the_readme_are_those_of_the_benchmarks() -> None:
     (table,) = re.findall(r"^\| 128-byte messages.*?\n\n", text("README.md"), re.M | re.S)
     figures = re.findall(r"\d{3},\d{3}|\d\d,\d{3}|\d+(?= µs)", table)
     assert len(figures) == 9 and all(figure in text("docs/benchmarks.md") for figure in figures)
+
+
+# --- running a broker ---------------------------------------------------------------------------
+
+
+def unit() -> str:
+    found = re.search(r"^```ini\n(.*?)^```", text("docs/operating.md"), re.M | re.S)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is needed")
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+    file = tmp_path / "zchat.service"
+    file.write_text(unit().replace("/usr/local/bin/zchat", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", str(file)], capture_output=True, text=True, timeout=60)
+    assert (done.stdout + done.stderr, done.returncode) == ("", 0)
+
+
+@pytest.mark.slow
+def test_the_command_of_the_unit_runs_one_process_that_ends_in_order(start_zchat: Start, tmp_path: Path) -> None:
+    (command,) = re.findall(r"^ExecStart=/usr/local/bin/zchat (.*)$", unit(), re.M)
+    port = str(free_ports())
+    args = command.replace("5555", port).replace("${STATE_DIRECTORY}", str(tmp_path / "state")).split()
+    broker = start_zchat(*args)
+    eventually(lambda: f"broker ready on tcp://*:{port} " in broker.stderr, "the broker is ready")
+    assert Path(f"/proc/{broker.process.pid}/task/{broker.process.pid}/children").read_text() == ""
+    assert (tmp_path / "state" / "log.db").exists()
+    assert broker.end(signal.SIGTERM).status == 0
+
+
+def test_the_lines_that_a_watched_broker_says_are_told() -> None:
+    plan = Plan()
+    for status in (-signal.SIGABRT, -signal.SIGKILL, 1):
+        plan.ready(0.0)
+        again = plan.ended(status, 10.0)
+        assert isinstance(again, Again)
+        line = again.line if status == -signal.SIGABRT else again.line.partition("; ")[0]
+        assert f"| `zchat: {line}" in text("docs/operating.md")
 
 
 # --- all of them --------------------------------------------------------------------------------

@@ -63,8 +63,9 @@ def test_a_listener_that_was_stopped_gets_all_in_order() -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_broker_comes_back_with_all_that_was_acked() -> None:
-    found = report(run("kills.py", "--times", "2", "--between", "0.1", "--json", "-"))
+@pytest.mark.parametrize("signal", ["KILL", "ABRT"])
+def test_a_killed_broker_comes_back_with_all_that_was_acked(signal: str) -> None:
+    found = report(run("kills.py", "--times", "2", "--between", "0.1", "--signal", signal, "--json", "-"))
     assert found["kills"] == 2
     assert found["stored"] == found["received"] == found["acked"] + found["unknown"] > 0
     assert 0 < found["ready_seconds"]["median"] <= found["first_seconds"]["worst"]

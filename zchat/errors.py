@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
+from zchat.printable import printable
+
 
 class Code(NamedTuple):
     """One row of the table of wire codes."""
@@ -61,6 +63,7 @@ EXIT_STATUSES: dict[int, str] = {
     3: "the broker was not reachable within the wait time",
     4: "the broker refused",
     124: "timed out before it was done",
+    129: "ended by SIGHUP (its terminal was closed)",
     130: "ended by SIGINT (Ctrl-C)",
     143: "ended by SIGTERM",
 }
@@ -88,8 +91,6 @@ class BadName(UsageError):
 
     def __str__(self) -> str:
         """`room "a..b": empty segment at position 2`."""
-        from zchat.printable import printable
-
         return f'{self.kind} "{printable(self.name)}": {self.why}'
 
 
@@ -102,8 +103,6 @@ class BadAddress(UsageError):
 
     def __str__(self) -> str:
         """`address "tcp://": no host`."""
-        from zchat.printable import printable
-
         return f'address "{printable(self.address)}": {self.why}'
 
 
@@ -191,7 +190,14 @@ class WireError(ZchatError):
 
 
 class StartError(ZchatError):
-    """The broker cannot start; the text says why and what to do."""
+    """The broker cannot start; the text says why and what to do.
+
+    `is_in_use` is true where another process has what is needed: it may be about to end.
+    """
+
+    def __init__(self, text: str, *, is_in_use: bool = False) -> None:
+        super().__init__(text)
+        self.is_in_use = is_in_use
 
 
 class LogError(ZchatError):

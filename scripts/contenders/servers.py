@@ -46,7 +46,7 @@ def child_environment() -> dict[str, str]:
 @contextmanager
 def zchat_broker(folder: Path, *options: str) -> Iterator[Server]:
     """`zchat broker` with its log on disk and every commit synced, which is also its default."""
-    command = [sys.executable, "-m", "zchat", "broker", "--bind", "tcp://127.0.0.1:0"]
+    command = [sys.executable, "-m", "zchat", "broker", "--no-watch", "--bind", "tcp://127.0.0.1:0"]
     log = folder / "stderr"
 
     def address() -> str | None:

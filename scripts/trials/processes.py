@@ -20,6 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 READY = re.compile(r"zchat broker ready on (\S+) ")
+ABORTED = re.compile("Fatal Python error: Aborted")  # in the signal's handler: it serves nobody any more
 START_SECONDS = 60.0
 END_SECONDS = 90.0
 
@@ -127,33 +128,59 @@ class Started:
 
 
 class Broker(Started):
-    """`zchat broker`, on one port and one folder."""
+    """`zchat broker`, on one port and one folder: one process, unless it is watched by the one that starts it again."""
 
-    def __init__(self, folder: Path, complain: Complain, bind: str, data: Path, args: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        complain: Complain,
+        bind: str,
+        data: Path,
+        args: tuple[str, ...] = (),
+        *,
+        is_watched: bool = False,
+    ) -> None:
         super().__init__("broker", folder, complain)
         self.address = bind
         self.data = data
         self.readies: list[int] = []  # when it was ready: microseconds since 1970
         self.start_seconds: list[float] = []
-        self._args = args
+        self._args = args if is_watched else (*args, "--no-watch")
 
     def start(self) -> bool:
         """Start it and wait until it is ready. False when it ends instead."""
         began = time.monotonic()
         command = [sys.executable, "-m", "zchat", "broker", "--bind", self.address, "--data", str(self.data)]
         self.launch([*command, *self._args], piped=False)
+        return self._is_ready(began, 1)
+
+    def abort(self) -> None:
+        """Have it abort. The one that watches it starts it again: `comes_back`."""
+        aborts = self._said(ABORTED)
+        self.signal(signal.SIGABRT)
+        while self._said(ABORTED) == aborts:
+            time.sleep(0.001)
+
+    def comes_back(self) -> bool:
+        """Wait until it was started again by the one that watches it."""
+        return self._is_ready(time.monotonic(), len(self.readies) + 1)
+
+    def _is_ready(self, began: float, starts: int) -> bool:
         assert self.process is not None
-        deadline = began + START_SECONDS
-        while READY.search(self.output.read_text(errors="replace")) is None:
+        while self._said(READY) < starts:
             if self.process.poll() is not None:
                 self.process = None
                 return False
-            if time.monotonic() > deadline:
+            if time.monotonic() > began + START_SECONDS:
                 raise RuntimeError(f"the broker is not ready after {START_SECONDS:g} s; see {self.output}")
             time.sleep(0.002)
         self.readies.append(time.time_ns() // 1000)
         self.start_seconds.append(time.monotonic() - began)
         return True
+
+    def _said(self, pattern: re.Pattern[str]) -> int:
+        """How often."""
+        return len(pattern.findall(self.output.read_text(errors="replace")))
 
     def stop(self) -> None:
         """As an operator does."""

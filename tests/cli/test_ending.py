@@ -18,9 +18,10 @@ pytestmark = pytest.mark.slow  # each starts processes
 Start = Callable[..., Running]
 
 FULL = Path("/dev/full")
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("signum", "status"), SIGNALS)
 def test_a_listener_that_a_signal_ends_says_goodbye_and_nothing_else(
     broker: BrokerProcess, start_zchat: Start, signum: int, status: int
 ) -> None:
@@ -31,7 +32,7 @@ def test_a_listener_that_a_signal_ends_says_goodbye_and_nothing_else(
     eventually(lambda: "* guest left\n" in watcher.stdout, "its leave is a bye")
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("signum", "status"), SIGNALS)
 def test_a_sender_that_waits_for_stdin_ends_at_a_signal(
     broker: BrokerProcess, start_zchat: Start, signum: int, status: int
 ) -> None:
@@ -43,7 +44,7 @@ def test_a_sender_that_waits_for_stdin_ends_at_a_signal(
     assert (sender.stdout, sender.stderr) == ("", "")
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("signum", "status"), SIGNALS)
 def test_a_command_that_waits_for_the_broker_ends_at_a_signal(start_zchat: Start, signum: int, status: int) -> None:
     waiting = start_zchat("listen", "a", "-b", "tcp://127.0.0.1:9", "--wait", "1h")
     # Its I/O threads are there once it waits; until then the signal may come before the handlers do.

@@ -17,9 +17,9 @@ import pytest
 
 import zchat as api
 from tests.conftest import COMMAND, BrokerProcess, environment, eventually
-from zchat.cli.interrupts import AGAIN_SECONDS, HELD_SECONDS, Interrupts
+from zchat.cli.interrupts import AGAIN_SECONDS, ENDS, HELD_SECONDS, Interrupts
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+SIGNALS = (*ENDS, signal.SIGALRM)
 
 
 @pytest.fixture
@@ -38,14 +38,32 @@ def install() -> Iterator[Callable[..., Interrupts]]:
         signal.signal(signum, handler)
 
 
-@pytest.mark.parametrize(("signum", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+@pytest.mark.parametrize(
+    ("signum", "raised", "status"),
+    [
+        (signal.SIGINT, KeyboardInterrupt, None),
+        (signal.SIGTERM, SystemExit, 143),
+        (signal.SIGHUP, SystemExit, 129),
+    ],
+)
 def test_a_signal_raises_at_once_where_nothing_is_held(
-    install: Callable[..., Interrupts], signum: int, raised: type[BaseException]
+    install: Callable[..., Interrupts], signum: int, raised: type[BaseException], status: int | None
 ) -> None:
     install()
     with pytest.raises(raised) as caught:
         signal.raise_signal(signum)
-    assert getattr(caught.value, "code", None) == (143 if raised is SystemExit else None)
+    assert getattr(caught.value, "code", None) == status
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP])
+def test_one_that_was_ignored_from_the_start_stays_ignored(install: Callable[..., Interrupts], signum: int) -> None:
+    before = signal.signal(signum, signal.SIG_IGN)
+    try:
+        install()
+        signal.raise_signal(signum)
+        assert signal.getsignal(signum) is signal.SIG_IGN
+    finally:
+        signal.signal(signum, before)
 
 
 def test_the_first_signal_waits_for_the_end_of_what_is_held(install: Callable[..., Interrupts]) -> None:
@@ -150,15 +168,16 @@ def test_a_signal_at_any_moment_makes_nothing_come_twice_and_loses_nothing(
     try:
         for turn in range(12):
             listener = start()
+            ends_with = ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129))[turn % 3]
             if turn % 2:  # while its reader takes nothing: in the middle of a write
                 wait_until_it_stalls(listener)
-                listener.send_signal(signal.SIGINT)
+                listener.send_signal(ends_with[0])
             else:
                 printed += os.read(listener.stdout.fileno() if listener.stdout else 0, 1)
-                threading.Timer(moments.random() / 4, listener.send_signal, [signal.SIGTERM]).start()
+                threading.Timer(moments.random() / 4, listener.send_signal, [ends_with[0]]).start()
             rest, told = listener.communicate(timeout=10)
             printed += rest
-            assert (told, listener.returncode) == (b"", 130 if turn % 2 else 143)
+            assert (told, listener.returncode) == (b"", ends_with[1])
     finally:
         stop.set()
         writer.join()

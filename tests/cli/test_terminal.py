@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import subprocess
+import termios
+from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import COMMAND, BrokerProcess, environment, zchat
+from tests.conftest import COMMAND, BrokerProcess, Running, environment, eventually, zchat
 
 pytestmark = pytest.mark.slow  # each starts processes
 
@@ -60,3 +63,31 @@ def test_names_are_coloured_unless_colour_is_not_wanted(broker: BrokerProcess) -
 def test_a_listener_says_when_it_is_live(broker: BrokerProcess) -> None:
     shown, status = on_terminal(broker, "listen", "a", "-t", "0.2")
     assert shown.startswith("zchat: live from offset ") and (shown.count("\n"), status) == (1, 0)
+
+
+def test_a_listener_whose_terminal_is_closed_says_goodbye_and_keeps_its_cursor(
+    broker: BrokerProcess, start_zchat: Callable[..., Running]
+) -> None:
+    watcher = start_zchat("listen", "a", "--presence", "-v", broker=broker).live()
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "listen", "a", "--resume", "k", "-b", broker.address, "-u", "guest"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(),
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    eventually(lambda: "guest joined" in watcher.stdout, "it is live")
+    assert zchat("send", "a", "one", broker=broker).status == 0
+    shown = b""
+    while b"one" not in shown:
+        shown += os.read(ours, 1024)
+    os.close(ours)
+    process.wait(timeout=10)
+    eventually(lambda: "* guest left\n" in watcher.stdout, "its leave is a bye")
+    rest = zchat("listen", "a", "--resume", "k", "-t", "0", broker=broker, env={"ZCHAT_USER": "guest"})
+    assert "one" not in rest.stdout
+    assert process.returncode == 129

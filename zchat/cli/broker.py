@@ -1,24 +1,43 @@
-"""`zchat broker`: puts a log and a broker together and runs them. The only command that is no client."""
+"""`zchat broker`: puts a log and a broker together and runs them. The only command that is no client.
+
+Rules of this file
+1. What is wrong with an option is told before the fork (watch.py); what only the broker needs is loaded after it.
+2. What may be needed in distress (no descriptor or memory left) is loaded before the broker is ready.
+
+Tests: tests/cli/test_broker.py, tests/cli/test_watch.py, tests/cli/test_distress.py.
+"""
 
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
+import socket
 import sys
+import threading
+import time
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from zchat.cli import ending, options
-from zchat.errors import UsageError
+from zchat.cli import ending, options, watch
+from zchat.cli.interrupts import ENDS, handle
+from zchat.errors import StartError, UsageError
 
 if TYPE_CHECKING:
+    from zchat.address import Address
     from zchat.log import Log
+    from zchat.settings import Settings
     from zchat.sockets.broker import Broker
 
+    Opened = TypeVar("Opened")
+
 OPTION_ALIASES = {"d": "data"}
+IN_USE_SECONDS = 1.0  # a broker that was killed a moment ago holds its folder and its ports for no longer
+IN_USE_LOOK_SECONDS = 0.02
 
 
 class Sync(StrEnum):
@@ -60,6 +79,12 @@ def broker(
             help="The same after the broker was started, for those who were there before.",
         ),
     ] = None,
+    no_watch: Annotated[
+        bool,
+        typer.Option(
+            "--no-watch", help="Run in one process, which nobody starts again when it dies: for systemd and the like."
+        ),
+    ] = False,
 ) -> None:
     """Run a broker.
 
@@ -74,13 +99,9 @@ def broker(
     """
     if memory and data is not None:
         raise UsageError("--memory and --data cannot go together")
-    faulthandler.enable()  # libzmq ends a process that trips over one of its asserts: then say where
     from zchat import address
     from zchat.settings import Settings
-    from zchat.sockets.broker import Broker
-    from zchat.sockets.memory import keep_for_broker
 
-    keep_for_broker()
     at = address.parse_bind(bind)
     default = Settings()
     settings = Settings(
@@ -89,16 +110,51 @@ def broker(
         retention=tuple(map(options.retention, retain or [])),
     )
     folder = None if memory else options.data_folder(data)
-    log = _open_log(folder, sync)
-    try:
-        running = Broker(log, bind=at, settings=settings, tell=ending.tell)
+    _serve(at, folder, sync, settings, None if no_watch else watch.fork())
+
+
+def _serve(at: Address, folder: Path | None, sync: Sync, settings: Settings, child: watch.Child | None) -> None:
+    """Be the broker, until a signal ends it."""
+    faulthandler.enable()  # libzmq ends a process that trips over one of its asserts: then say where
+    threading.excepthook = _end_with_thread
+    from zchat.sockets.broker import Broker
+    from zchat.sockets.memory import keep_for_broker
+
+    keep_for_broker()
+    ports = child.ports if child else watch.Ports()
+    if ports.port:
+        at = at._replace(port=ports.port)
+    log = _patiently(lambda: _open_log(folder, sync))
+
+    def start() -> Broker:
+        running = Broker(log, at, settings, ending.tell, publisher_port=ports.publisher_port)
         running.start()
-        ending.on_interrupt(lambda *_: running.stop())
-        signal.signal(signal.SIGTERM, lambda *_: running.stop())
+        return running
+
+    try:
+        running = _patiently(start)
+        for signum in ENDS:
+            handle(signum, lambda *_: running.stop())
         _announce(running, "in memory" if folder is None else str(folder))
+        if child:
+            child.ready(watch.Ports(running.address.port, running.publisher_address.port))
         running.run()
+        for signum in ENDS:  # Ctrl-C comes twice: from the terminal, and handed on by the parent
+            handle(signum, signal.SIG_IGN)
     finally:
         log.close()
+
+
+def _patiently(opens: Callable[[], Opened]) -> Opened:
+    """What it opens; what is in use may come free in a moment, when the one that has it is about to end."""
+    deadline = time.monotonic() + IN_USE_SECONDS
+    while True:
+        try:
+            return opens()
+        except StartError as error:
+            if not error.is_in_use or time.monotonic() > deadline:
+                raise
+        time.sleep(IN_USE_LOOK_SECONDS)
 
 
 def _open_log(folder: Path | None, sync: Sync) -> Log:
@@ -119,3 +175,25 @@ def _announce(running: Broker, log: str) -> None:
         )
     line = f"zchat broker ready on {running.address} (publishes on {running.publisher_address}), log {log}"
     print(line, file=sys.stderr, flush=True)
+    _notify_systemd(os.environ.get("NOTIFY_SOCKET", ""))
+
+
+def _notify_systemd(path: str) -> None:
+    """For units with `Type=notify`: sd_notify(3)."""
+    if not path:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(b"READY=1", path.replace("@", "\0", 1) if path.startswith("@") else path)
+    except OSError as error:
+        ending.tell(f"cannot tell systemd that the broker is ready: {error.strerror}")
+
+
+def _end_with_thread(died: threading.ExceptHookArgs) -> None:
+    """A broker that has lost one of its threads would serve by halves: it ends, and is started again."""
+    if died.exc_type is not SystemExit:
+        if os.environ.get("ZCHAT_DEBUG"):
+            threading.__excepthook__(died)
+        thread = died.thread.name if died.thread else "a thread"
+        what = f"{died.exc_type.__name__}: {died.exc_value}"
+        os._exit(ending.tell(f"internal error in {thread}: {what}: the broker ends", status=1))

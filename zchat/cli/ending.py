@@ -2,7 +2,7 @@
 
     ZchatError                   zchat: …   and where we know one, hint: …
     a usage error of typer       the same, status 2
-    Ctrl-C, SIGTERM              130, 143, nothing printed; where they may come: interrupts.py
+    Ctrl-C, SIGTERM, SIGHUP      130, 143, 129, nothing printed; where they may come: interrupts.py
     stdout closed by its reader  0, nothing printed
     an error of ours             one line, status 1; a traceback only with ZCHAT_DEBUG=1
 
@@ -19,10 +19,9 @@ from typing import Any
 
 from typer._click.exceptions import ClickException, NoArgsIsHelpError  # the only name that every 0.26 … 0.28 has
 
-from zchat.cli.interrupts import interrupts, on_interrupt
+from zchat.cli.interrupts import handle, interrupts
 from zchat.errors import Unreachable, ZchatError
-
-__all__ = ["on_interrupt", "run", "tell"]
+from zchat.printable import printable
 
 
 def run(command: Callable[[], Any]) -> int:
@@ -39,15 +38,16 @@ def run(command: Callable[[], Any]) -> int:
     except OSError as error:
         status = tell(f"{error.filename or 'standard output'}: {error.strerror or error}", status=1)
     finally:
-        on_interrupt(signal.SIG_DFL)  # from here on there is nothing left to tell
+        handle(signal.SIGINT, signal.SIG_DFL)  # from here on there is nothing left to tell
         _forget_stdout()
     return status
 
 
 def tell(text: str, hint: str = "", *, status: int = 0) -> int:
-    """Print `zchat: text` on stderr, and the hint below it; gives `status` back."""
-    from zchat.printable import printable  # what an error quotes came from elsewhere
+    """Print `zchat: text` on stderr, and the hint below it; gives `status` back.
 
+    It is called in distress: nothing is imported, opened or looked up in here.
+    """
     lines = [f"zchat: {printable(text)}"] + ([f"hint: {printable(hint)}"] if hint else [])
     try:
         print("\n".join(lines), file=sys.stderr, flush=True)

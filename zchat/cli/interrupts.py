@@ -1,8 +1,8 @@
-"""SIGINT and SIGTERM: they raise, so that `with` blocks are left, but never in the middle of what belongs together.
+"""SIGINT, SIGTERM and SIGHUP raise, so that `with` blocks are left, but never in the middle of what belongs together.
 
 Rules of this file
-1. The first one raises where the program is: KeyboardInterrupt, or SystemExit with 143. Inside of `held` it waits
-   for the end of the block, for `let_in`, or for `passing`, which is put around what may wait long.
+1. The first one raises where the program is: KeyboardInterrupt, or SystemExit with 143 or 129. Inside of `held` it
+   waits for the end of the block, for `let_in`, or for `passing`, which is put around what may wait long.
 2. A second one raises wherever the program is, and so does the first after HELD_SECONDS: a reader that takes
    nothing more must not keep a command alive.
 3. Two within AGAIN_SECONDS are one: timeout(1) signals its command, and then the group that it is in.
@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 HELD_SECONDS = 3.0
 AGAIN_SECONDS = 0.1
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
@@ -35,9 +36,9 @@ class Interrupts:
 
     def install(self) -> None:
         """From now on they raise."""
-        signal.signal(signal.SIGTERM, self._came)
         signal.signal(signal.SIGALRM, self._overdue)
-        on_interrupt(self._came)
+        for signum in ENDS:
+            handle(signum, self._came)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -92,7 +93,10 @@ class Interrupts:
 interrupts = Interrupts()
 
 
-def on_interrupt(handler: Any) -> None:
-    """Handle SIGINT, unless it is ignored: a shell script ignores it for what runs in its background."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, handler)
+def handle(signum: int, handler: Any) -> None:
+    """Handle one that ends a command, unless it was ignored from the start: that is meant to last.
+
+    A shell script ignores SIGINT for what runs in its background, nohup(1) ignores SIGHUP.
+    """
+    if signum == signal.SIGTERM or signal.getsignal(signum) is not signal.SIG_IGN:
+        signal.signal(signum, handler)

@@ -86,7 +86,8 @@ def _lock(path: Path, writes: bool) -> int:
     except BlockingIOError:
         owner = _owner(lock)
         os.close(lock)
-        raise StartError(f"the folder {path} is in use{owner and f' by process {owner}'}: choose another one") from None
+        by = owner and f" by process {owner}"
+        raise StartError(f"the folder {path} is in use{by}: choose another one", is_in_use=True) from None
     except OSError as error:
         os.close(lock)
         raise StartError(f"cannot lock the folder {path}: {error.strerror}") from error

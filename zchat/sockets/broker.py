@@ -50,12 +50,17 @@ class Broker:
     """One broker: `start` binds, `run` serves until `stop`."""
 
     def __init__(
-        self, log: Log, bind: Address, settings: Settings | None = None, tell: Callable[[str], object] | None = None
+        self,
+        log: Log,
+        bind: Address,
+        settings: Settings | None = None,
+        tell: Callable[[str], object] | None = None,
+        publisher_port: int = 0,  # 0: the next after `bind`, any where that is any
     ) -> None:
         options.check_libzmq()
         self.settings = settings or Settings()
         self.address = bind  # with the port that was got, once started
-        self.publisher_address = bind
+        self.publisher_address = bind.publisher(publisher_port or (bind.port + 1 if bind.port else 0))
         self._log = log
         self._tell = tell or (lambda text: None)  # for the operator: one line
         self._trouble = ""  # code of what the log said last, empty when it works
@@ -73,11 +78,9 @@ class Broker:
         self._router = options.broker_router(self._context)
         self._xpub = options.broker_xpub(self._context)
         self._peers = Peers(self._context, self._router, self._xpub, self.settings, self._cutoffs, each_max)
-        port = self.address.port
-        publisher = self.address.publisher(port + 1 if port else 0)
         try:
             self.address = options.bind(self._router, self.address)
-            self.publisher_address = options.bind(self._xpub, publisher)
+            self.publisher_address = options.bind(self._xpub, self.publisher_address)
         except BaseException:
             self._close_sockets()
             raise

@@ -152,7 +152,7 @@ def bind(listener: zmq.Socket[bytes], address: Address) -> Address:
         listener.bind(address.endpoint)
     except zmq.ZMQError as error:
         if error.errno == errno.EADDRINUSE:
-            raise StartError(f"{address} is in use: is a broker running there already?") from error
+            raise StartError(f"{address} is in use: is a broker running there already?", is_in_use=True) from error
         if error.errno in (errno.ENODEV, errno.EADDRNOTAVAIL):
             raise StartError(f"{address}: this machine has no such interface or address") from error
         if error.errno == errno.EINVAL:
@@ -182,7 +182,7 @@ def _check_free(address: Address) -> None:
             return  # left behind by a broker that was killed
         except OSError:
             pass  # somebody listens, too busy to answer
-    raise StartError(f"{address} is in use: is a broker running there already?")
+    raise StartError(f"{address} is in use: is a broker running there already?", is_in_use=True)
 
 
 def open_monitor(context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes], events: int) -> zmq.Socket[bytes]:
