@@ -220,4 +220,4 @@ def test_a_second_signal_ends_a_listener_whose_reader_takes_nothing(
         return listener.poll() is not None
 
     eventually(is_ended, "it ends", within=HELD_SECONDS - 0.5)
-    assert listener.returncode == 130
+    assert listener.returncode in (130, -signal.SIGINT)  # the same to a shell: one came when all else was done
