@@ -1,4 +1,4 @@
-"""scripts/storm.py works: seconds of it are survived, a broker that dies is told, and what is drawn comes from the seed."""
+"""scripts/storm.py works: seconds of it are survived, a broker that dies is told, what is drawn comes from the seed."""
 
 from __future__ import annotations
 

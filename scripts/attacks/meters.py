@@ -41,3 +41,12 @@ def disk_bytes(folder: Path) -> int:
         except OSError:
             pass  # gone meanwhile
     return total
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process ever had."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM")), 0)
