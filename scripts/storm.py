@@ -20,7 +20,6 @@ import json
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,9 +34,10 @@ sys.path.insert(0, str(ROOT))
 from attacks import meters  # noqa: E402
 from trials.journal import lines  # noqa: E402
 from trials.places import Network, free_port  # noqa: E402
-from trials.processes import Actor, Broker, environment  # noqa: E402
+from trials.processes import Actor, Broker  # noqa: E402
 
 ROOM = "load"
+UNWATCHED = ("--no-watch",)  # a broker that dies has died: nobody starts it again
 LISTENERS, PUBLISHERS = 2, 2
 BURST_MESSAGES = 20_000  # of each publisher at its start; then some hundred a second
 LOOK_SECONDS = 0.1
@@ -61,7 +61,7 @@ class Storm:
         network = Network()
         port = free_port(network)
         address = f"tcp://{network.broker_host}:{port}"
-        self._broker = Broker(folder, self._complain, address, folder / "data", unwatched())
+        self._broker = Broker(folder, self._complain, address, folder / "data", UNWATCHED)
         task = {"address": address, "room": ROOM, "size": 128, "count": BURST_MESSAGES}
         self._publishers = [
             self._actor(f"publisher-{number}", "publisher", {**task, "writer": number}) for number in range(PUBLISHERS)
@@ -227,12 +227,6 @@ class Storm:
 
     def _complain(self, kind: str, where: str, what: str) -> None:
         self.complaints.append(f"{kind}: {where}: {what}")
-
-
-def unwatched() -> tuple[str, ...]:
-    """So that a broker that dies has died: nobody starts it again."""
-    told = subprocess.run([sys.executable, "-m", "zchat", "broker", "--help"], capture_output=True, env=environment())
-    return ("--no-watch",) if b"--no-watch" in told.stdout else ()
 
 
 def tried(attackers: list[Actor]) -> dict[str, int]:

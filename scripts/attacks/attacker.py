@@ -1,4 +1,4 @@
-"""A process that is wicked to a broker, one deed after the other, until it is told to end. Drawn from a seed.
+"""A process that is wicked to a broker, in some strands at once, until it is told to end. Drawn from a seed.
 
 The journal gets a line for each turn before it happens, so that the last ones are there when the broker is not:
 
@@ -8,6 +8,7 @@ The journal gets a line for each turn before it happens, so that the last ones a
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from trials.control import Control
 from attacks import deeds, zmtp
 from attacks.peers import Peer, Place, end
 
-KEPT_PEERS_MAX = 150  # that stay open and do nothing
+STRANDS = 4  # threads: most of the time each waits for the other side
+KEPT_PEERS_MAX = 40  # of a strand, that stay open and do nothing
 WORD_SECONDS = 0.1  # to wait for an answer
 RECIPES_SHARE = 0.12
 DRIBBLED_BYTES = 300
@@ -26,12 +28,12 @@ PAUSE_SECONDS = 0.01
 
 
 class Attacker:
-    """One stranger with many connections."""
+    """One strand: a stranger with many connections."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, strand: int, lock: threading.Lock) -> None:
         task = control.task
-        self._control, self._journal = control, control.journal
-        self._draw = Random(task["seed"])
+        self._control, self._lock = control, lock
+        self._draw = Random(f"{task['seed']} {strand}")
         self._place = Place(*task["place"])
         self._place.check()
         self._kept: deque[Peer] = deque()
@@ -42,7 +44,7 @@ class Attacker:
         while not ending.is_set():
             if draw.random() < RECIPES_SHARE:
                 recipe = draw.choice(RECIPES)
-                self._journal.write("C", round(time.time(), 3), recipe.__name__)
+                self._write("C", round(time.time(), 3), recipe.__name__)
                 recipe(self)
             else:
                 self._one()
@@ -62,7 +64,7 @@ class Attacker:
         chosen = [draw.choice(choice) for _ in range(draw.choice((0, 1, 1, 2, 5)))]
         pace = draw.choice(("whole", "whole", "whole", "dribbled", "halved", "late"))
         names = ",".join(deed.__name__ for deed in chosen) or "nothing"
-        self._journal.write("Y", round(time.time(), 3), "xpub" if publisher else "router", state, names, pace)
+        self._write("Y", round(time.time(), 3), "xpub" if publisher else "router", state, names, pace)
         peer = self._dial(publisher)
         self._come_to(peer, state, publisher)
         for deed in chosen:
@@ -142,7 +144,8 @@ class Attacker:
         twice = draw.randbytes(5)
         for _ in range(draw.choice((2, 5))):
             peer = self._dial(False)
-            peer.send(zmtp.handshake(b"DEALER", twice) + deeds.hello(draw) + zmtp.frame(b"x" * 1000) * 50)
+            peer.greet(b"DEALER", twice)
+            peer.send(deeds.hello(draw) + zmtp.frame(b"x" * 1000) * 50)
             self._kept.append(peer)
         for _ in range(draw.choice((5, 40))):
             peer = self._dial(False)
@@ -191,9 +194,13 @@ class Attacker:
         return Peer(self._place.host, self._place.publisher if publisher else self._place.router)
 
     def _end(self, peer: Peer) -> None:
-        self._journal.write("Z", end(peer, self._draw))
+        self._write("Z", end(peer, self._draw))
         if peer.is_open:
             self._kept.append(peer)
+
+    def _write(self, *fields: object) -> None:
+        with self._lock:
+            self._control.journal.write(*fields)
 
 
 STATES = ("connected", "greeted", "old", "unread", "ready", "ready", "hello", "hello")
@@ -210,10 +217,14 @@ RECIPES: tuple[Callable[[Attacker], None], ...] = (
 def main() -> None:
     """Attack until told to end."""
     control = Control()
-    attacker = Attacker(control)
+    lock = threading.Lock()
+    strands = [threading.Thread(target=Attacker(control, number, lock).run) for number in range(STRANDS)]
     print("ready", flush=True)
     control.going.wait()
-    attacker.run()
+    for strand in strands:
+        strand.start()
+    for strand in strands:
+        strand.join()
 
 
 if __name__ == "__main__":

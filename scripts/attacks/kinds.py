@@ -149,7 +149,7 @@ def _garbage(number: int, seq: int) -> bytes:
 
 
 _TINY = b"".join(zmtp.frame(b"xyz"[: 1 + each % 3]) for each in range(9_000))
-_FETCHES = zmtp.frame(message(letters.FETCH, 1, ["**"], 0, 0)) * 32
+_FETCHES = zmtp.frame(message(letters.FETCH, 1, ["**"], 0, 0)) * 31
 _SEEKS = zmtp.frame(message(letters.SEEK, 1, ["**"], 1 << 62)) * 31
 
 KINDS: dict[str, Kind] = {
@@ -217,7 +217,7 @@ KINDS: dict[str, Kind] = {
     ),
     "pages": Kind(
         "8 connections that FETCH pages of 1 MiB and never read",
-        (Source(_after_hello(_FETCHES), 8, reads=False, every_seconds=0.05),),
+        (Source(_after_hello(_FETCHES), 8, reads=False, every_seconds=0.3),),
         PAGES,
     ),
     "slow-listeners": Kind(

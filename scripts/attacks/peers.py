@@ -91,11 +91,11 @@ class Peer:
         return got
 
     def greet(self, socket_type: bytes, name: bytes | None = None, minor: int = 0) -> bool:
-        """As a peer of ZMTP 3. Whether the other side greeted too."""
+        """As a peer of ZMTP 3, until the other side is ready too: what is sent before is refused. Whether it is."""
         self.send(zmtp.greeting(minor))
-        greeted = self.read(SEND_SECONDS, zmtp.GREETING_BYTES)
+        greeted = self.read(SEND_SECONDS, zmtp.GREETING_BYTES + 1)  # and READY behind it
         self.send(zmtp.ready(socket_type, name))
-        return len(greeted) >= zmtp.GREETING_BYTES
+        return len(greeted) > zmtp.GREETING_BYTES
 
     # --- its end ----------------------------------------------------------------------------
 

@@ -68,7 +68,13 @@ class Stream:
         self._chunks = source.makes(self._number, self._log_id)
         self._pending = memoryview(zmtp.handshake(source.kind, source.name) if source.greets else b"")
         self._chunk_at = self._pong_at = 0.0
+        self._greeted = 0  # bytes of the other side's greeting: what is sent before its READY is refused
         return True
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether both have greeted."""
+        return self._greeted > zmtp.GREETING_BYTES or not self.source.greets
 
     def write(self, now: float, allowed: int) -> int:
         """Send what the other side takes, up to that many bytes; how many it were. Raises OSError at its end."""
@@ -94,13 +100,16 @@ class Stream:
             return True
         except OSError:
             return False
+        self._greeted += len(data)
         return bool(data)
 
     def has_more(self, now: float) -> bool:
         """Whether there is something to send."""
-        return bool(self._pending) or now >= self._chunk_at
+        return bool(self._pending) or (self.is_ready and now >= self._chunk_at)
 
     def _more(self, now: float) -> bool:
+        if not self.is_ready:
+            return False
         if now >= self._pong_at and self.source.greets:
             self._pong_at = now + PONG_SECONDS
             self._pending = memoryview(zmtp.pong())
@@ -167,8 +176,7 @@ class Pour:
                     assert stream.socket is not None
                     self.counts["connections"] += 1
                     self._by_descriptor[stream.socket.fileno()] = stream
-                    events = select.EPOLLIN if stream.source.reads else select.EPOLLRDHUP
-                    self._poll.register(stream.socket.fileno(), events)
+                    self._poll.register(stream.socket.fileno(), select.EPOLLIN)
                 else:
                     self.counts["refused"] += 1
 
@@ -177,6 +185,8 @@ class Pour:
             stream = self._by_descriptor[descriptor]
             if events & (select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP) or not stream.read():
                 self._ended(stream)
+            elif stream.is_ready and not stream.source.reads:
+                self._poll.modify(descriptor, select.EPOLLRDHUP)
 
     def _write(self, stream: Stream, now: float, allowed: int) -> int:
         try:
