@@ -3,7 +3,8 @@
     ready        it listens
     {…}          at its end: messages sent, heard, and heard out of their order
 
-The journal gets `B time` when it begins to wait, then `A what time seconds`, or `F what time seconds error`.
+The journal gets `B time` when it begins to wait, then `A what time seconds`, `F what time seconds error`, and
+`N time kind` when the connection was lost or is back.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ ANSWER_SECONDS = 300.0  # a client waits; what it waited is what is measured
 class Listening:
     """What it hears of its own room."""
 
-    def __init__(self, client: zchat.Client, room: str) -> None:
+    def __init__(self, client: zchat.Client, room: str, notify: Callable[[zchat.Notice], None]) -> None:
         self.heard = self.wrong = 0
-        self._subscription = client.listen(room)
+        self._subscription = client.listen(room, notify=notify)
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
@@ -41,7 +42,7 @@ def main() -> None:
     control = Control()
     room = control.task["room"]
     client = control.connect(control.name)
-    listening = Listening(client, room)
+    listening = Listening(client, room, lambda notice: control.journal.write("N", time.monotonic(), notice.kind))
     questions = {"history": lambda: list(client.history(room, last=1)), "who": lambda: client.who(room)}
     print("ready", flush=True)
     sent = 0
