@@ -181,7 +181,7 @@ class Subscription:
             self.is_live = True
         elif notice.kind == "gap" and notice.reason == "log":
             self._log += 1
-            self._position = 0
+            self._position = min(self._position, notice.offset - 1) if notice.last else 0
             self._handed.clear()
         if self._notify is not None:
             self._notify(notice)

@@ -51,7 +51,15 @@ class Cycle:
         log = self.log
         seen = log.users_seen(self.settings.users_seen_max)
         facts = LogFacts(
-            log.log_id, log.secret, log.head(), log.last_time(), log.rooms(), log.sessions(), seen, log.cursors()
+            log.log_id,
+            log.secret,
+            log.head(),
+            log.last_time(),
+            log.rooms(),
+            log.sessions(),
+            seen,
+            log.cursors(),
+            log.starts(),
         )
         self.core = BrokerCore(self.settings, facts, self._session_ids, PUBLISH_PORT, self.now)
         self.append = None

@@ -234,7 +234,8 @@ def test_a_sync_comes_after_the_volatile_messages_before_it() -> None:
     cycle.core.subscribed(wire.PRIVATE_TOPIC + b"nonce", cycle.now)
     (_, batch), (topic, sync) = cycle.take_broadcasts()
     assert isinstance(batch, wire.Batch)
-    assert (topic, sync) == ((wire.PRIVATE_TOPIC + b"nonce").hex(), wire.Sync(b"nonce", 0))
+    start = cycle.log.starts()[-1].start
+    assert (topic, sync) == ((wire.PRIVATE_TOPIC + b"nonce").hex(), wire.Sync(b"nonce", 0, start))
 
 
 def test_a_sync_tells_the_head_of_what_was_broadcast() -> None:
@@ -242,11 +243,12 @@ def test_a_sync_tells_the_head_of_what_was_broadcast() -> None:
     (alice,) = cycle.clients("alice")
     cycle.publish(alice, 1, "general", b"1", b"2")
     cycle.begin_commit()
+    start = cycle.log.starts()[-1].start
     cycle.core.subscribed(wire.PRIVATE_TOPIC + b"early", cycle.now)
-    assert [sync for _, sync in cycle.take_broadcasts()] == [wire.Sync(b"early", 0)]
+    assert [sync for _, sync in cycle.take_broadcasts()] == [wire.Sync(b"early", 0, start)]
     cycle.end_commit()
     cycle.core.subscribed(wire.PRIVATE_TOPIC + b"late", cycle.now)
-    assert [message for _, message in cycle.take_broadcasts()][-1] == wire.Sync(b"late", 2)
+    assert [message for _, message in cycle.take_broadcasts()][-1] == wire.Sync(b"late", 2, start)
 
 
 # --- repeats ------------------------------------------------------------------------------------

@@ -349,6 +349,75 @@ def test_another_log_is_a_gap_and_goes_on_from_the_time_that_was_reached() -> No
     assert handed_on(chain) == [("general", 1, 1), ("general", 3, 3)]
 
 
+def test_a_log_that_went_back_is_a_gap_and_goes_on_from_where_it_is_the_same() -> None:
+    chain = live_chain("a", "b", head=40)
+    chain.broadcast("a", batch_of(41, 40), 10)
+    chain.broadcast("b", batch_of(42, 40), 10)
+    chain.take()
+    chain.lost("gone")
+    chain.went_back(41, 60)
+    assert notices(chain) == [Notice("lost", reason="gone"), Notice("gap", 42, 60, reason="log")]
+    assert (chain.floor, chain.logs, chain.is_synced) == (40, 1, False)
+    chain.broadcast("a", batch_of(70, 41), 10)  # of either log
+    chain.synced(90, NOON)  # longer again than what was seen
+    assert fetch_of(chain) == (["a", "b"], 40, 90)
+    new = [("a", batch_of(41, 40)), ("b", batch_of(42, 40)), ("a", batch_of(70, 41))]
+    chain.answered(page_of(*new, upto=90))
+    assert handed_on(chain) == [("b", 42, 42), ("a", 70, 70)]
+    chain.broadcast("a", batch_of(91, 70), 10)
+    assert handed_on(chain) == [("a", 91, 91)]
+
+
+def test_a_log_that_went_back_and_has_nothing_new_is_live_at_once() -> None:
+    chain = Chain(["general"], Start(after=30), False)
+    chain.synced(40, NOON)
+    assert fetch_of(chain) == (["general"], 30, 40)
+    chain.went_back(25, 40)  # while the page was under way
+    chain.synced(25, NOON)
+    assert (chain.state, chain.floor) == (LIVE, 25)
+    chain.broadcast("general", batch_of(26, 25), 10)
+    assert handed_on(chain) == [("general", 26, 26)]
+
+
+@pytest.mark.parametrize(("after", "begins"), [(10, 10), (25, 25), (40, 25)])
+def test_a_start_above_where_the_log_went_back_to_skips_nothing(after: int, begins: int) -> None:
+    chain = Chain(["general"], Start(after=after), False)
+    chain.went_back(25, 40)
+    assert notices(chain) == [Notice("gap", 26, 40, reason="log")]
+    chain.synced(60, NOON)
+    assert fetch_of(chain) == (["general"], begins, 60)
+
+
+@pytest.mark.parametrize("start", [Start(), Start(last=5), Start(since=NOON)])
+def test_a_log_that_went_back_before_it_began_is_no_gap(start: Start) -> None:
+    chain = Chain(["general"], start, False)
+    chain.went_back(25, 40)
+    assert (chain.take(), chain.state) == ([], NEW)
+
+
+def test_a_log_that_goes_back_while_the_start_is_looked_for_keeps_what_was_promised() -> None:
+    chain = Chain(["general"], Start(last=2), False)
+    chain.synced(40, NOON)
+    assert isinstance(chain.take_question(), wire.Seek)
+    chain.went_back(25, 40)
+    chain.went_back(22, 30)  # and once more
+    chain.synced(60, NOON)
+    assert isinstance(chain.take_question(), wire.Seek)
+    chain.answered(wire.Position(0, 58, 60))  # the last two; what came since it was live is above 22
+    assert fetch_of(chain) == (["general"], 22, 60)
+
+
+def test_what_was_held_before_a_sync_may_be_of_a_log_that_went_back_and_is_fetched() -> None:
+    chain = live_chain(head=40)
+    chain.lost("gone")
+    chain.broadcast("general", batch_of(41, 40), 10)
+    chain.take()
+    chain.synced(45, NOON)
+    assert isinstance(chain.take_question(), wire.Heads)
+    chain.answered(wire.HeadsAre(0, 45, [("general", 45)]))
+    assert handed_on(chain) == [] and fetch_of(chain) == (["general"], 40, 45)
+
+
 @pytest.mark.parametrize("start", [Start(), Start(last=5), Start(since=NOON)])
 def test_another_log_before_it_began_is_no_gap(start: Start) -> None:
     chain = Chain(["general"], start, False)

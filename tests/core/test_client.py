@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.pair import Pair, numbered_log
+from tests.simulation.pair import Pair, copy_of, numbered_log
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.chain import Chain, Start
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, REPEAT_SECONDS, ClientCore
+from zchat.core.gaps import Notice
 from zchat.core.listening import Listener
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX, Chunk
 from zchat.errors import Closed, LogError, Refused
@@ -29,8 +30,16 @@ def nonces() -> Iterator[bytes]:
     return (b"n%d" % number for number in count(1))
 
 
-def welcome_of(session: str = "s1", *, resumed: bool = False, log_id: str = "log", head: int = 40) -> wire.Welcome:
-    return wire.Welcome(wire.VERSION, session, b"token of " + session.encode(), resumed, log_id, head, 5556, {}, NOON)
+def welcome_of(
+    session: str = "s1",
+    *,
+    resumed: bool = False,
+    log_id: str = "log",
+    head: int = 40,
+    starts: tuple[tuple[str, int], ...] = (("A", 0),),
+) -> wire.Welcome:
+    token = b"token of " + session.encode()
+    return wire.Welcome(wire.VERSION, session, token, resumed, log_id, head, 5556, {}, NOON, 0, list(starts))
 
 
 def receive(core: ClientCore, *messages: wire.BrokerMessage, seconds: float = 0.0) -> None:
@@ -464,6 +473,85 @@ def test_a_cursor_is_kept_until_the_broker_says_so_and_no_longer_than_its_listen
     assert cursor not in sent(core)
 
 
+OLDER = {"resumed": True, "head": 30, "starts": (("A", 0), ("B", 30))}
+
+
+def back_in_an_older_copy(core: ClientCore) -> list[wire.ClientMessage]:
+    """The broker is away, and has a copy of its log that goes up to 30; returns what is sent after the WELCOME."""
+    core.disconnected("cut")
+    core.connected()
+    core.take_sends()
+    receive(core, welcome_of(**OLDER), seconds=5.0)  # type: ignore[arg-type]
+    return sent(core)
+
+
+def test_a_position_in_a_log_that_went_back_is_not_kept() -> None:
+    core = ready()
+    number = core.ask(wire.SetCursor(0, "laptop", "log", 40), at(0))
+    core.take_sends()
+    assert back_in_an_older_copy(core) == []
+    ((answered, answer),) = core.take_answers()
+    assert answered == number and isinstance(answer, wire.Error) and answer.code == "other-log"
+
+
+def test_rooms_that_it_left_are_left_in_an_older_copy_too() -> None:
+    core = ready()
+    core.join({"general", "build"}, at(0))
+    core.part({"build"}, at(0))
+    receive(core, wire.Done(1), wire.Done(2))
+    assert back_in_an_older_copy(core) == [wire.Join(3, ["general"]), wire.Part(4, ["build"])]
+
+
+def test_a_refusal_by_an_older_copy_says_nothing_of_the_log_that_is_gone() -> None:
+    core = ready()
+    (chunk,) = published(core)
+    assert len(back_in_an_older_copy(core)) == 1
+    receive(core, wire.Error("publish", 1, "log-full", "full"))
+    assert isinstance(chunk.error, Refused) and chunk.error.code == "repeat-unknown"
+
+
+def test_a_sync_of_a_broker_that_it_was_not_welcomed_by_makes_nothing_live() -> None:
+    core = ready()
+    listener = listening(core, "general")
+    core.broadcast(wire.PRIVATE_TOPIC + b"n1", wire.encode(wire.Sync(b"n1", 90, "B")), at(0))
+    assert not listener.chain.is_begun
+    core.elapsed(at(3))
+    core.broadcast(wire.PRIVATE_TOPIC + b"n2", wire.encode(wire.Sync(b"n2", 41, "A")), at(3))
+    assert listener.chain.is_begun and listener.chain.floor == 41
+
+
+@pytest.mark.parametrize("told_by", ["ack", "head", "batch", "page", "position", "heads", "former listener"])
+def test_whatever_told_of_a_higher_offset_shows_that_the_log_went_back(told_by: str) -> None:
+    core = ready(head=25)
+    quiet = listening(core, "quiet")
+    listener = listening(core, "general")
+    core.broadcast(wire.PRIVATE_TOPIC + b"n2", wire.encode(wire.Sync(b"n2", 25, "A")), at(0))
+    match told_by:
+        case "ack":
+            published(core)
+            receive(core, wire.Ack([(1, 31)]))
+        case "head":
+            receive(core, wire.HelloAgain(), welcome_of(resumed=True, head=31))
+        case "batch" | "former listener":
+            batch = wire.Batch(wire.MESSAGES, 31, 0, NOON, [wire.Entry("alice", "s1", 1, [b""])])
+            core.broadcast(b"#general\0", wire.encode(batch), at(0))
+            if told_by == "former listener":
+                core.unlisten(listener, at(0))
+        case "page":
+            number = core.ask(wire.Fetch(0, ["x"], 0, 0), at(0))
+            receive(core, wire.Page(number, [], 31, False, []))
+        case "position":
+            number = core.ask(wire.Seek(0, ["x"]), at(0))
+            receive(core, wire.Position(number, 0, 31))
+        case "heads":
+            number = core.ask(wire.Heads(0, ["x"]), at(0))
+            receive(core, wire.HeadsAre(number, 31, []))
+    core.take_deliveries(at(0))
+    back_in_an_older_copy(core)
+    out = [item for which, items in core.take_deliveries(at(5)) for item in items if which is quiet]
+    assert Notice("gap", 31, 31, reason="log") in out
+
+
 @pytest.mark.parametrize("name", [b"#general", b"general\0", wire.PRIVATE_TOPIC + b"n1", b"", b"#\xff\0"])
 def test_a_batch_on_a_topic_of_no_room_is_passed_over(name: bytes) -> None:
     core = ready()
@@ -523,6 +611,32 @@ def test_a_listener_goes_on_in_another_log_that_is_found_without_a_break() -> No
     pair.wait(5.0)
     assert bob.bodies(heard) == [b"of the first log", b"of the second"]
     assert "gap" in bob.notices(heard)
+
+
+def test_a_listener_of_a_log_that_went_back_is_told_and_gets_what_is_new_however_much_that_is() -> None:
+    pair = Pair("alice", "bob")
+    alice, bob = pair.ends
+    heard = bob.listen("general", joins=False)
+    pair.run()
+    bodies = [b"%d" % number for number in range(201)]
+    for number, body in enumerate(bodies, 1):
+        alice.publish("general", body)
+        pair.run()
+        if number == 150:
+            copy = copy_of(pair.log)
+    assert bob.bodies(heard) == bodies
+    pair.restart(copy, reconnects=False)
+    pair.reconnect(alice)
+    new = [b"new %d" % number for number in range(110)]  # up to 260
+    for body in new:
+        alice.publish("general", body)
+    pair.run()
+    assert pair.log.head() == 260
+    pair.reconnect(bob)
+    pair.wait(5.0)
+    assert bob.bodies(heard) == bodies + new
+    gaps = [item for item in bob.delivered[heard] if isinstance(item, Notice) and item.kind == "gap"]
+    assert gaps == [Notice("gap", 151, 201, reason="log")]
 
 
 def test_a_client_that_the_broker_forgot_without_a_break_says_hello_again_and_goes_on() -> None:

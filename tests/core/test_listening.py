@@ -17,6 +17,7 @@ from zchat.core.listening import (
     Listener,
     Listening,
 )
+from zchat.core.timeline import Break
 from zchat.names import topic, topic_prefix
 
 NOON = 1_700_000_000_000_000
@@ -113,7 +114,7 @@ def test_a_sync_without_a_session_is_asked_for_again() -> None:
     listening.synced(wire.Sync(b"n1", 40), None)
     assert listener.chain.state == NEW
     listening.take_subscriptions()
-    listening.back(at(1), other_log=False)
+    listening.back(at(1), None)
     assert listening.take_subscriptions() == [(True, private(2))]
     listening.synced(wire.Sync(b"n2", 41), WELCOME)
     assert listener.chain.state == LIVE
@@ -187,7 +188,7 @@ def test_a_sync_that_does_not_come_is_asked_for_under_another_nonce() -> None:
 
 def test_a_session_that_goes_on_asks_for_a_sync_when_it_listens() -> None:
     listening = Listening(nonces())
-    listening.back(at(0), other_log=False)
+    listening.back(at(0), None)
     assert listening.take_subscriptions() == []
     listener = listener_of("general")
     listening.listen(listener, at(0))
@@ -195,14 +196,14 @@ def test_a_session_that_goes_on_asks_for_a_sync_when_it_listens() -> None:
     listener.asked = 7
     listening.lost("cut")
     assert listener.asked == 0  # its answer will not come
-    listening.back(at(1), other_log=False)
+    listening.back(at(1), None)
     assert listening.take_subscriptions() == [(False, private(1)), (True, private(2))]
 
 
 def test_another_log_begins_anew_also_when_no_break_was_seen() -> None:
     listener = listener_of("general")
     listening = live(listener)
-    listening.back(at(1), other_log=True)
+    listening.back(at(1), Break(0, 0))
     assert listener.chain.state == NEW
     listening.synced(wire.Sync(b"n2", 3), WELCOME)
     ((of, question),) = listening.take_questions()
@@ -328,7 +329,7 @@ def test_a_position_in_another_log_is_not_kept() -> None:
     listener = listener_of("general", cursor="laptop")
     listening = live(listener)
     listener.keep = (0, 41)
-    listening.back(at(0), other_log=True)
+    listening.back(at(0), Break(0, 0))
     assert listening.take_cursors("log 2", at(1)) == []
     listener.keep = (1, 3)
     ((_, message),) = listening.take_cursors("log 2", at(1))
@@ -379,7 +380,7 @@ def test_the_broker_is_told_when_nobody_listens_any_more_and_again_after_a_break
     listener = listener_of("general")
     listening = live(listener)
     listening.take_at(at(0))
-    listening.back(at(1), other_log=False)
+    listening.back(at(1), None)
     assert listening.take_at(at(2)) is not None
     listening.unlisten(listener)
     assert listening.take_at(at(4)) == wire.At([])

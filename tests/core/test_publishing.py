@@ -230,3 +230,21 @@ def test_a_machine_that_slept_counts_the_time_by_its_wall_clock() -> None:
     publishing.add(chunk, at(0))
     awake = Instant(at(1).seconds, at(0).micros + 91_000_000)
     assert [told.code for told in publishing.forgotten(100.0, awake)] == ["repeat-unknown"]
+
+
+def test_after_a_second_other_log_what_was_sent_in_a_session_before_is_of_unknown_outcome() -> None:
+    publishing = Publishing()
+    old, *_ = added(publishing, 1)
+    assert publishing.other_log(resumed=False) == []
+    young, *_ = added(publishing, 1)
+    (told,) = publishing.other_log(resumed=True)  # the log of the first session again, or of the second
+    assert old.error is told and told.code == "repeat-unknown"
+    assert not young.is_settled and len(publishing.again(at(0))) == 1
+
+
+def test_in_a_session_that_goes_on_it_is_sent_again_however_often_the_log_goes_back() -> None:
+    publishing = Publishing()
+    (chunk,) = added(publishing, 1)
+    for _ in range(3):
+        assert publishing.other_log(resumed=True) == []
+    assert not chunk.is_settled and len(publishing.again(at(0))) == 1

@@ -28,6 +28,7 @@ The races that these can make happen, and what makes them:
     what is to be fetched is trimmed or damaged meanwhile                     trim, damage
     batches of another log come before the WELCOME that tells of it           other_log, client_away
     the log changes before a listener has begun, or twice in between          other_log, broker_kill
+    the log goes back, and is longer again before a listener has come back    older_copy, client_away
     a leave is due while its client comes back                                client_away, broker_stall
     the wall clock goes back                                                  clock_jump
 """

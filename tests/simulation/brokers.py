@@ -16,14 +16,13 @@ from itertools import count
 
 from tests.simulation.history import Gap
 from tests.simulation.network import BrokerSocket, Connection, Port, World
-from tests.simulation.pair import answer_read, log_facts
+from tests.simulation.pair import answer_read, copy_of, log_facts, numbered_log
 from tests.simulation.process import Process
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Lookup, Read
 from zchat.errors import LogError
 from zchat.log import Append, LogPage, StoredBatch
-from zchat.log.memory import MemoryLog
 from zchat.settings import Settings
 
 DRAINED_MESSAGES_MAX = 64  # the broker's own is 2000; small enough to be reached here
@@ -42,14 +41,19 @@ class SimulatedLog:
     """A memory log with a writer: what was appended is kept later, or refused."""
 
     def __init__(self, world: World, number: int, begun_micros: int) -> None:
-        self.memory = MemoryLog()
-        self.memory.log_id = f"log-{number}"
-        self.memory.secret = bytes([number]) * 32
+        self.name = f"log-{number}"  # a copy has one of its own
+        self.memory = numbered_log(number)
         self.kept: list[StoredBatch] = []  # all that was ever committed, trimmed or not
         self.damaged: dict[int, StoredBatch] = {}  # by base: rows whose checksum is wrong
         self.begun_micros = begun_micros  # no clock and no batch of another log was later
         self._world = world
         self._under_way: Append | None = None
+
+    def restored(self, number: int, begun_micros: int) -> SimulatedLog:
+        """An older copy in its place, under a name of its own."""
+        log = SimulatedLog(self._world, number, begun_micros)
+        log.memory, log.kept, log.damaged = copy_of(self.memory), list(self.kept), dict(self.damaged)
+        return log
 
     def append(self, append: Append, done: Callable[[LogError | None], None]) -> None:
         """Commit some time later, then tell some time after that."""
@@ -147,7 +151,9 @@ class SimulatedBroker(Process[set[str]]):
         self._probe_at = world.seconds + PROBE_SECONDS
         self._more = False  # the last drain did not reach the end
         session_ids = (f"s{number}-{at}" for at in count(1))
-        self.core = BrokerCore(settings, log_facts(log.memory, settings), session_ids, 1, world.now)
+        self.core = BrokerCore(
+            settings, log_facts(log.memory, settings, f"{log.name}/{number}"), session_ids, 1, world.now
+        )
         self.wake()
 
     # --- its life ---------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from tests.simulation.history import (
     MESSAGE,
     REFUSED,
     Begun,
+    Continued,
     Gap,
     History,
     Listening,
@@ -283,6 +284,8 @@ class _Listener:
                 self._gap(item)
             elif isinstance(item, Reached):
                 self._owes(item.offset, "was marked as reached")
+            elif isinstance(item, Continued):
+                self._rooms = self._checker.logs.get(item.log, {})
             else:
                 self._owes(0, "never came")
                 self._begin(item)

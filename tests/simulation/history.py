@@ -57,13 +57,19 @@ class Begun(NamedTuple):
     not_above: int = 0
 
 
+class Continued(NamedTuple):
+    """The log is a copy from here on, with the same records as far as the listener has got."""
+
+    log: str
+
+
 class Reached(NamedTuple):
     """A listener was told that it has everything up to here, so its cursor may go there."""
 
     offset: int
 
 
-Item = Begun | Record | Gap | Reached
+Item = Begun | Continued | Record | Gap | Reached
 
 
 class Listening(NamedTuple):

@@ -53,6 +53,7 @@ class Faults:
     broker_stop: float = 0.0
     broker_stall: float = 0.0
     other_log: float = 0.0  # … and it comes back with an empty log
+    older_copy: float = 0.0  # a copy of its log is made, or … with the copy that was made last
     trim: float = 0.0
     damage: float = 0.0  # of a row
     clock_jump: float = 0.0

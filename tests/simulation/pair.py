@@ -14,8 +14,10 @@ time pass and then runs. No faults by chance: what is to be lost is said by the 
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from itertools import count
 from typing import Protocol
 
@@ -27,7 +29,7 @@ from zchat.core.client import Answer, ClientCore, Request
 from zchat.core.listening import Listener
 from zchat.core.publishing import Chunk
 from zchat.errors import LogError
-from zchat.log import Append, LogPage
+from zchat.log import Append, LogPage, LogStart
 from zchat.log.memory import MemoryLog
 from zchat.message import messages
 from zchat.settings import Settings
@@ -153,6 +155,7 @@ class Pair:
         self.appended: list[Append] = []  # those that wait
         self._numbers = count(1)
         self._session_ids = (f"session-{number}" for number in count(1))
+        self._starts = count(1)
         self.log = log or numbered_log(1)
         self.core = self._start()
         for user in users:
@@ -305,7 +308,8 @@ class Pair:
                 end.to_client.append(answer_read(self.log, request, self.settings.page_bytes_max))
 
     def _start(self) -> BrokerCore:
-        return BrokerCore(self.settings, log_facts(self.log, self.settings), self._session_ids, PUBLISH_PORT, self.now)
+        facts = log_facts(self.log, self.settings, f"start-{next(self._starts)}")
+        return BrokerCore(self.settings, facts, self._session_ids, PUBLISH_PORT, self.now)
 
     def _subscribe_again(self, end: End) -> None:
         for topic in sorted(end.topics):
@@ -319,11 +323,18 @@ def numbered_log(number: int) -> MemoryLog:
     log = MemoryLog()
     log.log_id = f"log-{number}"
     log.secret = bytes([number % 256]) * 32
+    log._starts.clear()
     return log
 
 
-def log_facts(log: MemoryLog, settings: Settings) -> LogFacts:
-    """As `sockets/broker.py` gathers them at start."""
+def copy_of(log: MemoryLog) -> MemoryLog:
+    """As a copy of its folder has it."""
+    return deepcopy(log, {id(log._lock): threading.Lock()})
+
+
+def log_facts(log: MemoryLog, settings: Settings, start: str) -> LogFacts:
+    """As `sockets/broker.py` gathers them at start, from a log that is opened then."""
+    log._starts = [*log._starts, LogStart(start, log.head())][-wire.STARTS_MAX :]
     return LogFacts(
         log.log_id,
         log.secret,
@@ -333,6 +344,7 @@ def log_facts(log: MemoryLog, settings: Settings) -> LogFacts:
         log.sessions(),
         log.users_seen(settings.users_seen_max),
         log.cursors(),
+        log.starts(),
     )
 
 

@@ -14,7 +14,20 @@ from typing import NamedTuple
 
 from tests.simulation.brokers import SimulatedLog
 from tests.simulation.clients import SimulatedClient
-from tests.simulation.history import ACKED, MESSAGE, REFUSED, UNKNOWN, Begun, Gap, Item, Reached, Record, Sent, digest
+from tests.simulation.history import (
+    ACKED,
+    MESSAGE,
+    REFUSED,
+    UNKNOWN,
+    Begun,
+    Continued,
+    Gap,
+    Item,
+    Reached,
+    Record,
+    Sent,
+    digest,
+)
 from tests.simulation.network import Port, World
 from zchat import wire
 from zchat.core import Instant
@@ -68,31 +81,40 @@ class Hearing:
         self._seeks = start.since is not None
         self._program = program
 
-    def begin(self, log: SimulatedLog, head: int) -> None:
+    def begin(self, log: SimulatedLog, head: int, logs: dict[str, SimulatedLog]) -> None:
         """`listen` returns: from here on nothing is missed."""
         self.log = log
         start = self.start
-        if (
-            log.memory.log_id != self.asked_log
-        ):  # the broker has another one meanwhile, in which that offset means nothing
-            after = 0 if start.after is not None else head
-            self.items.append(Begun(log.memory.log_id, after))
+        if log.name != self.asked_log:  # the broker has another one meanwhile, in which that offset means nothing
+            is_copy = self.asked_log in logs and logs[self.asked_log].memory.log_id == log.memory.log_id
+            after = head if start.after is None else start.after if is_copy else 0
+            self.items.append(Begun(log.name, after))
         elif start.after is not None:
-            self.items.append(Begun(log.memory.log_id, start.after, start.after))
+            self.items.append(Begun(log.name, start.after, start.after))
         elif start.since is not None:
-            self.items.append(Begun(log.memory.log_id, min(head, log.before(start.since))))
+            self.items.append(Begun(log.name, min(head, log.before(start.since))))
         else:
-            is_live = start == Start() and self.head[0] == log.memory.log_id
-            self.items.append(Begun(log.memory.log_id, head, self.head[1] if is_live else 0))
+            is_live = start == Start() and self.head[0] == log.name
+            self.items.append(Begun(log.name, head, self.head[1] if is_live else 0))
 
-    def go_on(self, log: SimulatedLog) -> None:
-        """The broker has another log; a listener is owed what is younger than all that it can have seen before."""
-        if log is not self.log:
+    def go_on(self, log: SimulatedLog, after: int | None = None) -> None:
+        """The broker has another log; a listener is owed what is younger than all that it can have seen before.
+        Or it has an older copy: owed is what is above that offset."""
+        if log is not self.log and after is not None:
+            self.log = log
+            self.items.append(Begun(log.name, after))
+        elif log is not self.log:
             self.log = log
             self._seeks = True
-            self.items.append(Begun(log.memory.log_id, -log.begun_micros))  # an offset once the log has ended
+            self.items.append(Begun(log.name, -log.begun_micros))  # an offset once the log has ended
 
-    def take(self, out: list[Delivery | Notice | Mark], logs: dict[str, SimulatedLog], log_id: str) -> None:
+    def continue_in(self, log: SimulatedLog) -> None:
+        """The broker has an older copy, and nothing was told: it knows of nothing that is not in it."""
+        if log is not self.log and self.log is not None and log.memory.log_id == self.log.memory.log_id:
+            self.log = log
+            self.items.append(Continued(log.name))
+
+    def take(self, out: list[Delivery | Notice | Mark], logs: dict[str, SimulatedLog], name: str) -> None:
         """What its chain hands on."""
         self._program.world.note(self.name, out)
         if self.log is not None and self._seeks and self.listener.chain.state not in (NEW, SEEKING):
@@ -114,7 +136,7 @@ class Hearing:
                 ] += 1
                 if item.kind == "gap" and item.reason == "log":
                     self._logs_told += 1
-                    self.go_on(logs[log_id])
+                    self.go_on(logs[name], item.offset - 1 if item.last else None)
                 elif item.kind == "gap":
                     self.items.append(Gap(item.room, item.offset, item.last))
 
@@ -171,7 +193,7 @@ class Program:
 
         def begin(now: Instant) -> None:
             welcome = self.client.core.welcome
-            hearing.asked_log = welcome.log_id if welcome is not None else ""
+            hearing.asked_log = log_of(welcome)
             self.client.core.listen(listener, now)
 
         self._do(begin)
@@ -249,16 +271,18 @@ class Program:
         core = self.client.core
         now = self.world.now
         hearings = {hearing.listener: hearing for hearing in self.hearings}
-        log_id = core.welcome.log_id if core.welcome is not None else ""
+        name = log_of(core.welcome)
         for hearing in self.hearings:
             if hearing.log is None and not hearing.is_over and hearing.listener.chain.is_begun:
-                hearing.begin(self._logs[log_id], self._logs[log_id].memory.head())
+                hearing.begin(self._logs[name], self._logs[name].memory.head(), self._logs)
                 self._do(partial(self._join, hearing))
         for listener, out in core.take_deliveries(now):
-            hearings[listener].take(out, self._logs, log_id)
+            hearings[listener].take(out, self._logs, name)
         for hearing in self.hearings:
             if hearing.log is not None and hearing.listener.chain.state == NEW:
-                hearing.go_on(self._logs[log_id])  # once more another one, before it had begun in the last
+                hearing.go_on(self._logs[name])  # once more another one, before it had begun in the last
+            elif hearing.log is not None and not hearing.is_over:
+                hearing.continue_in(self._logs[name])
         for hearing in self.hearings:
             answer = self.client.answers.pop(hearing.join_number, None) if hearing.join_number else None
             if answer is not None:
@@ -317,6 +341,11 @@ class Program:
             elif isinstance(chunk.error, Refused) and chunk.error.definite:
                 outcome = REFUSED
             yield Sent(self.name, written.number, written.room, digest(written.body), outcome, offset, written.volatile)
+
+
+def log_of(welcome: wire.Welcome | None) -> str:
+    """The simulator's name for the log of that broker."""
+    return welcome.starts[-1][0].partition("/")[0] if welcome is not None else ""
 
 
 def record_of(room: str, offset: int, event: str, body: bytes, session: str) -> Record:

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 from tests.simulation.brokers import SimulatedBroker, SimulatedLog
 from tests.simulation.checker import INVALID, Verdict, check
-from tests.simulation.history import ACKED, MESSAGE, Begun, History, Item, Listening, Log, Record
+from tests.simulation.history import ACKED, MESSAGE, REFUSED, UNKNOWN, Begun, History, Item, Listening, Log, Record
 from tests.simulation.network import Faults, Port, World
-from tests.simulation.programs import Hearing, Program, record_of
+from tests.simulation.programs import Hearing, Program, log_of, record_of
 from zchat import wire
 from zchat.core.chain import LIVE, Chain, Start
 from zchat.core.client import READY
@@ -84,6 +84,7 @@ class Simulation:
         self.programs: list[Program] = []
         self._broker_numbers = count(1)
         self._program_numbers = count(1)
+        self._copy: SimulatedLog | None = None
         self.log = self._new_log()
         self.broker = self._start_broker()
         self._away: list[Program] = []
@@ -244,6 +245,16 @@ class Simulation:
             self.log = self._new_log()
             self._start_later()
 
+    def step_older_copy(self) -> None:
+        """A copy of the log is made; or killed, and the copy is in the place of the log."""
+        if self._copy is None:
+            self._copy = self.log.restored(0, 0)
+        elif self.broker.is_alive:
+            self.world.counts["older copies"] += 1
+            self.broker.kill()
+            self.log, self._copy = self._new_log(self._copy), None
+            self._start_later()
+
     def step_trim(self) -> None:
         """Old records go."""
         self.world.counts["trims"] += 1
@@ -366,6 +377,10 @@ class Simulation:
     def history(self, *, ended: bool = True) -> History:
         """Of all that happened so far; in the end nothing is outstanding any more."""
         sent = (sent for program in self.programs for sent in program.sent())
+        if self.world.counts[
+            "older copies"
+        ]:  # what the log that is gone had is refused by the copy, and nobody can know
+            sent = (each._replace(outcome=UNKNOWN) if each.outcome == REFUSED else each for each in sent)
         logs = (self._history_of_log(log, ended) for log in self.logs.values())
         listeners = (
             self._history_of(program, hearing, ended)
@@ -378,7 +393,7 @@ class Simulation:
     def _history_of_log(self, log: SimulatedLog, ended: bool) -> Log:
         members = self._members() if ended and log is self.log else None
         crowded = frozenset(ROOMS if self.settings.crowd_members < PROGRAMS_MAX else ())
-        return Log(log.memory.log_id, records_of(log), log.gone(), members, crowded)
+        return Log(log.name, records_of(log), log.gone(), members, crowded)
 
     def _history_of(self, program: Program, hearing: Hearing, ended: bool) -> Listening:
         complete = ended and program.client.is_alive and not hearing.is_over and not program.is_closing
@@ -409,8 +424,9 @@ class Simulation:
         """The log that the program knows, and how far its broker has told of it."""
         welcome = program.client.core.welcome
         assert welcome is not None, "it was connected"
-        head = self.logs[welcome.log_id].memory.head()
-        return welcome.log_id, min(head, self.broker.core.head) if self.broker.is_alive else head
+        name = log_of(welcome)
+        head = self.logs[name].memory.head()
+        return name, min(head, self.broker.core.head) if self.broker.is_alive else head
 
     def _someone(self) -> Program | None:
         found = [program for program in self.alive if not program.is_closing]
@@ -433,10 +449,11 @@ class Simulation:
             self._away.remove(program)
             self._reach(program, True)
 
-    def _new_log(self) -> SimulatedLog:
+    def _new_log(self, copy: SimulatedLog | None = None) -> SimulatedLog:
         latest = max((log.memory.last_time() for log in self.logs.values()), default=0)
-        log = SimulatedLog(self.world, len(self.logs) + 1, max(latest, self.world.micros_max))
-        self.logs[log.memory.log_id] = log
+        begun, number = max(latest, self.world.micros_max), len(self.logs) + 1
+        log = SimulatedLog(self.world, number, begun) if copy is None else copy.restored(number, begun)
+        self.logs[log.name] = log
         return log
 
     def _start_broker(self) -> SimulatedBroker:
@@ -504,6 +521,7 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "broker_stop": (0.05,),
     "broker_stall": (0.05, 0.2),
     "other_log": (0.03,),
+    "older_copy": (0.06, 0.2),
     "trim": (0.1,),
     "damage": (0.1,),
     "clock_jump": (0.1,),

@@ -167,7 +167,7 @@ def test_what_comes_before_the_session_is_back_may_be_of_another_log() -> None:
     assert chain.take() == [Notice("lost", reason="cut off"), Notice("gap", 11, 0, reason="log")]
 
 
-def test_what_comes_before_the_session_is_back_is_handed_on_once_it_is() -> None:
+def test_what_comes_before_the_session_is_back_is_fetched_once_it_is() -> None:
     chain = Chain(["a"], Start(), False)
     chain.synced(10, 0)
     chain.lost("cut off")
@@ -175,8 +175,11 @@ def test_what_comes_before_the_session_is_back_is_handed_on_once_it_is() -> None
     chain.take()
     chain.synced(11, 0)
     assert chain.take_question() == wire.Heads(0, ["a"])
-    chain.answered(wire.HeadsAre(0, 10, [("a", 10)]))
-    assert chain.take() == [Notice("back"), Delivery("a", batch(11, 10), 11, 11, 9)]
+    chain.answered(wire.HeadsAre(0, 11, [("a", 11)]))
+    assert chain.take_question() == wire.Fetch(0, ["a"], 10, 11)
+    frame = wire.encode(batch(11, 10))
+    chain.answered(wire.Page(0, [("a", wire.raw(frame))], 11, False, []))
+    assert chain.take() == [Delivery("a", batch(11, 10), 11, 11, len(frame)), Notice("back", records=1)]
 
 
 def test_a_hello_of_another_log_that_is_said_twice_begins_one_session() -> None:

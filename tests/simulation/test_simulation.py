@@ -34,6 +34,7 @@ RARE = (
     "cursors found",
     "notice back",
     "notice gap log",
+    "older copies",
     "notice gap trimmed",
     "notice gap damaged",
     "kept at a kill",
@@ -192,6 +193,11 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def other_log(self) -> None:
         self.publishing().step_other_log()
+
+    @precondition(lambda self: self.simulation.broker.is_alive)
+    @rule()
+    def older_copy(self) -> None:
+        self.publishing().step_older_copy()
 
     @rule()
     def trim(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -123,6 +124,36 @@ def test_another_log_is_told_as_a_gap_and_the_talk_goes_on(start_broker: StartBr
         assert [one.user for one in anna.who("den")] == ["ben"]
     gaps = [notice for notice in notices if notice.kind == "gap"]
     assert [gap.reason for gap in gaps] == ["log"]
+
+
+def test_a_folder_that_was_restored_is_told_as_a_gap_and_what_is_new_comes(start_broker: StartBroker) -> None:
+    broker = start_broker()
+    data, copy = broker.folder / "data", broker.folder / "copy"
+    notices: list[zchat.Notice] = []
+    with zchat.connect(broker.address, "anna") as anna, zchat.connect(broker.address, "ben") as ben:
+        listener = ben.listen("den", "hall", resume="ben", notify=notices.append)
+        kept = anna.send("den", "kept")
+        assert listener.get(10).text == "kept"
+        broker.stop()
+        shutil.copytree(data, copy)
+        broker.start()
+        for number in range(5):
+            lost = anna.send("den", f"lost {number}")
+            assert listener.get(10).text == f"lost {number}"
+        broker.kill()
+        shutil.rmtree(data)
+        copy.rename(data)
+        broker.start()
+        texts = [f"new {number}" for number in range(20)]
+        for text in texts:
+            anna.send("den", text)  # ben may come back to a log that is longer than all that he has seen
+        assert [listener.get(10).text for _ in texts] == texts
+        (gap,) = [notice for notice in notices if notice.kind == "gap"]
+        assert gap.reason == "log" and kept < gap.offset <= lost == gap.last
+        last = anna.send("den", "the last one")
+        assert listener.get(10).text == "the last one"
+        listener.close()
+        assert [cursor.offset for cursor in ben.cursors()] == [last]
 
 
 def test_a_listener_that_was_cut_off_hears_what_was_said_meanwhile(start_broker: StartBroker, relay: LeadTo) -> None:

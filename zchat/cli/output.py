@@ -227,6 +227,8 @@ def notice_text(notice: Notice) -> str:
     if notice.kind == "recovered":
         return f"{counted(notice.records, 'message')} that had been dropped on the way recovered"
     if notice.reason == "log":
+        if notice.last:
+            return f"gap: the broker's log went back, offsets {notice.offset} to {notice.last} are gone or given anew"
         return "gap: the broker has another log than before, its offsets begin anew"
     return f"gap in {notice.room}: offsets {notice.offset} to {notice.last} cannot be had any more ({notice.reason})"
 

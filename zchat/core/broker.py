@@ -33,7 +33,7 @@ from zchat.core.replies import Replies
 from zchat.core.rooms import Room, Run, Tails, open_room
 from zchat.core.stays import Stays
 from zchat.errors import BadName, LogError, WireError
-from zchat.log import Append, CursorRow, SessionRow
+from zchat.log import Append, CursorRow, LogStart, SessionRow
 from zchat.names import cursor_name, user_key
 from zchat.settings import Settings
 
@@ -51,6 +51,7 @@ class LogFacts(NamedTuple):
     sessions: list[SessionRow]
     users_seen: list[tuple[str, int]]
     cursors: list[CursorRow] = []
+    starts: list[LogStart] = []  # the present one last
 
 
 class BrokerCore:
@@ -69,6 +70,7 @@ class BrokerCore:
         )
         self.registry.restore(facts.sessions, facts.users_seen, now, settings.restart_grace_seconds)
         self._log_id = facts.log_id
+        self._starts: list[tuple[str, int]] = list(facts.starts)
         self._next = facts.head + 1
         self._time = facts.last_time
         self._publish_port = publish_port
@@ -121,7 +123,9 @@ class BrokerCore:
         """A subscriber's private topic is in place: everything from here on reaches it. Then take broadcasts."""
         self._flush_volatile(now)
         nonce = topic[len(wire.PRIVATE_TOPIC) :]
-        self._broadcasts.append((topic, wire.encode(wire.Sync(nonce, self.head))))
+        self._broadcasts.append(
+            (topic, wire.encode(wire.Sync(nonce, self.head, self._starts[-1][0] if self._starts else "")))
+        )
 
     def committed(self, error: LogError | None, now: Instant) -> None:
         """The append that was taken last is kept, or (with an error) none of it. Then take everything."""
@@ -318,6 +322,7 @@ class BrokerCore:
             self.settings.told(),
             max(self._time, now.micros),
             hello.number,
+            self._starts,
         )
         self._replies.reply(connection, welcome)
 

@@ -28,6 +28,8 @@ from collections import deque
 from typing import NamedTuple
 
 from zchat import wire
+from zchat.core.gaps import Gaps
+from zchat.core.gaps import Notice as Notice
 
 HELD_BYTES_MAX = 16 << 20  # per listener; past it the held batches are dropped and fetched again
 BATCH_BYTES = 700  # what a decoded batch takes besides its frame
@@ -44,17 +46,6 @@ class Delivery(NamedTuple):
     first: int
     last: int  # offset of its last record; 0 for volatile ones
     size: int  # bytes, for the bound of what waits for a slow consumer
-
-
-class Notice(NamedTuple):
-    """What a listener is told besides messages, in order with them."""
-
-    kind: str  # "live", "lost", "back", "recovered" or "gap"
-    offset: int = 0  # live: everything above it comes by itself; gap: the first that is missing
-    last: int = 0  # gap: the last that is missing
-    room: str = ""  # gap: whose; empty where it concerns all
-    records: int = 0  # back, recovered: how many were fetched
-    reason: str = ""  # lost: why; gap: "damaged", "trimmed" or "log" (the broker has another log)
 
 
 class Mark(NamedTuple):
@@ -91,6 +82,7 @@ class Chain:
         self._seen: dict[str, int] = {}
         self._time = 0  # of the last batch handed on; before one, when it began
         self._target = 0  # history goes up to here, what is above comes live
+        self._promised: int | None = None  # the same, of a start that is looked for in a log that went back
         self._out: list[Delivery | Notice | Mark] = []
         self._question: Question | None = None
         self._asked = False  # the question is out
@@ -101,7 +93,7 @@ class Chain:
         self._synced = False
         self._live_told = False
         self._lost_told = False
-        self._gaps: dict[str, Notice] = {}  # room -> one that the next page may go on with
+        self._gaps = Gaps()
         self._recovered = 0  # records that were fetched since it was last live
         self._floor_after = 0  # what `floor` becomes when the fill is done; 0: the fill was for one room
 
@@ -110,6 +102,7 @@ class Chain:
     def synced(self, head: int, time: int) -> None:
         """The subscriptions are live for everything above `head`: at first, and after each break."""
         self._synced = True
+        self._drop_held()  # at or below the head, and perhaps of a log that went back meanwhile: fetched
         if self.state == NEW:
             self._time = max(self._time, time)
             self._begin(head)
@@ -149,18 +142,27 @@ class Chain:
             self.floor, begins = self._start.after, Start(after=0)  # it has nothing yet: all of this log is new to it
         else:
             begins = Start(since=self._time + 1)
-        self._tell_gaps()
-        self._out.append(Notice("gap", self.floor + 1, 0, reason="log"))
-        self.logs += 1
-        self._handed = self._marked = 0
+        self._begin_anew(Notice("gap", self.floor + 1, 0, reason="log"))
         self._seen.clear()
-        self._drop_held()
-        self._question = None
-        self._doubtful = False
-        self._synced = self._asked = False  # also where no break was noticed
         self.floor = 0
         self._start = begins
-        self.state = NEW
+        self._promised = None
+
+    def went_back(self, upto: int, last: int) -> None:
+        """The log is an older copy of what it was: above `upto` there is nothing or something else, where it went
+        as far as `last`. `synced` follows, and it goes on from there."""
+        if self.state == NEW:
+            if self._start.after is None:  # nothing has come yet, and it begins as it was to
+                self._promised = None if self._promised is None else min(self._promised, upto)
+                return
+            self.floor = self._start.after
+        if self.state == SEEKING:
+            self._promised = min(self._target if self._promised is None else self._promised, upto)
+        else:
+            self.floor = min(self.floor, upto)
+            self._start = Start(after=self.floor)
+        self._begin_anew(Notice("gap", upto + 1, last, reason="log"))
+        self._seen = {room: min(seen, upto) for room, seen in self._seen.items() if min(seen, upto) > self.floor}
 
     def broadcast(self, room: str, batch: wire.Batch, size: int) -> None:
         """A batch came live."""
@@ -203,7 +205,8 @@ class Chain:
         elif isinstance(answer, wire.HeadsAre) and isinstance(question, wire.Heads):
             self._heads(answer)
         elif isinstance(answer, wire.Position) and isinstance(question, wire.Seek):
-            self.floor = min(answer.after, self._target)  # what came since was promised, however late the answer
+            promised = self._target if self._promised is None else self._promised
+            self.floor, self._promised = min(answer.after, promised), None  # however late the answer
             self._fill(self.patterns, self.floor, self._target, self._target)
         else:
             self._question = question  # a late answer to something else
@@ -218,8 +221,13 @@ class Chain:
     def reached(self, at: tuple[int, int]) -> int:
         """How far a consumer has got that was given everything up to offset at[1] of the at[0]th log."""
         if at == (self.logs, self._handed) or not self._handed:
-            return max(self.floor, max(self._seen.values(), default=0))
+            return self.highest
         return at[1] if at[0] == self.logs else 0
+
+    @property
+    def highest(self) -> int:
+        """The highest offset of the log that it knows of."""
+        return max(self.floor, max(self._seen.values(), default=0))
 
     def take(self) -> list[Delivery | Notice | Mark]:
         """What is to be handed on, in order."""
@@ -237,6 +245,18 @@ class Chain:
 
     def _known(self, room: str) -> int:
         return max(self._seen.get(room, 0), self.floor)
+
+    def _begin_anew(self, gap: Notice) -> None:
+        """The log is not what it was."""
+        self._out += self._gaps.take_all()
+        self._out.append(gap)
+        self.logs += 1
+        self._handed = self._marked = self._floor_after = 0
+        self._drop_held()
+        self._question = None
+        self._doubtful = False
+        self._synced = self._asked = False  # also where no break was noticed
+        self.state = NEW
 
     def _begin(self, head: int) -> None:
         start = self._start
@@ -257,7 +277,7 @@ class Chain:
         last = batch.base - 1 + sum([len(entry.records) for entry in batch.entries])
         if last <= known:
             return 0
-        self._tell_gaps(room)
+        self._out += self._gaps.take(room)
         self._seen[room] = last
         self._time = max(self._time, batch.time)
         if batch.kind != wire.MESSAGES and not (batch.kind == wire.PRESENCE and self._presence):
@@ -328,20 +348,8 @@ class Chain:
         if last <= known:
             return
         self._seen[room] = last
-        before = self._gaps.get(room)
-        if before is not None and before.reason != reason:
-            self._tell_gaps(room)
-            before = None
-        first = before.offset if before is not None else max(first, known + 1)
-        self._gaps[room] = Notice("gap", first, last, room, reason=reason)
-
-    def _tell_gaps(self, room: str = "") -> None:
-        """Of one room before its next record; of all before it is said that nothing more is missing."""
-        if room and room in self._gaps:
-            self._out.append(self._gaps.pop(room))
-        elif not room and self._gaps:
-            self._out.extend(self._gaps.values())
-            self._gaps.clear()
+        told = self._gaps.add(Notice("gap", max(first, known + 1), last, room, reason=reason))
+        self._out += [told] if told is not None else []
 
     def _reach(self, offset: int) -> None:
         """Nothing is missing in any room up to there."""
@@ -349,13 +357,13 @@ class Chain:
             self.floor = offset
             self._seen = {room: seen for room, seen in self._seen.items() if seen > offset}
         if self._marks and self.floor > self._marked:
-            self._tell_gaps()
+            self._out += self._gaps.take_all()
             self._marked = self.floor
             self._out.append(Mark(self.floor))
 
     def _filled(self) -> None:
         """Nothing is missing that we know of: live, unless in doubt."""
-        self._tell_gaps()
+        self._out += self._gaps.take_all()
         self._reach(self._floor_after)
         self._floor_after = 0
         if self._doubtful:

@@ -21,10 +21,12 @@ from zchat.core import Instant
 from zchat.core.chain import Delivery, Mark, Notice
 from zchat.core.listening import Listener, Listening
 from zchat.core.publishing import Chunk, Publishing
+from zchat.core.timeline import Timeline
 from zchat.errors import CODES, Refused, WireError
 
 AWAY, GREETING, READY, CLOSED = "away", "greeting", "ready", "closed"
 
+LEFT_MAX = wire.ROOMS_PER_MESSAGE_MAX  # rooms that the session left last are remembered
 REPEAT_SECONDS = 3.0  # a request without an answer is sent again; the broker may drop replies
 
 Answer = (
@@ -69,7 +71,9 @@ class ClientCore:
         self._requests: dict[int, tuple[Request, float]] = {}  # number -> request, when it is sent again
         self._cursors: dict[str, int] = {}  # name -> number of the last request that changes it
         self._listening = Listening(nonces)
+        self._timeline = Timeline()
         self._joined: dict[str, int] = {}  # room -> listeners and explicit joins that want it
+        self._left: dict[str, None] = {}  # rooms that it is out of: an older copy of the log may have it in them
         self._unsettled_rooms: set[str] = set()  # the log refused a JOIN or PART of them
         self._settle_at = 0.0  # when that is asked for again
         # What the shell takes.
@@ -111,6 +115,7 @@ class ClientCore:
         match message:
             case wire.Ack():
                 self._news |= self._publishing.acked(message, now)
+                self._timeline.saw(max([first for _, first in message.pairs], default=0))
             case wire.Error():
                 self._refused(message, now)
             case wire.Welcome():
@@ -134,7 +139,8 @@ class ClientCore:
         except WireError:
             return
         if isinstance(message, wire.Sync):
-            self._listening.synced(message, self.welcome if self.state == READY else None)
+            is_ours = self.state == READY and message.start in ("", self._timeline.start)
+            self._listening.synced(message, self.welcome if is_ours else None)
             self._news = True
         else:
             self._listening.broadcast(topic, message, len(frame))
@@ -203,6 +209,7 @@ class ClientCore:
         """Unsubscribe."""
         if listener in self._listening.listeners:
             self._listening.unlisten(listener)
+            self._timeline.saw(listener.chain.highest)
             self._requests.pop(listener.asked, None)
             self._requests.pop(listener.keep_number, None)
 
@@ -210,6 +217,7 @@ class ClientCore:
         """Become a member of rooms; returns the number of the request, 0 when there is nothing to ask."""
         fresh = sorted(room for room in rooms if room not in self._joined)
         for room in rooms:
+            self._left.pop(room, None)
             self._joined[room] = self._joined.get(room, 0) + 1
         return self.ask(wire.Join(0, fresh), now) if fresh else 0
 
@@ -221,6 +229,9 @@ class ClientCore:
             if not self._joined[room]:
                 del self._joined[room]
                 over.append(room)
+        self._left.update(dict.fromkeys(over))
+        while len(self._left) > LEFT_MAX:
+            del self._left[next(iter(self._left))]
         return self.ask(wire.Part(0, over), now) if over else 0
 
     def bye(self) -> None:
@@ -276,9 +287,12 @@ class ClientCore:
         if self._leaving:  # a BYE that arrived ended the session: one that begins now would store repeats twice
             self._leave(welcome)
             return
-        other_log = known is not None and known.log_id != welcome.log_id
-        if other_log:
-            self._publishing.other_log()
+        for listener in self._listening.listeners:
+            self._timeline.saw(listener.chain.highest)
+        broken = self._timeline.welcomed(welcome)
+        if broken is not None:
+            self._tell_refused(self._publishing.other_log(resumed=welcome.resumed))
+            self._refuse_cursors(now)
         elif not welcome.resumed:
             kept_seconds = welcome.limits.get("session_kept_seconds", wire.SESSION_KEPT_SECONDS)
             self._tell_refused(self._publishing.forgotten(kept_seconds, now))
@@ -287,8 +301,16 @@ class ClientCore:
             self._ask_again(number, now)
         if known is not None and self._joined:
             self.ask(wire.Join(0, sorted(self._joined)), now)
+        if broken is not None and welcome.resumed and self._left:
+            self.ask(wire.Part(0, sorted(self._left)), now)
         if known is not None:
-            self._listening.back(now, other_log=other_log)
+            self._listening.back(now, broken)
+
+    def _refuse_cursors(self, now: Instant) -> None:
+        """The log is another one, or went back: offsets that are on their way to it mean nothing there."""
+        for number, (request, _) in list(self._requests.items()):
+            if isinstance(request, wire.SetCursor):
+                self._answered(number, wire.Error("request", number, "other-log", "the log is not what it was"), now)
 
     def _leave(self, welcome: wire.Welcome) -> None:
         """Nothing but BYE is said any more, and not even that to a broker that knew nothing of the session."""
@@ -354,6 +376,10 @@ class ClientCore:
         request, _ = self._requests.get(number, (None, 0.0))
         if request is None:
             return
+        if isinstance(answer, wire.Position | wire.HeadsAre):
+            self._timeline.saw(answer.head)
+        elif isinstance(answer, wire.Page):
+            self._timeline.saw(answer.upto)
         was_listener = self._listening.answered(number, answer)
         if was_listener is None:
             return  # asked again when it is due

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.chain import Chain, Delivery, Mark, Notice, Question
+from zchat.core.timeline import Break
 from zchat.errors import WireError
 from zchat.names import is_pattern, matcher, room_of, topic_prefix
 
@@ -96,11 +97,14 @@ class Listening:
         if self.listeners:
             self._new_nonce(now)
 
-    def back(self, now: Instant, *, other_log: bool) -> None:
-        """The session goes on."""
-        if other_log:
+    def back(self, now: Instant, broken: Break | None) -> None:
+        """The session goes on; where the log is not what it was, `broken` says how."""
+        if broken is not None:
             for listener in self.listeners:
-                listener.chain.other_log()
+                if broken.last:
+                    listener.chain.went_back(broken.upto, broken.last)
+                else:
+                    listener.chain.other_log()
         if self.listeners:
             self._new_nonce(now)
         self._at = []

@@ -74,6 +74,7 @@ class Publishing:
         self._unacked: dict[int, Chunk] = {}
         self._heard = 0.0  # when the oldest of them became that, or all were sent again
         self._quiet = 0  # in a row
+        self._former_session = 0  # publishes up to this `seq` were sent in another session, too
         self._former_log = 0  # publishes up to this `seq` were sent to a broker with another log, too
         self._wanted = 0  # publishes up to this `seq` are not to be quiet
 
@@ -133,9 +134,18 @@ class Publishing:
         chunk.error, chunk.frame = error, b""
         return error
 
-    def other_log(self) -> None:
-        """The broker has another log: of what is unacked now, nobody knows whether the former one has it."""
+    def other_log(self, *, resumed: bool) -> list[Refused]:
+        """The broker has another log, or it went back: of what is unacked, nobody knows whether the former one has it.
+
+        What was first sent in a session before this one is not sent again: if it is in this log after all, nobody
+        could tell that it is a repeat. Returns what their publisher is told.
+        """
+        error = Refused("repeat-unknown", "the broker's log was another one when this was sent")
+        told = [self.refused(seq, error) or error for seq in list(self._unacked) if seq <= self._former_session]
         self._former_log = self._seq
+        if not resumed:
+            self._former_session = self._seq
+        return told
 
     def forgotten(self, kept_seconds: float, now: Instant) -> list[Refused]:
         """The session was not resumed. What was sent before the broker may have forgotten it is not sent again: it
@@ -147,6 +157,7 @@ class Publishing:
             if age > KEPT_SHARE * kept_seconds:
                 error = Refused("repeat-unknown", "the broker was away for longer than it keeps sessions")
                 told.append(self.refused(seq, error) or error)
+        self._former_session = self._seq
         return told
 
     def want(self, seq: int) -> list[bytes]:

@@ -51,6 +51,13 @@ class CursorRow(NamedTuple):
     time: int  # microseconds since 1970: when it was set
 
 
+class LogStart(NamedTuple):
+    """One start of a broker on a log."""
+
+    start: str  # random
+    head: int  # of the log at that time
+
+
 class Append(NamedTuple):
     """One commit: all of it is kept, or nothing."""
 
@@ -136,6 +143,9 @@ class Log(Protocol):
 
     def cursors(self) -> list[CursorRow]:
         """All cursors."""
+
+    def starts(self) -> list[LogStart]:
+        """Its starts, the present one last; of the older ones not more than `wire.STARTS_MAX` are known."""
 
     def trim(self, keep: list[Keep], now: int) -> None:
         """Remove what no rule keeps, in steps between commits; returns at once. `now`: microseconds since 1970.

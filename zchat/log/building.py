@@ -18,7 +18,7 @@ from typing import Any
 
 from zchat import wire
 from zchat.errors import StartError
-from zchat.log import CursorRow, schema
+from zchat.log import CursorRow, LogStart, schema, starts
 from zchat.log.state import RoomRow
 
 SUFFIX = ".new"
@@ -85,6 +85,12 @@ class Builder:
         self._connection.executemany(
             "INSERT INTO cursors VALUES (?, ?, ?, ?, ?)", [schema.sealed(*row) for row in rows]
         )
+
+    def starts(self, rows: Iterable[LogStart]) -> None:
+        """Who wrote it before."""
+        self._connection.execute("BEGIN")
+        starts.save(self._connection, rows)
+        self._connection.execute("COMMIT")
 
     def extend(self, room: int, last: int, trimmed: int = 0, trimmed_time: int = 0) -> None:
         """The room went on to that offset, also when that is gone."""

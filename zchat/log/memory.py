@@ -15,7 +15,7 @@ from heapq import merge
 
 from zchat import wire
 from zchat.errors import LogError
-from zchat.log import USERS_SEEN_KEPT, Append, CursorRow, Keep, LogPage, SessionRow, StoredBatch
+from zchat.log import USERS_SEEN_KEPT, Append, CursorRow, Keep, LogPage, LogStart, SessionRow, StoredBatch
 from zchat.log.retention import Rule, is_last_of_messages
 from zchat.names import matcher
 
@@ -132,6 +132,7 @@ class MemoryLog:
         self._sessions: dict[str, SessionRow] = {}
         self._seen: dict[str, int] = {}
         self._cursors: dict[tuple[str, str], CursorRow] = {}
+        self._starts = [LogStart(secrets.token_hex(6), 0)]
 
     def append(self, append: Append, done: Callable[[LogError | None], None]) -> None:
         """Kept at once."""
@@ -220,6 +221,10 @@ class MemoryLog:
         """In no order."""
         with self._lock:
             return list(self._cursors.values())
+
+    def starts(self) -> list[LogStart]:
+        """One: it ends with its broker."""
+        return list(self._starts)
 
     def trim(self, keep: list[Keep], now: int) -> None:
         """At once: a list drops its beginning in no time."""

@@ -36,7 +36,7 @@ SPACE_KEPT_BYTES = 16 << 20  # beside what a repair writes
 class Finding(NamedTuple):
     """Something that is not as it should be."""
 
-    kind: str  # "database", "identity", "room", "session", "cursor", "batch" or "index"
+    kind: str  # "database", "identity", "room", "session", "cursor", "start", "batch" or "index"
     text: str  # one line for people
     room: str = ""  # of a batch:
     first: int = 0  # the offsets that it is about
@@ -127,6 +127,8 @@ def _check_contents(contents: Contents) -> Iterator[Finding]:
         yield Finding("session", "a row of the sessions is not what was written")
     if contents.cursors_lost:
         yield Finding("cursor", "a row of the cursors is not what was written")
+    if contents.starts_lost:
+        yield Finding("start", "a row of the starts is not what was written")
 
 
 def _check_batches(contents: Contents, counts: _Counts, progress: Progress | None) -> Iterator[Finding]:
@@ -237,6 +239,7 @@ def _save(contents: Contents, builder: Builder, progress: Progress | None) -> Re
     builder.sessions(contents.sessions)
     builder.cursors(CursorRow._make(row[:-1]) for row in contents.cursors)
     builder.seen(contents.seen)
+    builder.starts(contents.starts)
     return Repaired(
         batches,
         records,

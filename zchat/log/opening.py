@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zchat.errors import StartError
-from zchat.log import schema
+from zchat.log import LogStart, schema, starts
 from zchat.log.readers import Readers
 from zchat.log.state import RoomRow, RoomStates
 from zchat.log.walks import Walker
@@ -30,6 +30,7 @@ class Opened(NamedTuple):
     connection: sqlite3.Connection  # that writes
     identity: schema.Identity
     rooms: RoomStates
+    starts: list[LogStart]  # before this one
 
 
 class _Wrong(Exception):
@@ -90,18 +91,19 @@ def _load(path: Path, connection: sqlite3.Connection) -> Opened:
             f"the log {path} was written by a newer zchat (format {version}, this one knows {schema.VERSION})"
         )
     if version < schema.VERSION:
-        schema.upgrade(connection)
+        schema.upgrade(connection, version)
     identity = schema.identity(connection)
     if identity is None:
         raise _Wrong("its name cannot be read")
-    rooms = RoomStates(_rooms(connection))
+    known = starts.load(connection)
+    rooms = RoomStates(_rooms(connection), max((start.head for start in known), default=0))
     _refuse_above_head(connection, rooms)
     for table in ("sessions", "cursors"):
         for row in connection.execute(f"SELECT * FROM {table}"):
             if not schema.is_sealed(row):
                 raise _Wrong(f"a row of {table} has another checksum")
     connection.execute("SELECT user, seen FROM seen ORDER BY seen DESC LIMIT 10000").fetchall()
-    return Opened(connection, identity, rooms)
+    return Opened(connection, identity, rooms, known)
 
 
 def _rooms(connection: sqlite3.Connection) -> list[RoomRow]:

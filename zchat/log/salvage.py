@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from zchat import wire
 from zchat.errors import StartError
-from zchat.log import pages, schema
+from zchat.log import pages, schema, starts
 from zchat.log.folder import Folder
 from zchat.log.links import prev_of
 from zchat.log.state import RoomRow
@@ -68,7 +68,10 @@ class Contents:
         self.seen = self.rows("SELECT user, seen FROM seen")[0]
         lost = self.rows("SELECT room, first, last FROM lost")[0]
         self._lost = {row[::2]: row[1] for row in lost if {type(value) for value in row} == {int}}
-        self.head = max((room.last for room in self.rooms.values()), default=0)
+        rows, is_all = self.rows(starts.ROWS)  # an older log has none
+        self.starts = starts.sound(rows) if is_all else []
+        self.starts_lost = len(self.starts) < len(rows)
+        self.head = max([0, *(room.last for room in self.rooms.values()), *(start.head for start in self.starts)])
 
     def rows(self, statement: str) -> tuple[list[Any], bool]:
         """The rows up to the first that cannot be read, and whether that is all."""

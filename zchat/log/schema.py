@@ -11,6 +11,7 @@ Rules of this file
               all of it, and for joins and leaves once more
     batches   one row a batch, by its first offset; `batches_of_room` finds a room's without their frames
     sessions, seen, cursors     what `Append` says of them
+    starts                      one row a start of a broker, see `starts.py`
     lost                        ranges that a repair or an import has left out
 
 It has more than 300 lines because statements, seals and connections have to agree.
@@ -36,7 +37,7 @@ from zchat.log.state import RoomRow
 
 FILE = "log.db"
 APPLICATION_ID = 0x7A636874  # "zcht": tells a log from any other database
-VERSION = 3  # of the tables; a newer one is refused, an older one is brought up to it
+VERSION = 4  # of the tables; a newer one is refused, an older one is brought up to it
 # Measured, in CPU time: 8192 take 16 % less than 4096 for a batch of 128 KiB, and 6 us more for a small one.
 PAGE_BYTES = 8192
 WRITER_CACHE_KIB = 16 * 1024  # the newest pages of many rooms' part of the index
@@ -46,6 +47,12 @@ WAL_KEPT_BYTES = 16 << 20  # a WAL that had to grow larger is cut back to this
 BUSY_SECONDS = 5.0  # somebody looks into the database with another program
 
 THINNED = "CREATE INDEX IF NOT EXISTS rooms_thinned ON rooms (presence_trimmed) WHERE presence_trimmed > 0"
+STARTS = """CREATE TABLE IF NOT EXISTS starts (
+    number INTEGER PRIMARY KEY,
+    start TEXT NOT NULL,
+    head INTEGER NOT NULL,      -- of the log, at that time
+    crc INTEGER NOT NULL
+)"""
 TABLES = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE rooms (
@@ -98,7 +105,8 @@ CREATE TABLE lost (             -- what a repair could not save: known, so no fi
     first INTEGER NOT NULL,
     last INTEGER NOT NULL
 );
-{THINNED}
+{THINNED};
+{STARTS}
 """
 LATER = ("trimmed_time", "presence", "presence_bytes", "presence_trimmed", "presence_time")  # columns of `rooms`
 _PRESENCE = f"""SELECT room, sum(records), sum(length(frame)) FROM batches INDEXED BY batches_of_room
@@ -202,10 +210,19 @@ def create(path: Path, identity: Identity | None = None) -> None:
         connection.close()
 
 
-def upgrade(connection: sqlite3.Connection) -> None:
-    """Bring the tables of an older version up to this one. It counts joins and leaves. Raises sqlite3.Error."""
-    columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(rooms)")]
+def upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Bring the tables of an older version up to this one. Raises sqlite3.Error."""
     connection.execute("BEGIN IMMEDIATE")
+    if version < 3:
+        _count_presence(connection)
+    connection.execute(STARTS)
+    connection.execute(f"PRAGMA user_version={VERSION}")
+    connection.execute("COMMIT")
+
+
+def _count_presence(connection: sqlite3.Connection) -> None:
+    """Joins and leaves are counted apart since version 3."""
+    columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(rooms)")]
     for name in LATER:
         if name not in columns:
             connection.execute(f"ALTER TABLE rooms ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
@@ -216,8 +233,6 @@ def upgrade(connection: sqlite3.Connection) -> None:
         if room is not None and room.id in counted:
             records, size = counted[room.id]
             connection.execute(UPSERT_ROOM, sealed_room(room._replace(presence=records, presence_bytes=size)))
-    connection.execute(f"PRAGMA user_version={VERSION}")
-    connection.execute("COMMIT")
 
 
 def identity(connection: sqlite3.Connection) -> Identity | None:

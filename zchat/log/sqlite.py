@@ -27,7 +27,21 @@ import msgspec
 
 from zchat import wire
 from zchat.errors import LogError
-from zchat.log import Append, CursorRow, Keep, LogPage, SessionRow, disk, opening, reading, schema, seeking, trimming
+from zchat.log import (
+    Append,
+    CursorRow,
+    Keep,
+    LogPage,
+    LogStart,
+    SessionRow,
+    disk,
+    opening,
+    reading,
+    schema,
+    seeking,
+    starts,
+    trimming,
+)
 from zchat.log.folder import Folder
 from zchat.log.repeats import Repeats
 from zchat.log.state import RoomRow
@@ -74,6 +88,7 @@ class SqliteLog:
             self._rooms = opened.rooms
             self._repeats = Repeats(opened.rooms.head)
             self._writer = opened.connection
+            self._starts = [*opened.starts, starts.new_start(self._rooms.head)][-wire.STARTS_MAX :]
             self._disk = disk.Disk(path)
             self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
             self._readers = opening.open_readers(path, lambda: self._tasks.put(self._begin_wal_anew))
@@ -91,6 +106,7 @@ class SqliteLog:
         self._seen = SEEN_MAX  # so the first to go is the occasion to forget those of long ago
         self._failed: LogError | None = None
         self._closed = False
+        self._start_is_kept = self._keep_start(sync)
         self._thread = threading.Thread(target=self._write, name="zchat-log", daemon=True)
         self._thread.start()
 
@@ -150,6 +166,10 @@ class SqliteLog:
             rows = connection.execute("SELECT user, name, offset, time FROM cursors").fetchall()
         return [CursorRow._make(row) for row in rows]
 
+    def starts(self) -> list[LogStart]:
+        """With the present one, which is on disk before the first append that it has."""
+        return list(self._starts)
+
     def trim(self, keep: list[Keep], now: int) -> None:
         """Hand it to the writer thread."""
         if not self._closed:
@@ -178,6 +198,23 @@ class SqliteLog:
         except sqlite3.Error:
             pass  # what is in the WAL is kept there
         self._folder.close()
+
+    def _keep_start(self, sync: str) -> bool:
+        """Synced, also where commits are not: what is lost at a power cut came after it. On a disk that cannot be
+        written the first append keeps it."""
+        if self._disk.refusal(schema.PAGE_BYTES) is not None:
+            return False
+        try:
+            schema.set_sync(self._writer, "full")
+            self._writer.execute("BEGIN IMMEDIATE")
+            starts.save(self._writer, self._starts)
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._not_kept(error, True)
+            return False
+        finally:
+            schema.set_sync(self._writer, sync)
+        return True
 
     # --- the writer thread ------------------------------------------------------------------
 
@@ -213,11 +250,14 @@ class SqliteLog:
         connection, committing = self._writer, False
         try:
             connection.execute("BEGIN IMMEDIATE")
+            if not self._start_is_kept:
+                starts.save(connection, self._starts)
             changed = self._insert(append)
             committing = True
             connection.execute("COMMIT")
         except Exception as error:  # whatever it is, it must be told, or the broker waits for ever
             return self._not_kept(error, committing)
+        self._start_is_kept = True
         self._rooms.commit(changed)
         self._grown += len(append.batches)
         others = len(append.sessions) + len(append.seen) + len(append.cursors)

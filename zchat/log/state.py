@@ -83,7 +83,8 @@ class Matched:
 class RoomStates:
     """The rooms of one log."""
 
-    def __init__(self, rows: Iterable[RoomRow]) -> None:
+    def __init__(self, rows: Iterable[RoomRow], head: int = 0) -> None:
+        """`head`: offsets up to there were given, also where their rooms are gone."""
         self._lock = threading.Lock()
         self._rows = {row.name: row for row in rows}
         self._by_id = {row.id: row for row in self._rows.values()}
@@ -91,6 +92,7 @@ class RoomStates:
         self._matches: dict[tuple[str, ...], Matched] = {}
         self.next_id = max(self._by_id, default=0) + 1
         self.head = max((row.last for row in self._rows.values()), default=0)
+        self.head = max(self.head, head)
         self.time = max((row.time for row in self._rows.values()), default=0)
 
     def __len__(self) -> int:

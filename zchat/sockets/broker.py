@@ -94,6 +94,7 @@ class Broker:
             log.sessions(),
             log.users_seen(self.settings.users_seen_max),
             log.cursors(),
+            log.starts(),
         )
         self._peers.publisher_port = port = self.publisher_address.port
         now = instant()

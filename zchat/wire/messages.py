@@ -19,6 +19,7 @@ PUBLISH_BYTES_MAX = RECORD_BYTES_MAX + 4096  # one PUBLISH frame
 PUBLISH_RECORDS_MAX = 4096  # a cluster numbers records as (sequence << 12) + i
 OFFSET_MAX = (1 << 63) - 1  # of offsets, and of whatever is counted: what a log can hold
 SESSION_KEPT_SECONDS = 86_400  # that a session which has gone is known
+STARTS_MAX = 64  # starts of the broker on its log, in WELCOME
 IN_FLIGHT_MAX = 256  # unacked PUBLISH frames of one session; the broker remembers that many outcomes
 PAGE_BYTES_MAX = 1 << 20  # batches in one PAGE (one more when the first alone is larger)
 ROOMS_PER_MESSAGE_MAX = 1024  # names in one JOIN, PART, FETCH or HEADS
@@ -159,6 +160,7 @@ class Welcome(msgspec.Struct, array_like=True, tag=33):
     limits: dict[str, int]
     time: int  # the broker's clock, microseconds since 1970
     hello: int = 0  # number of the HELLO that this answers
+    starts: list[tuple[str, int]] = []  # (id, head of the log then), the present one last
 
 
 class Ack(msgspec.Struct, array_like=True, tag=34):
@@ -292,3 +294,4 @@ class Sync(msgspec.Struct, array_like=True, tag=67):
 
     nonce: bytes
     head: int
+    start: str = ""  # of the broker that says it, as in WELCOME

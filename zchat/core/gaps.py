@@ -1,0 +1,49 @@
+"""What a listener is told besides messages, and of what cannot be had any more: each hole once.
+
+Rules of this file
+1. A page tells the part of a hole that lies in it. The parts are joined, however many pages the hole has.
+2. A gap of a room is told before the room's next record, and before it is said that nothing more is missing.
+
+Spec: docs/protocol.md, "Gaps". Tests: tests/core/test_gaps.py.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Notice(NamedTuple):
+    """What a listener is told besides messages, in order with them."""
+
+    kind: str  # "live", "lost", "back", "recovered" or "gap"
+    offset: int = 0  # live: everything above it comes by itself; gap: the first that is missing
+    last: int = 0  # gap: the last that is missing
+    room: str = ""  # gap: whose; empty where it concerns all
+    records: int = 0  # back, recovered: how many were fetched
+    reason: str = ""  # lost: why; gap: "damaged", "trimmed", or "log": with a `last` it went back, else it is another
+
+
+class Gaps:
+    """The gaps of one listener's rooms that are still to be told."""
+
+    def __init__(self) -> None:
+        self._of_room: dict[str, Notice] = {}  # one that the next page may go on with
+
+    def add(self, gap: Notice) -> Notice | None:
+        """Tell this one later. Returns the one before it in the room, when that is to be told now."""
+        before = self._of_room.get(gap.room)
+        if before is not None and before.reason == gap.reason:
+            self._of_room[gap.room] = gap._replace(offset=before.offset)
+            return None
+        self._of_room[gap.room] = gap
+        return before
+
+    def take(self, room: str) -> list[Notice]:
+        """What is to be told of that room now."""
+        gap = self._of_room.pop(room, None) if self._of_room else None
+        return [] if gap is None else [gap]
+
+    def take_all(self) -> list[Notice]:
+        """What is to be told of all rooms now."""
+        gaps, self._of_room = list(self._of_room.values()), {}
+        return gaps
