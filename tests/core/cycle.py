@@ -15,7 +15,7 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore, LogFacts
 from zchat.errors import LogError
-from zchat.log import Append
+from zchat.log import Append, whole
 from zchat.log.memory import MemoryLog
 from zchat.names import room_of
 from zchat.settings import Settings
@@ -160,7 +160,7 @@ class Cycle:
 
     def history(self, room: str = "**") -> list[Heard]:
         """What the log has."""
-        page = self.log.read([room], 0, 0, 0, 1 << 40)
+        page = whole(self.log.read([room], 0, 0, 0, 1 << 40))
         return [heard_of(name, wire.decode_batch(frame)) for name, frame in page.batches]
 
     def presence(self, room: str) -> list[str]:

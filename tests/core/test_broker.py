@@ -12,6 +12,7 @@ from tests.core.cycle import BEGIN, Cycle, Heard, refused
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker import Lookup
+from zchat.log import whole
 
 JOIN, LEAVE = wire.Record(b"", "join"), wire.Record(b"bye", "leave")
 
@@ -311,7 +312,7 @@ def test_a_repeat_after_a_restart_is_looked_up_in_the_log() -> None:
     (read,) = cycle.core.take_reads()
     assert (read.connection, read.request) == (b"again", Lookup(welcome.session, [2]))
     assert cycle.core.read_done(read, 0.001)
-    cycle.core.found(welcome.session, 2, cycle.log.find(welcome.session, 2))
+    cycle.core.found(welcome.session, 2, whole(cycle.log.find(welcome.session, 2)))
     assert cycle.take_replies() == [(b"again", wire.Ack([(2, 3)]))]
 
 
@@ -322,7 +323,7 @@ def test_a_repeat_that_the_log_does_not_find_is_told_as_unknown() -> None:
     cycle.commit()
     cycle.take_replies()
     cycle.publish(b"alice", 3, "general", b"never sent")
-    cycle.core.found(welcome.session, 3, cycle.log.find(welcome.session, 3))
+    cycle.core.found(welcome.session, 3, whole(cycle.log.find(welcome.session, 3)))
     assert cycle.take_errors() == [(b"alice", "publish", 3, "repeat-unknown")]
 
 

@@ -33,7 +33,7 @@ from zchat.core.chain import (
     Question,
     Start,
 )
-from zchat.log import Append, Keep, StoredBatch
+from zchat.log import Append, Keep, StoredBatch, whole
 from zchat.log.memory import MemoryLog
 from zchat.names import matcher
 
@@ -788,13 +788,13 @@ class AnyWay(RuleBasedStateMachine):
     @rule(room=st.sampled_from(ROOMS))
     def trim(self, room: str) -> None:
         self.log.trim([Keep(room, records=1)], NOON)
-        kept = self.log.read([room], 0, 0, 0, 1 << 30).batches
+        kept = whole(self.log.read([room], 0, 0, 0, 1 << 30)).batches
         first = min((wire.decode_batch(frame).base for _, frame in kept), default=0)
         self.gone[room].update(offset for offset in self.said[room] if offset < first)
 
     @rule(room=st.sampled_from(ROOMS), which=st.integers(0, 5))
     def damage(self, room: str, which: int) -> None:
-        batches = [wire.decode_batch(frame) for _, frame in self.log.read([room], 0, 0, 0, 1 << 30).batches]
+        batches = [wire.decode_batch(frame) for _, frame in whole(self.log.read([room], 0, 0, 0, 1 << 30)).batches]
         if which < len(batches):
             base = batches[which].base
             self.damaged.add(base)
@@ -861,12 +861,12 @@ class AnyWay(RuleBasedStateMachine):
         """The broker answers; the answer is under way."""
         question = self.question
         if isinstance(question, wire.Seek):
-            after = self.log.seek(question.patterns, question.last, question.since, question.presence)
+            after = whole(self.log.seek(question.patterns, question.last, question.since, question.presence))
             self.answer = wire.Position(0, after, self.log.head())
         elif isinstance(question, wire.Heads):
             self.answer = wire.HeadsAre(0, self.head, [item for item in self.lasts.items() if self.wanted(item[0])])
         elif isinstance(question, wire.Fetch):
-            page = self.log.read(question.patterns, question.after, question.until, 0, bytes_max)
+            page = whole(self.log.read(question.patterns, question.after, question.until, 0, bytes_max))
             batches, gaps = [], page.gaps
             for room, frame in page.batches:
                 batch = wire.decode_batch(frame)

@@ -16,6 +16,7 @@ from zchat.core.broker import Lookup
 from zchat.core.registry import LIVE, LOST
 from zchat.core.stays import RETRY_SECONDS
 from zchat.errors import CODES
+from zchat.log import whole
 
 
 def joined(cycle: Cycle, connection: bytes, *rooms: str) -> None:
@@ -296,7 +297,7 @@ class AnyBroker(RuleBasedStateMachine):
         for read in self.cycle.core.take_reads():
             assert isinstance(read.request, Lookup) and self.cycle.core.read_done(read, 0.001)
             for seq in read.request.seqs:
-                self.cycle.core.found(read.request.session, seq, self.cycle.log.find(read.request.session, seq))
+                self.cycle.core.found(read.request.session, seq, whole(self.cycle.log.find(read.request.session, seq)))
         for connection, reply in self.cycle.take_replies():
             session = sessions.get(connection)
             if session is not None and isinstance(reply, wire.Ack):
@@ -431,7 +432,7 @@ class AnyBroker(RuleBasedStateMachine):
 
     def members_by_the_log(self) -> set[tuple[str, str]]:
         members: set[tuple[str, str]] = set()
-        page = self.cycle.log.read(["**"], 0, 0, 0, 1 << 40)
+        page = whole(self.cycle.log.read(["**"], 0, 0, 0, 1 << 40))
         for room, frame in page.batches:
             for entry in wire.decode_batch(frame).entries:
                 for record in entry.records:

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import pytest
 
 from tests.conftest import eventually
 from zchat import wire
 from zchat.errors import LogError
-from zchat.log import USERS_SEEN_KEPT, Append, CursorRow, Keep, Log, LogPage, SessionRow, StoredBatch, retention
+from zchat.log import (
+    USERS_SEEN_KEPT,
+    Append,
+    CursorRow,
+    Keep,
+    Log,
+    LogPage,
+    SessionRow,
+    Sliced,
+    StoredBatch,
+    retention,
+    slices,
+    whole,
+)
 from zchat.settings import Settings
 
 MEGABYTE = 1 << 20
 SECOND = 1_000_000
 EVERYTHING = ["**"]
+T = TypeVar("T")
 
 
 def append(log: Log, append: Append) -> LogError | None:
@@ -88,7 +103,7 @@ def read(
     bytes_max: int = MEGABYTE,
 ) -> LogPage:
     """A page, with what the test does not care about left out."""
-    return log.read(patterns, after, until, limit, bytes_max)
+    return whole(log.read(patterns, after, until, limit, bytes_max))
 
 
 def bases(page: LogPage) -> list[int]:
@@ -100,7 +115,7 @@ def read_all(log: Log, patterns: list[str] = EVERYTHING, bytes_max: int = MEGABY
     """Page after page, as one."""
     batches, gaps, after = [], [], 0
     while True:
-        page = log.read(patterns, after, 0, limit, bytes_max)
+        page = whole(log.read(patterns, after, 0, limit, bytes_max))
         batches += page.batches
         gaps += page.gaps
         if not page.more:
@@ -109,10 +124,30 @@ def read_all(log: Log, patterns: list[str] = EVERYTHING, bytes_max: int = MEGABY
         after = page.upto
 
 
+def in_slices(sliced: Sliced[T], between: Callable[[], object]) -> tuple[T, int]:
+    """The answer, and how often it gave way; each time something happens."""
+    pauses = 0
+    while True:
+        try:
+            next(sliced)
+        except StopIteration as end:
+            return end.value, pauses
+        pauses += 1
+        between()
+
+
 def trim(log: Log, keep: list[Keep], now: int = 0) -> None:
     """Trim, and wait until it is done."""
     log.trim(keep, now)
     eventually(lambda: not getattr(log, "is_trimming", False), "the log is trimmed")
+
+
+class InSlices:
+    """Beside the suite: every read gives way wherever it can."""
+
+    @pytest.fixture(autouse=True)
+    def slices(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(slices, "SLICE_SECONDS", 0.0)
 
 
 class LogContract:
@@ -130,8 +165,8 @@ class LogContract:
         assert (log.head(), log.last_time(), log.rooms()) == (0, 0, {})
         assert (log.sessions(), log.users_seen(10), log.cursors()) == ([], [], [])
         assert read(log) == LogPage([], 0, False, [])
-        assert log.seek(EVERYTHING, 10, 0, False) == log.seek(EVERYTHING, 0, 1, False) == 0
-        assert log.find("s", 1) == 0
+        assert whole(log.seek(EVERYTHING, 10, 0, False)) == whole(log.seek(EVERYTHING, 0, 1, False)) == 0
+        assert whole(log.find("s", 1)) == 0
 
     def test_each_log_has_an_id_and_a_secret_of_its_own(self, make_log: Callable[[], Log]) -> None:
         one, other = make_log(), make_log()
@@ -292,44 +327,44 @@ class LogContract:
         scribe.write("a", b"1")
         scribe.keep(scribe.batch("a", b"2", b"3"), scribe.batch("b", b"4"))
         scribe.keep(scribe.batch("a", b"5"), scribe.batch("b", b"6", b"7"), scribe.batch("a", b"8", b"9"))
-        assert log.seek(["a"], last, 0, False) == after
+        assert whole(log.seek(["a"], last, 0, False)) == after
 
     def test_joins_and_leaves_count_when_asked_for(self, log: Log) -> None:
         scribe = Scribe(log)
         scribe.write("a", b"1")
         scribe.write("a", b"join", kind=wire.PRESENCE)
         scribe.write("a", b"2")
-        assert log.seek(["a"], 2, 0, False) == 0
-        assert log.seek(["a"], 2, 0, True) == 1
+        assert whole(log.seek(["a"], 2, 0, False)) == 0
+        assert whole(log.seek(["a"], 2, 0, True)) == 1
 
     def test_the_last_of_a_pattern_are_counted_over_its_rooms(self, log: Log) -> None:
         scribe = Scribe(log)
         for number in range(1, 101):
             scribe.write(f"r.{number % 50}", b"x")
-        assert log.seek(["**"], 30, 0, False) == 70
-        assert log.seek(["r.1", "r.2"], 3, 0, False) == 1
-        assert log.seek(["r.1", "r.2"], 2, 0, False) == 50
+        assert whole(log.seek(["**"], 30, 0, False)) == 70
+        assert whole(log.seek(["r.1", "r.2"], 3, 0, False)) == 1
+        assert whole(log.seek(["r.1", "r.2"], 2, 0, False)) == 50
 
     @pytest.mark.parametrize("patterns", [["a"], ["b"], ["a", "b"], ["**"]])
     def test_what_is_not_older_than_a_time_is_found(self, log: Log, patterns: list[str]) -> None:
         scribe = Scribe(log)
         batches = [scribe.write("a" if number % 2 else "b", b"x", b"y") for number in range(10)]
         for since in (batch.time + more for batch in batches for more in (-1, 0, 1)):
-            page = read(log, patterns, after=log.seek(patterns, 0, since, False))
+            page = read(log, patterns, after=whole(log.seek(patterns, 0, since, False)))
             young = [batch for batch in batches if batch.time >= since]
             assert bases(page) == [batch.base for batch in young if patterns == ["**"] or batch.room in patterns]
 
     def test_nothing_as_young_is_the_head(self, log: Log) -> None:
         scribe = Scribe(log)
         scribe.write("a", b"x", b"y")
-        assert log.seek(["a"], 0, log.last_time() + 1, False) == 2
+        assert whole(log.seek(["a"], 0, log.last_time() + 1, False)) == 2
 
     def test_what_was_trimmed_and_is_not_older_than_a_time_is_a_gap(self, log: Log) -> None:
         scribe = Scribe(log)
         batches = [scribe.write("a", b"x", b"y") for _ in range(6)]
         trim(log, [Keep("a", records=4)])
         for since in (batch.time + more for batch in batches for more in (-1, 0, 1)):
-            page = read(log, after=log.seek(["a"], 0, since, False))
+            page = read(log, after=whole(log.seek(["a"], 0, since, False)))
             assert bases(page) == [batch.base for batch in batches[4:] if batch.time >= since]
             gaps = [("a", 8, "trimmed")] if since <= batches[3].time else []
             assert [(room, last, reason) for room, _, last, reason in page.gaps] == gaps
@@ -343,9 +378,9 @@ class LogContract:
         for room in ("new", "old", "whole"):
             scribe.write(room, b"x")
         trim(log, [Keep("old", records=1), Keep("new", records=1)])
-        page = read(log, after=log.seek(EVERYTHING, 0, young.time, False))
+        page = read(log, after=whole(log.seek(EVERYTHING, 0, young.time, False)))
         assert (bases(page), page.gaps) == ([5, 6, 7], [("new", 4, 4, "trimmed")])
-        page = read(log, ["old", "whole"], after=log.seek(["old", "whole"], 0, young.time, False))
+        page = read(log, ["old", "whole"], after=whole(log.seek(["old", "whole"], 0, young.time, False)))
         assert (bases(page), page.gaps) == ([6, 7], [])
 
     def test_what_was_trimmed_long_ago_is_no_gap_of_today(self, log: Log) -> None:
@@ -355,10 +390,79 @@ class LogContract:
         trim(log, [Keep("a", age_seconds=1)], scribe.time + 60 * SECOND)
         young = scribe.write("a", b"x", seconds=7200)
         trim(log, [Keep("a", age_seconds=3600)], young.time)
-        page = read(log, ["a"], after=log.seek(["a"], 0, young.time - 1800 * SECOND, False))
+        page = read(log, ["a"], after=whole(log.seek(["a"], 0, young.time - 1800 * SECOND, False)))
         assert (bases(page), page.gaps) == ([4], [])
-        page = read(log, ["a"], after=log.seek(["a"], 0, SECOND, False))
+        page = read(log, ["a"], after=whole(log.seek(["a"], 0, SECOND, False)))
         assert (bases(page), page.gaps) == ([4], [("a", 1, 3, "trimmed")])
+
+    def test_more_than_there_is_starts_at_the_beginning(self, log: Log) -> None:
+        scribe = Scribe(log)
+        scribe.write("b", b"x")
+        for _ in range(3):
+            scribe.write("a", b"x", b"y")
+            scribe.write("a", b"join", kind=wire.PRESENCE)
+        seeks = [(7, False), (10, True), (1 << 62, False), (6, False), (9, True)]
+        assert [whole(log.seek(["a"], last, 0, presence)) for last, presence in seeks] == [0, 0, 0, 1, 1]
+
+    # --- slices -----------------------------------------------------------------------------
+
+    def test_what_is_written_between_slices_is_not_in_the_page(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(slices, "SLICE_SECONDS", 0.0)
+        scribe = Scribe(log)
+        for number in range(20):
+            scribe.write(f"r.{number % 3}", b"x")
+        page, pauses = in_slices(log.read(["r.*"], 0, 0, 0, MEGABYTE), lambda: scribe.write("r.1", b"later"))
+        assert (bases(page), page.upto, page.more, page.gaps) == (list(range(1, 21)), 20, False, [])
+        assert pauses >= 10
+
+    @pytest.mark.parametrize("rooms", [1, 3, 70])
+    @pytest.mark.parametrize("pattern", ["r.*", "**"])
+    def test_what_is_trimmed_between_slices_was_read_or_is_a_gap(
+        self, log: Log, monkeypatch: pytest.MonkeyPatch, few_kept: None, rooms: int, pattern: str
+    ) -> None:
+        monkeypatch.setattr(slices, "SLICE_SECONDS", 0.0)
+        scribe = Scribe(log)
+        kept = []
+        for number in range(210):
+            kind = wire.PRESENCE if number % 4 == 1 else wire.MESSAGES
+            kept.append(scribe.batch(f"r.{number * 7 % rooms}", b"x", b"y", kind=kind))
+            kept += [scribe.batch("other", b"z") for _ in range(30 if number == 100 else 1)]
+        scribe.keep(*kept)
+        left = iter([160, 120, 60, 20, 4, 2])
+        count = 0
+
+        def trim_more() -> None:
+            nonlocal count
+            count += 1
+            if count % 12 == 0 and (records := next(left, 0)):
+                trim(log, [Keep("**", records=records)])
+
+        page, _ = in_slices(log.read([pattern], 0, 0, 0, MEGABYTE), trim_more)
+        assert not page.more and page.upto == log.head()
+        told = [offset for _, first, last, reason in page.gaps for offset in range(first, last + 1)]
+        assert {reason for *_, reason in page.gaps} <= {"trimmed"}
+        read_bases, wanted = set(bases(page)), [batch for batch in kept if pattern == "**" or batch.room != "other"]
+        assert read_bases <= {batch.base for batch in wanted}
+        for batch in wanted:
+            gaps = [gap for gap in page.gaps if gap[0] == batch.room and gap[1] <= batch.base <= gap[2]]
+            assert (batch.base in read_bases) != bool(gaps), f"{batch.base} of {batch.room}: {gaps}"
+        assert told or rooms > 3
+
+    def test_a_search_that_gives_way_finds_the_same(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(slices, "SLICE_SECONDS", 0.0)
+        scribe = Scribe(log)
+        for number in range(1, 400):
+            scribe.keep(scribe.batch(f"r.{number % 40}", b"x", session="s", seq=number))
+        newer = [scribe.batch("r.1", b"later") for _ in range(50)]
+        put = iter(newer)
+
+        def write() -> None:
+            batch = next(put, None)
+            if batch:
+                scribe.keep(batch)
+
+        assert in_slices(log.seek(["**"], 300, 0, False), write)[0] == 99
+        assert in_slices(log.find("s", 5), write)[0] == 5
 
     # --- find -------------------------------------------------------------------------------
 
@@ -372,8 +476,8 @@ class LogContract:
         ]
         scribe.keep(scribe.batch_of("a", entries, 4))
         scribe.write("b", b"after")
-        assert [log.find("s1", 4), log.find("s2", 4), log.find("s1", 5)] == [2, 4, 5]
-        assert [log.find("s1", 6), log.find("s3", 4)] == [0, 0]
+        assert [whole(log.find("s1", 4)), whole(log.find("s2", 4)), whole(log.find("s1", 5))] == [2, 4, 5]
+        assert [whole(log.find("s1", 6)), whole(log.find("s3", 4))] == [0, 0]
 
     # --- trim -------------------------------------------------------------------------------
 
@@ -476,7 +580,7 @@ class LogContract:
         assert [gap[1:3] for gap in read(log).gaps] == [(1, 1), (3, 8), (10, 11)]
         assert [gap[1:3] for gap in read(log, after=4, until=10).gaps] == [(5, 8), (10, 10)]
         assert not read(log, after=12).gaps
-        assert log.seek(["a"], 2, 0, False) == 1 and log.seek(["a"], 3, 0, True) == 8
+        assert whole(log.seek(["a"], 2, 0, False)) == 1 and whole(log.seek(["a"], 3, 0, True)) == 8
 
     def test_however_many_come_and_go_a_room_does_not_grow(self, log: Log, few_kept: None) -> None:
         scribe = Scribe(log)
@@ -517,7 +621,7 @@ class LogContract:
         trim(log, [Keep("a", records=1)])
         scribe.write("a", b"y")
         assert (bases(read(log)), log.head()) == ([3, 4], 4)
-        assert log.seek(["a"], 99, 0, False) == 0 and log.seek(["a"], 1, 0, False) == 3
+        assert whole(log.seek(["a"], 99, 0, False)) == 0 and whole(log.seek(["a"], 1, 0, False)) == 3
 
     # --- the end ----------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import pytest
 from tests.log.contract import Scribe
 from tests.log.damage import change
 from zchat.log import schema
-from zchat.log.links import Links, PageRooms
+from zchat.log.links import Lasts, Links, PageRooms
 from zchat.log.sqlite import SqliteLog
 from zchat.log.walks import IndexDamaged, Walker
 
@@ -30,8 +30,8 @@ def walker(open_log: OpenLog, tmp_path: Path) -> Iterator[Walker]:
 
 
 def links(walker: Walker, after: int = 0, trimmed: dict[int, int] | None = None, *, by_index: bool = True) -> Links:
-    lasts = {room: last for room, last in {1: 10, 2: 8}.items() if last > after}
-    return Links(walker, PageRooms({1: "a", 2: "b"}, lasts, trimmed or {}), after, by_index=by_index)
+    lasts = [(last, room) for last, room in [(8, 2), (10, 1)] if last > after]
+    return Links(walker, PageRooms({1: "a", 2: "b"}, Lasts(lasts), trimmed or {}), after, by_index=by_index)
 
 
 def add(found: Links, walker: Walker, *bases: int) -> None:

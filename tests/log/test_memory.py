@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.log.contract import LogContract
+from tests.log.contract import InSlices, LogContract
 from zchat.log import Log
 from zchat.log.memory import MemoryLog
 
@@ -22,4 +22,8 @@ def log() -> Log:
 
 
 class TestMemoryLog(LogContract):
+    pass
+
+
+class TestMemoryLogInSlices(InSlices, LogContract):
     pass

@@ -12,7 +12,7 @@ from tests.log.contract import SECOND, Scribe, bases, read, read_all, trim
 from tests.log.damage import as_version_1, as_version_2, change, overwrite, pages_of, written
 from zchat import wire
 from zchat.errors import StartError
-from zchat.log import Keep, opening, schema
+from zchat.log import Keep, opening, schema, whole
 from zchat.log.exporting import export
 from zchat.log.offline import Finding, check, repair
 from zchat.log.sqlite import SqliteLog
@@ -98,7 +98,7 @@ def test_a_log_of_an_older_zchat_goes_on(open_log: OpenLog, old_log: Path) -> No
     trim(log, [Keep("a", records=1)])
     log.close()
     log = open_log(old_log)
-    page = read(log, after=log.seek(["a"], 0, young.time, False))
+    page = read(log, after=whole(log.seek(["a"], 0, young.time, False)))
     assert (bases(page), page.gaps) == ([11], [])
 
 
@@ -126,7 +126,7 @@ def test_joins_and_leaves_of_an_older_log_are_counted_apart(open_log: OpenLog, t
 def test_of_what_an_older_zchat_has_trimmed_nothing_is_passed_over(open_log: OpenLog, old_log: Path) -> None:
     log = open_log(old_log)
     for seconds in range(2, 7):  # the removed ones had 2 … 5, which is not known
-        page = read(log, after=log.seek(["a"], 0, seconds * SECOND, False))
+        page = read(log, after=whole(log.seek(["a"], 0, seconds * SECOND, False)))
         assert (page.gaps[0][2:], bases(page)[0]) == ((4, "trimmed"), 5)
 
 

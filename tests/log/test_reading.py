@@ -11,7 +11,7 @@ import pytest
 from tests.log.contract import Scribe, append, bases, read, read_all
 from tests.log.damage import change, copied, flip, overwrite, pages_of, silent, written
 from zchat.errors import StartError
-from zchat.log import Append, Log, reading, schema
+from zchat.log import Append, Log, reading, schema, whole
 from zchat.log.memory import MemoryLog
 from zchat.log.sqlite import SqliteLog
 
@@ -36,7 +36,7 @@ def test_rooms_that_lie_scattered_among_others_are_read_as_from_memory(
         memory, disk = (read_all(log, patterns, bytes_max) for log in logs)
         assert memory == disk
         for after, until, limit in ((100, 4_000, 0), (3_100, 3_101, 0), (0, 5_000, 3)):
-            pages = [log.read(patterns, after, until, limit, bytes_max) for log in logs]
+            pages = [whole(log.read(patterns, after, until, limit, bytes_max)) for log in logs]
             assert pages[0] == pages[1]
 
 

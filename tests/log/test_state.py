@@ -33,7 +33,7 @@ def test_what_was_trimmed_is_older_than_a_time_when_that_is_known() -> None:
         row(5, "r.whole", 9),
     ]
     rooms = RoomStates(trimmed)
-    among = rooms.matching(["r.*"])
+    among = rooms.matching(["r.*"]).ids
     assert [rooms.trimmed_before(time, among) for time in (40, 41, 60, 61, 99)] == [0, 4, 4, 6, 6]
 
 

@@ -22,7 +22,7 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Lookup, Read
 from zchat.errors import LogError
-from zchat.log import Append, LogPage, StoredBatch
+from zchat.log import Append, LogPage, Sliced, StoredBatch, whole
 from zchat.settings import Settings
 
 DRAINED_MESSAGES_MAX = 64  # the broker's own is 2000; small enough to be reached here
@@ -77,9 +77,9 @@ class SimulatedLog:
         trimmed = [Gap(name, 1, room.trimmed) for name, room in self.memory._rooms.items() if room.trimmed]
         return (*trimmed, *(Gap(batch.room, base, _last(batch)) for base, batch in self.damaged.items()))
 
-    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> LogPage:
+    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
         """As the memory log does; a damaged row is an explicit gap."""
-        page = self.memory.read(patterns, after, until, limit, bytes_max)
+        page = yield from self.memory.read(patterns, after, until, limit, bytes_max)
         batches, gaps = [], list(page.gaps)
         for room, frame in page.batches:
             base = wire.decode_raw_batch(frame).base
@@ -89,7 +89,7 @@ class SimulatedLog:
                 batches.append((room, frame))
         return page._replace(batches=batches, gaps=gaps)
 
-    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> int:
+    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
         """As the memory log does."""
         return self.memory.seek(patterns, last, since, presence)
 
@@ -375,7 +375,7 @@ class SimulatedBroker(Process[set[str]]):
         if isinstance(request, Lookup):
             session, why = request.session, "simulated" if failed else ""
             self._world.counts["repeats looked up"] += len(request.seqs)
-            offsets = {seq: 0 if failed else self.log.memory.find(session, seq) for seq in request.seqs}
+            offsets = {seq: 0 if failed else whole(self.log.memory.find(session, seq)) for seq in request.seqs}
 
             def looked_up(_: Instant) -> None:
                 if self.core.read_done(read, took):

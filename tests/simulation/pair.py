@@ -29,7 +29,7 @@ from zchat.core.client import Answer, ClientCore, Request
 from zchat.core.listening import Listener
 from zchat.core.publishing import Chunk
 from zchat.errors import LogError
-from zchat.log import Append, LogPage, LogStart
+from zchat.log import Append, LogPage, LogStart, Sliced, whole
 from zchat.log.memory import MemoryLog
 from zchat.message import messages
 from zchat.settings import Settings
@@ -301,7 +301,7 @@ class Pair:
         request = read.request
         if isinstance(request, Lookup):
             for seq in request.seqs:
-                self.core.found(request.session, seq, self.log.find(request.session, seq))
+                self.core.found(request.session, seq, whole(self.log.find(request.session, seq)))
             return
         for end in self.ends:
             if end.connection == read.connection:
@@ -351,10 +351,10 @@ def log_facts(log: MemoryLog, settings: Settings, start: str) -> LogFacts:
 class Readable(Protocol):
     """What an answer is read from."""
 
-    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> LogPage:
+    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
         """See `zchat.log.Log`."""
 
-    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> int:
+    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
         """See `zchat.log.Log`."""
 
     def head(self) -> int:
@@ -364,9 +364,9 @@ class Readable(Protocol):
 def answer_read(log: Readable, request: wire.Fetch | wire.Seek, page_bytes_max: int) -> bytes:
     """As a reader thread of `sockets/broker.py` answers."""
     if isinstance(request, wire.Seek):
-        after = log.seek(request.patterns, request.last, request.since, request.presence)
+        after = whole(log.seek(request.patterns, request.last, request.since, request.presence))
         return wire.encode(wire.Position(request.request, after, log.head()))
-    page = log.read(request.patterns, request.after, request.until, request.limit, page_bytes_max)
+    page = whole(log.read(request.patterns, request.after, request.until, request.limit, page_bytes_max))
     batches = [(room, wire.raw(frame)) for room, frame in page.batches]
     return wire.encode(wire.Page(request.request, batches, page.upto, page.more, page.gaps))
 

@@ -5,8 +5,8 @@ Rules of this file
    readers' time; one that asks after a pause has had as much as the one that was served last, no less and no more.
 2. What waits is bounded, of a connection and of all. Where that is too much, it costs the connection that has most.
 3. What a connection asked that has gone is dropped, also where a part of it is done.
-4. A repeat is looked up once at a time: a client sends it again and again until it has an answer, and a
-   lookup for each would keep the readers from everything else. All that wait of a session are one read.
+4. What a client sends again for want of an answer is worked on once. All repeats of a session that wait are
+   one read.
 
     take -> a slice of it on a reader thread -> gave_way: it waits for its next turn
                                              -> done: answered
@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from zchat import wire
 from zchat.core.registry import Session
@@ -51,7 +51,7 @@ class Read:
     def __init__(self, connection: bytes, request: wire.Fetch | wire.Seek | Lookup) -> None:
         self.connection = connection
         self.request = request
-        self.left: object = None  # what is left to do of it: for who does it
+        self.left: Any = None  # what is left to do of it; for who does it
 
 
 class Asker:
@@ -68,6 +68,11 @@ class Asker:
         self.used = 0.0  # seconds of the readers, as far as they count still
         self.seconds = SHORT_SECONDS  # that its last slice took
         self.is_queued = False
+
+    def has_asked(self, message: wire.Fetch | wire.Seek) -> bool:
+        """Whether it waits for the answer to that request."""
+        at_work = self.at_work is not None and self.at_work.request == message
+        return at_work or any(read.request == message for read in self.waiting)
 
 
 class Reads:
@@ -91,6 +96,8 @@ class Reads:
     def ask(self, connection: bytes, message: wire.Fetch | wire.Seek) -> None:
         """It is answered by a reader, then comes `done`. Raises WireError for one too many."""
         asker = self._askers.get(connection) or Asker(connection)
+        if asker.has_asked(message):
+            return  # it comes again for want of an answer
         if asker.unanswered >= self._connection_reads_max:
             raise WireError("busy", f"{asker.unanswered} reads are waiting")
         if not self._has_room(asker):

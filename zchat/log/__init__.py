@@ -7,11 +7,14 @@ executable specification, `log/sqlite.py` the log on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Generator
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 from zchat.errors import LogError
 from zchat.settings import Keep as Keep
+
+T = TypeVar("T")
+Sliced: TypeAlias = Generator[None, None, T]  # a read: yields where it gives way; its answer is what it returns
 
 USERS_SEEN_KEPT = 20_000  # of users who have gone; more than a broker asks for, and without a bound it only grew
 
@@ -83,6 +86,10 @@ class Log(Protocol):
 
     `append` is called from one thread, one at a time: the next one only after `done` was called. The
     reads may be called from any thread, at any time. Every error comes out as LogError.
+
+    `read`, `seek` and `find` may take long, and are worked on in slices: `whole(log.read(…))` is the answer, and who
+    has others to serve too goes on with it by `next`, from any thread, one at a time. Between two slices the log may
+    be written and trimmed; nothing of it is held.
     """
 
     log_id: str  # random, made with the log
@@ -94,20 +101,21 @@ class Log(Protocol):
         Returns at once; `done` may be called from another thread, or before this returns.
         """
 
-    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> LogPage:
+    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
         """Batches with a record in `after < offset <= until` (0: no end) in rooms that match a pattern.
 
         Batches come whole, also when they reach over an end: the reader leaves out the records that it has or did
         not ask for. Stops when `limit` records (0: none) or `bytes_max` bytes are reached, yet not before the first
         batch. `upto` is the last offset of the last batch returned when `more`; else `until`, or the log's head
         where `until` is 0 or above it. A batch that cannot be read or whose checksum is wrong is a gap, never
-        returned; so is what was trimmed of a room, as far as it lies in the range. Gaps end at `upto`.
+        returned; so is what was trimmed of a room, as far as it lies in the range. Gaps end at `upto`. What is
+        trimmed between two slices of it is a gap too, or was read before; what is appended meanwhile is not in it.
 
         Where a damaged index leaves only the table to walk, a page may end early, after many batches of other
         rooms: with `more`, an `upto` above `after`, and fewer batches than asked for or none.
         """
 
-    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> int:
+    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
         """The offset after which the last `last` records start, or (last = 0) those not older than `since`.
 
         `last` counts messages; with `presence`, joins and leaves too. Fewer than `last` are left, or none were ever
@@ -118,9 +126,12 @@ class Log(Protocol):
         room, is older; what lies above it may be older only as far as nothing is left to tell. Nothing is as young:
         the head. Of the rooms that match, what was trimmed and is not older, or is not known to be, lies above it:
         a read from there tells it as a gap. What was trimmed and is older makes none.
+
+        More than there is of the rooms is answered at once. Between two slices the oldest may be trimmed: it has
+        counted, and a read from there tells it as a gap.
         """
 
-    def find(self, session: str, seq: int) -> int:
+    def find(self, session: str, seq: int) -> Sliced[int]:
         """The offset of the first record of that publish, 0 when it is not in the log's tail.
 
         One that was found once may be found again when it is not there any more.
@@ -156,3 +167,13 @@ class Log(Protocol):
 
     def close(self) -> None:
         """End threads, close files. What `append` took is kept first."""
+
+
+def whole(sliced: Sliced[T]) -> T:
+    """The answer of a read, without giving way."""
+    while True:
+        try:
+            next(sliced)
+        except StopIteration as end:
+            answer: T = end.value
+            return answer

@@ -16,28 +16,53 @@ Tests: tests/log/test_links.py.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import NamedTuple
 
 import msgspec
 
 from zchat import wire
 from zchat.log.schema import Row
+from zchat.log.slices import Gap
 from zchat.log.walks import IndexDamaged, Walker
 from zchat.wire import OFFSET_MAX
 
 ROOMS_CHECKED_MAX = 256  # at the end of a page that stops short, unless damage was met: of more, asking costs too much
 EXACT_GAPS_MAX = 1_000  # of one room in a row; more are told as one
 
-Gap = tuple[str, int, int, str]
-
 _head_of = msgspec.msgpack.Decoder(wire.BatchHead).decode
+
+
+class Lasts:
+    """The last offsets of some rooms, as they were once."""
+
+    def __init__(self, pairs: list[tuple[int, int]]) -> None:
+        """`pairs`: (last offset, room), rising."""
+        self.of = {room: last for last, room in pairs}
+        self._pairs = pairs
+
+    def __len__(self) -> int:
+        """How many rooms there are."""
+        return len(self._pairs)
+
+    def up_to(self, after: int, upto: int) -> list[tuple[int, int]]:
+        """(last offset, room) of those that end in `after < offset <= upto`."""
+        return self._pairs[bisect_left(self._pairs, (after + 1,)) : bisect_left(self._pairs, (upto + 1,))]
+
+    def above(self, upto: int) -> list[int]:
+        """The rooms that go on behind an offset."""
+        return [room for _, room in self._pairs[bisect_left(self._pairs, (upto + 1,)) :]]
+
+    def count_above(self, upto: int) -> int:
+        """How many those are."""
+        return len(self._pairs) - bisect_left(self._pairs, (upto + 1,))
 
 
 class PageRooms(NamedTuple):
     """What is known of the rooms of a page, by their ids."""
 
     names: dict[int, str]  # of all that match
-    lasts: dict[int, int]  # last offset, where that is above the beginning; taken before the snapshot
+    lasts: Lasts  # of those that go on behind the beginning; taken before the snapshot
     trimmed: dict[int, int]  # what was trimmed of them, where that is above the beginning; as the snapshot has it,
     thinned: dict[int, int] = {}  # and of their joins and leaves, behind what stays
 
@@ -67,13 +92,15 @@ class Links:
 
     def close(self, upto: int) -> list[Gap]:
         """The page ends there. Returns all its gaps."""
-        behind = {room: known for room in self._lasts if (known := self._known(room)) < upto}
-        is_checked = len(behind) <= ROOMS_CHECKED_MAX or self._walker.met_damage
-        going_on = [room for room in behind if self._lasts[room] > upto] if is_checked else []
-        ended = {room: self._lasts[room] for room in behind if self._lasts[room] <= upto}
-        for room, last in (ended | self._prev_of_next(going_on, upto)).items():
-            if last > behind[room]:
-                self._miss(room, behind[room] + 1, min(last, upto))
+        lasts = self._lasts
+        told = {room: last for last, room in lasts.up_to(self._after, upto)}
+        if self._walker.met_damage or lasts.count_above(upto) - len(self._found) <= ROOMS_CHECKED_MAX:
+            going_on = [room for room in lasts.above(upto) if self._known(room) < upto]
+            if self._walker.met_damage or len(going_on) <= ROOMS_CHECKED_MAX:
+                told |= self._prev_of_next(going_on, upto)
+        for room, last in told.items():
+            if last > (known := self._known(room)) and known < upto:
+                self._miss(room, known + 1, min(last, upto))
         first = self._after + 1
         trimmed = [(self._names[room], first, min(last, upto), "trimmed") for room, last in self._trimmed.items()]
         return sorted([gap for gap in trimmed if gap[2] >= first] + self._missed, key=_first)
@@ -126,3 +153,16 @@ def prev_of(row: Row) -> int:
         return _head_of(row[6]).prev
     except ValueError:  # it is what was written, and yet no batch
         return 0
+    except RecursionError:  # records that are nested too deep for the decoder to pass over
+        return _number_at(row[6], 2)
+
+
+def _number_at(frame: bytes, position: int) -> int:
+    """A natural number among the first of an array, by the bytes alone."""
+    at, number = 1 if frame[:1] < b"\xa0" else 3, 0
+    for _ in range(position + 1):
+        kind = frame[at]
+        size = 1 << (kind - 0xCC) if 0xCC <= kind <= 0xCF else 0
+        number = int.from_bytes(frame[at + 1 : at + 1 + size], "big") if size else kind
+        at += 1 + size
+    return number

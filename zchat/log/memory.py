@@ -1,6 +1,8 @@
 """The log in memory: it ends with the broker. Also the executable specification of `Log`.
 
 Rules of this file: one lock around everything; each room has its batches in a list, offsets rising.
+
+It has more than 300 lines because what a log is to do is read in one piece.
 Tests: tests/log/test_memory.py, which runs the contract.
 """
 
@@ -15,11 +17,24 @@ from heapq import merge
 
 from zchat import wire
 from zchat.errors import LogError
-from zchat.log import USERS_SEEN_KEPT, Append, CursorRow, Keep, LogPage, LogStart, SessionRow, StoredBatch
+from zchat.log import (
+    USERS_SEEN_KEPT,
+    Append,
+    CursorRow,
+    Keep,
+    LogPage,
+    LogStart,
+    SessionRow,
+    Sliced,
+    StoredBatch,
+    whole,
+)
 from zchat.log.retention import Rule, is_last_of_messages
+from zchat.log.slices import Gap, Slice, add_gaps, paced
 from zchat.names import matcher
 
 TAIL_BATCHES = 4096  # searched for a repeated publish
+ROOMS_A_STEP = 500  # are matched: about 1 ms
 USERS_FORGOTTEN = 1_000  # at once: to find who was seen last takes a sort
 
 
@@ -45,9 +60,15 @@ class RoomBatches:
         self._count(batch, 1)
         self.last = _last(batch)
 
-    def above(self, after: int) -> list[StoredBatch]:
+    def above(self, after: int) -> Iterator[StoredBatch]:
         """The batches that have a record above that offset."""
-        return self.batches[bisect_right(self.batches, after, key=_last) :]
+        at = bisect_right(self.batches, after, key=_last)
+        return (self.batches[number] for number in range(at, len(self.batches)))
+
+    def below(self, offset: int) -> Iterator[StoredBatch]:
+        """The batches that begin below that offset, the newest first."""
+        at = bisect_left(self.batches, offset, key=_base)
+        return (self.batches[number] for number in range(at - 1, -1, -1))
 
     def before(self, time: int) -> int:
         """The last offset of what is older and kept; 0: nothing is."""
@@ -61,8 +82,7 @@ class RoomBatches:
 
     def gaps(self, after: int, until: int) -> list[tuple[int, int]]:
         """What was removed of `after < offset <= until`."""
-        removed = [(1, self.trimmed), *self.holes]
-        within = [(max(first, after + 1), min(last, until)) for first, last in removed]
+        within = [(max(first, after + 1), min(last, until)) for first, last in [(1, self.trimmed), *self.holes]]
         return [(first, last) for first, last in within if first <= last]
 
     def is_gone(self, batch: StoredBatch) -> bool:
@@ -150,48 +170,74 @@ class MemoryLog:
                 self._cursors.pop(dropped, None)
         done(None)
 
-    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> LogPage:
-        """Batches of all rooms that match, merged by offset."""
-        with self._lock:
-            end = min(until, self._head) if until else self._head
-            page: list[tuple[str, bytes]] = []
-            records = size = upto = 0
-            for batch in merge(*(room.above(after) for _, room in self._matching(patterns)), key=_base):
-                if batch.base > end:
-                    break
-                if page and (size >= bytes_max or (limit and records >= limit)):
-                    return LogPage(page, upto, True, self._gaps(patterns, after, upto))
-                page.append((batch.room, batch.frame))
-                records += batch.records
-                size += len(batch.frame)
-                upto = _last(batch)
-            return LogPage(page, end, False, self._gaps(patterns, after, end))
+    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
+        """Batches of all rooms that match, merged by offset; each slice accounts for all up to where it ends."""
+        page, gaps = list[tuple[str, bytes]](), list[Gap]()
+        records = size = 0
+        end = min(until, self._head) if until else self._head
+        rooms = yield from paced(self._match(patterns))
+        while True:
+            with self._lock:
+                begun, last, upto, more, is_done = Slice(), after, end, False, True
+                for batch in merge(*(room.above(after) for _, room in rooms if room.last > after), key=_base):
+                    if batch.base > end:
+                        break
+                    if page and (size >= bytes_max or (limit and records >= limit)):
+                        upto, more = last, True
+                        break
+                    page.append((batch.room, batch.frame))
+                    records += batch.records
+                    size += len(batch.frame)
+                    last = _last(batch)
+                    if begun.is_over:
+                        upto, is_done = last, False
+                        break
+                found = [(name, *gap, "trimmed") for name, room in rooms for gap in room.gaps(after, upto)]
+            add_gaps(gaps, found, after)
+            if is_done:
+                return LogPage(page, upto, more, gaps)
+            after = upto
+            yield
 
-    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> int:
+    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
         """Back over the newest batches, or to the last that is older, of any room."""
+        below = self._head + 1
+        rooms = yield from paced(self._match(patterns))
         with self._lock:
             if not last:
                 kept = max((room.before(since) for room in self._rooms.values()), default=0)
-                return max([kept, *(room.removed_before(since) for _, room in self._matching(patterns))])
-            rooms = [room.batches for _, room in self._matching(patterns)]
-            for batch in merge(*map(reversed, rooms), key=_base, reverse=True):
-                if batch.kind == wire.PRESENCE and not presence:
-                    continue
-                if last <= batch.records:
-                    return batch.base + batch.records - last - 1
-                last -= batch.records
-            return 0
+                return max([kept, *(room.removed_before(since) for _, room in rooms)])
+            if last > sum(room.records if presence else room.records - room.presence for _, room in rooms):
+                return 0
+        while True:
+            with self._lock:
+                begun = Slice()
+                for batch in merge(*(room.below(below) for _, room in rooms), key=_base, reverse=True):
+                    if batch.kind != wire.PRESENCE or presence:
+                        if last <= batch.records:
+                            return batch.base + batch.records - last - 1
+                        last -= batch.records
+                    below = batch.base
+                    if begun.is_over:
+                        break
+                else:
+                    return 0
+            yield
 
-    def find(self, session: str, seq: int) -> int:
+    def find(self, session: str, seq: int) -> Sliced[int]:
         """Back over the newest batches of the log."""
         with self._lock:
             tail = [batch for batch in self._tail if not self._rooms[batch.room].is_gone(batch)]
+        begun = Slice()
         for batch in reversed(tail):
             offset = batch.base
             for entry in wire.decode_raw_batch(batch.frame).entries:
                 if (entry.session, entry.seq) == (session, seq):
                     return offset
                 offset += len(wire.decode_records(entry.records))
+            if begun.is_over:
+                yield
+                begun = Slice()
         return 0
 
     def head(self) -> int:
@@ -228,9 +274,10 @@ class MemoryLog:
 
     def trim(self, keep: list[Keep], now: int) -> None:
         """At once: a list drops its beginning in no time."""
-        with self._lock:
-            for rule in [Rule(each, now) for each in keep]:
-                for _, room in self._matching([rule.pattern]):
+        for rule in [Rule(each, now) for each in keep]:
+            rooms = whole(self._match([rule.pattern]))
+            with self._lock:
+                for _, room in rooms:
                     room.trim(rule)
 
     def close(self) -> None:
@@ -243,13 +290,16 @@ class MemoryLog:
         if len(self._seen) > USERS_SEEN_KEPT + USERS_FORGOTTEN:
             self._seen = dict(sorted(self._seen.items(), key=_seen)[-USERS_SEEN_KEPT:])
 
-    def _matching(self, patterns: list[str]) -> Iterator[tuple[str, RoomBatches]]:
+    def _match(self, patterns: list[str]) -> Sliced[list[tuple[str, RoomBatches]]]:
+        """The rooms that match, in small steps. None goes."""
         wanted = matcher(patterns)
-        return ((name, room) for name, room in self._rooms.items() if wanted(name))
-
-    def _gaps(self, patterns: list[str], after: int, until: int) -> list[tuple[str, int, int, str]]:
-        rooms = self._matching(patterns)
-        return [(name, *gap, "trimmed") for name, room in rooms for gap in room.gaps(after, until)]
+        with self._lock:
+            rooms = list(self._rooms.items())
+        found: list[tuple[str, RoomBatches]] = []
+        for at in range(0, len(rooms), ROOMS_A_STEP):
+            found += [(name, room) for name, room in rooms[at : at + ROOMS_A_STEP] if wanted(name)]
+            yield
+        return found
 
 
 def _base(batch: StoredBatch) -> int:

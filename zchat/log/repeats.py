@@ -5,7 +5,8 @@ Rules of this file
    opened, then in what was stored since, which grows as it looks.
 2. What a walk passes of the session is remembered. A client repeats all that it has unacked, oldest first,
    so the first walk answers the others; a walk for each kept readers from everything else for seconds.
-3. Offsets do not change, so what is remembered stays true. A walk goes on where the last one stopped.
+3. Offsets do not change, so what is remembered stays true. A walk goes on where the last one stopped, also in
+   the next slice.
 
 Tests: tests/log/test_repeats.py.
 """
@@ -15,9 +16,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from zchat import wire
 from zchat.errors import WireError
+from zchat.log import Sliced
+from zchat.log.slices import Slice
 from zchat.log.walks import Walker
 
 TAIL_BATCHES = 4_096  # of a stretch are walked,
@@ -25,6 +30,8 @@ TAIL_BYTES = 256 << 20  # as far as they have no more bytes than this: about 0.1
 TAIL_PUBLISHES = 16_384  # and as far as no more publishes of the session are met
 SESSIONS_KEPT = 64
 CHUNK_ROWS = 64
+
+Snapshot = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
 _NEWEST = "SELECT base FROM batches NOT INDEXED WHERE base BETWEEN ? AND ? ORDER BY base DESC LIMIT ?"
 
@@ -55,19 +62,21 @@ class Session:
         self.stretches = [Stretch(1, opened)]
         self.head = opened  # what is above it is in no stretch yet
 
-    def find(self, connection: sqlite3.Connection, seq: int, head: int) -> int:
-        """The offset of that publish in what the log has up to `head`; 0: nowhere."""
+    def begin(self, seq: int, head: int) -> None:
+        """That publish is looked for in what the log has up to `head`."""
         if head > self.head and seq not in self.offsets:
             self.stretches.append(Stretch(self.head + 1, head))
             self.head = head
-        walker = Walker(connection)
-        while seq not in self.offsets and self.stretches:
+
+    def go_on(self, connection: sqlite3.Connection, seq: int) -> bool:
+        """Look into a few more batches. Returns whether it is found, or nothing is left to look into."""
+        if seq not in self.offsets and self.stretches:
             stretch = self.stretches[0]
-            while not stretch.is_over and seq not in self.offsets:
-                self._walk(connection, walker, stretch, seq)
-            if seq not in self.offsets:
+            if stretch.is_over:
                 del self.stretches[0]
-        return self.offsets.get(seq, 0)
+            else:
+                self._walk(connection, Walker(connection), stretch, seq)
+        return seq in self.offsets or not self.stretches
 
     def _walk(self, connection: sqlite3.Connection, walker: Walker, stretch: Stretch, seq: int) -> None:
         """Some batches of a stretch, or up to the publish."""
@@ -91,21 +100,32 @@ class Session:
 
 
 class Repeats:
-    """The sessions that were asked for last. Used by any thread, one at a time."""
+    """The sessions that were asked for last. Used by any thread."""
 
     def __init__(self, opened: int) -> None:
         self._opened = opened
         self._lock = threading.Lock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
-    def find(self, connection: sqlite3.Connection, session: str, seq: int, head: int) -> int:
+    def find(self, snapshot: Snapshot, session: str, seq: int, head: int) -> Sliced[int]:
         """The offset of the first record of that publish; 0: it is not in the newest batches."""
         with self._lock:
             known = self._sessions.pop(session, None) or Session(session, self._opened)
             self._sessions[session] = known
             if len(self._sessions) > SESSIONS_KEPT:
                 self._sessions.popitem(last=False)
-            return known.find(connection, seq, head)
+            known.begin(seq, head)
+        while True:
+            with snapshot() as connection:
+                begun, is_done = Slice(), False
+                while not is_done:
+                    with self._lock:  # another thread may look for another publish of the session
+                        is_done = known.go_on(connection, seq)
+                    if begun.is_over:
+                        break
+            if is_done:
+                return known.offsets.get(seq, 0)
+            yield
 
 
 def _offsets_in(frame: bytes, session: str) -> dict[int, int]:

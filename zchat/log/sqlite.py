@@ -34,6 +34,7 @@ from zchat.log import (
     LogPage,
     LogStart,
     SessionRow,
+    Sliced,
     disk,
     opening,
     reading,
@@ -117,25 +118,24 @@ class SqliteLog:
         else:
             self._tasks.put(lambda: self._append(append, done))
 
-    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> LogPage:
-        """Within one snapshot of the database."""
-        with self._readers.snapshot() as connection:
-            page = reading.page(connection, self._rooms, patterns, after, until, limit, bytes_max)
+    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
+        """Each slice within one snapshot of the database."""
+        snapshot = self._readers.snapshot
+        page = yield from reading.page(snapshot, self._rooms, patterns, after, until, limit, bytes_max)
         if page.gaps:
             self._trouble.met(page.gaps)
         return page
 
-    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> int:
+    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
         """Back from the newest batch; a time by halving."""
-        with self._readers.snapshot() as connection:
-            if last:
-                return seeking.last_records(connection, self._rooms, patterns, last, presence)
-            return seeking.since(connection, self._rooms, patterns, since)
+        snapshot = self._readers.snapshot
+        if last:
+            return seeking.last_records(snapshot, self._rooms, patterns, last, presence)
+        return seeking.since(snapshot, self._rooms, patterns, since)
 
-    def find(self, session: str, seq: int) -> int:
+    def find(self, session: str, seq: int) -> Sliced[int]:
         """Back from what was the newest batch when it was opened; then from what is."""
-        with self._readers.snapshot() as connection:
-            return self._repeats.find(connection, session, seq, self._rooms.head)
+        return self._repeats.find(self._readers.snapshot, session, seq, self._rooms.head)
 
     def head(self) -> int:
         """Of the last commit."""

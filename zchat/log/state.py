@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from zchat.log import Sliced, whole
 from zchat.names import is_pattern, matcher
 
 MATCHES_KEPT = 32  # pattern lists whose rooms are remembered, so that a page does not match every name again,
@@ -118,10 +119,10 @@ class RoomStates:
                 if row.last > self.head:
                     self.head, self.time = row.last, row.time
 
-    def trimmed_before(self, time: int, among: Matched) -> int:
+    def trimmed_before(self, time: int, among: Iterable[int]) -> int:
         """An offset up to which these rooms are known to be older: the highest of what was removed of them and is."""
         older = 0
-        for row in map(self._by_id.__getitem__, among.ids):
+        for row in map(self._by_id.__getitem__, among):
             if 0 < row.trimmed_time < time:
                 older = max(older, row.trimmed)
             if 0 < row.presence_time < time:
@@ -135,9 +136,14 @@ class RoomStates:
 
     def matching(self, patterns: Sequence[str]) -> Matched:
         """The rooms that match one of the patterns."""
+        return whole(self.match(patterns))
+
+    def match(self, patterns: Sequence[str]) -> Sliced[Matched]:
+        """The same, in small steps."""
         if any(map(is_pattern, patterns)):
             found = self._compare(tuple(patterns), None)
             while found.compared < len(self._names):
+                yield
                 found = self._compare(tuple(patterns), found)
             return found
         named = Matched(patterns.__contains__)
@@ -154,9 +160,11 @@ class RoomStates:
         return self._compare(tuple(patterns), None).compared >= len(self._names)
 
     def _compare(self, patterns: tuple[str, ...], so_far: Matched | None) -> Matched:
-        """Go on with the next few names from what is remembered; where it is forgotten, from `so_far`."""
+        """Go on with the next few names, from what is remembered or `so_far`, whichever is further."""
         with self._lock:
             found = self._matches.pop(patterns, None) or so_far or Matched(matcher(patterns))
+            if so_far is not None and so_far.compared > found.compared:
+                found = so_far  # forgotten, and begun anew by another: they would never come to an end
             self._matches[patterns] = found  # at the end: it was asked for last
             for name in self._names[found.compared : found.compared + NAMES_COMPARED]:
                 if found.wanted(name):

@@ -63,6 +63,14 @@ class Walker:
 
         Raises Sparse when `skipped_max` in a row, or fewer but large ones, are of other rooms.
         """
+        for step in self.steps_by_table(first, end, wanted, rows=rows, skipped_max=skipped_max):
+            if not isinstance(step, int):
+                yield step
+
+    def steps_by_table(
+        self, first: int, end: int, wanted: Container[int], *, rows: int = 8, skipped_max: int = SKIPPED_ROWS_MAX
+    ) -> Iterator[Row | int]:
+        """The same; and after each chunk the offset that the walk has got to: all below it was passed."""
         bytes_max = SKIPPED_BYTES_MAX * skipped_max // SKIPPED_ROWS_MAX
         position = first
         skipped = skipped_bytes = 0
@@ -72,6 +80,7 @@ class Walker:
                 # One by one up to the row that cannot be read, so that those before it are served.
                 position = position if rows > 1 else self.behind(position, end)
                 rows = 1
+                yield position
                 continue
             for row in chunk:
                 if row[0] < position:  # a page that lies in the place of another
@@ -91,6 +100,7 @@ class Walker:
             if skipped > skipped_max or skipped_bytes > bytes_max:
                 raise Sparse(position)
             rows = _next_size(rows, chunk)
+            yield position
 
     def by_rooms(self, rooms: Iterable[int], first: int, end: int) -> Iterator[Row]:
         """The rows of some rooms, by the index. Raises IndexDamaged."""

@@ -20,7 +20,7 @@ from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Lookup, Read
 from zchat.core.reads import READERS
 from zchat.errors import LogError
-from zchat.log import Log
+from zchat.log import Log, Sliced
 
 TOLD_SECONDS = 60.0
 
@@ -52,7 +52,7 @@ class Readers:
             thread.start()
 
     def submit(self, read: Read) -> None:
-        """Work on it for a while; then the core is told."""
+        """Work on it for a slice; then the core is told."""
         self._reads.put(read)
 
     def close(self) -> None:
@@ -68,23 +68,36 @@ class Readers:
     def _work(self) -> None:
         while (read := self._reads.get()) is not None and not self._is_closed:
             began = time.monotonic()
-            try:
-                answered = self._answer(read.request)
-            except Exception as error:  # also of memory or depth: who asked has to be told, and the thread goes on
-                answered = self._failed(read.request, error)
-            self._finish(partial(self._finished, read, answered, time.monotonic() - began))
+            finished = self._go_on(read)
+            self._finish(partial(finished, time.monotonic() - began))
 
-    def _answer(self, request: wire.Fetch | wire.Seek | Lookup) -> Answered:
+    def _go_on(self, read: Read) -> Callable[[float, Instant], None]:
+        """For a slice."""
+        try:
+            if read.left is None:
+                read.left = self._answer(read.request)
+            next(read.left)
+        except StopIteration as end:
+            return partial(self._finished, read, end.value)
+        except Exception as error:  # also of memory or depth: who asked has to be told, and the thread goes on
+            return partial(self._finished, read, self._failed(read.request, error))
+        return partial(self._gave_way, read)
+
+    def _answer(self, request: wire.Fetch | wire.Seek | Lookup) -> Sliced[Answered]:
+        log = self._log
         if isinstance(request, Lookup):
-            return [(seq, self._log.find(request.session, seq), "") for seq in request.seqs]
+            found: list[tuple[int, int, str]] = []
+            for seq in request.seqs:
+                offset = yield from log.find(request.session, seq)
+                found.append((seq, offset, ""))
+            return found
         if isinstance(request, wire.Seek):
             # What is committed and not broadcast yet comes live: it is no history.
             head = self._core.head
-            after = self._log.seek(request.patterns, request.last, request.since, request.presence)
+            after = yield from log.seek(request.patterns, request.last, request.since, request.presence)
             return wire.encode(wire.Position(request.request, min(after, head), head))
-        page = self._log.read(
-            request.patterns, request.after, request.until, request.limit, self._core.settings.page_bytes_max
-        )
+        bytes_max = self._core.settings.page_bytes_max
+        page = yield from log.read(request.patterns, request.after, request.until, request.limit, bytes_max)
         batches = [(room, wire.raw(frame)) for room, frame in page.batches]
         return wire.encode(wire.Page(request.request, batches, page.upto, page.more, page.gaps))
 
@@ -100,6 +113,9 @@ class Readers:
         return wire.encode(wire.Error("request", request.request, code, text))
 
     # --- in the broker's loop ---------------------------------------------------------------
+
+    def _gave_way(self, read: Read, seconds: float, now: Instant) -> None:
+        self._core.read_gave_way(read, seconds)
 
     def _finished(self, read: Read, answered: Answered, seconds: float, now: Instant) -> None:
         if not self._core.read_done(read, seconds):

@@ -1,0 +1,58 @@
+"""Reads in slices: they give way when it is time, and say the same in the end."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from zchat.log import Sliced, slices, whole
+from zchat.log.slices import Gap, Slice, add_gaps, paced
+
+
+def steps(count: int) -> Sliced[int]:
+    for _ in range(count):
+        yield
+    return count
+
+
+def pauses(sliced: Sliced[int]) -> int:
+    return sum(1 for _ in sliced)
+
+
+def test_what_yields_after_every_step_gives_way_only_when_a_slice_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE_SECONDS", 0.0)
+    assert pauses(paced(steps(50))) == 50
+    monkeypatch.setattr(slices, "SLICE_SECONDS", 3600.0)
+    assert pauses(paced(steps(50))) == 0
+    assert whole(paced(steps(50))) == 50
+
+
+def test_a_slice_is_over_after_its_time() -> None:
+    began, slice_ = time.monotonic(), Slice()
+    while not slice_.is_over:
+        pass
+    assert time.monotonic() - began >= slices.SLICE_SECONDS
+
+
+def test_an_error_of_a_step_comes_through() -> None:
+    def fails() -> Sliced[int]:
+        yield
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        whole(paced(fails()))
+
+
+def test_a_gap_over_several_slices_is_one() -> None:
+    gaps: list[Gap] = []
+    add_gaps(gaps, [("a", 1, 10, "trimmed"), ("b", 4, 6, "damaged")], 0)
+    add_gaps(gaps, [("a", 11, 20, "trimmed"), ("b", 11, 12, "damaged")], 10)
+    add_gaps(gaps, [("a", 21, 22, "damaged"), ("b", 25, 26, "damaged")], 20)
+    assert gaps == [
+        ("a", 1, 20, "trimmed"),
+        ("b", 4, 6, "damaged"),
+        ("b", 11, 12, "damaged"),
+        ("a", 21, 22, "damaged"),
+        ("b", 25, 26, "damaged"),
+    ]
