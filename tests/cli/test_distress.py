@@ -1,0 +1,153 @@
+"""A broker in distress: what it then does needs no descriptor, no module and no thread that was not there before."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import zmq
+
+import zchat
+from tests.conftest import BrokerProcess, eventually
+from zchat.cli import broker as command
+
+StartBroker = Callable[..., BrokerProcess]
+
+# Writes down every import, and every thread, file and database that is opened.
+AUDITED = """
+import os, sys
+into = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def hook(event, args):
+    if event in ("import", "open", "sqlite3.connect", "_thread.start_new_thread"):
+        os.write(into, f"{event} {str(args[:1])[:200]!r}\\n".encode())
+sys.addaudithook(hook)
+from zchat.__main__ import main
+main()
+"""
+PROBED = ("log.probe", "log.ballast")  # what a log that cannot be written tries to write, and lives without
+
+
+def pid_of(broker: BrokerProcess) -> int:
+    assert broker.process is not None
+    return broker.process.pid
+
+
+@contextmanager
+def limited(broker: BrokerProcess, what: int, to: int) -> Iterator[None]:
+    """A limit of the running broker, for a block."""
+    before = resource.prlimit(pid_of(broker), what)
+    resource.prlimit(pid_of(broker), what, (to, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid_of(broker), what, before)
+
+
+def lowest_free_descriptor(broker: BrokerProcess) -> int:
+    used = {int(number) for number in os.listdir(f"/proc/{pid_of(broker)}/fd")}
+    return min(set(range(len(used) + 1)) - used)
+
+
+def make_trouble(broker: BrokerProcess, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    """Whatever makes a broker say something, or serve something out of the ordinary."""
+    with zchat.connect(broker.address, "anna") as client, client.listen("den", resume="k") as den:
+        for number in range(100):
+            client.publish("den", str(number))
+        assert [den.get(10).text for _ in range(100)] == [message.text for message in client.history("den")]
+        assert client.who() and client.rooms() and list(client.history("**", last=1))
+        for address in (broker.address, broker.publish_address):
+            for sent in (os.urandom(2000), b"\xff" + bytes(8) + b"\x7f\3\0NULL" + bytes(48) + os.urandom(500)):
+                with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as connection:
+                    connection.sendall(sent)
+        wrong = context.socket(zmq.XSUB)
+        wrong.connect(broker.publish_address)
+        wrong.send(b"no subscription")
+        eventually(lambda: "is cut off: it sent what is no subscription" in broker.stderr(), "it is cut off")
+        with limited(broker, resource.RLIMIT_FSIZE, 16 << 10):
+            with pytest.raises(zchat.Refused), zchat.connect(broker.address, "berta") as other:
+                other.send("den", bytes(500_000), timeout=10)
+            eventually(lambda: "what is sent is refused" in broker.stderr(), "it says so")
+        client.send("den", "after", timeout=10)
+        eventually(lambda: "the log can be written again" in broker.stderr(), "it says so")
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    yield made
+    made.destroy(linger=0)
+
+
+@pytest.mark.slow
+def test_a_broker_that_is_ready_loads_nothing_more(
+    start_broker: StartBroker, context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    audit = tmp_path / "audit"
+    broker = start_broker("--retain", "old=1s", run=(sys.executable, "-c", AUDITED, str(audit)))
+    started = audit.read_text()
+    assert "zchat.printable" in started, "the audit sees what is loaded"
+    make_trouble(broker, context)
+    broker.stop()
+    later = audit.read_text().removeprefix(started).splitlines()
+    assert [line for line in later if not any(name in line for name in PROBED)] == []
+
+
+@pytest.mark.slow
+def test_without_a_descriptor_left_it_says_what_is_wrong_and_lives(broker: BrokerProcess) -> None:
+    other = zchat.connect(broker.address, "berta")
+    with zchat.connect(broker.address, "anna") as client, client.listen("den") as den:
+        client.send("den", "before")
+        with limited(broker, resource.RLIMIT_NOFILE, lowest_free_descriptor(broker)):
+            with limited(broker, resource.RLIMIT_FSIZE, 16 << 10):
+                with pytest.raises(zchat.Refused), other:
+                    other.send("den", bytes(500_000), timeout=10)
+                eventually(lambda: "what is sent is refused" in broker.stderr(), "it says so")
+            with socket.create_connection(("127.0.0.1", int(broker.address.rpartition(":")[2]))):
+                client.send("den", "meanwhile", timeout=10)  # while nobody can be let in
+                assert [message.text for message in client.history("den")] == ["before", "meanwhile"]
+        assert [den.get(10).text for _ in range(2)] == ["before", "meanwhile"]
+    with zchat.connect(broker.address, "berta", wait=20) as client:
+        client.send("den", "after", timeout=10)
+    assert broker.stderr().count("is started again") == 0
+
+
+def test_a_thread_that_dies_of_an_error_ends_the_broker(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(threading, "excepthook", command._end_with_thread)
+    for error in (SystemExit(3), MemoryError("no more")):
+
+        def die(error: BaseException = error) -> None:
+            raise error
+
+        thread = threading.Thread(target=die, name="zchat-log")
+        thread.start()
+        thread.join()
+    assert ended == [1]
+    assert capsys.readouterr().err == "zchat: internal error in zchat-log: MemoryError: no more: the broker ends\n"
+
+
+@pytest.mark.slow
+def test_a_broker_without_memory_is_started_again(start_broker: StartBroker) -> None:
+    broker = start_broker(watched=True)
+    (child,) = Path(f"/proc/{pid_of(broker)}/task/{pid_of(broker)}/children").read_text().split()
+    with zchat.connect(broker.address, "anna") as client:
+        client.send("den", "before")
+        before = resource.prlimit(int(child), resource.RLIMIT_AS)
+        resource.prlimit(int(child), resource.RLIMIT_AS, (1, before[1]))
+        for _ in range(100):
+            client.publish("den", bytes(1_000_000))
+        eventually(lambda: broker.stderr().count("broker ready") == 2, "it is back", within=20)
+        client.flush(20)
+        assert next(iter(client.history("den"))).text == "before"
+    assert broker._end(signal.SIGTERM) == 0
