@@ -135,9 +135,9 @@ def _serve(at: Address, folder: Path | None, sync: Sync, settings: Settings, chi
         running = _patiently(start)
         for signum in ENDS:
             handle(signum, lambda *_: running.stop())
-        _announce(running, "in memory" if folder is None else str(folder))
-        if child:
+        if child:  # first: whoever reads the line may count on these ports from then on
             child.ready(watch.Ports(running.address.port, running.publisher_address.port))
+        _announce(running, "in memory" if folder is None else str(folder))
         running.run()
         for signum in ENDS:  # Ctrl-C comes twice: from the terminal, and handed on by the parent
             handle(signum, signal.SIG_IGN)
