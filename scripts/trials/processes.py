@@ -212,7 +212,8 @@ class Actor(Started):
         journal.touch()
         self.journals.append(journal)
         task = {**self.task, **more, "name": life, "journal": str(journal)}
-        self.launch([*self._prefix, sys.executable, "-m", f"trials.{self.module}", json.dumps(task)])
+        module = self.module if "." in self.module else f"trials.{self.module}"
+        self.launch([*self._prefix, sys.executable, "-m", module, json.dumps(task)])
 
     def end(self) -> None:
         """By its own word."""

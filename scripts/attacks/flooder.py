@@ -1,0 +1,38 @@
+"""A process that floods a broker in some ways at once, from `go` until it is told to end.
+
+ready        its buffers are made
+{…}          at its end: bytes sent, connections made, how often it was cut off or refused; all have left then
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+
+from trials.control import Control
+
+from attacks.kinds import KINDS
+from attacks.peers import Place
+from attacks.pouring import Pour
+
+
+def main() -> None:
+    """Flood until told to end."""
+    control = Control()
+    task = control.task
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    sources = [source for name in task["kinds"] for source in KINDS[name].sources]
+    pour = Pour(Place(*task["place"]), sources, task["rate"], task["log_id"])
+    print("ready", flush=True)
+    control.going.wait()
+    began = time.monotonic()
+    pour.run(lambda: not control.ending.is_set())
+    seconds = time.monotonic() - began
+    pour.close()
+    print(json.dumps({"seconds": seconds, **pour.counts}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
