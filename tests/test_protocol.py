@@ -18,7 +18,6 @@ import zmq
 
 from tests.conftest import BrokerProcess, eventually, zchat
 from zchat import names, wire
-from zchat.core.questions import LISTENS_MAX
 from zchat.core.registry import OUTCOMES_MAX
 from zchat.errors import CODES, WireError
 from zchat.settings import Settings
@@ -162,6 +161,13 @@ def test_the_limits_that_welcome_tells_are_those_of_the_settings() -> None:
     assert told == Settings().told()
 
 
+def longest(struct: Any, field: str) -> int:
+    """How many elements that field may have."""
+    (meta,) = get_type_hints(struct, include_extras=True)[field].__metadata__
+    assert isinstance(meta, msgspec.Meta) and meta.max_length is not None
+    return meta.max_length
+
+
 @pytest.mark.parametrize(
     ("limit", "value"),
     [
@@ -173,6 +179,12 @@ def test_the_limits_that_welcome_tells_are_those_of_the_settings() -> None:
         ("FETCH and SEEK of a connection that wait", Settings().connection_reads_max),
         ("subscriptions of a connection", Settings().connection_subscriptions_max),
         ("cursors of a user", Settings().user_cursors_max),
+        ("unknown elements of a record", wire.UNKNOWN_BYTES_MAX),
+        ("unknown elements of all records in a PUBLISH", wire.UNKNOWN_BYTES_IN_ALL_MAX),
+        ("arrays and maps in each other, in an unknown element", wire.NESTED_MAX),
+        ("names that are looked at", longest(wire.Join, "rooms")),
+        ("listeners in an AT", longest(wire.At, "listeners")),
+        ("entries of `info` in a HELLO", longest(wire.Hello, "info")),
     ],
 )
 def test_the_other_limits_are_those_of_the_code(limit: str, value: int) -> None:
@@ -196,7 +208,7 @@ def test_the_other_limits_are_those_of_the_code(limit: str, value: int) -> None:
         ("## Gaps", f"{Settings().tail_first_seconds:g} s after its last batch"),
         ("## Gaps", f"{Settings().tail_last_seconds:g} s"),
         ("## Reading history", f"At most {Settings().connection_reads_max} FETCH and SEEK"),
-        ("## Lag", f"The first {LISTENS_MAX} listeners"),
+        ("## Lag", f"The first {wire.LISTENERS_TOLD_MAX} listeners"),
         ("## Errors", f"{peers.CUT_OFF_WAIT_SECONDS:g} s later"),
     ],
 )

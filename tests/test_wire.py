@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.unreadable import READABLE, UNREADABLE
 from zchat import wire
 from zchat.errors import CODES, WireError
 
@@ -74,6 +75,9 @@ DECODERS: list[Callable[[bytes], Any]] = [
     wire.decode_batch,
     wire.decode_raw_batch,
     wire.decode_records,
+    wire.decode_head,
+    wire.check_records,
+    wire.mended,
 ]
 each_example = pytest.mark.parametrize(
     ("decode", "message"), EXAMPLES, ids=[f"{type(message).__name__}-{at}" for at, (_, message) in enumerate(EXAMPLES)]
@@ -239,6 +243,8 @@ def strategy_of(annotation: Any) -> st.SearchStrategy[Any]:
     """Anything that a field may hold."""
     if annotation == wire.Natural:
         return NATURAL
+    if get_origin(annotation) is Annotated:  # a length above any that is drawn here
+        return strategy_of(annotation.__origin__)
     if annotation is int:
         return INTEGER
     if annotation == wire.RecordOrBody:
@@ -321,9 +327,57 @@ def only_wire_error(frame: bytes) -> None:
 @example(b"\xc6\xff\xff\xff\xff")  # 4 GB of body
 @example(b"\x91\xc6\xff\xff\xff\xff")
 @example(b"\xdb\xff\xff\xff\xff")
+@example(b"\x93\x01\xc0\xc0")  # ended a broker with msgspec 0.20, whose errors were no ValueErrors
 @example(b"\x92\x01\xcf\xff\xff\xff\xff\xff\xff\xff\xff")  # a number above any offset
 def test_only_a_wire_error_comes_out_of_random_bytes(frame: bytes) -> None:
     only_wire_error(frame)
+
+
+@given(
+    st.sampled_from([b"", *map(wire.encode, [*CLIENT_EXAMPLES, *BROKER_EXAMPLES, *BROADCAST_EXAMPLES]), RECORDS]),
+    st.lists(
+        st.sampled_from([b"\x91", b"\x92\x01", b"\x81\x01", b"\x81", b"\xdc\x00\x01", b"\xdf\x00\x00\x00\x01\xa0"])
+    ),
+    st.integers(0, 20_000),
+    st.binary(max_size=5),
+    st.data(),
+)
+def test_only_a_wire_error_comes_out_of_what_is_nested(
+    frame: bytes, nest: list[bytes], depth: int, end: bytes, data: st.DataObject
+) -> None:
+    """At the end of a message, in place of its last bytes, or as an element more than it has."""
+    nested = b"".join(nest) * (depth // max(1, len(nest))) + end
+    cut = frame[: data.draw(st.integers(0, len(frame)))]
+    only_wire_error(cut + nested)
+    if frame:
+        only_wire_error(bytes([frame[0] + 1]) + frame[1:] + nested)
+
+
+@pytest.mark.parametrize("frame", [*UNREADABLE.values(), *READABLE.values()], ids=[*UNREADABLE, *READABLE])
+def test_only_a_wire_error_comes_out_of_records_that_are_hard_to_read(frame: bytes) -> None:
+    only_wire_error(frame)
+    only_wire_error(b"\x95\x02\x01\xa3den\x00" + frame)
+    only_wire_error(b"\x95\x00\x01\x00\x01\x91\x94\xa1u\xa1s\x01" + frame)
+    only_wire_error(b"\x96\x25\x01\x91\x92\xa3den\x95\x00\x01\x00\x01\x91\x94\xa1u\xa1s\x01" + frame + b"\x01\xc2\x90")
+
+
+DEPTHS = [900, 978, 1_493, 9_994, 50_000, 1_000_000]
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@each_example
+def test_an_element_of_a_later_version_changes_nothing_however_deep_it_is(
+    decode: Callable[[bytes], Any], message: Any, depth: int
+) -> None:
+    frame = wire.encode(message)
+    deep = bytes([frame[0] + 1]) + frame[1:] + b"\x91" * depth + b"\xc0"
+    if decode is wire.decode_client and depth > DEPTHS[0]:  # a broker does not walk what a client sends
+        try:
+            assert decode(deep) == message
+        except WireError as error:
+            assert error.code == "bad-frame" and error.text.endswith("nested too deeply")
+    else:
+        assert decode(deep) == message
 
 
 @given(ANYTHING)

@@ -9,9 +9,11 @@ import msgspec
 import pytest
 
 from tests.core.cycle import BEGIN, Cycle, Heard, refused
+from tests.unreadable import READABLE, UNREADABLE
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker import Lookup
+from zchat.errors import WireError
 from zchat.log import whole
 
 JOIN, LEAVE = wire.Record(b"", "join"), wire.Record(b"bye", "leave")
@@ -380,6 +382,31 @@ def test_a_publish_that_is_not_allowed_is_refused(publish: Callable[[], wire.Pub
     error = refused(cycle, alice, message, code)
     assert (error.about, error.number) == ("publish", 9)
     refused(cycle, alice, message, code)  # told again
+
+
+@pytest.mark.parametrize("records", UNREADABLE.values(), ids=UNREADABLE)
+def test_nothing_is_stored_that_some_reader_cannot_read(records: bytes) -> None:
+    for flags in (0, wire.VOLATILE):
+        cycle = Cycle()
+        (alice,) = cycle.clients("alice")
+        message = wire.Publish(1, "general", flags, msgspec.Raw(records))
+        try:
+            wire.decode_client(wire.encode(message))
+        except WireError as error:  # not even a message
+            assert error.code == "bad-frame"
+            refused(cycle, alice, wire.encode(message), "bad-frame")
+        else:
+            refused(cycle, alice, message, "bad-frame")
+
+
+@pytest.mark.parametrize("records", READABLE.values(), ids=READABLE)
+def test_elements_of_a_later_version_are_stored_as_they_are(records: bytes) -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    cycle.send(alice, wire.Publish(1, "general", 0, msgspec.Raw(records)))
+    cycle.commit()
+    ((_, frame),) = cycle.core.take_broadcasts(cycle.now)
+    assert records in frame
 
 
 def test_join_and_leave_are_words_like_any_other_in_a_body() -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.log.contract import Scribe, read, trim
+from tests.log.contract import Scribe, read, read_all, trim
 from tests.log.damage import change, copied, flip, overwrite, pages_of, silent, written
+from tests.unreadable import KNOWN, READABLE, STORED_BEFORE
 from zchat import wire
 from zchat.errors import StartError
-from zchat.log import Keep, retention, schema
+from zchat.log import Keep, StoredBatch, retention, schema, whole
 from zchat.log.exporting import export
 from zchat.log.importing import import_lines
 from zchat.log.offline import Checked, Finding, Repaired, check, repair
@@ -212,6 +213,74 @@ def test_a_folder_without_a_log_is_one_line(tmp_path: Path, function: Callable[[
     with pytest.raises(StartError, match="there is no log"):
         function(tmp_path)
     assert not (tmp_path / schema.FILE).exists()
+
+
+@pytest.fixture
+def unreadable(open_log: OpenLog, tmp_path: Path) -> tuple[Path, list[StoredBatch]]:
+    """A closed log that a broker wrote that did not look at unknown elements, and what its batches should be."""
+    log = open_log(sync="normal")
+    scribe = Scribe(log)
+    should: list[StoredBatch] = []
+    for records in [READABLE["8 maps"], *STORED_BEFORE.values()]:
+        written = [wire.encode_records([b"before"]), records, wire.encode_records([b"after"])]
+        entries = [wire.RawEntry("mallory", "s", seq, wire.raw(each)) for seq, each in enumerate(written, 1)]
+        batch = scribe.batch_of("den", entries, 3)
+        scribe.keep(batch)
+        if should:
+            entries[1].records = wire.raw(wire.encode_records([KNOWN]))
+        head = wire.decode_head(batch.frame)
+        frame = wire.encode(wire.RawBatch(head.kind, head.base, head.prev, head.time, entries))
+        should.append(batch._replace(frame=frame))
+    log.close()
+    return tmp_path / "log", should
+
+
+def test_records_that_not_every_reader_can_read_are_found_and_mended(
+    open_log: OpenLog, unreadable: tuple[Path, list[StoredBatch]]
+) -> None:
+    folder, should = unreadable
+    found = findings(folder)
+    assert [(finding.kind, finding.first, finding.last) for finding in found] == [
+        ("batch", batch.base, batch.base + 2) for batch in should[1:]
+    ]
+    assert all("has what not every reader can read: record" in finding.text for finding in found)
+    lines = list(export(folder))
+    assert [json.loads(line)["body"] for line in lines] == ["before", "body", "after"] * len(should)
+    repaired = repaired_of(folder)
+    assert (repaired.batches, repaired.records, repaired.gaps) == (len(should), 3 * len(should), [])
+    assert not findings(folder) and repair(folder) is None and list(export(folder)) == lines
+    page = read(open_log())
+    assert (list(page.batches), page.gaps) == ([("den", batch.frame) for batch in should], [])
+
+
+def test_they_are_served_until_then(open_log: OpenLog, unreadable: tuple[Path, list[StoredBatch]]) -> None:
+    _, should = unreadable
+    log = open_log()
+    page = read_all(log)
+    assert [wire.decode_batch(frame) for _, frame in page.batches] == [
+        wire.decode_batch(batch.frame) for batch in should
+    ]
+    assert not page.gaps
+    assert whole(log.find("s", 3)) == should[-1].base + 2
+
+
+@pytest.mark.parametrize(
+    "frame", [b"", b"\xc1", b"\x91" * 10_000, b"\x95\x00\x02\x01\x09\x91\x94\xa1u\xa1s\x01\x91\xa1x"]
+)
+def test_a_row_that_is_no_batch_is_found_and_becomes_a_gap(open_log: OpenLog, tmp_path: Path, frame: bytes) -> None:
+    folder = tmp_path / "log"
+    scribe = Scribe(open_log())
+    written = [scribe.write("a", b"x") for _ in range(4)]
+    scribe.log.close()
+    for batch in written[1:3]:
+        crc = schema.checksum(batch.base, 1, batch.kind, batch.records, batch.time, frame)
+        change(folder, "UPDATE batches SET frame = ?, crc = ? WHERE base = ?", [frame, crc, batch.base])
+    assert {2, 3} <= {finding.first for finding in findings(folder) if " is none: " in finding.text}
+    lines = [json.loads(line) for line in export(folder)]
+    assert [line.get("gap") or line["offset"] for line in lines] == [1, "damaged", "damaged", 4]
+    assert repaired_of(folder).gaps == [("a", 2, 2), ("a", 3, 3)]
+    assert not findings(folder)
+    assert read(open_log()).gaps == [("a", 2, 3, "damaged")]
 
 
 # --- repair -------------------------------------------------------------------------------------

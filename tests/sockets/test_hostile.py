@@ -19,6 +19,7 @@ import zmq
 import zchat
 from tests.conftest import BrokerProcess, eventually
 from tests.sockets.raw import Speaker, publish
+from tests.unreadable import READABLE, UNREADABLE
 from zchat import wire
 from zchat.names import topic
 
@@ -29,6 +30,7 @@ GROWTH_BYTES_MAX = 64 * MIB  # that a test may cost the broker
 HANDSHAKE_SECONDS = 5.0
 
 Context = zmq.Context[zmq.Socket[bytes]]
+SpeakTo = Callable[[str], Speaker]
 
 SAMPLES: list[wire.ClientMessage] = [
     wire.Hello(wire.VERSION, "mallory", "session", b"token", {"pid": "1"}),
@@ -152,6 +154,22 @@ def test_fields_of_wrong_types_and_sizes(mallory: Speaker) -> None:
 def test_huge_counts_deep_nesting_and_frames_full_of_names(mallory: Speaker) -> None:
     mallory.say(*BOMBS)
     still_talks(mallory)
+
+
+def test_records_that_some_reader_cannot_read_are_not_stored(shared_broker: BrokerProcess, speak: SpeakTo) -> None:
+    mallory = speak(shared_broker.address)
+    mallory.hello("mallory")
+    every = [*READABLE.values(), *UNREADABLE.values()]
+    for flags in (0, wire.VOLATILE):
+        for number, records in enumerate(every, 1 + len(every) * bool(flags)):
+            mallory.say(b"\x95\x02" + msgspec.msgpack.encode(number) + b"\xa8readable" + bytes([flags]) + records)
+    fetch = wire.Fetch(1, ["readable"], 0, 0)
+    mallory.say(fetch)
+    page = mallory.hear(wire.Page)
+    said = [msgspec.msgpack.decode(batch) for _, batch in page.batches]  # without types: each byte of it
+    assert sum(len(entry[3]) for batch in said for entry in batch[4]) == len(READABLE)
+    with zchat.connect(shared_broker.address, "reader") as reader:
+        assert len(list(reader.history("readable"))) == len(READABLE)
 
 
 def test_a_frame_above_the_limit_ends_the_connection_and_one_below_gets_an_error(mallory: Speaker) -> None:

@@ -256,7 +256,7 @@ class BrokerCore:
         if len(frame) > settings.publish_bytes_max:
             raise WireError("too-large", f"publish is {len(frame)} bytes, limit {settings.publish_bytes_max}")
         bodies = wire.decode_bodies(message.records)  # the common case: no look at each record
-        records = wire.decode_records(message.records) if bodies is None else bodies
+        records = wire.check_records(message.records, settings.publish_records_max) if bodies is None else bodies
         if not 0 < len(records) <= settings.publish_records_max:
             raise WireError("too-many-records", f"{len(records)} records, limit {settings.publish_records_max}")
         if len(frame) > settings.record_bytes_max:

@@ -224,7 +224,8 @@ class Listening:
         if (not self.listeners and not self._at) or now.seconds < self._at_at:
             return None
         self._at_at = now.seconds + AT_SECONDS
-        at = [(listener.chain.reached(listener.at), listener.patterns) for listener in self.listeners]
+        told = self.listeners[: wire.LISTENERS_TOLD_MAX]
+        at = [(listener.chain.reached(listener.at), listener.patterns) for listener in told]
         if at == self._at:
             return None
         self._at = at

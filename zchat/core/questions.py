@@ -14,7 +14,6 @@ from zchat.core.rooms import Room
 from zchat.errors import BadName, WireError
 from zchat.names import inbox, is_pattern, matcher, pattern_name
 
-LISTENS_MAX = 64  # listeners that an AT names; the lag of a session with more is not measured by the rest
 PATTERNS_COMPARED_MAX = 64  # different patterns with a wildcard in one WHO with lag: each is a look at every room
 
 
@@ -40,7 +39,7 @@ class Questions:
         own = inbox(session.user)
         return [
             (at, [name for name in patterns[: wire.ROOMS_PER_MESSAGE_MAX] if name[:1] != "@" or name == own])
-            for at, patterns in told[:LISTENS_MAX]
+            for at, patterns in told[: wire.LISTENERS_TOLD_MAX]
         ]
 
     def heads(self, patterns: list[str]) -> list[tuple[str, int]]:

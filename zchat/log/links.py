@@ -19,9 +19,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import NamedTuple
 
-import msgspec
-
 from zchat import wire
+from zchat.errors import WireError
 from zchat.log.schema import Row
 from zchat.log.slices import Gap
 from zchat.log.walks import IndexDamaged, Walker
@@ -29,8 +28,6 @@ from zchat.wire import OFFSET_MAX
 
 ROOMS_CHECKED_MAX = 256  # at the end of a page that stops short, unless damage was met: of more, asking costs too much
 EXACT_GAPS_MAX = 1_000  # of one room in a row; more are told as one
-
-_head_of = msgspec.msgpack.Decoder(wire.BatchHead).decode
 
 
 class Lasts:
@@ -150,19 +147,6 @@ def _first(gap: Gap) -> int:
 def prev_of(row: Row) -> int:
     """The last offset of its room before that batch; 0: none."""
     try:
-        return _head_of(row[6]).prev
-    except ValueError:  # it is what was written, and yet no batch
+        return wire.decode_head(row[6]).prev
+    except WireError:  # it is what was written, and yet no batch
         return 0
-    except RecursionError:  # records that are nested too deep for the decoder to pass over
-        return _number_at(row[6], 2)
-
-
-def _number_at(frame: bytes, position: int) -> int:
-    """A natural number among the first of an array, by the bytes alone."""
-    at, number = 1 if frame[:1] < b"\xa0" else 3, 0
-    for _ in range(position + 1):
-        kind = frame[at]
-        size = 1 << (kind - 0xCC) if 0xCC <= kind <= 0xCF else 0
-        number = int.from_bytes(frame[at + 1 : at + 1 + size], "big") if size else kind
-        at += 1 + size
-    return number

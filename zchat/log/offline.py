@@ -173,6 +173,11 @@ def _wrong_with(row: schema.Row, end: int, micros_before: int) -> Iterator[str]:
     except WireError as error:
         yield f"is none: {error}"
         return
+    try:
+        for entry in batch.entries:
+            wire.check_records(entry.records)
+    except WireError as error:
+        yield f"has what not every reader can read: {error}"
     if (batch.kind, batch.base, batch.time, count) != (kind, base, micros, records):
         yield "says of itself something else than its row"
 
@@ -220,7 +225,7 @@ def _save(contents: Contents, builder: Builder, progress: Progress | None) -> Re
     batches = records = 0
     for room in contents.rooms.values():
         builder.room(room._replace(records=0, bytes=0, presence=0, presence_bytes=0))
-    for row in salvage.sound_rows(contents, progress):
+    for row in _readable_rows(contents, progress):
         if not builder.knows(row[1]):
             builder.room(contents.room(row[1]))
         if hole := chain.before(row):
@@ -249,6 +254,20 @@ def _save(contents: Contents, builder: Builder, progress: Progress | None) -> Re
         contents.identity is not None,
         path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"),
     )
+
+
+def _readable_rows(contents: Contents, progress: Progress | None) -> Iterator[schema.Row]:
+    """The sound rows, with records that every reader can read. What is no batch is left out: a hole is found there."""
+    for row in salvage.sound_rows(contents, progress):
+        base, room, kind, records, micros, _, written = row
+        try:
+            frame = wire.mended(written)
+        except WireError:
+            continue
+        if frame == written:
+            yield row
+        else:
+            yield base, room, kind, records, micros, schema.checksum(base, room, kind, records, micros, frame), frame
 
 
 def _refuse_without_space(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from zchat.wire.records import Natural
+from zchat.wire.records import Info, Listeners, Names, Natural
 
 VERSION = 1
 
@@ -23,6 +23,7 @@ STARTS_MAX = 64  # starts of the broker on its log, in WELCOME
 IN_FLIGHT_MAX = 256  # unacked PUBLISH frames of one session; the broker remembers that many outcomes
 PAGE_BYTES_MAX = 1 << 20  # batches in one PAGE (one more when the first alone is larger)
 ROOMS_PER_MESSAGE_MAX = 1024  # names in one JOIN, PART, FETCH or HEADS
+LISTENERS_TOLD_MAX = 64  # that an AT tells of; of further ones nothing is known
 
 # Publish.flags
 VOLATILE = 1  # not stored: broadcast at once, no offset, no place in the chain
@@ -40,7 +41,7 @@ class Hello(msgspec.Struct, array_like=True, tag=1):
     user: str
     session: str = ""
     token: bytes = b""
-    info: dict[str, str] = {}  # program, host, pid: for operators, never for decisions
+    info: Info = {}  # program, host, pid: for operators, never for decisions
     number: Natural = 0  # counts up with each connection: which of two that come out of order is the later one
 
 
@@ -57,21 +58,21 @@ class Join(msgspec.Struct, array_like=True, tag=3):
     """Become a member of rooms; answered by DONE. Joining again changes nothing."""
 
     request: Natural
-    rooms: list[str]
+    rooms: Names
 
 
 class Part(msgspec.Struct, array_like=True, tag=4):
     """Stop being a member of rooms; answered by DONE."""
 
     request: Natural
-    rooms: list[str]
+    rooms: Names
 
 
 class Fetch(msgspec.Struct, array_like=True, tag=5):
     """Batches of the rooms that match, with `after < offset <= until`; answered by PAGE."""
 
     request: Natural
-    patterns: list[str]
+    patterns: Names
     after: Natural
     until: Natural  # 0: as far as there is
     limit: Natural = 0  # records; 0: a full page
@@ -81,7 +82,7 @@ class Seek(msgspec.Struct, array_like=True, tag=6):
     """Where to start reading for the last n records, or for a time; answered by POSITION."""
 
     request: Natural
-    patterns: list[str]
+    patterns: Names
     last: Natural = 0  # records, messages only unless `presence`
     since: Natural = 0  # microseconds since 1970
     presence: bool = False
@@ -91,7 +92,7 @@ class Heads(msgspec.Struct, array_like=True, tag=7):
     """The last offset of each room that matches; answered by HEADS_ARE."""
 
     request: Natural
-    patterns: list[str]
+    patterns: Names
 
 
 class Who(msgspec.Struct, array_like=True, tag=8):
@@ -111,7 +112,7 @@ class Rooms(msgspec.Struct, array_like=True, tag=9):
 class At(msgspec.Struct, array_like=True, tag=10):
     """How far this session's listeners have got, each with its patterns; not answered."""
 
-    listeners: list[tuple[Natural, list[str]]]
+    listeners: Listeners
 
 
 class Bye(msgspec.Struct, array_like=True, tag=11):

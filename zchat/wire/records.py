@@ -28,6 +28,13 @@ RecordOrBody: TypeAlias = bytes | Record
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]  # offsets, times, numbers: what a log can hold
 
+# Of what a client sends. A longer list is not decoded at all: 4 MiB of them would become some hundred MiB of objects.
+Names: TypeAlias = Annotated[list[str], msgspec.Meta(max_length=4096)]  # above 1,024 the broker says what is wrong
+Listeners: TypeAlias = Annotated[
+    list[tuple[Natural, Annotated[list[str], msgspec.Meta(max_length=1024)]]], msgspec.Meta(max_length=256)
+]
+Info: TypeAlias = Annotated[dict[str, str], msgspec.Meta(max_length=64)]
+
 
 class Entry(msgspec.Struct, array_like=True):
     """One publish inside a batch, its records decoded."""

@@ -1,0 +1,188 @@
+"""Bytes to messages and back.
+
+Rules of this file
+1. Whatever the bytes are, a decoder raises `WireError` and nothing else; a code of errors.py says why.
+2. What a client or a broker reads of a log or of its broker comes out however deep its unknown elements are. A broker
+   refuses such a frame of a client: to walk it would cost the others their time.
+
+Spec: docs/protocol.md. Tests: tests/test_wire.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+
+from zchat.errors import WireError
+from zchat.wire.checking import DECODING_ERRORS, check_records, text_of
+from zchat.wire.messages import BrokerMessage, ClientMessage, Sync, Tail
+from zchat.wire.nesting import first_elements, without_depth
+from zchat.wire.records import Batch, BatchHead, RawBatch, RecordOrBody
+
+Encodable: TypeAlias = ClientMessage | BrokerMessage | Tail | Sync | RawBatch | Batch
+Decoded = TypeVar("Decoded")
+
+HEAD_ELEMENTS = 4  # of a batch: what BatchHead has
+
+
+class _Kind(msgspec.Struct, array_like=True):
+    """The first element of a message."""
+
+    kind: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_client_decoder: msgspec.msgpack.Decoder[ClientMessage] = msgspec.msgpack.Decoder(ClientMessage)
+_broker_decoder: msgspec.msgpack.Decoder[BrokerMessage] = msgspec.msgpack.Decoder(BrokerMessage)
+_marker_decoder: msgspec.msgpack.Decoder[Tail | Sync] = msgspec.msgpack.Decoder(Tail | Sync)
+_batch_decoder = msgspec.msgpack.Decoder(Batch)
+_raw_batch_decoder = msgspec.msgpack.Decoder(RawBatch)
+_head_decoder = msgspec.msgpack.Decoder(BatchHead)
+_records_decoder = msgspec.msgpack.Decoder(list[RecordOrBody])
+_bodies_decoder = msgspec.msgpack.Decoder(list[bytes])
+_kind_decoder = msgspec.msgpack.Decoder(_Kind)
+
+
+# --- to bytes -----------------------------------------------------------------------------------
+
+
+def encode(message: Encodable) -> bytes:
+    """The frame of any message of this module."""
+    return _encoder.encode(message)
+
+
+def encode_records(records: Sequence[RecordOrBody]) -> bytes:
+    """The `records` of one PUBLISH."""
+    return _encoder.encode(records)
+
+
+def raw(frame: bytes) -> msgspec.Raw:
+    """Bytes that are msgpack already, to be spliced into a message."""
+    return msgspec.Raw(frame)
+
+
+# --- what a client sent -------------------------------------------------------------------------
+
+
+def decode_client(frame: bytes) -> ClientMessage:
+    """What a client sent. Raises WireError with `bad-frame` or `unknown-kind`."""
+    try:
+        return _client_decoder.decode(frame)
+    except DECODING_ERRORS as error:
+        raise _why(frame, _CLIENT_KINDS, error) from error
+
+
+def decode_bodies(raw: msgspec.Raw | bytes) -> list[bytes] | None:
+    """The records of one PUBLISH when all are mere bodies; None when one is more, or when they make no sense."""
+    try:
+        return _bodies_decoder.decode(raw)
+    except DECODING_ERRORS:
+        return None
+
+
+# --- what a broker sent or a log has ------------------------------------------------------------
+
+
+def decode_broker(frame: bytes) -> BrokerMessage:
+    """What a broker's ROUTER sent. Raises WireError with `bad-frame` or `unknown-kind`."""
+    try:
+        return _read(_broker_decoder.decode, frame)
+    except DECODING_ERRORS as error:
+        raise _why(frame, _BROKER_KINDS, error) from error
+
+
+def decode_broadcast(frame: bytes) -> Batch | Tail | Sync:
+    """What a broker's XPUB sent. Raises WireError."""
+    try:
+        if frame[1:2] in _MARKERS:
+            return _read(_marker_decoder.decode, frame)
+        return _read(_batch_decoder.decode, frame)
+    except DECODING_ERRORS as error:
+        raise WireError("bad-frame", f"broadcast: {text_of(error)}") from error
+
+
+def decode_batch(frame: bytes | msgspec.Raw) -> Batch:
+    """A stored batch. Raises WireError."""
+    try:
+        return _read(_batch_decoder.decode, frame)
+    except DECODING_ERRORS as error:
+        raise WireError("bad-frame", f"batch: {text_of(error)}") from error
+
+
+def decode_raw_batch(frame: bytes) -> RawBatch:
+    """A stored batch with its records left as bytes. Raises WireError."""
+    try:
+        return _read(_raw_batch_decoder.decode, frame)
+    except DECODING_ERRORS as error:
+        raise WireError("bad-frame", f"batch: {text_of(error)}") from error
+
+
+def decode_head(frame: bytes | msgspec.Raw) -> BatchHead:
+    """The head of a stored batch, whatever its entries are. Raises WireError."""
+    try:
+        return _head_decoder.decode(frame)
+    except DECODING_ERRORS:
+        pass
+    try:
+        return _head_decoder.decode(first_elements(bytes(frame), HEAD_ELEMENTS))
+    except DECODING_ERRORS as error:
+        raise WireError("bad-frame", f"batch: {text_of(error)}") from error
+
+
+def decode_records(raw: msgspec.Raw | bytes) -> list[RecordOrBody]:
+    """The records of one stored entry, without their unknown elements. Raises WireError.
+
+    Those of a client, who may have sent anything, are for `check_records`.
+    """
+    try:
+        return _read(_records_decoder.decode, raw)
+    except DECODING_ERRORS as error:
+        raise WireError("bad-frame", f"records: {text_of(error)}") from error
+
+
+def mended(frame: bytes) -> bytes:
+    """A stored batch as one that every reader can read; the same frame when it is one already.
+
+    Entries with a record that `check_records` refuses lose the unknown elements of their records: what this version
+    knows, stays. Raises WireError where more is wrong than that.
+    """
+    batch, is_changed = decode_raw_batch(frame), False
+    for entry in batch.entries:
+        try:
+            check_records(entry.records)
+        except WireError:
+            entry.records, is_changed = raw(encode_records(decode_records(entry.records))), True
+    return encode(batch) if is_changed else frame
+
+
+# --- parts --------------------------------------------------------------------------------------
+
+
+def _read(decode: Callable[[bytes | msgspec.Raw], Decoded], frame: bytes | msgspec.Raw) -> Decoded:
+    """Decode, also what is nested more deeply than the decoder follows."""
+    try:
+        return decode(frame)
+    except RecursionError:
+        return decode(without_depth(bytes(frame)))
+
+
+def _kinds(union: Any) -> frozenset[int]:
+    return frozenset(struct.__struct_config__.tag for struct in union.__args__)
+
+
+_CLIENT_KINDS = _kinds(ClientMessage)
+_BROKER_KINDS = _kinds(BrokerMessage)
+_MARKERS = frozenset(bytes([kind]) for kind in _kinds(Tail | Sync))  # a batch's kind is below 3
+
+
+def _why(frame: bytes, kinds: frozenset[int], error: Exception) -> WireError:
+    """Tell a kind that this version does not know from bytes that make no sense."""
+    try:
+        kind = _kind_decoder.decode(frame).kind
+    except DECODING_ERRORS:
+        return WireError("bad-frame", f"no message: {text_of(error)}")
+    if kind not in kinds:
+        return WireError("unknown-kind", f"kind {kind} is not known here")
+    return WireError("bad-frame", f"kind {kind}: {text_of(error)}")
