@@ -19,6 +19,7 @@ Docs: docs/operating.md. Tests: tests/cli/test_watch.py.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import select
 import signal
@@ -128,6 +129,7 @@ class Child:
 def fork() -> Child:
     """Returns in the broker's process, and in each that comes after it. The parent ends in here."""
     assert threading.active_count() == 1, "a fork takes only one thread along"
+    gc.freeze()  # what both have is one copy until somebody writes to it, and a collection would
     return _Parent().run()
 
 
