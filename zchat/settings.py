@@ -48,6 +48,21 @@ class Settings:
     connection_unseen_bytes_max: int = 128 << 20  # then: received of one and never a whole message; ours have 64 MiB
     batch_bytes_max: int = 128 * 1024  # records joined into one batch; SNDHWM counts batches, so it bounds memory
     users_seen_max: int = 10_000  # users who have gone of whom `who` tells when they were last seen
+    address_users_seen_max: int = 1_000  # of these, whose last session came from one address
+
+    # What a stranger can make the broker keep: so much at once, and so much more a second (core/allowances.py).
+    address_makings_max: int = (
+        65_536  # new sessions, rooms and cursors of one address: a program makes 50,000 rooms at once
+    )
+    address_makings_a_second_max: float = 100.0
+    connection_sessions_max: int = 64  # new sessions on one connection; a client of ours begins one
+    connection_sessions_a_second_max: float = 1.0
+    connection_joins_max: int = (
+        2_048  # rooms joined on one connection, each a record: twice what a session is a member of
+    )
+    connection_joins_a_second_max: float = 100.0
+    gone_sessions_max: int = 100_000  # sessions that have gone and can come back to their `seq`: about 60 MB
+    address_gone_sessions_max: int = 20_000  # of these, who came from one address
 
     # What is kept of rooms; of those that no rule names, all is.
     retention: tuple[Keep, ...] = ()

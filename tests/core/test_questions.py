@@ -79,6 +79,7 @@ def test_who_without_a_room_tells_of_every_session_and_of_users_who_have_gone() 
     cycle = Cycle()
     alice, bob, carol = cycle.clients("alice", "bob", "carol")
     cycle.disconnect(bob)
+    cycle.publish(carol, 1, "general", b"last words")
     cycle.send(carol, wire.Bye())
     cycle.take_replies()
     members = cycle.ask(alice, wire.Who(1)).members

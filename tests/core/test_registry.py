@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -25,6 +27,7 @@ from zchat.core.registry import (
 )
 from zchat.log import SessionRow
 from zchat.names import user_key
+from zchat.settings import Settings
 
 GRACE, KEPT, RESTART_GRACE = 3.0, 100.0, 10.0
 BEGIN = 1_700_000_000_000_000
@@ -34,12 +37,23 @@ def at(seconds: float) -> Instant:
     return Instant(1_000.0 + seconds, BEGIN + round(seconds * 1e6))
 
 
-def registry_of(*, kept: float = KEPT, users_seen_max: int = 100) -> Registry:
-    return Registry(b"secret", grace_seconds=GRACE, kept_seconds=kept, users_seen_max=users_seen_max)
+SETTINGS = Settings(
+    grace_seconds=GRACE, restart_grace_seconds=RESTART_GRACE, session_kept_seconds=KEPT, users_seen_max=100
+)
+
+
+def registry_of(**limits: Any) -> Registry:
+    return Registry(b"secret", replace(SETTINGS, **limits))
 
 
 def begun(registry: Registry, session: str = "s1", user: str = "alice", seconds: float = 0.0) -> Session:
     return registry.begin(session, user, f"connection of {session}".encode(), "127.0.0.1", at(seconds))
+
+
+def store(session: Session) -> None:
+    """A publish of it goes to the log."""
+    session.accept(session.last_seq + 1)
+    session.has_stored = True
 
 
 # --- states -------------------------------------------------------------------------------------
@@ -47,7 +61,7 @@ def begun(registry: Registry, session: str = "s1", user: str = "alice", seconds:
 
 def in_state(registry: Registry, state: str) -> Session:
     session = begun(registry)
-    session.accept(1)
+    store(session)
     if state in (LOST, GONE):
         registry.disconnected(session.connection, at(0))
     if state == GONE:
@@ -183,7 +197,7 @@ def test_who_is_lost_again_has_a_whole_grace_time_again() -> None:
 
 
 def test_a_session_is_gone_before_it_is_forgotten_also_when_both_are_due_at_once() -> None:
-    registry = registry_of(kept=0.0)
+    registry = registry_of(session_kept_seconds=0.0)
     session = begun(registry)
     registry.join(session, "general", True, at(0))
     registry.disconnected(session.connection, at(0))
@@ -219,7 +233,7 @@ def test_a_token_holds_over_a_restart_and_not_for_another_log() -> None:
     registry = registry_of()
     token = registry.token(begun(registry))
     assert registry_of().token_fits("s1", "alice", token)
-    other = Registry(b"of another log", grace_seconds=1, kept_seconds=1, users_seen_max=1)
+    other = Registry(b"of another log", SETTINGS)
     assert not other.token_fits("s1", "alice", token)
 
 
@@ -282,6 +296,7 @@ def test_who_tells_of_each_member_since_when_and_where() -> None:
 def test_a_user_is_present_while_any_session_is() -> None:
     registry = registry_of()
     one, other = begun(registry, "s1", "Alice"), begun(registry, "s2", "alice")
+    store(other)
     registry.bye(one, at(1))
     assert [member.state for member in registry.who("")] == [LIVE]
     registry.bye(other, at(2))
@@ -299,14 +314,18 @@ def test_a_user_who_comes_back_is_no_longer_told_as_gone() -> None:
 def test_users_who_have_gone_are_remembered_up_to_a_number_the_latest_ones() -> None:
     registry = registry_of(users_seen_max=2)
     for seconds, user in enumerate(["a", "b", "a", "c"]):
-        registry.bye(begun(registry, f"s{seconds}", user), at(seconds))
+        session = begun(registry, f"s{seconds}", user)
+        registry.join(session, "general", True, at(seconds))
+        registry.part(session, "general")
+        registry.bye(session, at(seconds))
     assert [(member.user, member.seen) for member in registry.who("")] == [("a", at(2).micros), ("c", at(3).micros)]
 
 
-def test_one_that_never_published_is_forgotten_as_soon_as_it_is_gone() -> None:
+def test_one_that_never_stored_anything_is_forgotten_as_soon_as_it_is_gone() -> None:
     registry = registry_of()
     silent, speaker = begun(registry, "s1"), begun(registry, "s2")
-    speaker.accept(1)
+    silent.accept(1)  # and was refused
+    store(speaker)
     for session in (silent, speaker):
         registry.disconnected(session.connection, at(0))
     assert registry.expired(at(GRACE)) == [silent, speaker]
@@ -321,7 +340,7 @@ def test_one_that_never_published_is_forgotten_as_soon_as_it_is_gone() -> None:
 
 def test_members_found_in_the_log_are_lost_for_the_longer_grace_time() -> None:
     registry = registry_of()
-    registry.restore([SessionRow("s1", "alice", 7, 5, {"general": 4})], [], at(0), RESTART_GRACE)
+    registry.restore([SessionRow("s1", "alice", 7, 5, {"general": 4})], [], at(0))
     session = registry.find("s1")
     assert session is not None and (session.state, session.last_seq) == (LOST, 7)
     assert registry.members("general") == 1
@@ -332,7 +351,7 @@ def test_members_found_in_the_log_are_lost_for_the_longer_grace_time() -> None:
 
 def test_a_session_found_in_no_room_is_gone_and_its_publishes_are_known() -> None:
     registry = registry_of()
-    registry.restore([SessionRow("s1", "alice", 7, 5, {})], [], at(0), RESTART_GRACE)
+    registry.restore([SessionRow("s1", "alice", 7, 5, {})], [], at(0))
     session = registry.find("s1")
     assert session is not None and (session.state, session.last_seq) == (GONE, 7)
     assert not registry.resume(session, b"new", "", at(1))
@@ -341,47 +360,77 @@ def test_a_session_found_in_no_room_is_gone_and_its_publishes_are_known() -> Non
 @pytest.mark.parametrize(("seen", "waits"), [(0, KEPT), (-60, KEPT - 60), (-2 * KEPT, RESTART_GRACE), (+60, KEPT)])
 def test_a_session_that_is_gone_is_forgotten_as_if_there_had_been_no_restart(seen: float, waits: float) -> None:
     registry = registry_of()
-    registry.restore([SessionRow("s1", "alice", 7, at(seen).micros, {})], [], at(0), RESTART_GRACE)
+    registry.restore([SessionRow("s1", "alice", 7, at(seen).micros, {})], [], at(0))
     assert registry.next_deadline() == pytest.approx(at(waits).seconds)
 
 
 def test_who_was_cut_off_by_the_restart_is_told_with_when_it_was_seen() -> None:
     registry = registry_of()
     rows = [SessionRow("s1", "alice", 7, 5, {}), SessionRow("s2", "bob", 1, 6, {"general": 4})]
-    registry.restore(rows, [("alice", 3), ("carol", 2)], at(0), RESTART_GRACE)
+    registry.restore(rows, [("alice", 3), ("carol", 2)], at(0))
     told = {(member.user, member.state): member.seen for member in registry.who("")}
     assert told == {("bob", LOST): 6, ("alice", GONE): 5, ("carol", GONE): 2}
 
 
 def test_the_users_seen_last_before_the_restart_are_remembered_longest() -> None:
     registry = registry_of(users_seen_max=2)
-    registry.restore([], [("latest", 9), ("earlier", 8)], at(0), RESTART_GRACE)  # latest first, as a log gives them
-    registry.bye(begun(registry, "s1", "alice"), at(1))
+    registry.restore([], [("latest", 9), ("earlier", 8)], at(0))  # latest first, as a log gives them
+    alice = begun(registry, "s1", "alice")
+    store(alice)
+    registry.bye(alice, at(1))
     assert {member.user for member in registry.who("")} == {"latest", "alice"}
 
 
 # --- whatever is done to it ---------------------------------------------------------------------
 
-USERS = ["alice", "Alice", "bob"]
+USERS = ["alice", "Alice", "bob", "carol", "dave"]
 ROOMS = ["general", "build", "@alice"]
+ADDRESSES = ["10.0.0.1", "10.0.0.2", ""]
+SMALL = replace(SETTINGS, gone_sessions_max=4, address_gone_sessions_max=2, users_seen_max=3, address_users_seen_max=2)
+
+
+class Kept:
+    """Names in order, and whose they are: the model of what is bounded in all and for each address."""
+
+    def __init__(self, names_max: int, address_names_max: int) -> None:
+        self.names_max, self.address_names_max = names_max, address_names_max
+        self.names: list[tuple[str, str | None]] = []
+
+    def put(self, name: str, address: str | None) -> list[str]:
+        self.drop(name)
+        self.names.append((name, address))
+        own = [each for each in self.names if each[1] == address]
+        gone = own[:1] if address is not None and len(own) > self.address_names_max else []
+        left = [each for each in self.names if each not in gone]
+        gone += left[: max(0, len(left) - self.names_max)]
+        self.names = [each for each in self.names if each not in gone]
+        return [each[0] for each in gone]
+
+    def drop(self, name: str) -> None:
+        self.names = [each for each in self.names if each[0] != name]
 
 
 class Stay:
     """What the model knows of a session."""
 
-    def __init__(self, session: Session, deadline: float | None = None) -> None:
+    def __init__(self, session: Session, address: str) -> None:
         self.session = session
+        self.address = address
         self.state = LIVE
-        self.deadline = deadline
+        self.deadline: float | None = None
+        self.has_stored = self.has_joined = False
         self.rooms: dict[str, bool] = {}  # room -> whether its join was written
 
 
 class AnyRegistry(RuleBasedStateMachine):
-    """Hello, resume, loss, join, part, bye, time and restarts in any order."""
+    """Hello, resume, loss, join, part, bye, time and restarts in any order; little is kept of who has gone."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.registry = registry_of()
+        self.registry = Registry(b"secret", SMALL)
+        self.gone = Kept(SMALL.gone_sessions_max, SMALL.address_gone_sessions_max)
+        self.seen = Kept(SMALL.users_seen_max, SMALL.address_users_seen_max)
+        self.forgotten = -1  # when the youngest of those that were forgotten early was heard last
         self.seconds = 0.0
         self.numbers = count(1)
         self.stays: dict[str, Stay] = {}
@@ -407,21 +456,30 @@ class AnyRegistry(RuleBasedStateMachine):
         if written:
             self.leaves[room, stay.session.id] += 1
 
-    @rule(user=st.sampled_from(USERS))
-    def hello(self, user: str) -> None:
-        number = next(self.numbers)
-        session = self.registry.begin(f"s{number}", user, f"c{number}".encode(), "", self.now)
-        self.stays[session.id] = Stay(session)
+    def went(self, stay: Stay) -> None:
+        if stay.has_stored or stay.has_joined:
+            self.seen.put(user_key(stay.session.user), stay.address)
 
-    @rule(data=st.data())
-    def resume(self, data: st.DataObject) -> None:
+    def forget_early(self, sessions: list[str]) -> None:
+        for name in sessions:
+            self.forgotten = max(self.forgotten, self.stays.pop(name).session.seen)
+
+    @rule(user=st.sampled_from(USERS), address=st.sampled_from(ADDRESSES))
+    def hello(self, user: str, address: str) -> None:
+        number = next(self.numbers)
+        session = self.registry.begin(f"s{number}", user, f"c{number}".encode(), address, self.now)
+        self.stays[session.id] = Stay(session, address)
+
+    @rule(data=st.data(), address=st.sampled_from(ADDRESSES))
+    def resume(self, data: st.DataObject, address: str) -> None:
         stay = self.pick(data, LIVE, LOST, GONE)
         if stay is None:
             return
         self.former.append(stay.session.connection)
-        kept = self.registry.resume(stay.session, f"c{next(self.numbers)}".encode(), "", self.now)
+        kept = self.registry.resume(stay.session, f"c{next(self.numbers)}".encode(), address, self.now)
         assert kept == (stay.state != GONE)
-        stay.state, stay.deadline = LIVE, None
+        self.gone.drop(stay.session.id)
+        stay.state, stay.deadline, stay.address = LIVE, None, address
 
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
@@ -437,11 +495,14 @@ class AnyRegistry(RuleBasedStateMachine):
     def end_a_former_connection(self, data: st.DataObject) -> None:
         assert self.registry.disconnected(data.draw(st.sampled_from(self.former)), self.now) is None
 
-    @rule(data=st.data())
-    def publish(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), is_refused=st.booleans())
+    def publish(self, data: st.DataObject, is_refused: bool) -> None:
         stay = self.pick(data, LIVE)
-        if stay is not None:
+        if stay is not None and is_refused:
             stay.session.accept(stay.session.last_seq + 1)
+        elif stay is not None:
+            store(stay.session)
+            stay.has_stored = True
 
     @rule(data=st.data(), room=st.sampled_from(ROOMS), written=st.booleans())
     def join(self, data: st.DataObject, room: str, written: bool) -> None:
@@ -450,6 +511,7 @@ class AnyRegistry(RuleBasedStateMachine):
             return
         self.registry.join(stay.session, room, written, self.now)
         stay.rooms[room] = written
+        stay.has_joined = True
         self.joins[room, stay.session.id] += written
 
     @rule(data=st.data(), room=st.sampled_from(ROOMS))
@@ -464,6 +526,9 @@ class AnyRegistry(RuleBasedStateMachine):
         if stay is not None:
             self.leave_all(stay)
             self.registry.bye(stay.session, self.now)
+            if stay.state != GONE:
+                self.went(stay)
+            self.gone.drop(stay.session.id)
             del self.stays[stay.session.id]
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, GRACE, KEPT, 2 * KEPT]))
@@ -472,31 +537,67 @@ class AnyRegistry(RuleBasedStateMachine):
         due = {stay.session.id for stay in self.stays.values() if (stay.deadline or 1e9) <= self.now.seconds}
         over = self.registry.expired(self.now)
         assert {session.id for session in over} == due and len(over) == len(due)
-        for session in over:
+        for session in sorted(over, key=lambda session: session.state != FORGOTTEN):
             stay = self.stays[session.id]
-            if stay.state == LOST:
-                stay.state = GONE
-                stay.deadline = self.now.seconds + (KEPT if session.last_seq else 0)
-                self.leave_all(stay)
-            else:
+            if stay.state == GONE:
                 assert session.state == FORGOTTEN
+                self.gone.drop(session.id)
                 del self.stays[session.id]
+        early: list[str] = []
+        for session in over:
+            if session.state != FORGOTTEN:
+                stay = self.stays[session.id]
+                stay.state = GONE
+                stay.deadline = self.now.seconds + (KEPT if stay.has_stored else 0)
+                self.went(stay)
+                self.leave_all(stay)
+                early += self.gone.put(session.id, stay.address) if stay.has_stored else []
+        assert [session.id for session in self.registry.surplus(self.now)] == early
+        self.forget_early(early)
 
     @rule()
     def restart(self) -> None:
-        rows = [stay.session.row() for stay in self.stays.values()]
+        """Rows come in no order; those without a publish that was stored and without a room are none."""
+        rows = [stay.session.row() for stay in self.stays.values() if stay.has_stored or any(stay.rooms.values())]
+        rows += [self.registry.forgotten.row()] if self.forgotten >= 0 else []
         seen = [(member.user, member.seen) for member in self.registry.who("") if member.state == GONE]
         self.former += self.registry.connections()
-        self.registry = registry_of()
-        self.registry.restore(rows, seen, self.now, RESTART_GRACE)
+        self.registry = Registry(b"secret", SMALL)
+        ended = self.registry.restore(rows, seen, self.now)
+        self.stays = {
+            row.session: self.stays[row.session] for row in sorted(rows, key=lambda row: row.seen) if row.user
+        }
+        self.gone = Kept(SMALL.gone_sessions_max, SMALL.address_gone_sessions_max)
+        early: list[str] = []
+        for stay in list(self.stays.values()):
+            stay.rooms = {room: True for room, written in stay.rooms.items() if written}
+            if not stay.rooms:
+                early += self.gone.put(stay.session.id, None)
+        assert ended == early
+        self.forget_early(early)
         for stay in self.stays.values():
             session = self.registry.find(stay.session.id)
             assert session is not None
-            stay.session = session
-            stay.rooms = {room: True for room, written in stay.rooms.items() if written}
+            stay.session, stay.address = session, ""
+            stay.has_stored, stay.has_joined = bool(session.last_seq), bool(stay.rooms)
             stay.state = LOST if stay.rooms else GONE
             kept = KEPT - (self.now.micros - session.seen) / 1e6
             stay.deadline = self.now.seconds + (RESTART_GRACE if stay.rooms else max(RESTART_GRACE, kept))
+        self.seen = Kept(SMALL.users_seen_max, SMALL.address_users_seen_max)
+        cut_off = [(row.user, row.seen) for row in rows if row.user and not row.rooms]
+        for user, _ in sorted([*seen, *cut_off], key=lambda each: each[1]):
+            self.seen.put(user_key(user), None)
+
+    @invariant()
+    def no_more_is_kept_of_who_has_gone_than_the_limits(self) -> None:
+        stored = [stay for stay in self.stays.values() if stay.state == GONE and stay.deadline != self.now.seconds]
+        assert len(stored) <= SMALL.gone_sessions_max
+        assert len(self.registry.who("")) <= len(self.stays) + SMALL.users_seen_max
+
+    @invariant()
+    def what_a_session_sent_that_was_forgotten_early_is_older_than_what_is_told(self) -> None:
+        told = self.registry.kept_seconds(self.now)
+        assert told == (KEPT if self.forgotten < 0 else min(KEPT, (self.now.micros - self.forgotten) / 1e6))
 
     @invariant()
     def each_written_join_has_one_leave_and_only_members_have_none_yet(self) -> None:
@@ -539,7 +640,7 @@ class AnyRegistry(RuleBasedStateMachine):
         present = {user_key(stay.session.user) for stay in self.stays.values() if stay.state in (LIVE, LOST)}
         gone = [user_key(member.user) for member in told if not member.session]
         assert not present & set(gone) and len(gone) == len(set(gone))
-        assert {user_key(stay.session.user) for stay in self.stays.values()} <= present | set(gone)
+        assert set(gone) == {name for name, _ in self.seen.names} - present
 
     def teardown(self) -> None:
         """In the end everybody is forgotten, and each join has its leave."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.core.cycle import PUBLISH_PORT, Cycle, Heard, refused
@@ -403,6 +405,7 @@ def test_a_broker_that_dies_before_the_join_is_kept_has_no_member() -> None:
 def test_who_has_gone_is_told_with_when_they_were_seen_also_after_a_restart() -> None:
     cycle = Cycle()
     (alice,) = cycle.clients("alice")
+    join(cycle, alice, "general")
     cycle.wait(5.0)
     cycle.send(alice, wire.Bye())
     seen = cycle.now.micros
@@ -412,3 +415,162 @@ def test_who_has_gone_is_told_with_when_they_were_seen_also_after_a_restart() ->
         assert (member.user, member.session, member.seen) == ("alice", "", seen)
         cycle.wait(5.0)
         cycle.start()
+
+
+# --- what a stranger can make the broker keep ---------------------------------------------------
+
+
+def test_a_connection_that_begins_sessions_again_and_again_is_told_busy_and_cut_off() -> None:
+    cycle = Cycle(connection_sessions_max=3)
+    for number in range(3):
+        cycle.hello(f"user-{number}", b"c")
+    error = refused(cycle, b"c", wire.Hello(wire.VERSION, "user-3"), "busy")
+    assert (error.about, error.number) == ("connection", 0)
+    assert cycle.core.take_cutoffs() == [b"c"]
+    cycle.disconnect(b"c")
+    cycle.hello("user-3", b"c")
+    assert cycle.core.take_cutoffs() == []
+
+
+def test_to_go_on_with_a_session_is_none_that_begins() -> None:
+    cycle = Cycle(connection_sessions_max=1)
+    welcome = cycle.hello("alice", b"c")
+    for _ in range(9):
+        assert cycle.hello("alice", b"c", welcome.session, welcome.token).resumed
+        assert cycle.hello("alice", b"c").session == welcome.session
+
+
+def test_an_address_begins_so_many_sessions_also_where_the_hello_is_not_the_first_frame() -> None:
+    cycle = Cycle(address_makings_max=2)
+    for number in range(2):
+        connection = b"c%d" % number
+        cycle.core.received(connection, wire.encode(wire.Who(1)), cycle.now, "10.0.0.1")
+        assert cycle.take_replies() == [(connection, wire.HelloAgain())]
+        cycle.core.received(connection, wire.encode(wire.Hello(wire.VERSION, "alice")), cycle.now)
+        cycle.take_replies()
+    assert {member.address for member in cycle.core.registry.who("")} == {"10.0.0.1"}
+    cycle.core.received(b"c2", wire.encode(wire.Hello(wire.VERSION, "alice")), cycle.now, "10.0.0.1")
+    assert cycle.take_errors() == [(b"c2", "connection", 0, "busy")]
+    cycle.core.received(b"c3", wire.encode(wire.Hello(wire.VERSION, "bob")), cycle.now, "10.0.0.2")
+    assert isinstance(cycle.take_replies()[0][1], wire.Welcome)
+
+
+def test_a_session_whose_publishes_were_all_refused_leaves_nothing_behind() -> None:
+    cycle = Cycle(grace_seconds=3.0)
+    before = cycle.facts()
+    welcome = cycle.hello("alice")
+    for seq in (1, 2):
+        cycle.publish(b"alice", seq, "a..b", b"")
+        cycle.publish(b"alice", seq, "a..b", b"")  # while it is here its refusal is told again
+    assert cycle.take_errors() == [(b"alice", "publish", seq, "bad-room") for seq in (1, 1, 2, 2)]
+    cycle.publish(b"alice", 3, "general", b"", flags=wire.VOLATILE)
+    cycle.take_broadcasts()
+    cycle.take_replies()
+    cycle.disconnect(b"alice")
+    for _ in range(2):
+        cycle.wait(3.0)
+    assert cycle.core.take_append(cycle.now) is None
+    assert cycle.facts() == before
+    again = cycle.hello("alice", b"again", welcome.session, welcome.token)
+    assert (again.session, again.resumed) == (welcome.session, False)
+    cycle.publish(b"again", 3, "general", b"as nothing was stored it is no repeat")
+    cycle.commit()
+    assert len(cycle.history()) == 1
+
+
+def test_a_session_that_goes_while_its_publish_is_being_stored_is_kept() -> None:
+    cycle = Cycle(grace_seconds=3.0)
+    welcome = cycle.hello("alice")
+    frame = cycle.publish(b"alice", 1, "general", b"once")
+    cycle.begin_commit()
+    cycle.disconnect(b"alice")
+    for _ in range(2):
+        cycle.wait(3.0)
+    cycle.end_commit()
+    cycle.commit()
+    assert not cycle.hello("alice", b"again", welcome.session, welcome.token).resumed
+    cycle.core.received(b"again", frame, cycle.now)
+    assert cycle.take_replies() == [(b"again", wire.Ack([(1, 1)]))]
+
+
+def go(cycle: Cycle, user: str, address: str) -> wire.Welcome:
+    """A session that stores one message and does not come back."""
+    connection = user.encode()
+    cycle.core.received(connection, wire.encode(wire.Hello(wire.VERSION, user)), cycle.now, address)
+    ((_, welcome),) = cycle.take_replies()
+    assert isinstance(welcome, wire.Welcome)
+    cycle.publish(connection, 1, "general", b"")
+    cycle.commit()
+    cycle.take_replies()
+    cycle.disconnect(connection)
+    cycle.wait(cycle.settings.grace_seconds)
+    cycle.commit()
+    return welcome
+
+
+def test_sessions_that_have_gone_are_bounded_for_an_address_and_those_of_others_stay() -> None:
+    cycle = Cycle(grace_seconds=3.0, address_gone_sessions_max=2, gone_sessions_max=5)
+    honest = go(cycle, "honest", "10.0.0.1")
+    last_heard = [(go(cycle, f"bad-{number}", "10.0.0.2"), cycle.now.micros)[1] for number in range(5)]
+    assert [row.user for row in cycle.log.sessions() if row.user] == ["honest", "bad-3", "bad-4"]
+    assert not cycle.hello("honest", b"again", honest.session, honest.token).resumed
+    cycle.publish(b"again", 1, "general", b"again")
+    assert cycle.take_replies() == [(b"again", wire.Ack([(1, 1)]))]
+    forgotten_for = (cycle.now.micros - last_heard[2]) / 1e6 + 3.0
+    assert cycle.hello("new").limits["session_kept_seconds"] == int(forgotten_for)
+
+
+def test_who_was_forgotten_early_is_told_so_also_after_a_restart_until_its_time_would_be_over() -> None:
+    cycle = Cycle(grace_seconds=3.0, session_kept_seconds=100.0, gone_sessions_max=2)
+    welcome = go(cycle, "first", "10.0.0.1")
+    for number in range(2):
+        go(cycle, f"bad-{number}", f"10.0.0.{number}")
+    for _ in range(2):
+        again = cycle.hello("first", b"again", welcome.session, welcome.token)
+        assert not again.resumed and again.limits["session_kept_seconds"] == 9
+        cycle.send(b"again", wire.Bye())
+        cycle.take_replies()
+        cycle.commit()
+        assert sorted(row.user for row in cycle.log.sessions()) == ["", "bad-0", "bad-1"]
+        cycle.start()
+    cycle.wait(91.0)
+    assert cycle.hello("first", b"again", welcome.session, welcome.token).limits["session_kept_seconds"] == 100
+
+
+def test_a_broker_that_starts_takes_no_more_rows_than_the_limit_the_latest_ones() -> None:
+    cycle = Cycle(grace_seconds=3.0)
+    for number in range(5):
+        go(cycle, f"user-{number}", "10.0.0.1")
+    (member,) = cycle.clients("member")
+    join(cycle, member, "general")
+    cycle.settings = replace(cycle.settings, gone_sessions_max=2)
+    cycle.start()
+    cycle.commit()
+    assert [row.user for row in cycle.log.sessions() if row.user] == ["user-3", "user-4", "member"]
+    assert cycle.hello("new").limits["session_kept_seconds"] == 9  # seconds since the third was heard last
+
+
+def test_users_who_did_nothing_are_not_told_of_and_invented_ones_push_out_no_others() -> None:
+    cycle = Cycle(grace_seconds=3.0, users_seen_max=5, address_users_seen_max=2)
+    go(cycle, "honest", "10.0.0.1")
+    for number in range(9):
+        go(cycle, f"bad-{number}", "10.0.0.2")
+    cycle.clients("silent")
+    cycle.send(b"silent", wire.Bye())
+    cycle.commit()
+    assert [member.user for member in cycle.core.registry.who("")] == ["honest", "bad-7", "bad-8"]
+    assert "silent" not in dict(cycle.log.users_seen(99))
+
+
+def test_the_outcomes_of_sessions_that_have_gone_are_bounded_and_then_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zchat.core.registry.GONE_OUTCOMES_MAX", 2)
+    cycle = Cycle(grace_seconds=3.0)
+    welcomes = [go(cycle, f"user-{number}", "10.0.0.1") for number in range(4)]
+    for number, welcome in enumerate(welcomes):
+        connection = b"again-%d" % number
+        cycle.hello(f"user-{number}", connection, welcome.session, welcome.token)
+        cycle.publish(connection, 1, "general", b"")
+        assert cycle.take_replies() == ([] if number < 2 else [(connection, wire.Ack([(1, number + 1)]))])
+        assert len(cycle.core.take_reads()) == (number < 2)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -436,3 +438,44 @@ def test_a_clock_that_is_set_is_told_and_removes_nothing_that_is_young(
     assert "ahead of it, and new ones get its time until then" in broker.stderr()
     broker.restart()
     assert "the clock is behind: the log's last record is" in broker.stderr()
+
+
+# --- what a stranger can make it keep ------------------------------------------------------------------
+
+
+def begin_sessions(stranger: Speaker, number: int) -> None:
+    """Begin so many sessions on its connection, each of which publishes something that is refused."""
+    for session in range(number):
+        stranger.say(wire.Hello(wire.VERSION, f"user-{session}"), publish(1, "a..b", b""))
+    for _ in range(number):
+        assert stranger.hear(wire.Error).code == "bad-room"
+
+
+def test_a_flood_of_sessions_that_are_refused_leaves_nothing_behind(start_broker: StartBroker, speak: Speak) -> None:
+    broker = start_broker("--grace", "0.2")
+    with zchat.connect(broker.address, "ben") as client:
+        for round_ in range(20):
+            stranger = speak(broker.address)
+            begin_sessions(stranger, 64)  # as many as a connection may
+            if not round_:
+                resident = broker.resident_bytes
+            stranger.close()
+        eventually(lambda: [one.user for one in client.who()] == ["ben"], "only who is here is told of")
+        assert broker.resident_bytes - resident < 8 << 20
+    broker.stop()
+    with closing(sqlite3.connect(broker.folder / "data" / "log.db")) as log:
+        assert log.execute("SELECT count(*) FROM sessions").fetchone() == (0,)
+        assert log.execute("SELECT count(*) FROM seen").fetchone() == (0,)
+
+
+def test_a_connection_that_begins_sessions_without_end_is_told_and_cut_off(broker: BrokerProcess, speak: Speak) -> None:
+    stranger = speak(broker.address)
+    begin_sessions(stranger, 64)
+    stranger.dealer.setsockopt(zmq.RECONNECT_IVL, -1)
+    with stranger.dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED) as monitor:
+        stranger.say(*[wire.Hello(wire.VERSION, f"more-{number}") for number in range(9)])
+        told, _ = stranger.hear_all(wire.Error)
+        assert (told.about, told.code) == ("connection", "busy")
+        assert monitor.poll(10_000), "the connection is ended"
+        stranger.dealer.disable_monitor()
+    assert speak(broker.address).hello("honest").session

@@ -22,6 +22,8 @@ from typing import NamedTuple
 
 from zchat import wire
 from zchat.core import Instant
+from zchat.core.allowances import Allowances
+from zchat.core.checking import checked_records
 from zchat.core.commits import Commit, Gathering
 from zchat.core.cursors import Cursors
 from zchat.core.questions import Questions
@@ -36,8 +38,6 @@ from zchat.errors import BadName, LogError, WireError
 from zchat.log import Append, CursorRow, LogStart, SessionRow
 from zchat.names import cursor_name, user_key
 from zchat.settings import Settings
-
-RESERVED_EVENTS = frozenset({"join", "leave"})  # the broker's own; nobody can publish them
 
 
 class LogFacts(NamedTuple):
@@ -62,13 +62,9 @@ class BrokerCore:
     ) -> None:
         self.settings = settings
         self.head = facts.head
-        self.registry = Registry(
-            facts.secret,
-            grace_seconds=settings.grace_seconds,
-            kept_seconds=settings.session_kept_seconds,
-            users_seen_max=settings.users_seen_max,
-        )
-        self.registry.restore(facts.sessions, facts.users_seen, now, settings.restart_grace_seconds)
+        self.registry = Registry(facts.secret, settings)
+        self._allowances = Allowances(settings)
+        self._addresses: dict[bytes, str] = {}  # of connections
         self._log_id = facts.log_id
         self._starts: list[tuple[str, int]] = list(facts.starts)
         self._next = facts.head + 1
@@ -83,8 +79,16 @@ class BrokerCore:
         self._replies = Replies()
         self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
         self._stays = Stays(
-            settings, self.registry, self._rooms, self._gathering, self._replies, self._questions, session_ids
+            settings,
+            self.registry,
+            self._rooms,
+            self._gathering,
+            self._replies,
+            self._questions,
+            self._allowances,
+            session_ids,
         )
+        self._stays.restore(facts.sessions, facts.users_seen, now)
         # What the shell takes.
         self._volatile_runs: list[Run] = []
         self._broadcasts: list[tuple[bytes, bytes]] = []
@@ -93,6 +97,8 @@ class BrokerCore:
 
     def received(self, connection: bytes, frame: bytes, now: Instant, address: str = "") -> None:
         """A frame came from a client. Then take replies, reads, broadcasts, cut-offs and the append."""
+        if address:  # the shell tells it once
+            self._addresses[connection] = address
         try:
             message = wire.decode_client(frame)
         except WireError as error:
@@ -102,7 +108,7 @@ class BrokerCore:
         session = self.registry.of(connection)
         if session is None:
             if isinstance(message, wire.Hello):
-                self._hello(connection, message, address, now)
+                self._hello(connection, message, now)
             elif connection not in self._stays.former:
                 self._replies.reply(connection, wire.HelloAgain())
             return
@@ -115,6 +121,8 @@ class BrokerCore:
     def disconnected(self, connection: bytes, now: Instant) -> None:
         """A connection ended: its session has the grace time to come back."""
         self._stays.former.discard(connection)
+        self._addresses.pop(connection, None)
+        self._allowances.disconnected(connection)
         self._reads.forget(connection)
         self._replies.forget(connection)
         self.registry.disconnected(connection, now)
@@ -230,7 +238,7 @@ class BrokerCore:
             return
         session.accept(seq)
         try:
-            count = self._checked(message, frame)
+            count = checked_records(message, frame, self.settings)
             room = self._rooms.get(message.room) or open_room(self._rooms, message.room)
         except (BadName, WireError) as error:
             code = error.code if isinstance(error, WireError) else "bad-room"
@@ -246,26 +254,10 @@ class BrokerCore:
             if not message.flags & wire.QUIET:
                 self._replies.ack(session.connection, seq, 0)
         else:
+            session.has_stored = True  # or will have, when the log keeps it
             run = self._gathering.run(room, wire.MESSAGES)
             self._gathering.sessions[session.id] = session
         run.add(session, seq, message.records, count, len(frame))
-
-    def _checked(self, message: wire.Publish, frame: bytes) -> int:
-        """How many records it has. Raises WireError for what no one may publish."""
-        settings = self.settings
-        if len(frame) > settings.publish_bytes_max:
-            raise WireError("too-large", f"publish is {len(frame)} bytes, limit {settings.publish_bytes_max}")
-        bodies = wire.decode_bodies(message.records)  # the common case: no look at each record
-        records = wire.check_records(message.records, settings.publish_records_max) if bodies is None else bodies
-        if not 0 < len(records) <= settings.publish_records_max:
-            raise WireError("too-many-records", f"{len(records)} records, limit {settings.publish_records_max}")
-        if len(frame) > settings.record_bytes_max:
-            largest = max(len(record if isinstance(record, bytes) else record.body) for record in records)
-            if largest > settings.record_bytes_max:
-                raise WireError("too-large", f"record is {largest} bytes, limit {settings.record_bytes_max}")
-        if bodies is None and any(getattr(record, "event", "") in RESERVED_EVENTS for record in records):
-            raise WireError("denied", "join and leave are the broker's events")
-        return len(records)
 
     def _repeat(self, session: Session, message: wire.Publish) -> None:
         seq = message.seq
@@ -306,11 +298,14 @@ class BrokerCore:
 
     # --- everything else that is asked for --------------------------------------------------
 
-    def _hello(self, connection: bytes, hello: wire.Hello, address: str, now: Instant) -> None:
-        greeted = self._stays.hello(connection, hello, address, now)
+    def _hello(self, connection: bytes, hello: wire.Hello, now: Instant) -> None:
+        greeted = self._stays.hello(connection, hello, self._addresses.get(connection, ""), now)
         if greeted is None:
             return
         session, resumed = greeted
+        limits = self.settings.told()
+        if not session.last_seq:  # it may be one that was forgotten early
+            limits["session_kept_seconds"] = int(self.registry.kept_seconds(now))
         welcome = wire.Welcome(
             wire.VERSION,
             session.id,
@@ -319,7 +314,7 @@ class BrokerCore:
             self._log_id,
             self.head,
             self._publish_port,
-            self.settings.told(),
+            limits,
             max(self._time, now.micros),
             hello.number,
             self._starts,
@@ -373,7 +368,7 @@ class BrokerCore:
                 self._stays.bye(session, now)
                 return wire.Goodbye("bye")
             case wire.Hello():
-                self._hello(session.connection, message, session.address, now)
+                self._hello(session.connection, message, now)
             case wire.At():
                 session.listens = self._questions.listens(session, message.listeners)
         return None

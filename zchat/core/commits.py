@@ -94,9 +94,10 @@ class Gathering:
         run.add(record.session, 0, _PRESENCE_RECORDS[record.reason], 1, _PRESENCE_BYTES)
 
     def end(self, session: Session) -> None:
-        """The session's row goes."""
+        """The session's row goes, if it has one."""
         self.sessions.pop(session.id, None)
-        self.ended.append(session.id)
+        if session.has_row:
+            self.ended.append(session.id)
 
     def take(self, offset: int, time: int) -> Commit:
         """All of it, with offsets from `offset` on; then it is empty."""
@@ -109,6 +110,8 @@ class Gathering:
             offset += run.records
             room.given = offset - 1
             room.run = None
+        for session in self.sessions.values():
+            session.has_row = True
         append = Append(
             batches,
             [session.row() for session in self.sessions.values()],

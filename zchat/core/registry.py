@@ -6,11 +6,18 @@ Rules of this file
 3. Frames of a session's former connection are ignored once it has resumed on another.
 4. `seq` counts up per session. One at or below the session's last is a repeat, and its outcome is told again.
 
+5. What is kept of who has gone is bounded: only a session that stored something is kept, only a user who joined
+   or stored something is told of, and of both there are only so many, in all and of one origin.
+
     live --disconnected--> lost --grace over--> gone --kept time over--> (forgotten)
       ^                      |                    |
       +------- resumed ------+----- resumed ------+        bye, from any state --> (forgotten)
 
-A gone session is in no room; its row is kept so that a publish it sends again is known for a repeat.
+A gone session is in no room; its row is kept so that a publish it sends again is known for a repeat. When too
+many have gone, those that went first are forgotten early (`surplus`), and `kept_seconds` tells what still holds:
+what was sent after the last word of the youngest of them is known.
+
+It has more than 300 lines because all states of a session are read together.
 Spec: docs/protocol.md, "Sessions". Tests: tests/core/test_registry.py.
 """
 
@@ -24,8 +31,10 @@ from heapq import heappop, heappush
 from itertools import count
 
 from zchat.core import Instant
+from zchat.core.allowances import Remembered, origin
 from zchat.log import SessionRow
 from zchat.names import user_key
+from zchat.settings import Settings
 from zchat.wire import Member
 
 LIVE, LOST, GONE, FORGOTTEN = "live", "lost", "gone", "forgotten"
@@ -39,6 +48,7 @@ TRANSITIONS: dict[str, dict[str, str]] = {
 
 OUTCOMES_MAX = 1024  # outcomes remembered per session; a client has fewer publishes than that in flight
 
+GONE_OUTCOMES_MAX = 262_144  # of all sessions that have gone, about 25 MB; others are looked up in the log
 PENDING = -1  # an outcome: accepted, not committed yet
 
 Outcome = int | str  # offset of the first record (0: volatile), PENDING, or the code it was refused with
@@ -58,10 +68,18 @@ class Session:
     address: str = ""
     rooms: dict[str, int] = field(default_factory=dict)  # room -> since
     written: set[str] = field(default_factory=set)  # rooms whose log has this session's join
+    has_joined: bool = False  # a room,
+    has_stored: bool = False  # or given the log a publish, whose repeats must be known
+    has_row: bool = False  # the log has a row of it, or gets one with the commit under way
     last_seq: int = 0
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     deadline: float = 0.0  # monotonic: end of the grace time (lost) or of the kept time (gone); else 0
     listens: list[tuple[int, list[str]]] = field(default_factory=list)  # how far its listeners of those patterns are
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anybody can have met its user, so that `who` tells of the user when it has gone."""
+        return self.has_joined or self.has_stored
 
     def row(self) -> SessionRow:
         """What the log keeps of it."""
@@ -84,42 +102,65 @@ class Session:
 class Registry:
     """All sessions of a broker. It decides who is where; it writes no record and sends nothing."""
 
-    def __init__(self, secret: bytes, *, grace_seconds: float, kept_seconds: float, users_seen_max: int) -> None:
+    def __init__(self, secret: bytes, settings: Settings) -> None:
         self._secret = secret
-        self._grace = grace_seconds
-        self._kept = kept_seconds
-        self._users_seen_max = users_seen_max
+        self._settings = settings
         self._sessions: dict[str, Session] = {}
         self._connections: dict[bytes, Session] = {}
         # Heap of (deadline, tie-break, session). An entry that is not the session's deadline any more is stale.
         self._waiting: list[tuple[float, int, Session]] = []
         self._ties = count()
+        self._gone = Remembered[Session](settings.gone_sessions_max, settings.address_gone_sessions_max)
+        self._surplus: list[Session] = []  # are forgotten early
+        self._outcomes: dict[str, Session] = {}  # sessions in `_gone` with outcomes, and how many
+        self._outcomes_size = 0
+        self.forgotten = Session("", "", 0, 0)  # stands for all that were forgotten early; its row says up to when
+        self._forgotten_seconds: float | None = None  # the same, monotonic
         self._members: dict[str, dict[str, Session]] = {}  # room -> session id -> session
-        self._users_seen: dict[str, tuple[str, int]] = {}  # user key -> user, last seen; of users who have gone
+        # User key -> user, last seen; of users who have gone
+        self._users_seen = Remembered[tuple[str, int]](settings.users_seen_max, settings.address_users_seen_max)
         self._present: dict[str, int] = {}  # user key -> sessions that are live or lost
 
     # --- at start ---------------------------------------------------------------------------
 
-    def restore(self, rows: Iterable[SessionRow], seen: Iterable[tuple[str, int]], now: Instant, grace: float) -> None:
-        """Take the sessions that the log kept: members as lost for `grace` seconds, the others as gone.
+    def restore(self, rows: Iterable[SessionRow], seen: Iterable[tuple[str, int]], now: Instant) -> list[str]:
+        """Take the sessions that the log kept: members as lost for the longer grace time, the others as gone.
 
         Those are forgotten when they would have been without a restart, but have as much time to come back.
+        Returns the sessions that are too many: their rows go.
         """
-        rows = list(rows)
-        cut_off = [(row.user, row.seen) for row in rows if not row.rooms]
+        grace, kept = self._settings.restart_grace_seconds, self._settings.session_kept_seconds
+        rows = sorted(rows, key=lambda row: row.seen)
+        if rows and (former := next((row for row in rows if not row.session), None)):
+            rows.remove(former)
+            self._forgot(former.seen, now)
+        without_rooms = [row for row in rows if not row.rooms]
+        surplus = without_rooms[: max(0, len(without_rooms) - self._settings.gone_sessions_max)]
+        for row in surplus:
+            self._forgot(row.seen, now)
+        too_many = {row.session for row in surplus}
+        cut_off = [(row.user, row.seen) for row in without_rooms]
         for user, micros in sorted([*seen, *cut_off], key=lambda each: each[1]):  # the latest is remembered longest
-            self._note_seen(user, micros)
+            self._users_seen.put(user_key(user), (user, micros), None)
         for row in rows:
-            session = Session(row.session, row.user, row.seen, row.seen, last_seq=row.last_seq)
+            if row.session in too_many:
+                continue
+            session = Session(row.session, row.user, row.seen, row.seen, last_seq=row.last_seq, has_row=True)
+            session.has_joined, session.has_stored = bool(row.rooms), bool(row.last_seq)
             session.rooms, session.written = dict(row.rooms), set(row.rooms)
-            session.state = LOST if row.rooms else GONE
             self._sessions[session.id] = session
-            kept = self._kept - max(0.0, (now.micros - row.seen) / 1e6)
-            self._wait(session, now.seconds + (grace if row.rooms else max(grace, kept)))
+            if row.rooms:
+                session.state = LOST
+                self._wait(session, now.seconds + grace)
+                self._came(session)
+            else:
+                session.state = GONE
+                age = max(0.0, (now.micros - row.seen) / 1e6)
+                session.deadline = now.seconds + max(grace, kept - age)
+                self._gone.put(session.id, session, None)
             for room in row.rooms:
                 self._members.setdefault(room, {})[session.id] = session
-            if row.rooms:
-                self._came(session)
+        return [row.session for row in surplus]
 
     # --- tokens -----------------------------------------------------------------------------
 
@@ -160,6 +201,7 @@ class Registry:
         was = session.state
         session.state = TRANSITIONS[was]["resumed"]
         session.deadline = 0.0
+        self._no_longer_gone(session)
         self._attach(session, connection, address, now)
         if was == GONE:
             session.since = now.micros
@@ -174,12 +216,13 @@ class Registry:
         session.state = TRANSITIONS[LIVE]["disconnected"]
         session.connection = b""
         session.seen = now.micros
-        self._wait(session, now.seconds + self._grace)
+        self._wait(session, now.seconds + self._settings.grace_seconds)
         return session
 
     def join(self, session: Session, room: str, written: bool, now: Instant) -> None:
         """The session becomes a member; `written` when the room's log gets a record of it."""
         session.rooms[room] = now.micros
+        session.has_joined = True
         if written:
             session.written.add(room)
         self._members.setdefault(room, {})[session.id] = session
@@ -206,25 +249,45 @@ class Registry:
         Those whose kept time is over are forgotten on the way and returned too, with state FORGOTTEN.
         """
         over = []
-        while (deadline := self.next_deadline()) is not None and deadline <= now.seconds:
+        while (deadline := self._next_waiting()) is not None and deadline <= now.seconds:
             session = heappop(self._waiting)[2]
-            session.deadline = 0.0
+            session.deadline = 0.0  # it may be there twice
             over.append(session)
+        while (first := self._gone.first()) is not None and first.deadline <= now.seconds:
+            self._no_longer_gone(first)
+            first.deadline = 0.0
+            over.append(first)
         for session in over:  # only now: one that is gone is forgotten the next time at the earliest
             if session.state == LOST:
                 session.state = TRANSITIONS[LOST]["grace over"]
                 self._went(session)
-                # Of one that never published nothing can be repeated: a flood of HELLOs fills no memory for a day.
-                self._wait(session, now.seconds + (self._kept if session.last_seq else 0.0))
+                if session.has_stored:
+                    self._keep(session, now)
+                else:  # nothing can be repeated: a flood of HELLOs, or of refused publishes, fills no memory for a day
+                    self._wait(session, now.seconds)
             else:
                 self._forget(session, "kept over", now)
         return over
 
+    def surplus(self, now: Instant) -> list[Session]:
+        """The sessions that are forgotten early since `expired`, as too many have gone."""
+        surplus, self._surplus = self._surplus, []
+        for session in surplus:
+            self._forgot(session.seen, now)
+            self._forget(session, "kept over", now)
+        return surplus
+
+    def kept_seconds(self, now: Instant) -> float:
+        """How long ago a session that is not known may have gone so that it certainly never stored anything."""
+        kept = self._settings.session_kept_seconds
+        return kept if self._forgotten_seconds is None else min(kept, max(0.0, now.seconds - self._forgotten_seconds))
+
     def next_deadline(self) -> float | None:
         """When `expired` has something to say next."""
-        while self._waiting and self._waiting[0][0] != self._waiting[0][2].deadline:
-            heappop(self._waiting)
-        return self._waiting[0][0] if self._waiting else None
+        waiting, first = self._next_waiting(), self._gone.first()
+        if first is None or (waiting is not None and waiting < first.deadline):
+            return waiting
+        return first.deadline
 
     # --- who --------------------------------------------------------------------------------
 
@@ -273,14 +336,38 @@ class Registry:
             self._present[key] = left
         else:
             self._present.pop(key, None)
-        self._note_seen(session.user, session.seen)
+        if session.is_known:
+            self._users_seen.put(key, (session.user, session.seen), origin(session.address))
 
-    def _note_seen(self, user: str, micros: int) -> None:
-        key = user_key(user)
-        self._users_seen.pop(key, None)
-        self._users_seen[key] = (user, micros)
-        if len(self._users_seen) > self._users_seen_max:
-            del self._users_seen[next(iter(self._users_seen))]
+    def _next_waiting(self) -> float | None:
+        while self._waiting and self._waiting[0][0] != self._waiting[0][2].deadline:
+            heappop(self._waiting)
+        return self._waiting[0][0] if self._waiting else None
+
+    def _keep(self, session: Session, now: Instant) -> None:
+        """It has gone and may come back: what it sends again is known."""
+        session.deadline = now.seconds + self._settings.session_kept_seconds
+        self._surplus += self._gone.put(session.id, session, origin(session.address))
+        outcomes = session.outcomes
+        while len(outcomes) > self._settings.in_flight_max:  # no others can be without an answer
+            del outcomes[next(iter(outcomes))]
+        self._outcomes[session.id] = session
+        self._outcomes_size += len(outcomes)
+        while self._outcomes_size > GONE_OUTCOMES_MAX:
+            first = self._outcomes.pop(next(iter(self._outcomes)))
+            self._outcomes_size -= len(first.outcomes)
+            first.outcomes.clear()
+
+    def _no_longer_gone(self, session: Session) -> None:
+        self._gone.pop(session.id)
+        if self._outcomes.pop(session.id, None) is not None:
+            self._outcomes_size -= len(session.outcomes)
+
+    def _forgot(self, seen: int, now: Instant) -> None:
+        """A session that was heard last at that time (microseconds) is forgotten early."""
+        self.forgotten.seen = max(self.forgotten.seen, seen)
+        seconds = now.seconds - max(0.0, (now.micros - seen) / 1e6)
+        self._forgotten_seconds = seconds if self._forgotten_seconds is None else max(self._forgotten_seconds, seconds)
 
     def _forget(self, session: Session, event: str, now: Instant) -> None:
         if session.state in (LIVE, LOST):
@@ -289,6 +376,7 @@ class Registry:
             self._went(session)
         session.state = TRANSITIONS[session.state][event]
         session.deadline = 0.0
+        self._no_longer_gone(session)
         self._connections.pop(session.connection, None)
         self._sessions.pop(session.id, None)
 

@@ -31,11 +31,13 @@ class Replies:
         if connection:
             self._acks.setdefault(connection, []).append((seq, offset))
 
-    def refuse(self, connection: bytes, about: str, number: int, code: str, text: str = "") -> None:
+    def refuse(
+        self, connection: bytes, about: str, number: int, code: str, text: str = "", *, is_fatal: bool = False
+    ) -> None:
         """An ERROR; a fatal one about the connection ends it."""
         if connection:
             self.reply(connection, wire.Error(about, number, code, text or CODES[code].sentence))
-            if CODES[code].fatal and about == "connection":
+            if (is_fatal or CODES[code].fatal) and about == "connection":
                 self._cutoffs.append(connection)
 
     def forget(self, connection: bytes) -> None:

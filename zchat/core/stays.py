@@ -14,12 +14,14 @@ from collections.abc import Iterator
 
 from zchat import wire
 from zchat.core import Instant
+from zchat.core.allowances import Allowances
 from zchat.core.commits import JOINED, Commit, Gathering, PresenceRecord
 from zchat.core.questions import Questions
 from zchat.core.registry import FORGOTTEN, Registry, Session
 from zchat.core.replies import Replies
 from zchat.core.rooms import Room, open_room
 from zchat.errors import BadName, WireError
+from zchat.log import SessionRow
 from zchat.names import is_pattern, user_key, user_name
 from zchat.settings import Settings
 
@@ -37,6 +39,7 @@ class Stays:
         gathering: Gathering,
         replies: Replies,
         questions: Questions,
+        allowances: Allowances,
         session_ids: Iterator[str],
     ) -> None:
         self._settings = settings
@@ -45,9 +48,17 @@ class Stays:
         self._gathering = gathering
         self._replies = replies
         self._questions = questions
+        self._allowances = allowances
         self._session_ids = session_ids
         self.retry: float | None = None  # until then the log is only asked again for what somebody waits for
         self.former: set[bytes] = set()  # connections whose session went on elsewhere: ignored
+
+    def restore(self, rows: list[SessionRow], users_seen: list[tuple[str, int]], now: Instant) -> None:
+        """Take what the log kept."""
+        surplus = self._registry.restore(rows, users_seen, now)
+        if surplus:
+            self._gathering.ended += surplus
+            self._gathering.sessions[self._registry.forgotten.id] = self._registry.forgotten
 
     # --- coming -----------------------------------------------------------------------------
 
@@ -66,6 +77,12 @@ class Stays:
         current = registry.of(connection)
         if session is None and current is not None and user_key(current.user) == user_key(hello.user):
             session = current  # said twice, as the answer was late or lost: it is one session
+        if session is None:
+            try:
+                self._allowances.begin(connection, address, now)
+            except WireError as error:
+                self._replies.refuse(connection, "connection", 0, error.code, str(error), is_fatal=True)
+                return None
         is_elsewhere = session is not None and session.connection not in (b"", connection)
         if session is not None and is_elsewhere and hello.number < session.hello:
             return None  # what is left of a connection that has ended: the session went on with a later one
@@ -109,7 +126,7 @@ class Stays:
         self.part(session, list(session.rooms), "bye")
         self._registry.bye(session, now)
         self._gathering.end(session)
-        self._gathering.seen[session.user] = session.seen
+        self._note_seen(session)
 
     def elapsed(self, now: Instant) -> None:
         """Write the leaves that are due."""
@@ -118,8 +135,12 @@ class Stays:
                 self._gathering.end(session)
                 continue
             self.part(session, list(session.rooms), "lost")
-            self._gathering.sessions[session.id] = session
-            self._gathering.seen[session.user] = session.seen
+            if session.has_stored:
+                self._gathering.sessions[session.id] = session
+            self._note_seen(session)
+        for session in self._registry.surplus(now):
+            self._gathering.end(session)
+            self._gathering.sessions[self._registry.forgotten.id] = self._registry.forgotten
         if self.retry is not None and self.retry <= now.seconds:
             self.retry = None
 
@@ -138,6 +159,10 @@ class Stays:
         self.retry = now.seconds + RETRY_SECONDS
 
     # --- parts ------------------------------------------------------------------------------
+
+    def _note_seen(self, session: Session) -> None:
+        if session.is_known:
+            self._gathering.seen[session.user] = session.seen
 
     def _write(self, record: PresenceRecord) -> None:
         self._gathering.write_presence(record)

@@ -1,0 +1,160 @@
+"""How much a stranger can make the broker keep: so much at once, so much a second, so much in all.
+
+Rules of this file
+1. An allowance is a bucket of tokens for each key, full at first: `burst` tokens, and `refill` more a second.
+2. It remembers what was taken, not who was there: a bucket that is full again is forgotten.
+3. Whoever is refused by a rate is told `busy`, which says: later. Nothing was changed.
+4. What is remembered of those who have gone is bounded in all and for each origin. Who is above the bound of
+   its origin loses what is its own, so that a stranger who invents names pushes out no others.
+
+    taken 3 of 4, refill 1/s:   0.5 s later 1.5 may be taken, 3 s later the bucket is full and forgotten
+
+An origin is where a connection comes from as far as a stranger cannot choose it: an IPv4 address, half of an
+IPv6 address (a host has 2⁶⁴ of them), and one for all that is not TCP.
+Spec: docs/protocol.md, "Limits". Tests: tests/core/test_allowances.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from ipaddress import ip_address
+from itertools import islice
+from typing import Generic, TypeVar
+
+from zchat.core import Instant
+from zchat.errors import WireError
+from zchat.settings import Settings
+
+KEYS_MAX = 65_536  # buckets that are not full; beyond it the one that was used longest ago is taken for full
+
+Key = TypeVar("Key", bound=Hashable)
+Thing = TypeVar("Thing")
+
+
+def origin(address: str) -> str:
+    """What counts as one peer of those that have this address."""
+    if ":" not in address:
+        return address if address[:1].isdigit() else ""
+    try:
+        return ip_address(address.partition("%")[0]).packed[:8].hex()
+    except ValueError:
+        return ""
+
+
+class Allowance(Generic[Key]):
+    """Token buckets of one kind, by key."""
+
+    def __init__(self, burst: int, refill: float, keys_max: int = KEYS_MAX) -> None:
+        self._burst = burst
+        self._refill = refill  # a second
+        self._keys_max = keys_max
+        self._taken: dict[Key, tuple[float, float]] = {}  # how much was missing, and when; used last is last
+
+    def __len__(self) -> int:
+        """How many keys it remembers."""
+        return len(self._taken)
+
+    def has(self, key: Key, tokens: int, now: Instant) -> bool:
+        """Whether so many may be taken."""
+        return self._missing(key, now) + tokens <= self._burst
+
+    def take(self, key: Key, tokens: int, now: Instant) -> bool:
+        """Take them, if there are so many; if not, nothing is taken."""
+        missing = self._missing(key, now) + tokens
+        if missing > self._burst:
+            return False
+        self._taken.pop(key, None)
+        self._taken[key] = (missing, now.seconds)
+        for oldest in list(islice(self._taken, 2)):  # two for each that comes, so full ones do not pile up
+            if len(self._taken) > self._keys_max or not self._missing(oldest, now):
+                del self._taken[oldest]
+        return True
+
+    def forget(self, key: Key) -> None:
+        """There is nobody of that key any more."""
+        self._taken.pop(key, None)
+
+    def _missing(self, key: Key, now: Instant) -> float:
+        missing, since = self._taken.get(key, (0.0, 0.0))
+        return max(0.0, missing - max(0.0, now.seconds - since) * self._refill)
+
+
+class Allowances:
+    """What connections and addresses may make the broker keep."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._makings = Allowance[str](settings.address_makings_max, settings.address_makings_a_second_max)
+        self._sessions = Allowance[bytes](settings.connection_sessions_max, settings.connection_sessions_a_second_max)
+        self._joins = Allowance[bytes](settings.connection_joins_max, settings.connection_joins_a_second_max)
+
+    def make(self, address: str, things: int, now: Instant) -> None:
+        """A peer of that address makes what outlives its connection. Raises WireError when it was too much."""
+        if things and not self._makings.take(origin(address), things, now):
+            raise WireError("busy", "too many new sessions, rooms and cursors from this address: later")
+
+    def begin(self, connection: bytes, address: str, now: Instant) -> None:
+        """A new session begins. Raises WireError when there were too many on the connection, or of the address."""
+        if not self._sessions.has(connection, 1, now):
+            raise WireError("busy", "too many sessions on this connection")
+        self.make(address, 1, now)
+        self._sessions.take(connection, 1, now)
+
+    def may_join(self, connection: bytes, rooms: int, now: Instant) -> None:
+        """Raises WireError when there were too many joins on the connection."""
+        if not self._joins.has(connection, rooms, now):
+            raise WireError("busy", "too many joins on this connection: later")
+
+    def join(self, connection: bytes, rooms: int, now: Instant) -> None:
+        """It joins so many rooms, as `may_join` has allowed."""
+        self._joins.take(connection, rooms, now)
+
+    def disconnected(self, connection: bytes) -> None:
+        """The connection is gone."""
+        self._sessions.forget(connection)
+        self._joins.forget(connection)
+
+
+class Remembered(Generic[Thing]):
+    """Things by name in the order in which they came, the first to be forgotten when there are too many."""
+
+    def __init__(self, things_max: int, origin_things_max: int) -> None:
+        self._things_max = things_max
+        self._origin_things_max = origin_things_max
+        self._things: dict[str, tuple[Thing, str | None]] = {}  # thing, and its origin: None when it is not known
+        self._origins: dict[str, dict[str, None]] = {}  # origin -> names, in order
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._things)
+
+    def first(self) -> Thing | None:
+        """The one that came first of all."""
+        return next(iter(self._things.values()))[0] if self._things else None
+
+    def items(self) -> Iterator[tuple[str, Thing]]:
+        """Names and things, the first one first."""
+        return ((name, thing) for name, (thing, _) in self._things.items())
+
+    def put(self, name: str, thing: Thing, of: str | None) -> list[Thing]:
+        """It is the last now. Returns what is forgotten instead."""
+        self.pop(name)
+        self._things[name] = (thing, of)
+        forgotten = []
+        if of is not None:
+            names = self._origins.setdefault(of, {})
+            names[name] = None
+            if len(names) > self._origin_things_max:
+                forgotten.append(self.pop(next(iter(names))))
+        if len(self._things) > self._things_max:
+            forgotten.append(self.pop(next(iter(self._things))))
+        return [each for each in forgotten if each is not None]
+
+    def pop(self, name: str) -> Thing | None:
+        """Forget it; returns it, if it was there."""
+        thing, of = self._things.pop(name, (None, None))
+        if of is not None:
+            names = self._origins[of]
+            del names[name]
+            if not names:
+                del self._origins[of]
+        return thing

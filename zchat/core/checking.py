@@ -1,0 +1,29 @@
+"""Whether a publish may be taken: its size, how many records it has, and whether they are a client's to write.
+
+Tests: tests/core/test_checking.py.
+"""
+
+from __future__ import annotations
+
+from zchat import wire
+from zchat.errors import WireError
+from zchat.settings import Settings
+
+RESERVED_EVENTS = frozenset({"join", "leave"})  # the broker's own; nobody can publish them
+
+
+def checked_records(message: wire.Publish, frame: bytes, settings: Settings) -> int:
+    """How many records it has. Raises WireError for what no one may publish."""
+    if len(frame) > settings.publish_bytes_max:
+        raise WireError("too-large", f"publish is {len(frame)} bytes, limit {settings.publish_bytes_max}")
+    bodies = wire.decode_bodies(message.records)  # the common case: no look at each record
+    records = wire.check_records(message.records, settings.publish_records_max) if bodies is None else bodies
+    if not 0 < len(records) <= settings.publish_records_max:
+        raise WireError("too-many-records", f"{len(records)} records, limit {settings.publish_records_max}")
+    if len(frame) > settings.record_bytes_max:
+        largest = max(len(record if isinstance(record, bytes) else record.body) for record in records)
+        if largest > settings.record_bytes_max:
+            raise WireError("too-large", f"record is {largest} bytes, limit {settings.record_bytes_max}")
+    if bodies is None and any(getattr(record, "event", "") in RESERVED_EVENTS for record in records):
+        raise WireError("denied", "join and leave are the broker's events")
+    return len(records)
