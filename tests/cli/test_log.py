@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import sqlite3
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import COMMAND, BrokerProcess, Result, environment, zchat
+from tests.conftest import COMMAND, BrokerProcess, Result, environment, eventually, zchat
 
 pytestmark = pytest.mark.slow  # each starts processes
 
@@ -136,3 +137,46 @@ def test_a_terminal_sees_no_control_character_of_a_finding(folder: Path) -> None
     shown = os.read(ours, 65_536).decode()
     os.close(ours)
     assert shown.endswith("0 findings\r\n")
+
+
+# --- what is done to the folder of a running broker ---------------------------------------------
+
+
+def test_without_its_lock_file_a_second_broker_is_refused(broker: BrokerProcess) -> None:
+    data = broker.folder / "data"
+    (data / "log.lock").unlink()
+    second = zchat("broker", "--bind", "tcp://127.0.0.1:0", "--data", str(data))
+    assert (second.stdout, second.status) == ("", 1) and "in use" in second.stderr
+    assert zchat("send", "a", "still here", broker=broker).status == 0
+    assert (data / "log.lock").exists(), "it is made again"
+
+
+def test_a_wal_that_is_removed_and_a_kill_lose_nothing_that_was_acked(broker: BrokerProcess) -> None:
+    data = broker.folder / "data"
+    assert zchat("send", "a", stdin="".join(f"{number}\n" for number in range(50)), broker=broker).status == 0
+    (data / "log.db-wal").unlink()
+    refused = eventually(lambda: (done := zchat("send", "a", "x", broker=broker)).status and done, "it refuses")
+    assert refused.status == 4 and "has to be started again" in refused.stderr
+    assert "log.db-wal" in broker.stderr()
+    broker.kill()
+    assert run("check", data).status == 0
+    broker.start()
+    shown = zchat("history", "a", "--raw", broker=broker).stdout.split()
+    assert shown[:50] == [str(number) for number in range(50)]
+
+
+def test_a_database_that_was_put_back_is_told(broker: BrokerProcess) -> None:
+    data = broker.folder / "data"
+    assert zchat("send", "a", "in the database", broker=broker).status == 0
+    broker.stop()
+    shutil.copyfile(data / "log.db", data / "older")
+    broker.start()
+    assert zchat("send", "a", stdin="1\n2\n3\n", broker=broker).status == 0
+    eventually(lambda: (data / "log.lock").read_text().split()[-1] == "4", "the head is noted")
+    broker.kill()
+    (data / "log.db-wal").unlink()
+    (data / "older").rename(data / "log.db")
+    checked = run("check", data)
+    assert checked.status == 1 and "went up to 4 when it was written last" in checked.stdout
+    broker.start()
+    assert "went up to 4 when it was written last" in broker.stderr()

@@ -96,7 +96,7 @@ def test_a_disk_that_became_read_only_is_told_and_ends(mounted: Path) -> None:
     (mounted / schema.FILE).write_bytes(b"x")
     seen = Disk(mounted / schema.FILE)
     subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
-    seen._look()
+    seen.look()
     assert code(seen.refusal(1)) == "log-read-only"
     assert code(seen.why_not()) == "log-read-only"
     subprocess.run(["mount", "-o", "remount,rw", mounted], check=True)
@@ -108,10 +108,13 @@ def test_a_database_that_was_taken_away_is_told(tmp_path: Path) -> None:
     database.write_bytes(b"x")
     seen = Disk(database)
     database.rename(tmp_path / "elsewhere")
-    seen._look()
+    seen.look()
     assert code(seen.refusal(1)) == "log-failed"
     database.write_bytes(b"another")
     assert code(seen.refusal(1)) == "log-failed"
+    database.unlink()
+    (tmp_path / "elsewhere").rename(database)
+    assert seen.refusal(1) is None
 
 
 def test_why_nothing_can_be_written_is_found_by_writing(small_disk: Path) -> None:

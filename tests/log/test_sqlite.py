@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.log.contract import InSlices, LogContract, Scribe, append, read, read_all, trim
+from tests.conftest import eventually
+from tests.log.contract import InSlices, LogContract, Scribe, append, bases, read, read_all, trim
 from tests.log.damage import change, written
 from zchat import wire
 from zchat.errors import LogError, StartError
@@ -335,3 +337,98 @@ def in_order(page: LogPage) -> LogPage:
 
 TestAgainstMemory = pytest.mark.slow(Machine.TestCase)
 TestAgainstMemory.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+# --- what is done to its files while it is open -------------------------------------------------
+
+
+def removed_wal(folder: Path) -> Path:
+    wal = folder / f"{schema.FILE}-wal"
+    wal.unlink()
+    return wal
+
+
+def test_a_wal_that_was_removed_loses_nothing_and_nothing_more_is_kept(open_log: OpenLog, tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    log = open_log()
+    scribe = Scribe(log)
+    batches = [scribe.write("a", b"%d" % number) for number in range(20)]
+    removed_wal(folder)
+    # Also when nobody sends anything: a copy of the database alone is the whole log, as a kill would leave it.
+    eventually(lambda: rows_of(tmp_path, folder) == 20, "what was acked is in the database")
+    error = append(log, Append([scribe.batch("a", b"y")], [], [], {}))
+    assert error is not None and error.code == "log-failed"
+    assert "log.db-wal" in str(error) and "the broker has to be started again" in str(error)
+    assert read(log).batches == [("a", batch.frame) for batch in batches]
+    log.close()
+    log = open_log()
+    assert read(log).batches == [("a", batch.frame) for batch in batches]
+    Scribe(log).write("a", b"z")
+
+
+def rows_of(tmp_path: Path, folder: Path) -> int:
+    """Batches in the database without its WAL."""
+    copy = tmp_path / "copy.db"
+    shutil.copyfile(folder / schema.FILE, copy)
+    connection = sqlite3.connect(f"file:{copy}?mode=ro&immutable=1", uri=True)
+    try:
+        return int(connection.execute("SELECT count(*) FROM batches").fetchone()[0])
+    except sqlite3.DatabaseError:
+        return -1
+    finally:
+        connection.close()
+
+
+def test_a_wal_that_comes_back_is_written_again(open_log: OpenLog, tmp_path: Path) -> None:
+    log = open_log()
+    scribe = Scribe(log)
+    scribe.write("a", b"x")
+    wal = tmp_path / "log" / "log.db-wal"
+    wal.rename(tmp_path / "away")
+    next_one = scribe.batch("a", b"y")
+    eventually(lambda: append(log, Append([], [], [], {})) is not None, "it is noticed")
+    (tmp_path / "away").rename(wal)
+    eventually(lambda: append(log, Append([next_one], [], [], {})) is None, "it is kept")
+    log.close()
+    assert bases(read(open_log())) == [1, 2]
+
+
+def test_who_rests_has_all_in_the_database(open_log: OpenLog, tmp_path: Path) -> None:
+    log = open_log()
+    Scribe(log).write("a", b"x")
+    eventually(lambda: rows_of(tmp_path, tmp_path / "log") == 1, "the WAL is moved")
+    Scribe(log).write("a", b"y")
+    eventually(lambda: rows_of(tmp_path, tmp_path / "log") == 2, "and once more")
+
+
+def test_a_copy_that_was_put_in_its_place_is_left_alone_at_the_end(open_log: OpenLog, tmp_path: Path) -> None:
+    """SQLite's last connection removes the WAL by its name; it must not be another log's."""
+    folder, copy = tmp_path / "log", tmp_path / "copy"
+    log = open_log()
+    Scribe(log).write("a", b"x")
+    shutil.copytree(folder, copy)
+    Scribe(log).write("a", b"y")
+    for name in (schema.FILE, f"{schema.FILE}-wal"):
+        (copy / name).rename(folder / name)
+    error = append(log, Append([], [], [], {}))
+    eventually(lambda: append(log, Append([], [], [], {})) is not None, "it is noticed")
+    assert error is None or error.code == "log-failed"
+    log.close()
+    assert (folder / f"{schema.FILE}-wal").stat().st_size > 0
+    assert bases(read(open_log())) == [1]
+
+
+def test_a_log_that_ended_higher_is_told_once(open_log: OpenLog, tmp_path: Path) -> None:
+    folder, copy, told = tmp_path / "log", tmp_path / "copy.db", list[str]()
+    log = open_log()
+    Scribe(log).write("a", b"x")
+    log.close()
+    shutil.copyfile(folder / schema.FILE, copy)
+    log = open_log()
+    Scribe(log).write("a", b"y", b"z")
+    log.close()
+    copy.rename(folder / schema.FILE)
+    for _ in range(2):
+        open_log(tell=told.append).close()
+    (line,) = told
+    assert "ends at 1, and went up to 3" in line

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from zchat.errors import LogError
+from zchat.log.folder import Files
 
 BALLAST = "log.ballast"
 PROBE = "log.probe"
@@ -44,21 +45,28 @@ class Disk:
         self._database = database
         self._folder = database.parent
         self._ballast = self._folder / BALLAST
-        self._inode = os.stat(database).st_ino
+        self._wal = [database.with_name(f"{database.name}{suffix}") for suffix in ("-wal", "-shm")]
+        self._files = Files(self._folder, [database.name, *(path.name for path in self._wal)])
+        self.is_touched = False  # something of the log is not there any more,
+        self.wal_is_gone = False  # what it holds has to be moved while this process still has it
         self._written = 0  # bytes since it was looked at
         self._look_at = 0.0
         self._free = 0
         self._refusal: LogError | None = None
         self._is_full = False
-        self._look()
+        self.look()
         if self._free >= FREE_BYTES_MIN + BALLAST_BYTES:
             self._make_ballast()
+
+    def is_due(self) -> bool:
+        """Whether it is time to look at it."""
+        return time.monotonic() >= self._look_at
 
     def refusal(self, size: int) -> LogError | None:
         """Why so many bytes cannot be kept now; None: they can."""
         self._written += 2 * size  # into the WAL, then into the database
-        if self._refusal or self._is_full or self._written > LOOK_BYTES or time.monotonic() >= self._look_at:
-            self._look()
+        if self._refusal or self._is_full or self._written > LOOK_BYTES or self.is_due():
+            self.look()
             self._written = 2 * size
         if self._refusal:
             return self._refusal
@@ -96,7 +104,8 @@ class Disk:
             return LogError("log-failed", f"cannot write in the folder {self._folder}: {error.strerror}")
         return None
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """See what there is now."""
         self._look_at = time.monotonic() + LOOK_SECONDS
         self._refusal = None
         try:
@@ -104,10 +113,14 @@ class Disk:
             self._free = disk.f_bavail * disk.f_frsize
             if disk.f_flag & os.ST_RDONLY:
                 self._refusal = LogError("log-read-only", f"the disk of {self._folder} is read-only")
-            elif os.stat(self._database).st_ino != self._inode:
-                self._refusal = LogError("log-failed", f"{self._database} is another file than it was")
-        except OSError as error:  # it would not be there at the next start
-            self._refusal = LogError("log-failed", f"cannot find {self._database}: {error.strerror}")
+        except OSError as error:
+            self._refusal = LogError("log-failed", f"cannot find {self._folder}: {error.strerror}")
+        touched = self._files.touched()  # it would not be there at the next start
+        self.is_touched = touched is not None
+        self.wal_is_gone = touched is not None and touched[0] in self._wal
+        if touched is not None:
+            cure = ": what it held was moved into the database, and the broker has to be started again"
+            self._refusal = LogError("log-failed", f"{touched[1]}{cure if self.wal_is_gone else ''}")
 
     def _make_ballast(self) -> None:
         try:

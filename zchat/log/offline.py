@@ -14,6 +14,7 @@ Tests: tests/log/test_offline.py.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -27,6 +28,7 @@ from zchat.log import CursorRow, salvage, schema
 from zchat.log.building import Builder
 from zchat.log.salvage import Chain, Contents, Hole, Progress
 
+_NUMBER = re.compile(r"\d+")
 SQLITE_LINES_MAX = 100  # of what SQLite itself finds
 MISPLACED_MAX = 100  # batches that the index does not have are told one by one
 PLACES_MAX = 1_000  # of a hole that are told one by one
@@ -36,7 +38,7 @@ SPACE_KEPT_BYTES = 16 << 20  # beside what a repair writes
 class Finding(NamedTuple):
     """Something that is not as it should be."""
 
-    kind: str  # "database", "identity", "room", "session", "cursor", "start", "batch" or "index"
+    kind: str  # "database", "identity", "room", "session", "cursor", "start", "head", "batch" or "index"
     text: str  # one line for people
     room: str = ""  # of a batch:
     first: int = 0  # the offsets that it is about
@@ -108,14 +110,13 @@ def _check_database(connection: sqlite3.Connection) -> Iterator[Finding]:
         lines = connection.execute(f"PRAGMA quick_check({SQLITE_LINES_MAX})").fetchall()
     except (sqlite3.Error, UnicodeDecodeError) as error:
         lines = [(str(error),)]
-    unused = 0
+    kinds: dict[str, list[str]] = {}  # lines that differ in their numbers only: of each page that nothing leads to …
     for line in [each.strip() for (text,) in lines for each in str(text).splitlines()]:
-        if line.endswith("is never used"):  # all that lay below a page that cannot be read
-            unused += 1
-        elif line and line != "ok" and not line.startswith("***"):
-            yield Finding("database", line)
-    if unused:
-        yield Finding("database", f"{unused} pages, or more, that nothing leads to")
+        if line and line != "ok" and not line.startswith("***"):
+            kinds.setdefault(_NUMBER.sub("#", line), []).append(line)
+    for first, *others in kinds.values():
+        more = f" (and {len(others)} more such lines, or more)" if others else ""
+        yield Finding("database", f"{first}{more}")
 
 
 def _check_contents(contents: Contents) -> Iterator[Finding]:
@@ -129,6 +130,9 @@ def _check_contents(contents: Contents) -> Iterator[Finding]:
         yield Finding("cursor", "a row of the cursors is not what was written")
     if contents.starts_lost:
         yield Finding("start", "a row of the starts is not what was written")
+    noted = contents.folder.head_noted(contents.identity.log_id) if contents.identity is not None else 0
+    if noted > contents.head:
+        yield Finding("head", f"the log ends at {contents.head}, and went up to {noted} when it was written last")
 
 
 def _check_batches(contents: Contents, counts: _Counts, progress: Progress | None) -> Iterator[Finding]:
@@ -216,6 +220,7 @@ def repair(folder: Path, progress: Progress | None = None) -> Repaired | None:
                 raise StartError(f"nothing can be read of {path}")
             contents.connection.close()
             builder.finish(before=lambda: _set_aside(path, repaired.kept))
+            contents.folder.note(builder.log_id, contents.head)
             return repaired
 
 

@@ -77,19 +77,23 @@ def _refuse_other_files(path: Path) -> None:
             raise StartError(f"{path} is no log of zchat, or its beginning is damaged: {SALVAGE}")
 
 
-def _load(path: Path, connection: sqlite3.Connection) -> Opened:
-    application, version = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-    )
-    if not application and not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        schema.create(path)  # its making was cut short
-        application, version = schema.APPLICATION_ID, schema.VERSION
+def refuse_format(path: Path, application: int, version: int) -> None:
+    """Raises StartError for what this version does not know."""
     if application != schema.APPLICATION_ID:
         raise StartError(f"{path} is the database of another program: choose another folder")
     if version > schema.VERSION:
-        raise StartError(
-            f"the log {path} was written by a newer zchat (format {version}, this one knows {schema.VERSION})"
-        )
+        text = f"was written by a newer zchat (format {version}, this one knows {schema.VERSION})"
+        raise StartError(f"the log {path} {text}")
+    if version < 1:
+        raise StartError(f"the log {path} has a format that is not known ({version})")
+
+
+def _load(path: Path, connection: sqlite3.Connection) -> Opened:
+    application, version = schema.format_of(connection)
+    if not application and not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        schema.create(path)  # its making was cut short
+        application, version = schema.APPLICATION_ID, schema.VERSION
+    refuse_format(path, application, version)
     if version < schema.VERSION:
         schema.upgrade(connection, version)
     identity = schema.identity(connection)
@@ -119,9 +123,10 @@ def _rooms(connection: sqlite3.Connection) -> list[RoomRow]:
 def _refuse_above_head(connection: sqlite3.Connection, rooms: RoomStates) -> None:
     """Offsets that were given would be given again, if the rooms' rows were older than the batches."""
     # Where this page cannot be read, nothing can be written behind it.
-    found = connection.execute("SELECT max(base) FROM batches").fetchone()
-    if found[0] is not None and found[0] > rooms.head and Walker(connection).at(found[0]):
-        raise _Wrong(f"its newest batch is {found[0]}, and its rooms end at {rooms.head}")
+    above = connection.execute("SELECT base FROM batches WHERE base > ? ORDER BY base DESC", (rooms.head,)).fetchall()
+    for (base,) in above:
+        if Walker(connection).at(base):
+            raise _Wrong(f"its newest batch is {base}, and its rooms end at {rooms.head}")
 
 
 def _start_error(path: Path, error: Exception) -> StartError:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from zchat import wire
 from zchat.errors import StartError
-from zchat.log import pages, schema, starts
+from zchat.log import opening, pages, schema, starts
 from zchat.log.folder import Folder
 from zchat.log.links import prev_of
 from zchat.log.state import RoomRow
@@ -49,8 +49,9 @@ class Hole(NamedTuple):
 class Contents:
     """What is known of a log besides its batches."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, *, is_grafted: bool = False) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, folder: Folder, *, is_grafted: bool = False) -> None:
         self.connection = connection
+        self.folder = folder
         self.path = path
         self.is_grafted = is_grafted  # its first page is that of a new log
         self.walker = Walker(connection)
@@ -189,12 +190,12 @@ def reading(folder: Path, *, graft: bool = False) -> Iterator[Contents]:
         try:
             connection = _connection(path, path)
         except StartError as error:
-            if not graft:
+            if not graft or schema.is_newer(path):
                 may_be_saved = error.__cause__ is not None and schema.is_unreadable(error.__cause__)
                 raise StartError(f"{error}{': `zchat log repair` may save what is in it' * may_be_saved}") from error
             connection, is_grafted = _connection(_grafted(path), path), True
         try:
-            yield Contents(connection, path, is_grafted=is_grafted)
+            yield Contents(connection, path, locked, is_grafted=is_grafted)
         finally:
             connection.close()
     finally:
@@ -215,17 +216,14 @@ def _connection(path: Path, of: Path) -> sqlite3.Connection:
     try:
         connection = schema.onlooker(path)
         try:
-            application = connection.execute("PRAGMA application_id").fetchone()[0]
             # The tables are there, whatever is in them.
             connection.execute("SELECT base FROM batches WHERE 0").fetchone()
+            opening.refuse_format(of, *schema.format_of(connection))
         except BaseException:
             connection.close()
             raise
     except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
         raise StartError(f"nothing can be read of {of}: {error}") from error
-    if application != schema.APPLICATION_ID:
-        connection.close()
-        raise StartError(f"{of} is the database of another program")
     return connection
 
 

@@ -235,6 +235,20 @@ def _count_presence(connection: sqlite3.Connection) -> None:
             connection.execute(UPSERT_ROOM, sealed_room(room._replace(presence=records, presence_bytes=size)))
 
 
+def format_of(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Whose database it is, and in which version. Raises sqlite3.Error."""
+    found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+    return found[0], found[1]
+
+
+def is_newer(path: Path) -> bool:
+    """Whether its header says, and not by damage, that a newer zchat wrote it. Raises OSError."""
+    with path.open("rb") as file:
+        header = file.read(72)
+    application, version = header[68:72], int.from_bytes(header[60:64], "big")
+    return application == APPLICATION_ID.to_bytes(4, "big") and VERSION < version < VERSION + 1_000
+
+
 def identity(connection: sqlite3.Connection) -> Identity | None:
     """Of an open log; None when it is not what was written. Raises sqlite3.Error."""
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
@@ -311,6 +325,7 @@ _MEANING = {  # the first part of SQLite's name of the error
     "FULL": ("log-full", "the disk of the log is full"),
     "READONLY": ("log-read-only", "the log cannot be written"),
     "CORRUPT": ("log-damaged", "the log's file is damaged"),
+    "CONSTRAINT": ("log-damaged", "another record is in the log at that offset"),
     "NOTADB": ("log-damaged", "the log's file is no database any more"),
 }
 _UNREADABLE = ("CORRUPT", "NOTADB", "IOERR_READ", "IOERR_SHORT_READ", "IOERR_DATA", "IOERR_CORRUPTFS")

@@ -42,10 +42,10 @@ from zchat.log import (
     seeking,
     starts,
     trimming,
+    writing,
 )
 from zchat.log.folder import Folder
 from zchat.log.repeats import Repeats
-from zchat.log.state import RoomRow
 from zchat.log.trimming import Trimming
 from zchat.log.trouble import Tell, Trouble
 
@@ -55,21 +55,17 @@ TRIM_SHARE = 4  # what trimming does is followed by so many times its own time f
 TRIM_SHARE_MIN = 0.5  # down to this while more is kept than it removes, or the log would grow without end,
 SEEN_MAX = 1_000  # users who have gone, then those who were seen before all others are forgotten
 IDLE_SECONDS = 0.002  # unless there was none for so long
+REST_SECONDS = 2.0  # without an append, then the WAL is moved: a database alone is the whole log, and nobody looks
+
+WENT_BACK = "it is an older copy, or a part of it was removed; listeners are told of a gap"
 
 Done = Callable[[LogError | None], None]
 Task = Callable[[], None]
 
-_rooms_in = msgspec.json.Encoder().encode
 _rooms_of = msgspec.json.Decoder(dict[str, int]).decode
 
 # Of a COMMIT: the frame that makes it one is written last, so nothing of it can be in the WAL.
 _ROLLED_BACK = ("IOERR_WRITE", "IOERR_READ", "IOERR_SHORT_READ", "IOERR_SHM", "IOERR_NOMEM")
-
-# What is above the head and in the way is a row whose offset was changed by damage.
-_INSERT_BATCH = "INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)"
-_UPSERT_SESSION = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?)"
-_UPSERT_SEEN = "INSERT OR REPLACE INTO seen VALUES (?, ?)"
-_UPSERT_CURSOR = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?)"
 
 
 class SqliteLog:
@@ -106,8 +102,13 @@ class SqliteLog:
         self._grown = 0  # batches that were kept less those that were removed, since a trim was begun
         self._seen = SEEN_MAX  # so the first to go is the occasion to forget those of long ago
         self._failed: LogError | None = None
+        self._kept_at = 0.0
+        self._wal_is_saved = False
         self._closed = False
         self._start_is_kept = self._keep_start(sync)
+        noted = self._folder.head_noted(self.log_id)
+        if tell is not None and noted > self._rooms.head:
+            tell(f"the log ends at {self._rooms.head}, and went up to {noted} when it was written last: {WENT_BACK}")
         self._thread = threading.Thread(target=self._write, name="zchat-log", daemon=True)
         self._thread.start()
 
@@ -192,11 +193,15 @@ class SqliteLog:
         self._closed = True
         self._tasks.put(None)
         self._thread.join()
-        self._readers.close()
-        try:
-            self._writer.close()  # the last connection moves the WAL
-        except sqlite3.Error:
-            pass  # what is in the WAL is kept there
+        self._disk.look()
+        # The last connection moves the WAL and removes it, by its name: not where it may be another log's by now.
+        closing = (self._writer, self._readers) if self._disk.is_touched else (self._readers, self._writer)
+        for connection in closing:
+            try:
+                connection.close()
+            except sqlite3.Error:
+                pass  # what is in the WAL is kept there
+        self._folder.note(self.log_id, self._rooms.head)
         self._folder.close()
 
     def _keep_start(self, sync: str) -> bool:
@@ -214,16 +219,19 @@ class SqliteLog:
             return False
         finally:
             schema.set_sync(self._writer, sync)
+        self._wal_bytes += schema.PAGE_BYTES
         return True
 
     # --- the writer thread ------------------------------------------------------------------
 
     def _write(self) -> None:
         while True:
+            wait = IDLE_SECONDS if self._has_more_to_trim else disk.LOOK_SECONDS if self._wal_bytes else None
             try:
-                task = self._tasks.get(timeout=IDLE_SECONDS if self._has_more_to_trim else None)
+                task = self._tasks.get(timeout=wait)
             except queue.Empty:
                 self._rests_until = 0.0
+                self._idle()
             else:
                 if task is None:
                     return
@@ -232,8 +240,11 @@ class SqliteLog:
                 self._trim()
 
     def _append(self, append: Append, done: Done) -> None:
+        if self._disk.is_due():
+            self._look()
         error = self._keep(append)
         done(error)
+        self._kept_at = time.monotonic()
         if self._wal_bytes > CHECKPOINT_BYTES:
             self._checkpoint()
             self._rests_until = max(self._rests_until, time.monotonic() + trimming.STEP_SECONDS)
@@ -246,13 +257,20 @@ class SqliteLog:
         size = sum([len(batch.frame) for batch in append.batches])
         refusal = self._failed or self._disk.refusal(size)
         if refusal is not None:
+            self._save_wal()
             return refusal
         connection, committing = self._writer, False
         try:
             connection.execute("BEGIN IMMEDIATE")
             if not self._start_is_kept:
                 starts.save(connection, self._starts)
-            changed = self._insert(append)
+            try:
+                changed = writing.insert(connection, self._rooms, append)
+            except sqlite3.IntegrityError:
+                connection.execute("ROLLBACK")
+                connection.execute("BEGIN IMMEDIATE")
+                writing.make_way(connection, append.batches)
+                changed = writing.insert(connection, self._rooms, append)
             committing = True
             connection.execute("COMMIT")
         except Exception as error:  # whatever it is, it must be told, or the broker waits for ever
@@ -264,35 +282,6 @@ class SqliteLog:
         pages = 1 + schema.pages_of_rooms(len(changed), len(self._rooms)) + others
         self._wal_bytes += size + pages * schema.PAGE_BYTES
         return None
-
-    def _insert(self, append: Append) -> list[RoomRow]:
-        """Everything that the transaction does. Returns the rows of rooms as they are after it."""
-        rooms, changed, rows = self._rooms, dict[str, RoomRow](), []
-        next_id = rooms.next_id
-        for base, name, kind, records, micros, frame in append.batches:
-            room = changed.get(name) or rooms.get(name)
-            if room is None:
-                room = RoomRow(next_id, name, 0, 0, 0, 0, 0)
-                next_id += 1
-            presence = kind == wire.PRESENCE
-            changed[name] = room.with_batch(base + records - 1, micros, records, len(frame), presence=presence)
-            crc = schema.checksum(base, room.id, kind, records, micros, frame)
-            rows.append((base, room.id, kind, records, micros, crc, frame))
-        many = self._writer.executemany
-        if rows:
-            many(_INSERT_BATCH, rows)
-            many(schema.UPSERT_ROOM, map(schema.sealed_room, changed.values()))
-        if append.sessions:
-            many(_UPSERT_SESSION, [schema.sealed(*row[:4], _rooms_in(row.rooms)) for row in append.sessions])
-        if append.ended:
-            many("DELETE FROM sessions WHERE session = ?", [(session,) for session in append.ended])
-        if append.seen:
-            many(_UPSERT_SEEN, append.seen.items())
-        if append.cursors:
-            many(_UPSERT_CURSOR, [schema.sealed(*row) for row in append.cursors])
-        if append.dropped:
-            many("DELETE FROM cursors WHERE user = ? AND name = ?", append.dropped)
-        return list(changed.values())
 
     def _not_kept(self, error: Exception, committing: bool) -> LogError:
         """Make sure that nothing of it is kept, and say why."""
@@ -313,6 +302,32 @@ class SqliteLog:
         return schema.log_error(error)
 
     # --- between commits --------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Whether somebody has touched the folder. And note how far the log goes."""
+        self._folder.look()
+        self._folder.note(self.log_id, self._rooms.head)
+        self._disk.look()
+        self._save_wal()
+
+    def _save_wal(self) -> None:
+        """What was acked is only in a WAL that nobody finds any more: move it while this process still has it."""
+        if not self._disk.wal_is_gone or self._wal_is_saved:
+            self._wal_is_saved = self._wal_is_saved and self._disk.wal_is_gone
+            return
+        try:
+            busy, frames, moved = self._writer.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        except sqlite3.Error:
+            return
+        if not busy and frames == moved:
+            self._wal_is_saved, self._wal_bytes = True, 0
+
+    def _idle(self) -> None:
+        """Nothing has come for a moment."""
+        if self._disk.is_due():
+            self._look()
+        if self._wal_bytes and time.monotonic() - self._kept_at > REST_SECONDS and not self._has_more_to_trim:
+            self._checkpoint()
 
     def _begin_trim(self, keep: list[Keep], now: int) -> None:
         if not self._trimming.is_at_work:
