@@ -9,8 +9,9 @@ import pytest
 
 from tests.log.contract import Scribe
 from tests.log.damage import change
+from zchat import wire
 from zchat.log import schema
-from zchat.log.links import Lasts, Links, PageRooms
+from zchat.log.links import Lasts, Links, PageRooms, prev_of
 from zchat.log.sqlite import SqliteLog
 from zchat.log.walks import IndexDamaged, Walker
 
@@ -105,3 +106,20 @@ def test_what_was_trimmed_is_no_damage(walker: Walker, tmp_path: Path) -> None:
     found = links(walker, trimmed={1: 6})
     add(found, walker, 3, 7, 9)
     assert found.close(10) == [("a", 1, 6, "trimmed")]
+
+
+@pytest.mark.parametrize("offset", [0, 5, 200, 60_000, 1 << 20, 1 << 40])
+@pytest.mark.parametrize("depth", [1, 20_000])
+def test_a_batch_whose_records_are_nested_too_deep_names_the_one_before_it(offset: int, depth: int) -> None:
+    records = wire.raw(b"\x91" * depth + b"\xc0")
+    frame = wire.encode(
+        wire.RawBatch(wire.MESSAGES, offset + 1, offset, 1 << 50, [wire.RawEntry("a", "s", 1, records)])
+    )
+    assert prev_of((offset + 1, 1, wire.MESSAGES, 1, 1 << 50, 0, frame)) == offset
+
+
+def test_the_last_offsets_of_rooms_are_found_by_their_place() -> None:
+    lasts = Lasts([(4, 9), (7, 3), (8, 5)])
+    assert lasts.of == {9: 4, 3: 7, 5: 8}
+    assert (lasts.up_to(4, 7), lasts.above(4), lasts.count_above(7)) == ([(7, 3)], [3, 5], 1)
+    assert (lasts.up_to(0, 99), lasts.above(8), lasts.count_above(0)) == ([(4, 9), (7, 3), (8, 5)], [], 3)

@@ -11,7 +11,7 @@ import pytest
 from tests.log.contract import Scribe
 from tests.log.damage import change
 from zchat import wire
-from zchat.log import repeats, schema, whole
+from zchat.log import repeats, schema, slices, whole
 from zchat.log.sqlite import SqliteLog
 
 OpenLog = Callable[..., SqliteLog]
@@ -99,3 +99,23 @@ def test_sessions_that_were_asked_for_long_ago_are_forgotten_and_found_again(
         scribe.keep(scribe.batch("a", b"x", session=f"s{number}", seq=number))
     for _ in range(2):
         assert [whole(log.find(f"s{number}", number)) for number in range(1, 6)] == [1, 2, 3, 4, 5]
+
+
+def test_a_search_in_slices_comes_to_an_end_whoever_else_searches(
+    open_log: OpenLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeats, "SESSIONS_KEPT", 1)
+    monkeypatch.setattr(slices, "SLICE_SECONDS", 0.0)
+    log = open_log(sync="normal")
+    scribe = Scribe(log)
+    scribe.keep(*[scribe.batch("a", b"x", session=f"s{number % 2}", seq=number) for number in range(400)])
+    searches = {number: log.find(f"s{number}", number) for number in (0, 1)}
+    found: dict[int, int] = {}
+    for _ in range(50):
+        for number, search in searches.items():
+            if number not in found:
+                try:
+                    next(search)
+                except StopIteration as end:
+                    found[number] = end.value
+    assert found == {0: 1, 1: 2}

@@ -76,3 +76,19 @@ def test_what_is_remembered_of_patterns_is_bounded() -> None:
     for number in range(5 * state.MATCHES_KEPT):
         assert rooms.matching([f"r.{number}.*", "r.*"]).ids == list(range(1, 101))
     assert len(rooms._matches) <= state.MATCHES_KEPT
+
+
+def test_names_that_are_compared_a_few_at_a_time_are_all_compared_whatever_others_ask() -> None:
+    rooms = RoomStates([row(number + 1, f"r.{number}") for number in range(20 * state.NAMES_COMPARED)])
+    matching, steps = rooms.match(["r.*"]), 0
+    while steps < 100:
+        steps += 1
+        try:
+            next(matching)
+        except StopIteration as end:
+            assert len(end.value.ids) == 20 * state.NAMES_COMPARED
+            break
+        for number in range(state.MATCHES_KEPT + 1):  # what it has so far is forgotten, and begun anew
+            rooms.match_some([f"{steps}.{number}.*"])
+        rooms.match_some(["r.*"])
+    assert steps <= 21
