@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from math import inf
 
 from zchat import wire
 from zchat.core import Instant
@@ -44,7 +45,7 @@ class Readers:
         self._send = send
         self._finish = finish
         self._tell = tell
-        self._told = -TOLD_SECONDS
+        self._told = -inf
         self._is_closed = False
         self._reads: queue.SimpleQueue[Read | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._work, name="zchat-read", daemon=True) for _ in range(READERS)]
@@ -73,6 +74,7 @@ class Readers:
 
     def _go_on(self, read: Read) -> Callable[[float, Instant], None]:
         """For a slice."""
+        failed = partial(self._failed, read)  # made before it is needed: memory may be what is missing then
         try:
             if read.left is None:
                 read.left = self._answer(read.request)
@@ -80,7 +82,8 @@ class Readers:
         except StopIteration as end:
             return partial(self._finished, read, end.value)
         except Exception as error:  # also of memory or depth: who asked has to be told, and the thread goes on
-            return partial(self._finished, read, self._failed(read.request, error))
+            read.left = error.with_traceback(None)
+            return failed
         return partial(self._gave_way, read)
 
     def _answer(self, request: wire.Fetch | wire.Seek | Lookup) -> Sliced[Answered]:
@@ -101,17 +104,6 @@ class Readers:
         batches = [(room, wire.raw(frame)) for room, frame in page.batches]
         return wire.encode(wire.Page(request.request, batches, page.upto, page.more, page.gaps))
 
-    def _failed(self, request: wire.Fetch | wire.Seek | Lookup, error: Exception) -> Answered:
-        code = error.code if isinstance(error, LogError) else "log-failed"
-        text = str(error) if isinstance(error, LogError) else f"{type(error).__name__}: {error}"[:200]
-        now = time.monotonic()
-        if now - self._told >= TOLD_SECONDS:
-            self._told = now
-            self._tell(f"the log cannot be read: {text}")
-        if isinstance(request, Lookup):
-            return [(seq, 0, text) for seq in request.seqs]
-        return wire.encode(wire.Error("request", request.request, code, text))
-
     # --- in the broker's loop ---------------------------------------------------------------
 
     def _gave_way(self, read: Read, seconds: float, now: Instant) -> None:
@@ -126,6 +118,19 @@ class Readers:
         assert isinstance(read.request, Lookup)
         for seq, offset, failure in answered:
             self._core.found(read.request.session, seq, offset, failure)
+
+    def _failed(self, read: Read, seconds: float, now: Instant) -> None:
+        error, request = read.left, read.request
+        code = error.code if isinstance(error, LogError) else "log-failed"
+        text = str(error) if isinstance(error, LogError) else f"{type(error).__name__}: {error}"[:200]
+        if now.seconds - self._told >= TOLD_SECONDS:
+            self._told = now.seconds
+            self._tell(f"the log cannot be read: {text}")
+        if isinstance(request, Lookup):
+            answered: Answered = [(seq, 0, text) for seq in request.seqs]
+        else:
+            answered = wire.encode(wire.Error("request", request.request, code, text))
+        self._finished(read, answered, seconds, now)
 
 
 Answered = bytes | list[tuple[int, int, str]]  # a frame; or of each publish: `seq`, offset, why that is not known
