@@ -236,6 +236,7 @@ RECORD = st.one_of(BODY, st.builds(wire.Record, BODY, TEXT, st.none() | st.dicti
 RAW_RECORDS = st.lists(RECORD, max_size=4).map(wire.encode_records).map(msgspec.Raw)
 INTEGER = st.integers(-(1 << 63), (1 << 64) - 1)
 NATURAL = st.integers(0, (1 << 63) - 1)
+LAG = msgspec.structs.fields(wire.Member)[-1].type
 st.register_type_strategy(msgspec.Raw, RAW_RECORDS)
 
 
@@ -243,6 +244,8 @@ def strategy_of(annotation: Any) -> st.SearchStrategy[Any]:
     """Anything that a field may hold."""
     if annotation == wire.Natural:
         return NATURAL
+    if annotation == LAG:
+        return st.integers(wire.UNKNOWN, (1 << 63) - 1)
     if get_origin(annotation) is Annotated:  # a length above any that is drawn here
         return strategy_of(annotation.__origin__)
     if annotation is int:
@@ -410,3 +413,20 @@ def test_a_number_that_no_log_can_hold_is_refused(number: Any) -> None:
 @pytest.mark.parametrize("records", [b"text is no body", [1], ["text"], [[]], [["text"]], [[b"", 1]], {"a": b""}, None])
 def test_records_of_wrong_types_are_refused(records: Any) -> None:
     assert refused(wire.decode_records, msgspec.msgpack.encode(records)).code == "bad-frame"
+
+
+@given(struct_of(wire.Batch), st.integers(0, 80))
+def test_the_head_of_a_batch_can_be_read_wherever_it_is_cut_behind_it(batch: wire.Batch, cut: int) -> None:
+    frame = wire.encode(batch)
+    head = wire.BatchHead(batch.kind, batch.base, batch.prev, batch.time)
+    length = len(msgspec.msgpack.encode(head))
+    if cut >= length:
+        assert wire.decode_head(frame[:cut]) == head
+    else:
+        refused(wire.decode_head, frame[:cut])
+
+
+def test_the_request_that_an_answer_without_sense_is_for_can_be_read() -> None:
+    assert wire.number_of(msgspec.msgpack.encode([36, 7, "x"])) == 7
+    for frame in (b"", b"\xc1", b"\x91\x24", b"\x92\x24\xa1x", b"\x92\x24", b"\x91" * 5000):
+        assert wire.number_of(frame) == 0

@@ -21,13 +21,15 @@ from types import TracebackType
 
 from zchat import address as addresses
 from zchat import wire
+from zchat.core.answers import Missing
 from zchat.core.chain import Chain, Notice, Start
+from zchat.core.history import History
 from zchat.core.listening import Listener
 from zchat.errors import BadName, Refused, UsageError
 from zchat.message import Message, messages
 from zchat.names import cursor_name, is_pattern, pattern_name, room_name, user_name
 from zchat.sockets.client import Connection
-from zchat.sockets.clock import waitable
+from zchat.sockets.clock import Deadline, waitable
 from zchat.sockets.outbox import Publication
 from zchat.subscription import Subscription
 
@@ -35,8 +37,6 @@ DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 WAIT_SECONDS = 5.0  # for a broker that is not there yet
 TRY_SECONDS = 1.0  # a wait of 0 is one try, and takes no longer
 CLOSE_SECONDS = 5.0
-PAGE_RECORDS = 64  # the first page of history has about so many, for whoever wants to see some now,
-PAGE_RECORDS_MAX = 4_096  # each one four times more than the one before, until they are full
 
 
 def connect(address: str = DEFAULT_ADDRESS, user: str | None = None, *, wait: float = WAIT_SECONDS) -> Client:
@@ -129,7 +129,8 @@ class Client:
         timeout: float | None = None,
     ) -> int:
         """Publish and wait for the ack: the message's offset (0 when volatile). Raises Refused, TimedOut."""
-        return self.publish(room, body, event=event, headers=headers, volatile=volatile).result(timeout)
+        seconds = waitable(timeout)  # before anything is sent
+        return self.publish(room, body, event=event, headers=headers, volatile=volatile).result(seconds)
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until everything published is acked. Raises the first Refused since the last flush, TimedOut."""
@@ -188,15 +189,17 @@ class Client:
         limit: int | None = None,
         presence: bool = False,
         notify: Callable[[Notice], None] | None = None,
+        timeout: float | None = None,
     ) -> Iterator[Message]:
         """What is stored, up to now, in offset order; all of it when no start is named, at most `limit`.
 
-        `notify` is told of gaps, in order with the messages.
+        `notify` is told of gaps, in order with the messages. Raises TimedOut when it is not all there within
+        `timeout` seconds, counted from the first message that is asked for; WireError where the broker makes no sense.
         """
         names = _names(patterns, "read")
         start = _start(after, last, since)
         most = wire.OFFSET_MAX if limit is None else _number("limit", limit)
-        return self._read(names, start, 0 if last == 0 else most, presence, notify)
+        return self._read(names, start, 0 if last == 0 else most, presence, notify, waitable(timeout))
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -205,21 +208,16 @@ class Client:
 
         `lag` also tells how far each one's listeners are behind.
         """
-        answer = self.connection.ask(wire.Who(0, room_name(_text("room", room)) if room else "", lag))
-        assert isinstance(answer, wire.Present)
-        return answer.members
+        question = wire.Who(0, room_name(_text("room", room)) if room else "", lag)
+        return self.connection.ask(question, wire.Present).members
 
     def rooms(self) -> list[wire.Room]:
         """The rooms that have a record or a member."""
-        answer = self.connection.ask(wire.Rooms(0))
-        assert isinstance(answer, wire.RoomsAre)
-        return sorted(answer.rooms, key=lambda room: room.name)
+        return sorted(self.connection.ask(wire.Rooms(0), wire.RoomsAre).rooms, key=lambda room: room.name)
 
     def cursors(self) -> list[wire.Cursor]:
         """The cursors that the broker keeps for this user, by name."""
-        answer = self.connection.ask(wire.Cursors(0))
-        assert isinstance(answer, wire.CursorsAre)
-        return answer.cursors
+        return self.connection.ask(wire.Cursors(0), wire.CursorsAre).cursors
 
     def set_cursor(self, name: str, offset: int) -> None:
         """Keep a cursor: `listen(resume=name)` goes on after that offset. Raises BadName, UsageError, Refused."""
@@ -227,7 +225,7 @@ class Client:
 
     def drop_cursor(self, name: str) -> None:
         """Keep that cursor no longer; none of that name is no error. Raises BadName."""
-        self.connection.ask(wire.DropCursor(0, cursor_name(_text("cursor", name))))
+        self.connection.ask(wire.DropCursor(0, cursor_name(_text("cursor", name))), wire.Done)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End the session: its leave is written at once. What is not acked by then stays unknown."""
@@ -262,10 +260,9 @@ class Client:
             self._store(cursor, kept)
         return Start(after=kept)
 
-    def _seek(self, names: list[str], start: Start, presence: bool) -> wire.Position:
-        position = self.connection.ask(wire.Seek(0, names, start.last or 0, start.since or 0, presence))
-        assert isinstance(position, wire.Position)
-        return position
+    def _seek(self, names: list[str], start: Start, presence: bool, deadline: Deadline | None = None) -> wire.Position:
+        seek = wire.Seek(0, names, start.last or 0, start.since or 0, presence)
+        return self.connection.ask(seek, wire.Position, deadline=deadline)
 
     def _read(
         self,
@@ -274,34 +271,25 @@ class Client:
         left: int,
         presence: bool,
         notify: Callable[[Notice], None] | None,
+        timeout: float | None,
     ) -> Iterator[Message]:
-        position = self._seek(names, start, presence)
+        deadline = Deadline("history", timeout)
+        position = self._seek(names, start, presence, deadline)
         after = start.after or 0 if start.last is None and start.since is None else position.after
-        records = PAGE_RECORDS
-        while after < position.head and left > 0:
-            page = self.connection.fetch(names, after, position.head, None, records)
-            records = 4 * records if 0 < records < PAGE_RECORDS_MAX else 0
-            gaps = sorted(page.gaps, key=lambda gap: gap[1], reverse=True)
-            for room, frame in page.batches:
-                batch = wire.decode_batch(frame)
-                while gaps and gaps[-1][1] <= batch.base:
-                    _tell_gap(gaps.pop(), notify)
-                if batch.kind != wire.MESSAGES and not (batch.kind == wire.PRESENCE and presence):
+        history = History(names, after, position.head, begins_small=True)
+        while history.fetch is not None and left > 0:
+            for part in history.take(self.connection.ask(history.fetch, wire.Page, deadline=deadline)):
+                if isinstance(part, Missing):
+                    if notify is not None:
+                        notify(Notice("gap", part.first, part.last, part.room, reason=part.reason))
                     continue
-                for message in messages(room, batch, after + 1):
+                if part.batch.kind != wire.MESSAGES and not (part.batch.kind == wire.PRESENCE and presence):
+                    continue
+                for message in messages(part.room, part.batch, after + 1):
                     if message.offset > position.head or left <= 0:
                         return
                     left -= 1
                     yield message
-            while gaps:
-                _tell_gap(gaps.pop(), notify)
-            after = page.upto if page.more else position.head
-
-
-def _tell_gap(gap: tuple[str, int, int, str], notify: Callable[[Notice], None] | None) -> None:
-    room, first, last, reason = gap
-    if notify is not None:
-        notify(Notice("gap", first, last, room, reason=reason))
 
 
 def _record(body: bytes | str, event: str, headers: Mapping[str, str] | None) -> tuple[wire.RecordOrBody, int]:

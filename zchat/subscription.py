@@ -19,16 +19,20 @@ from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 
 from zchat import wire
+from zchat.core.answers import Stored
 from zchat.core.chain import Delivery, Mark, Notice
+from zchat.core.held import cost
+from zchat.core.history import History
 from zchat.core.listening import Listener
 from zchat.errors import Closed, TimedOut, UsageError, ZchatError
 from zchat.message import Message, messages
 from zchat.names import is_pattern
 from zchat.sockets.client import Connection
-from zchat.sockets.clock import waitable
+from zchat.sockets.clock import Deadline, waitable
 
 QUEUED_BYTES_MAX = 32 << 20  # of a listener that does not read: what comes after is fetched again when it does
 QUEUED_BYTES_LOW = 8 << 20
+NOTICE_BYTES = 300  # what one takes, and a mark
 CLOSE_SECONDS = 3.0  # for the broker's word that the cursor is stored and the rooms are left
 
 
@@ -125,8 +129,7 @@ class Subscription:
         if not out:
             self._queue.put(None)
         for item in out:
-            if isinstance(item, Delivery):
-                self._put_bytes += item.size
+            self._put_bytes += _size(item)
             self._queue.put(item)
         if not self._paused and self._put_bytes - self._taken_bytes > QUEUED_BYTES_MAX:
             self._paused = True
@@ -160,7 +163,10 @@ class Subscription:
         item = self._queue.get(timeout=timeout)
         if item is None:
             self._queue.put(None)
+            if not self._closed and self._connection.broke is not None:
+                raise self._connection.broke
             return False
+        self._took(_size(item))
         if isinstance(item, Notice):
             self._noticed(item)
         elif isinstance(item, Mark):
@@ -170,11 +176,13 @@ class Subscription:
             without = "" if self._echo else self._connection.welcome.session
             self._buffer.extend(messages(item.room, item.batch, item.first, without))
             self._batch = item
-            self._taken_bytes += item.size
-            if self._paused and self._put_bytes - self._taken_bytes < QUEUED_BYTES_LOW:
-                self._paused = False
-                self._connection.later(lambda core, now: self._listener.chain.paused(False))
         return True
+
+    def _took(self, size: int) -> None:
+        self._taken_bytes += size
+        if self._paused and self._put_bytes - self._taken_bytes < QUEUED_BYTES_LOW:
+            self._paused = False
+            self._connection.later(lambda core, now: self._listener.chain.paused(False))
 
     def _noticed(self, notice: Notice) -> None:
         if notice.kind == "live":
@@ -233,17 +241,22 @@ class Subscription:
         if highest <= position:
             return position
         behind = {}
-        for room, last in self._connection.heads(self._listener.patterns, CLOSE_SECONDS):
+        deadline = Deadline("the cursor", CLOSE_SECONDS)
+        heads = self._connection.ask(wire.Heads(0, self._listener.patterns), wire.HeadsAre, deadline=deadline)
+        for room, last in heads.rooms:
             if (upto := max(done.get(room, 0), position)) < min(last, highest):
                 behind[room] = upto
         after = min(behind.values(), default=highest)
-        while after < highest:
-            rooms = list(behind)[: wire.ROOMS_PER_MESSAGE_MAX] if len(behind) <= wire.ROOMS_PER_MESSAGE_MAX else None
-            page = self._connection.fetch(rooms or self._listener.patterns, after, highest, CLOSE_SECONDS)
-            for room, frame in page.batches:
-                batch = wire.decode_batch(frame)
-                if batch.kind == wire.MESSAGES:
-                    for message in messages(room, batch, max(done.get(room, 0), position) + 1):
+        rooms = list(behind) if 0 < len(behind) <= wire.ROOMS_PER_MESSAGE_MAX else self._listener.patterns
+        history = History(rooms, after, highest)
+        while history.fetch is not None:
+            for part in history.take(self._connection.ask(history.fetch, wire.Page, deadline=deadline)):
+                if isinstance(part, Stored) and part.batch.kind == wire.MESSAGES:
+                    for message in messages(part.room, part.batch, max(done.get(part.room, 0), position) + 1):
                         return min(message.offset - 1, highest)
-            after = page.upto if page.more else highest
         return highest
+
+
+def _size(item: Delivery | Notice | Mark) -> int:
+    """Bytes of memory."""
+    return item.size + cost(item.batch) if isinstance(item, Delivery) else NOTICE_BYTES

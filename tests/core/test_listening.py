@@ -148,7 +148,7 @@ def test_after_a_break_a_sync_is_asked_for_anew_and_then_all_compare_the_heads()
     assert listening.take_subscriptions() == [(True, private(3))]
     listening.synced(wire.Sync(b"n3", 50), WELCOME)
     assert [listener.chain.state for listener in (first, second)] == [CHECKING, CHECKING]
-    assert [listener for listener, _ in listening.take_questions()] == [first, second]
+    assert [listener for listener, _ in listening.take_questions(at(0))] == [first, second]
 
 
 def test_a_sync_that_was_asked_for_before_a_break_does_not_count_after_it() -> None:
@@ -206,14 +206,14 @@ def test_another_log_begins_anew_also_when_no_break_was_seen() -> None:
     listening.back(at(1), Break(0, 0))
     assert listener.chain.state == NEW
     listening.synced(wire.Sync(b"n2", 3), WELCOME)
-    ((of, question),) = listening.take_questions()
+    ((of, question),) = listening.take_questions(at(0))
     assert of is listener and isinstance(question, wire.Seek)
 
 
 def test_a_broker_that_is_about_to_go_is_told_as_lost() -> None:
     listener = listener_of("general")
     listening = live(listener)
-    listening.stopping("stopping")
+    listening.stopping("stopping", at(0))
     assert listening.take_deliveries() == [(listener, [Notice("lost", reason="stopping")])]
 
 
@@ -247,7 +247,7 @@ def test_a_tail_marker_goes_where_a_batch_would() -> None:
     one, other = listener_of("general"), listener_of("build")
     listening = live(one, other)
     listening.broadcast(topic("general"), wire.Tail(41), 10)
-    assert [listener for listener, _ in listening.take_questions()] == [one]
+    assert [listener for listener, _ in listening.take_questions(at(0))] == [one]
 
 
 def test_heads_are_compared_now_and_then_in_case_a_loss_went_unseen() -> None:
@@ -257,9 +257,9 @@ def test_heads_are_compared_now_and_then_in_case_a_loss_went_unseen() -> None:
     assert listener.chain.state == LIVE
     listening.elapsed(at(CHECK_SECONDS))
     assert listener.chain.state == CHECKING
-    listening.take_questions()
+    listening.take_questions(at(0))
     listener.asked = 7
-    listening.answered(7, wire.HeadsAre(7, 40, []))
+    listening.answered(7, wire.HeadsAre(7, 40, []), at(0))
     listening.elapsed(at(2 * CHECK_SECONDS - 0.1))
     assert listener.chain.state == LIVE
     listening.elapsed(at(2 * CHECK_SECONDS))
@@ -272,10 +272,10 @@ def test_an_answer_goes_to_the_listener_that_asked() -> None:
     for listener in (one, other):
         listening.listen(listener, at(0))
     listening.synced(wire.Sync(b"n2", 40), WELCOME)
-    assert len(listening.take_questions()) == 2
+    assert len(listening.take_questions(at(0))) == 2
     one.asked, other.asked = 7, 8
-    assert listening.answered(9, wire.Page(9, [], 40, False, [])) is False
-    assert listening.answered(8, wire.Page(8, [], 40, False, [])) is True
+    assert listening.answered(9, wire.Page(9, [], 40, False, []), at(0)) is False
+    assert listening.answered(8, wire.Page(8, [], 40, False, []), at(0)) is True
     assert (one.chain.state == LIVE, other.chain.state == LIVE, one.asked, other.asked) == (False, True, 7, 0)
 
 
@@ -284,11 +284,11 @@ def test_a_question_that_is_refused_for_now_stays_asked() -> None:
     listening = Listening(nonces())
     listening.listen(listener, at(0))
     listening.synced(wire.Sync(b"n1", 40), WELCOME)
-    listening.take_questions()
+    listening.take_questions(at(0))
     listener.asked = 7
-    assert listening.answered(7, wire.Error("request", 7, "busy", "")) is None
-    assert listener.asked == 7 and listening.take_questions() == []
-    assert listening.answered(7, wire.Page(7, [], 40, False, [])) is True
+    assert listening.answered(7, wire.Error("request", 7, "busy", ""), at(0)) is None
+    assert listener.asked == 7 and listening.take_questions(at(0)) == []
+    assert listening.answered(7, wire.Page(7, [], 40, False, []), at(0)) is True
 
 
 # --- cursors ------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ def test_a_cursor_is_kept_where_the_consumer_wants_it_now_and_then() -> None:
     listener.keep_number = 7
     listener.keep = (0, 42)
     assert listening.take_cursors("log", at(5)) == []  # one at a time
-    assert listening.answered(7, wire.Done(7)) is True
+    assert listening.answered(7, wire.Done(7), at(0)) is True
     assert listener.kept == (0, 41)
     ((_, message),) = listening.take_cursors("log", at(5))
     assert message.offset == 42
@@ -319,7 +319,7 @@ def test_a_cursor_that_was_refused_is_kept_later() -> None:
     listener.keep = (0, 41)
     listening.take_cursors("log", at(0))
     listener.keep_number = 7
-    assert listening.answered(7, wire.Error("request", 7, "log-full", "")) is True
+    assert listening.answered(7, wire.Error("request", 7, "log-full", ""), at(0)) is True
     assert listener.kept == (0, 0)
     ((_, message),) = listening.take_cursors("log", at(KEEP_SECONDS))
     assert message.offset == 41
@@ -352,10 +352,10 @@ def test_a_cursor_over_several_rooms_gets_a_mark_soon_after_it_moved() -> None:
     assert listener.chain.state == LIVE
     listening.elapsed(at(MARK_SECONDS))
     assert listener.chain.state == CHECKING
-    listening.take_questions()
+    listening.take_questions(at(0))
     listener.asked = 7
     listening.take_deliveries()
-    listening.answered(7, wire.HeadsAre(7, 41, [("general", 41)]))
+    listening.answered(7, wire.HeadsAre(7, 41, [("general", 41)]), at(0))
     assert listening.take_deliveries() == [(listener, [Mark(41)])]
     listening.elapsed(at(2 * MARK_SECONDS))
     assert listener.chain.state == LIVE  # it did not move again

@@ -24,42 +24,23 @@ Spec: docs/protocol.md, "Gaps". Tests: tests/core/test_chain.py.
 
 from __future__ import annotations
 
-from collections import deque
-from typing import NamedTuple
-
 from zchat import wire
-from zchat.core.gaps import Gaps
+from zchat.core import answers
+from zchat.core.answers import EMPTY_PAGES_MAX, Missing
+from zchat.core.deliveries import Delivery as Delivery
+from zchat.core.deliveries import Mark as Mark
+from zchat.core.deliveries import Start as Start
+from zchat.core.gaps import Gaps, Told
 from zchat.core.gaps import Notice as Notice
+from zchat.core.held import Held
+from zchat.errors import WireError
+from zchat.names import matcher
 
-HELD_BYTES_MAX = 16 << 20  # per listener; past it the held batches are dropped and fetched again
-BATCH_BYTES = 700  # what a decoded batch takes besides its frame
 ROOMS_FETCHED_MAX = 64  # rooms that are behind and fetched by name; more are fetched by the patterns
+ROOMS_SEEN_MAX = 50_000  # above the floor; then the heads are asked for, which lift it
+GAPS_HELD_MAX = 10_000  # of so many rooms, to be told as one each; then they are told as they are
 
 NEW, LIVE, FILLING, CHECKING, SEEKING = "new", "live", "filling", "checking", "seeking"
-
-
-class Delivery(NamedTuple):
-    """A batch for the listener: its records from offset `first` on."""
-
-    room: str
-    batch: wire.Batch
-    first: int
-    last: int  # offset of its last record; 0 for volatile ones
-    size: int  # bytes, for the bound of what waits for a slow consumer
-
-
-class Mark(NamedTuple):
-    """Everything up to this offset, in all rooms, was handed on before this."""
-
-    offset: int
-
-
-class Start(NamedTuple):
-    """Where a listener starts: at most one is set; with none it starts live."""
-
-    after: int | None = None
-    last: int | None = None
-    since: int | None = None  # microseconds since 1970
 
 
 Question = wire.Fetch | wire.Heads | wire.Seek
@@ -86,15 +67,15 @@ class Chain:
         self._out: list[Delivery | Notice | Mark] = []
         self._question: Question | None = None
         self._asked = False  # the question is out
-        self._held: deque[tuple[str, wire.Batch, int]] = deque()
-        self._held_bytes = 0
+        self._held = Held()
         self._paused = False
         self._doubtful = False  # something was dropped or broke: check the heads before going on
         self._synced = False
-        self._live_told = False
-        self._lost_told = False
+        self._told = Told()
+        self._is_fresh = False  # that the broker has another log was told, and nothing came of that one yet
+        self._empty_pages = 0  # in a row
+        self._rechecks = False  # HEADS are asked for once more, as something was doubtful
         self._gaps = Gaps()
-        self._recovered = 0  # records that were fetched since it was last live
         self._floor_after = 0  # what `floor` becomes when the fill is done; 0: the fill was for one room
 
     # --- what happened ----------------------------------------------------------------------
@@ -102,7 +83,7 @@ class Chain:
     def synced(self, head: int, time: int) -> None:
         """The subscriptions are live for everything above `head`: at first, and after each break."""
         self._synced = True
-        self._drop_held()  # at or below the head, and perhaps of a log that went back meanwhile: fetched
+        self._held.clear()  # at or below the head, and perhaps of a log that went back meanwhile: fetched
         if self.state == NEW:
             self._time = max(self._time, time)
             self._begin(head)
@@ -129,9 +110,7 @@ class Chain:
         """The connection to the broker broke; `synced` follows when it is back."""
         self._synced = False
         self._asked = False  # its answer will not come
-        if not self._lost_told and self._live_told:
-            self._lost_told = True
-            self._out.append(Notice("lost", reason=reason))
+        self._out += self._told.lost(reason)
 
     def other_log(self) -> None:
         """The broker has another log, in which offsets mean nothing: `synced` follows, and it goes on from the time
@@ -142,10 +121,14 @@ class Chain:
             self.floor, begins = self._start.after, Start(after=0)  # it has nothing yet: all of this log is new to it
         else:
             begins = Start(since=self._time + 1)
-        self._begin_anew(Notice("gap", self.floor + 1, 0, reason="log"))
+        if self._is_fresh:
+            self._begin_anew()  # nothing is missing but what was told already
+        else:
+            self._begin_anew(Notice("gap", self.floor + 1, 0, reason="log"))
+            self._start = begins
+        self._is_fresh = True
         self._seen.clear()
         self.floor = 0
-        self._start = begins
         self._promised = None
 
     def went_back(self, upto: int, last: int) -> None:
@@ -164,8 +147,12 @@ class Chain:
         self._begin_anew(Notice("gap", upto + 1, last, reason="log"))
         self._seen = {room: min(seen, upto) for room, seen in self._seen.items() if min(seen, upto) > self.floor}
 
+    def broken(self, reason: str) -> None:
+        """The broker answers nothing that makes sense, or nothing at all: it is asked again."""
+        self._out += self._told.broken(reason)
+
     def broadcast(self, room: str, batch: wire.Batch, size: int) -> None:
-        """A batch came live."""
+        """A batch came live; it has a place, or is volatile."""
         if self.state == NEW:
             return  # at or below the head that `synced` will tell: fetched, if it is wanted
         if batch.kind == wire.VOLATILE_MESSAGES:
@@ -175,8 +162,10 @@ class Chain:
             self._doubtful = True
         elif self.state == LIVE and self._synced and batch.prev <= self._known(room):
             self._hand_on(room, batch, size)
+            if len(self._seen) > ROOMS_SEEN_MAX:
+                self._check()
         else:
-            self._hold(room, batch, size)
+            self._doubtful |= not self._held.add(room, batch, size)
             if self.state == LIVE:
                 self._replay()
 
@@ -184,6 +173,12 @@ class Chain:
         """The room has been quiet, and its last record is `last`."""
         if self.state == LIVE and self._synced and not self._paused and last > self._known(room):
             self._fill([room], self._known(room), last, 0)
+
+    def missed(self, room: str, last: int) -> None:
+        """A batch came live that makes no sense; the room goes as far as `last`, or farther."""
+        self.tail(room, last)
+        if self.state not in (NEW, LIVE) or self._paused:
+            self._doubtful = True
 
     def paused(self, paused: bool) -> None:
         """The consumer is too far behind to take more, or can take more again."""
@@ -196,20 +191,25 @@ class Chain:
         if self.state == LIVE and not self._paused:
             self._check()
 
-    def answered(self, answer: wire.Page | wire.HeadsAre | wire.Position) -> None:
-        """The answer to the question that is out."""
-        question, self._question = self._question, None
-        self._asked = False
+    def answered(self, answer: answers.Answer) -> bool:
+        """The answer to the question that is out. Returns whether it brought anything.
+
+        Raises WireError for one that makes no sense; the question is to be asked again then.
+        """
+        question, self._asked = self._question, False
+        if question is None:
+            return True
+        answers.check_kind(question, answer)
         if isinstance(answer, wire.Page) and isinstance(question, wire.Fetch):
-            self._page(answer, question)
-        elif isinstance(answer, wire.HeadsAre) and isinstance(question, wire.Heads):
-            self._heads(answer)
-        elif isinstance(answer, wire.Position) and isinstance(question, wire.Seek):
+            return self._page(answer, question)
+        self._question = None
+        if isinstance(answer, wire.HeadsAre):
+            return self._heads(answer)
+        if isinstance(answer, wire.Position):
             promised = self._target if self._promised is None else self._promised
             self.floor, self._promised = min(answer.after, promised), None  # however late the answer
             self._fill(self.patterns, self.floor, self._target, self._target)
-        else:
-            self._question = question  # a late answer to something else
+        return True
 
     # --- what to do -------------------------------------------------------------------------
 
@@ -246,13 +246,15 @@ class Chain:
     def _known(self, room: str) -> int:
         return max(self._seen.get(room, 0), self.floor)
 
-    def _begin_anew(self, gap: Notice) -> None:
+    def _begin_anew(self, gap: Notice | None = None) -> None:
         """The log is not what it was."""
         self._out += self._gaps.take_all()
-        self._out.append(gap)
-        self.logs += 1
+        if gap is not None:
+            self._out.append(gap)
+            self.logs += 1
+        self._is_fresh = False
         self._handed = self._marked = self._floor_after = 0
-        self._drop_held()
+        self._held.clear()
         self._question = None
         self._doubtful = False
         self._synced = self._asked = False  # also where no break was noticed
@@ -278,6 +280,7 @@ class Chain:
         if last <= known:
             return 0
         self._out += self._gaps.take(room)
+        self._is_fresh = False
         self._seen[room] = last
         self._time = max(self._time, batch.time)
         if batch.kind != wire.MESSAGES and not (batch.kind == wire.PRESENCE and self._presence):
@@ -287,30 +290,25 @@ class Chain:
         self._out.append(Delivery(room, batch, first, last, size))
         return last - first + 1
 
-    def _hold(self, room: str, batch: wire.Batch, size: int) -> None:
-        self._held.append((room, batch, size))
-        self._held_bytes += size + BATCH_BYTES
-        if self._held_bytes > HELD_BYTES_MAX:
-            self._drop_held()
-            self._doubtful = True
-
-    def _drop_held(self) -> None:
-        self._held.clear()
-        self._held_bytes = 0
-
     def _check(self) -> None:
         self.state = CHECKING
+        self._rechecks = self._doubtful
         self._doubtful = False
         self._question = wire.Heads(0, self.patterns)
 
-    def _heads(self, heads: wire.HeadsAre) -> None:
+    def _heads(self, heads: wire.HeadsAre) -> bool:
+        if heads.head < self.highest:  # it told of more before, as no log does that goes on
+            self.went_back(heads.head, self.highest)
+            return False
         behind = {room: self._known(room) for room, last in heads.rooms if last > self._known(room)}
         if not behind:
-            self.floor = max(self.floor, heads.head)
+            was_in_vain = self._rechecks
+            self._floor_after = heads.head
             self._filled()
-            return
+            return not was_in_vain
         patterns = list(behind) if len(behind) <= ROOMS_FETCHED_MAX else self.patterns
         self._fill(patterns, min(behind.values()), heads.head, heads.head)
+        return True
 
     def _fill(self, patterns: list[str], after: int, until: int, floor_after: int) -> None:
         self._floor_after = floor_after
@@ -320,27 +318,35 @@ class Chain:
         self.state = FILLING
         self._question = wire.Fetch(0, patterns, after, until)
 
-    def _page(self, page: wire.Page, fetch: wire.Fetch) -> None:
-        recovered = 0
-        gaps = deque(sorted(page.gaps, key=lambda gap: gap[1]))
-        for room, frame in page.batches:
-            batch = wire.decode_batch(frame)
-            while gaps and gaps[0][1] <= batch.base:
-                self._gap(*gaps.popleft())
-            recovered += self._hand_on(room, batch, memoryview(frame).nbytes)
-        for gap in gaps:
-            self._gap(*gap)
-        if self._live_told:
-            self._recovered += recovered
+    def _page(self, page: wire.Page, fetch: wire.Fetch) -> bool:
+        parts = answers.parts_of(page, fetch, matcher(fetch.patterns))
+        self._empty_pages = 0 if parts else self._empty_pages + 1
+        if page.more and self._empty_pages > EMPTY_PAGES_MAX:
+            self._empty_pages = 0
+            raise WireError("bad-frame", f"{EMPTY_PAGES_MAX} pages that bring nothing, and promise more")
+        recovered = fresh = 0
+        for part in parts:
+            if isinstance(part, Missing):
+                self._gap(*part)
+                continue
+            fresh += part.last > self._known(part.room)
+            recovered += self._hand_on(part.room, part.batch, part.size)
+        self._told.recovered(recovered)
         if page.more and fetch.patterns == self.patterns and self._floor_after:
             self._reach(page.upto)
-        if page.more and page.upto < fetch.until:
+        if page.more:
             self._question = wire.Fetch(0, fetch.patterns, page.upto, fetch.until)
-            return
+            return True
+        self._question = None
+        if page.upto < fetch.until:  # what was said to be there is not: the heads tell what is
+            self._held.clear()
+            self._doubtful = True
+            self._floor_after = min(self._floor_after, page.upto)
         if not self._floor_after:
             for room in fetch.patterns:
-                self._seen[room] = max(self._seen.get(room, 0), fetch.until)
+                self._seen[room] = max(self._seen.get(room, 0), page.upto)
         self._filled()
+        return fresh > 0
 
     def _gap(self, room: str, first: int, last: int, reason: str) -> None:
         """What cannot be had any more counts as seen. One hole is told once, however many pages it has."""
@@ -348,8 +354,11 @@ class Chain:
         if last <= known:
             return
         self._seen[room] = last
+        self._is_fresh = False
         told = self._gaps.add(Notice("gap", max(first, known + 1), last, room, reason=reason))
         self._out += [told] if told is not None else []
+        if len(self._gaps) > GAPS_HELD_MAX:
+            self._out += self._gaps.take_all()
 
     def _reach(self, offset: int) -> None:
         """Nothing is missing in any room up to there."""
@@ -370,30 +379,17 @@ class Chain:
             self._check()
             return
         self.state = LIVE
-        self._tell()
+        self._is_fresh = False
+        self._out += self._told.live(self.floor, is_synced=self._synced)
         self._replay()
 
     def _replay(self) -> None:
         """Hand on what was held, up to the next gap, which is fetched. Unsynced, it may be of another log."""
         while self._held and self._synced:
-            room, batch, size = self._held[0]
+            room, batch, size = self._held.first
             known = self._known(room)
             if batch.prev > known:
                 self._fill([room], known, batch.prev, 0)
                 return
-            self._held.popleft()
-            self._held_bytes -= size + BATCH_BYTES
+            self._held.pop()
             self._hand_on(room, batch, size)
-
-    def _tell(self) -> None:
-        if not self._live_told:
-            self._live_told = True
-            self._out.append(Notice("live", self.floor))
-        elif self._lost_told and self._synced:
-            self._lost_told = False
-            self._out.append(Notice("back", records=self._recovered))
-        elif not self._lost_told and self._recovered:
-            self._out.append(Notice("recovered", records=self._recovered))
-        else:
-            return
-        self._recovered = 0

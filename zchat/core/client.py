@@ -17,9 +17,12 @@ from collections.abc import Iterator
 from itertools import count
 
 from zchat import wire
-from zchat.core import Instant
+from zchat.core import Instant, answers
+from zchat.core.answers import Answer as Answer
+from zchat.core.answers import Request as Request
 from zchat.core.chain import Delivery, Mark, Notice
 from zchat.core.listening import Listener, Listening
+from zchat.core.pauses import Pause
 from zchat.core.publishing import Chunk, Publishing
 from zchat.core.timeline import Timeline
 from zchat.errors import CODES, Refused, WireError
@@ -29,30 +32,6 @@ AWAY, GREETING, READY, CLOSED = "away", "greeting", "ready", "closed"
 LEFT_MAX = wire.ROOMS_PER_MESSAGE_MAX  # rooms that the session left last are remembered
 REPEAT_SECONDS = 3.0  # a request without an answer is sent again; the broker may drop replies
 
-Answer = (
-    wire.Done
-    | wire.Page
-    | wire.Position
-    | wire.HeadsAre
-    | wire.Present
-    | wire.RoomsAre
-    | wire.CursorsAre
-    | wire.Goodbye
-    | wire.Error
-)
-Request = (
-    wire.Join
-    | wire.Part
-    | wire.Fetch
-    | wire.Seek
-    | wire.Heads
-    | wire.Who
-    | wire.Rooms
-    | wire.Cursors
-    | wire.SetCursor
-    | wire.DropCursor
-)
-
 
 class ClientCore:
     """One session. Feed it what happens, then do what it says."""
@@ -61,12 +40,14 @@ class ClientCore:
         self.user = user
         self.state = AWAY
         self.welcome: wire.Welcome | None = None
-        self.refusal: Refused | None = None  # fatal: the broker will not have this client
+        self.refusal: Refused | WireError | None = None  # fatal: the broker will not have this client, or is none
         self._info = info
         self._numbers = count(1)
         self._leaving = False  # BYE was said
         self._hello = 0  # number of the last HELLO
         self._hello_at = 0.0  # when `elapsed` first saw that it is out
+        self._hello_pause = Pause()  # of sessions that the broker forgets, and logs that it changes
+        self._hello_waits = False  # until that pause is over
         self._publishing = Publishing()
         self._requests: dict[int, tuple[Request, float]] = {}  # number -> request, when it is sent again
         self._cursors: dict[str, int] = {}  # name -> number of the last request that changes it
@@ -90,7 +71,9 @@ class ClientCore:
             return
         self.state = GREETING
         self._hello += 1
-        self._greet()
+        self._sends.clear()
+        if not self._hello_waits:
+            self._greet()
 
     def disconnected(self, reason: str) -> None:
         """The DEALER's connection is gone. What was in it may or may not have arrived. Then take deliveries."""
@@ -110,8 +93,10 @@ class ClientCore:
         """A frame came on the DEALER. Then take everything."""
         try:
             message = wire.decode_broker(frame)
-        except WireError:
-            return  # a newer broker's message: nothing that was asked for
+        except WireError as error:
+            if error.code == "bad-frame":  # else a newer broker's message: nothing that was asked for
+                self._answered(wire.number_of(frame), error, now)
+            return
         match message:
             case wire.Ack():
                 self._news |= self._publishing.acked(message, now)
@@ -122,13 +107,14 @@ class ClientCore:
                 self._welcomed(message, now)
             case wire.HelloAgain():
                 if self.state == READY:
+                    self._pause_hello(now)
                     self.connected()
             case wire.Goodbye():
-                if message.reason == "bye":
+                if message.reason != "bye":
+                    self._listening.stopping("the broker is stopping", now)
+                elif self._leaving and self.state != CLOSED:
                     self.state = CLOSED
                     self._answers.append((0, message))
-                else:
-                    self._listening.stopping("the broker is stopping")
             case _:
                 self._answered(message.request, message, now)
 
@@ -136,7 +122,10 @@ class ClientCore:
         """A batch, TAIL or SYNC came on the SUB. Then take everything."""
         try:
             message = wire.decode_broadcast(frame)
+            if isinstance(message, wire.Batch) and message.kind != wire.VOLATILE_MESSAGES:
+                answers.last_of(message)
         except WireError:
+            self._listening.missed(topic, frame)
             return
         if isinstance(message, wire.Sync):
             is_ours = self.state == READY and message.start in ("", self._timeline.start)
@@ -147,7 +136,11 @@ class ClientCore:
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: repeat what had no answer. Then take everything."""
-        if self.state == GREETING:
+        if self._hello_waits and now.seconds >= self._hello_pause.until:
+            self._hello_waits = False
+            if self.state == GREETING:
+                self._greet()
+        elif self.state == GREETING and not self._hello_waits:
             self._greet_again(now)
         if self.state != READY or self._leaving:
             return
@@ -258,7 +251,7 @@ class ClientCore:
         return self._listening.take_subscriptions()
 
     def take_answers(self) -> list[tuple[int, Answer]]:
-        """(number, answer) of requests."""
+        """(number, answer) of requests; WireError for one that makes no sense."""
         answers, self._answers = self._answers, []
         return answers
 
@@ -272,7 +265,7 @@ class ClientCore:
 
     def take_deliveries(self, now: Instant) -> list[tuple[Listener, list[Delivery | Notice | Mark]]]:
         """What each listener gets. Then take sends."""
-        for listener, question in self._listening.take_questions():
+        for listener, question in self._listening.take_questions(now):
             self._requests.pop(listener.asked, None)  # a broker that stops, and says so, answers it no more
             listener.asked = self.ask(question, now)
         return self._listening.take_deliveries()
@@ -282,6 +275,11 @@ class ClientCore:
     def _welcomed(self, welcome: wire.Welcome, now: Instant) -> None:
         if self.state != GREETING or welcome.hello not in (0, self._hello):
             return  # the answer to a HELLO on a connection that is gone, or to one that was said twice
+        try:
+            answers.check_welcome(welcome)
+        except WireError as error:
+            self.refusal = error
+            return
         known, self.welcome = self.welcome, welcome
         self.state = READY
         if self._leaving:  # a BYE that arrived ended the session: one that begins now would store repeats twice
@@ -291,6 +289,7 @@ class ClientCore:
             self._timeline.saw(listener.chain.highest)
         broken = self._timeline.welcomed(welcome)
         if broken is not None:
+            self._pause_hello(now)
             self._tell_refused(self._publishing.other_log(resumed=welcome.resumed))
             self._refuse_cursors(now)
         elif not welcome.resumed:
@@ -344,6 +343,11 @@ class ClientCore:
         if unwanted := rooms - self._joined.keys():
             self.ask(wire.Part(0, sorted(unwanted)), now)
 
+    def _pause_hello(self, now: Instant) -> None:
+        """The next HELLO is said once a pause is over that grows: a broker may ask for it again and again."""
+        self._hello_pause.begin(now.seconds)
+        self._hello_waits = self._hello_pause.until > now.seconds
+
     def _greet(self) -> None:
         known = self.welcome
         session, token = (known.session, known.token) if known else ("", b"")
@@ -359,12 +363,12 @@ class ClientCore:
             self._greet()
 
     def _refused(self, error: wire.Error, now: Instant) -> None:
-        refused = Refused(error.code, error.text)
+        refused = Refused(error.code[: answers.NAME_MAX], error.text[: answers.TEXT_MAX])
         if error.about == "publish":
             told = self._publishing.refused(error.number, refused)
             self._tell_refused([] if told is None else [told])
         elif error.about == "request":
-            self._answered(error.number, error, now)
+            self._answered(error.number, wire.Error(error.about, error.number, refused.code, refused.text), now)
         elif error.code in CODES and CODES[error.code].fatal:
             self.refusal = refused
 
@@ -376,17 +380,21 @@ class ClientCore:
         request, _ = self._requests.get(number, (None, 0.0))
         if request is None:
             return
+        try:
+            answers.check_kind(request, answer)
+        except WireError as error:
+            answer = error
         if isinstance(answer, wire.Position | wire.HeadsAre):
             self._timeline.saw(answer.head)
         elif isinstance(answer, wire.Page):
             self._timeline.saw(answer.upto)
-        was_listener = self._listening.answered(number, answer)
+        was_listener = self._listening.answered(number, answer, now)
         if was_listener is None:
             return  # asked again when it is due
         del self._requests[number]
         if not was_listener:
             self._answers.append((number, answer))
-        refused = isinstance(answer, wire.Error) and answer.code.startswith("log-")
+        refused = isinstance(answer, WireError) or (isinstance(answer, wire.Error) and answer.code.startswith("log-"))
         if refused and isinstance(request, wire.Join | wire.Part):
             self._unsettled_rooms.update(request.rooms)
             self._settle_at = now.seconds + REPEAT_SECONDS

@@ -29,6 +29,10 @@ class Gaps:
     def __init__(self) -> None:
         self._of_room: dict[str, Notice] = {}  # one that the next page may go on with
 
+    def __len__(self) -> int:
+        """Rooms that have one."""
+        return len(self._of_room)
+
     def add(self, gap: Notice) -> Notice | None:
         """Tell this one later. Returns the one before it in the room, when that is to be told now."""
         before = self._of_room.get(gap.room)
@@ -47,3 +51,39 @@ class Gaps:
         """What is to be told of all rooms now."""
         gaps, self._of_room = list(self._of_room.values()), {}
         return gaps
+
+
+class Told:
+    """What a listener was told of its connection, so that each change is told once."""
+
+    def __init__(self) -> None:
+        self._live = False
+        self._lost = False
+        self._recovered = 0  # records that were fetched since it was last live
+
+    def lost(self, reason: str) -> list[Notice]:
+        """The connection broke. Who is not live yet has lost nothing."""
+        return self.broken(reason) if self._live else []
+
+    def broken(self, reason: str) -> list[Notice]:
+        """The broker makes no sense, or is silent."""
+        if self._lost:
+            return []
+        self._lost = True
+        return [Notice("lost", reason=reason)]
+
+    def recovered(self, records: int) -> None:
+        """So many were fetched; what is fetched before it is live for the first time is history."""
+        if self._live:
+            self._recovered += records
+
+    def live(self, offset: int, *, is_synced: bool) -> list[Notice]:
+        """Nothing is missing that is known of."""
+        if not self._live:
+            self._live, self._lost = True, False
+            return [Notice("live", offset)]
+        kind = "back" if self._lost and is_synced else "recovered" if not self._lost and self._recovered else ""
+        if not kind:
+            return []
+        records, self._recovered, self._lost = self._recovered, 0, False
+        return [Notice(kind, records=records)]

@@ -14,55 +14,21 @@ from collections.abc import Iterator
 
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.chain import Chain, Delivery, Mark, Notice, Question
+from zchat.core.answers import Answer, is_name
+from zchat.core.chain import Delivery, Mark, Notice, Question
+from zchat.core.listener import Listener as Listener
 from zchat.core.timeline import Break
 from zchat.errors import WireError
-from zchat.names import is_pattern, matcher, room_of, topic_prefix
+from zchat.names import room_of
 
 SYNC_SECONDS = 2.0  # a private topic without its SYNC is replaced
 CHECK_SECONDS = 30.0  # heads are compared this often, in case that a loss at the end went unseen
 MARK_SECONDS = 2.0  # the same for a cursor over several rooms that has moved: only heads say that nothing is missing
 KEEP_SECONDS = 0.5  # a cursor is kept this often: what was handed over since then comes again after a crash
 AT_SECONDS = 1.0  # the broker is told this often how far the listeners have got
+SILENCE_SECONDS = 30.0  # a question without an answer, or subscriptions that are not live, for so long: told
 
 TOPICS_CACHED_MAX = 10_000
-
-
-class Listener:
-    """One subscription: its patterns, its chain, and how far its consumer has got."""
-
-    __slots__ = (
-        "asked",
-        "at",
-        "chain",
-        "cursor",
-        "keep",
-        "keep_asked",
-        "keep_at",
-        "keep_number",
-        "kept",
-        "matches",
-        "patterns",
-        "rooms",
-        "topics",
-    )
-
-    def __init__(self, patterns: list[str], chain: Chain, cursor: str = "") -> None:
-        self.patterns = patterns
-        self.chain = chain
-        self.matches = matcher(patterns)
-        self.topics = list(dict.fromkeys(topic_prefix(pattern) for pattern in patterns))  # in an order that is told
-        self.rooms = {pattern for pattern in patterns if not is_pattern(pattern)}  # it is a member of these
-        self.asked = 0  # number of the request that its chain waits for
-        # Written by the consumer: (which log, counted by the chain; offset).
-        self.at = (0, 0)  # what it was given last
-        self.keep = (0, 0)  # where its cursor is to be
-        # The cursor that the broker keeps for it.
-        self.cursor = cursor
-        self.kept = (0, 0)
-        self.keep_asked = (0, 0)
-        self.keep_number = 0  # of the request that is out
-        self.keep_at = 0.0
 
 
 class Listening:
@@ -74,6 +40,7 @@ class Listening:
         self._nonce = b""
         self._synced = True  # the nonce's SYNC has come
         self._sync_at = 0.0
+        self._unsynced_at = 0.0  # since when it has not
         self._check_at = 0.0
         self._mark_at = 0.0
         self._at_at = 0.0
@@ -105,14 +72,18 @@ class Listening:
                     listener.chain.went_back(broken.upto, broken.last)
                 else:
                     listener.chain.other_log()
+        self._synced = True  # one that is lost for as long as the connection was is no trouble of its own
         if self.listeners:
             self._new_nonce(now)
         self._at = []
 
-    def stopping(self, reason: str) -> None:
-        """The broker says that it is about to go."""
+    def stopping(self, reason: str, now: Instant) -> None:
+        """The broker says that it is about to go. If it does not, a fresh nonce follows."""
         for listener in self.listeners:
             listener.chain.lost(reason)
+        if self._synced:
+            self._synced = False
+            self._sync_at = self._unsynced_at = now.seconds
 
     def broadcast(self, topic: bytes, message: wire.Batch | wire.Tail, size: int) -> None:
         """A batch or TAIL came on a room's topic."""
@@ -122,6 +93,16 @@ class Listening:
                 listener.chain.tail(room, message.last)
             else:
                 listener.chain.broadcast(room, message, size)
+
+    def missed(self, topic: bytes, frame: bytes) -> None:
+        """What came on a room's topic makes no sense. A batch is missing, if it was one."""
+        room, listeners = self._by_topic.get(topic) or self._listening(topic)
+        try:
+            last = wire.decode_head(frame).base if listeners else 0
+        except WireError:
+            return  # no batch and no marker
+        for listener in listeners:
+            listener.chain.missed(room, last)
 
     def synced(self, sync: wire.Sync, welcome: wire.Welcome | None) -> None:
         """A SYNC came: the listeners that waited for it are live."""
@@ -135,15 +116,14 @@ class Listening:
             if not listener.chain.is_synced:
                 listener.chain.synced(sync.head, welcome.time)
 
-    def answered(self, number: int, answer: object) -> bool | None:
+    def answered(self, number: int, answer: Answer, now: Instant) -> bool | None:
         """A request was answered: True when it was of a listener; None when that is to be asked again later."""
         for listener in self.listeners:
             if number == listener.asked:
-                if not isinstance(answer, wire.Page | wire.HeadsAre | wire.Position):
-                    return None  # refused for now: busy, or the log's trouble
-                listener.asked = 0
-                listener.chain.answered(answer)
-                return True
+                settled = listener.answered(answer, now)
+                if self._synced and not listener.chain.is_synced:  # the log is not what it was
+                    self._new_nonce(now)
+                return settled
             if number == listener.keep_number:
                 listener.keep_number = 0
                 if isinstance(answer, wire.Done):
@@ -157,6 +137,11 @@ class Listening:
             return
         if not self._synced and now.seconds - self._sync_at > SYNC_SECONDS:
             self._new_nonce(now)
+        for listener in self.listeners:
+            if listener.asked and now.seconds - listener.asked_at > SILENCE_SECONDS:
+                listener.chain.broken("the broker does not answer")
+            elif not self._synced and now.seconds - self._unsynced_at > SILENCE_SECONDS:
+                listener.chain.broken("the broker does not say that the subscriptions are live")
         if now.seconds >= self._check_at:
             self._check_at = now.seconds + CHECK_SECONDS
             for listener in self.listeners:
@@ -197,10 +182,14 @@ class Listening:
         subscriptions, self._subscriptions = self._subscriptions, []
         return subscriptions
 
-    def take_questions(self) -> list[tuple[Listener, Question]]:
+    def take_questions(self, now: Instant) -> list[tuple[Listener, Question]]:
         """What the chains ask; the number of each goes to the listener's `asked`."""
-        found = ((listener, listener.chain.take_question()) for listener in self.listeners)
-        return [(listener, question) for listener, question in found if question is not None]
+        found = []
+        for listener in self.listeners:
+            if now.seconds >= listener.pause.until and (question := listener.chain.take_question()) is not None:
+                listener.asked_at = now.seconds
+                found.append((listener, question))
+        return found
 
     def take_deliveries(self) -> list[tuple[Listener, list[Delivery | Notice | Mark]]]:
         """What each listener gets."""
@@ -238,6 +227,8 @@ class Listening:
             room = room_of(topic)
         except WireError:
             return "", []  # a newer broker's topic
+        if not is_name(room):
+            return "", []
         found = room, [listener for listener in self.listeners if listener.matches(room)]
         if len(self._by_topic) > TOPICS_CACHED_MAX:
             self._by_topic.clear()
@@ -247,6 +238,8 @@ class Listening:
     def _new_nonce(self, now: Instant) -> None:
         """Subscribe to a fresh private topic: its SYNC comes after all subscriptions made so far."""
         self._give_back()
+        if self._synced:
+            self._unsynced_at = now.seconds
         self._nonce = next(self._nonces)
         self._subscriptions.append((True, wire.PRIVATE_TOPIC + self._nonce))
         self._synced = False

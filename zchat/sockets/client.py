@@ -17,7 +17,9 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from typing import TypeVar
 
 import zmq
@@ -29,19 +31,20 @@ from zchat.core.chain import Delivery, Mark, Notice
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, Answer, ClientCore, Request
 from zchat.core.listening import Listener
 from zchat.core.publishing import Chunk
-from zchat.errors import Closed, Refused, TimedOut, Unreachable, ZchatError
+from zchat.errors import Closed, Refused, TimedOut, Unreachable, WireError, ZchatError
 from zchat.sockets import context, options
-from zchat.sockets.clock import instant
+from zchat.sockets.clock import Deadline, instant
 from zchat.sockets.dealer import UP, Dealer
 from zchat.sockets.options import POLLIN
 from zchat.sockets.outbox import CHUNK_BYTES, Outbox
 from zchat.sockets.resolve import resolved
 from zchat.sockets.subscriber import Subscriber
 
-TICK_SECONDS = 0.05  # what the core does by time is due in half seconds
+TICK_SECONDS, TICK_MS = 0.05, 50  # what the core does by time is due in half seconds
 POLL_MS_MAX = 1000  # SUB sends its subscriptions only when its thread touches it
 
 T = TypeVar("T")
+A = TypeVar("A", bound=Answer)
 Queue = Callable[[list[Delivery | Notice | Mark]], None]
 
 
@@ -52,7 +55,7 @@ class Connection:
         self.address = address
         self.user = user
         self.outbox = Outbox(self._wake, self)
-        self._core = ClientCore(user, info, _nonces())
+        self._core = ClientCore(user, info, iter(partial(secrets.token_bytes, 16), b""))
         self._waker = options.Waker()
         self._commands: deque[Callable[[Instant], object]] = deque()
         self._sleeping = False
@@ -64,6 +67,7 @@ class Connection:
         self._settled_upto = 0  # chunks, counted as the outbox opens them
         self._refused: Refused | None = None  # the first since the last flush
         self._failure: ZchatError | None = None
+        self.broke: ZchatError | None = None  # why it ended, where nobody closed it
         self._seen = ""  # what happened last on the way to the broker
         self._welcome: wire.Welcome | None = None  # whose publisher the SUB is connected to
         self._tick = 0.0  # when the core is next told that time has passed
@@ -112,33 +116,25 @@ class Connection:
             raise error
         return result[0]
 
-    def ask(self, request: Request, timeout: float | None = None) -> Answer:
-        """Send a request and wait for its answer, as long as for the broker at first.
+    def ask(self, request: Request, kind: type[A], *, deadline: Deadline | None = None) -> A:
+        """Send a request and wait for its answer of that kind, as long as for the broker at first.
 
-        Raises Refused, Unreachable, Closed.
+        Raises Refused, Unreachable, Closed, WireError, and TimedOut once the deadline is there.
         """
-        return self._answer(lambda core, now: core.ask(request, now), timeout)
-
-    def fetch(self, patterns: list[str], after: int, until: int, timeout: float | None, limit: int = 0) -> wire.Page:
-        """One page of history, of about `limit` records; 0: a full one. Raises Refused, Unreachable, Closed."""
-        page = self.ask(wire.Fetch(0, patterns, after, until, limit), timeout)
-        assert isinstance(page, wire.Page)
-        return page
-
-    def heads(self, patterns: list[str], timeout: float | None) -> list[tuple[str, int]]:
-        """Room and last offset of those that match. Raises Refused, Unreachable, Closed."""
-        heads = self.ask(wire.Heads(0, patterns), timeout)
-        assert isinstance(heads, wire.HeadsAre)
-        return heads.rooms
+        timeout = None if deadline is None else deadline.left(self._wait)
+        try:
+            answer = self._answer(lambda core, now: core.ask(request, now), timeout)
+        except Unreachable:
+            if deadline is not None:
+                deadline.left(0.0)
+            raise
+        if not isinstance(answer, kind):
+            raise WireError("bad-frame", f"{type(answer).__name__} in answer to {type(request).__name__}")
+        return answer
 
     def keep_cursor(self, name: str, offset: int, timeout: float | None) -> None:
         """Store a cursor; returns once it is. Raises Refused, Unreachable, Closed."""
-
-        def ask(core: ClientCore, now: Instant) -> int:
-            assert core.welcome is not None, "connected"
-            return core.ask(wire.SetCursor(0, name, core.welcome.log_id, offset), now)
-
-        self._answer(ask, timeout)
+        self._answer(lambda core, now: core.ask(wire.SetCursor(0, name, self.welcome.log_id, offset), now), timeout)
 
     def join(self, rooms: set[str]) -> None:
         """Become a member. Raises Refused, Unreachable, Closed."""
@@ -239,17 +235,20 @@ class Connection:
     # --- the I/O thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._poller = zmq.Poller()
-        self._poller.register(self._waking, POLLIN)
-        self._dealer = Dealer(self._poller)
-        self._subscriber = Subscriber(self._poller)
         try:
-            self._dealer.socket.connect(self._endpoint.endpoint)
-            while not self._ending and self._failure is None:
-                self._turn()
+            self._poller = poller = zmq.Poller()
+            poller.register(self._waking, POLLIN)
+            dealer, subscriber = Dealer(poller, self._endpoint.endpoint), Subscriber(poller)
+            with closing(dealer) as self._dealer, closing(subscriber) as self._subscriber:
+                while not self._ending and self._failure is None:
+                    self._turn()
         except zmq.ZMQError as error:
             self._failure = Closed(f"the connection failed: {error.strerror}")
+        except Exception as error:  # whatever it is, nobody may wait for a thread that is gone
+            self._failure = Closed(f"the client failed: {type(error).__name__}: {error}")
+            self._failure.__cause__ = error
         finally:
+            self.broke = self._failure
             self._end()
 
     def _turn(self) -> None:
@@ -258,7 +257,8 @@ class Connection:
         self._sleeping = True
         self.outbox.is_waiting = core.has_room
         busy = self._commands or (self.outbox and core.has_room)
-        ready = dict(self._poller.poll(0 if busy else 5 if self._dealer.is_full else POLL_MS_MAX))
+        soon = 5 if self._dealer.is_full else TICK_MS if core.state == GREETING else POLL_MS_MAX
+        ready = dict(self._poller.poll(0 if busy else soon))
         self._sleeping = self.outbox.is_waiting = False
         now = instant()
         # Whose connection is new comes before what came on it: another broker may have another log.
@@ -284,6 +284,8 @@ class Connection:
         if now.seconds >= self._tick:
             self._tick = now.seconds + TICK_SECONDS
             core.elapsed(now)
+            self._dealer.go_on(now.seconds)
+            self._subscriber.go_on(now.seconds)
         self._carry_out(now)
 
     def _publish(self, now: Instant) -> None:
@@ -338,16 +340,17 @@ class Connection:
     def _subscribe(self, subscriptions: list[tuple[bool, bytes]]) -> None:
         self._welcome = welcome = self._core.welcome
         assert welcome is not None, "it was connected"
+        if self.address.scheme == "tcp" and not welcome.publish_port:
+            self._failure = WireError("bad-frame", "the broker's WELCOME has no port to subscribe at")
+            return
         self._subscriber.subscribe(self._endpoint.publisher(welcome.publish_port).endpoint, subscriptions)
 
     def _end(self) -> None:
-        error = self._failure or Closed()
-        self._core.close(error)
-        for chunk in self.outbox.close(error):
-            chunk.error = error
-        self._failure = error
-        self._dealer.close()
-        self._subscriber.close()
+        self._failure = error = self._failure or Closed()
+        unknown = error if isinstance(error, Closed) else Closed(str(error))  # a Refused would say: not stored
+        self._core.close(unknown)
+        for chunk in self.outbox.close(unknown):
+            chunk.error = unknown
         for queue in self._queues.values():
             queue([])  # the end
         self._waker.close()
@@ -392,9 +395,6 @@ class Connection:
         assert answer is not None
         if isinstance(answer, wire.Error):
             raise Refused(answer.code, answer.text)
+        if isinstance(answer, WireError):
+            raise answer
         return answer
-
-
-def _nonces() -> Iterator[bytes]:
-    while True:
-        yield secrets.token_bytes(16)

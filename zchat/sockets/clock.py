@@ -1,4 +1,6 @@
-"""The one place where both clocks are read: the cores get the time as an argument. And how long a thread can wait."""
+"""The one place where both clocks are read: the cores get the time as an argument. How long a thread can wait,
+and until when what takes many waits may go on.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import threading
 import time
 
 from zchat.core import Instant
-from zchat.errors import UsageError
+from zchat.errors import TimedOut, UsageError
 
 WAIT_SECONDS_MAX = threading.TIMEOUT_MAX / 2  # no deadline is so far that rounding makes it too far
 
@@ -28,3 +30,20 @@ def waitable(timeout: float | None) -> float | None:
     except TypeError:
         pass
     raise UsageError("a time to wait is a number of seconds")
+
+
+class Deadline:
+    """Of something that asks more than once: `what` has `seconds` in all; None: as long as it takes."""
+
+    def __init__(self, what: str, seconds: float | None) -> None:
+        self._what, self._seconds = what, seconds
+        self._at = None if seconds is None else time.monotonic() + seconds
+
+    def left(self, most: float) -> float:
+        """Seconds that the next wait may take, `most` of them. Raises TimedOut when none are left."""
+        if self._at is None or self._seconds is None:
+            return most
+        left = self._at - time.monotonic()
+        if left <= 0:
+            raise TimedOut(self._what, self._seconds)
+        return min(left, most)

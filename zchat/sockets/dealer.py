@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import zmq
 
 from zchat.sockets import context, options
+from zchat.sockets.connector import Connector
 from zchat.sockets.options import DONTWAIT, POLLIN
 
 RECEIVED_MAX = 256  # replies per turn: then it is time to hand on and send
@@ -21,9 +22,10 @@ UP, DOWN = "up", "down"
 class Dealer:
     """The way to the broker."""
 
-    def __init__(self, poller: zmq.Poller) -> None:
-        self.socket = options.client_dealer(context.shared())
-        self.monitor = options.open_monitor(context.shared(), self.socket, options.CLIENT_MONITORED)
+    def __init__(self, poller: zmq.Poller, endpoint: str) -> None:
+        self._connector = Connector(options.client_dealer(context.shared()), endpoint)
+        self.socket, self.monitor = self._connector.socket, self._connector.monitor
+        self.go_on = self._connector.go_on
         self.seen = ""  # what happened last on the way to the broker
         self._unsent: deque[bytes] = deque()
         poller.register(self.socket, POLLIN)
@@ -36,8 +38,7 @@ class Dealer:
 
     def changes(self) -> Iterator[str]:
         """Each time that the connection went UP or DOWN. What was unsent is void then."""
-        while (event := options.read_event(self.monitor)) is not None:
-            kind, _value = event
+        for kind in self._connector.changes():
             if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._unsent.clear()
                 yield UP
@@ -61,7 +62,7 @@ class Dealer:
                 unsent.clear()
 
     def received(self) -> Iterator[bytes]:
-        """What is there, up to a bound."""
+        """What is there, up to a bound. Frames that came together are taken one by one."""
         receive = self.socket.recv
         for _ in range(RECEIVED_MAX):
             try:
@@ -71,5 +72,4 @@ class Dealer:
 
     def close(self) -> None:
         """End it."""
-        options.close_monitor(self.socket, self.monitor)
-        self.socket.close(linger=500)  # for a BYE that nobody waited for
+        self._connector.close(linger_ms=500)  # for a BYE that nobody waited for

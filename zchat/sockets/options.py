@@ -33,6 +33,7 @@ HANDSHAKE_IVL_MS = 5000  # a connection that never speaks ZMTP is closed
 BACKLOG = 1024  # connections that wait for accept: thousands of clients come back at once after a restart
 RECONNECT_MIN_MS, RECONNECT_MAX_MS = 100, 5000  # doubling in between
 CONNECT_TIMEOUT_MS = 3000  # the kernel's own is minutes: a link that comes back would not be noticed
+ANSWER_BYTES_MAX = 64 << 20  # a frame to a client: above it the connection is given up; WHO of 100,000 is below
 FRAME_BYTES_MAX = 4 << 20  # above it libzmq cuts the sender off unheard; below, it gets an ERROR
 SUBSCRIPTION_BYTES_MAX = 512  # on the XPUB: the longest topic is 130 bytes, a trie costs a node a byte
 SUBSCRIPTIONS_READ_AHEAD = 1_000  # per subscriber
@@ -44,6 +45,7 @@ FRAMES_READ_AHEAD = 64  # per client, more than ours have unacked: what libzmq t
 POLLIN = int(zmq.POLLIN)  # plain numbers: an enum costs a microsecond wherever it is combined or passed
 DONTWAIT = int(zmq.DONTWAIT)
 SNDMORE = int(zmq.SNDMORE)
+RCVMORE = int(zmq.RCVMORE)
 
 MONITORED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED  # narrow: each event is a message
 CLIENT_MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
@@ -127,7 +129,7 @@ def _connector(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket
     connector.reconnect_ivl_max = RECONNECT_MAX_MS
     connector.connect_timeout = CONNECT_TIMEOUT_MS
     # No heartbeat of its own: the ROUTER's pings carry the time to live that serves both sides.
-    # No MAXMSGSIZE: a client's socket that is cut off by it never reconnects.
+    connector.maxmsgsize = ANSWER_BYTES_MAX  # libzmq does not connect again after a larger one; connector.py does
     return connector
 
 

@@ -9,10 +9,16 @@ from collections.abc import Iterator
 
 import zmq
 
+from zchat import wire
 from zchat.sockets import context, options
-from zchat.sockets.options import DONTWAIT, POLLIN
+from zchat.sockets.connector import Connector
+from zchat.sockets.options import DONTWAIT, POLLIN, RCVMORE
 
 RECEIVED_MAX = 256  # batches per turn: then it is time to hand on and send
+
+# What a topic begins with, and what an array of msgpack: so a frame too many or too few is noticed, at no cost.
+TOPICS = frozenset([b"#", b"@", wire.PRIVATE_TOPIC])
+ARRAYS = frozenset([*(bytes([first]) for first in range(0x90, 0xA0)), b"\xdc", b"\xdd"])
 
 
 class Subscriber:
@@ -20,48 +26,50 @@ class Subscriber:
 
     def __init__(self, poller: zmq.Poller) -> None:
         self._poller = poller
-        self._publisher = ""
+        self._connector: Connector | None = None
         self.sub: zmq.Socket[bytes] | None = None
         self.monitor: zmq.Socket[bytes] | None = None
 
     def subscribe(self, publisher: str, subscriptions: list[tuple[bool, bytes]]) -> None:
         """Connect to that endpoint, and to no other; then (subscribe or unsubscribe, topic), in order."""
-        if self.sub is None:
+        if self._connector is None or self.sub is None:
             if not subscriptions:
                 return
-            self.sub = options.client_sub(context.shared())
-            self.monitor = options.open_monitor(context.shared(), self.sub, zmq.EVENT_DISCONNECTED)
+            self._connector = Connector(options.client_sub(context.shared()))
+            self.sub, self.monitor = self._connector.socket, self._connector.monitor
             self._poller.register(self.sub, POLLIN)
             self._poller.register(self.monitor, POLLIN)
-        if publisher != self._publisher:
-            if self._publisher:
-                self.sub.disconnect(self._publisher)
-            self.sub.connect(publisher)
-            self._publisher = publisher
+        self._connector.connect(publisher)
         for subscribes, topic in subscriptions:
             self.sub.setsockopt(zmq.SUBSCRIBE if subscribes else zmq.UNSUBSCRIBE, topic)
 
     def is_disconnected(self) -> bool:
         """Whether the connection has ended since this was asked last."""
-        assert self.monitor is not None
-        ended = False
-        while (event := options.read_event(self.monitor)) is not None:
-            ended |= event[0] == zmq.EVENT_DISCONNECTED
-        return ended
+        assert self._connector is not None, "its monitor said something"
+        return zmq.EVENT_DISCONNECTED in list(self._connector.changes())
+
+    def go_on(self, seconds: float) -> None:
+        """Connect again where libzmq does not."""
+        if self._connector is not None:
+            self._connector.go_on(seconds)
 
     def received(self) -> Iterator[tuple[bytes, bytes]]:
-        """(topic, frame) of what is there, up to a bound."""
-        assert self.sub is not None
+        """(topic, frame) of what is there, up to a bound; messages of more or fewer frames are none."""
+        assert self.sub is not None, "it can be read"
         receive = self.sub.recv
         for _ in range(RECEIVED_MAX):
             try:
                 topic = receive(DONTWAIT)
+                frame = receive(DONTWAIT)
+                if topic[:1] in TOPICS and frame[:1] in ARRAYS:
+                    yield topic, frame
+                    continue
+                while self.sub.getsockopt(RCVMORE):  # to where the next message begins
+                    receive(DONTWAIT)
             except zmq.Again:
                 return
-            yield topic, receive()
 
     def close(self) -> None:
         """End it."""
-        if self.sub is not None and self.monitor is not None:
-            options.close_monitor(self.sub, self.monitor)
-            self.sub.close()
+        if self._connector is not None:
+            self._connector.close()

@@ -34,6 +34,7 @@ from zchat.wire.decoding import (
     encode,
     encode_records,
     mended,
+    number_of,
     raw,
 )
 from zchat.wire.messages import (
@@ -176,5 +177,6 @@ __all__ = [
     "encode",
     "encode_records",
     "mended",
+    "number_of",
     "raw",
 ]

@@ -19,12 +19,19 @@ from zchat.errors import WireError
 from zchat.wire.checking import DECODING_ERRORS, check_records, text_of
 from zchat.wire.messages import BrokerMessage, ClientMessage, Sync, Tail
 from zchat.wire.nesting import first_elements, without_depth
-from zchat.wire.records import Batch, BatchHead, RawBatch, RecordOrBody
+from zchat.wire.records import Batch, BatchHead, Natural, RawBatch, RecordOrBody
 
 Encodable: TypeAlias = ClientMessage | BrokerMessage | Tail | Sync | RawBatch | Batch
 Decoded = TypeVar("Decoded")
 
 HEAD_ELEMENTS = 4  # of a batch: what BatchHead has
+
+
+class _Answer(msgspec.Struct, array_like=True):
+    """The first two elements of an answer."""
+
+    kind: int
+    request: Natural
 
 
 class _Kind(msgspec.Struct, array_like=True):
@@ -42,6 +49,7 @@ _raw_batch_decoder = msgspec.msgpack.Decoder(RawBatch)
 _head_decoder = msgspec.msgpack.Decoder(BatchHead)
 _records_decoder = msgspec.msgpack.Decoder(list[RecordOrBody])
 _bodies_decoder = msgspec.msgpack.Decoder(list[bytes])
+_answer_decoder = msgspec.msgpack.Decoder(_Answer)
 _kind_decoder = msgspec.msgpack.Decoder(_Kind)
 
 
@@ -155,6 +163,14 @@ def mended(frame: bytes) -> bytes:
         except WireError:
             entry.records, is_changed = raw(encode_records(decode_records(entry.records))), True
     return encode(batch) if is_changed else frame
+
+
+def number_of(frame: bytes) -> int:
+    """The request that an answer is for which makes no sense otherwise; 0 for none."""
+    try:
+        return _read(_answer_decoder.decode, frame).request
+    except DECODING_ERRORS:
+        return 0
 
 
 # --- parts --------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ Spec: docs/protocol.md, "Messages". Tests: tests/test_wire.py.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -151,17 +151,17 @@ ClientMessage: TypeAlias = (
 class Welcome(msgspec.Struct, array_like=True, tag=33):
     """Answer to HELLO. `resumed`: the session went on, no leave was written, its rooms are kept."""
 
-    version: int
+    version: Natural
     session: str
     token: bytes
     resumed: bool
     log_id: str
-    head: int  # highest offset that was broadcast
-    publish_port: int  # TCP port of the XPUB on the host that was dialled; 0 for ipc: path + ".pub"
-    limits: dict[str, int]
-    time: int  # the broker's clock, microseconds since 1970
-    hello: int = 0  # number of the HELLO that this answers
-    starts: list[tuple[str, int]] = []  # (id, head of the log then), the present one last
+    head: Natural  # highest offset that was broadcast
+    publish_port: Natural  # TCP port of the XPUB on the host that was dialled; 0 for ipc: path + ".pub"
+    limits: dict[str, Natural]
+    time: Natural  # the broker's clock, microseconds since 1970
+    hello: Natural = 0  # number of the HELLO that this answers
+    starts: list[tuple[str, Natural]] = []  # (id, head of the log then), the present one last
 
 
 class Ack(msgspec.Struct, array_like=True, tag=34):
@@ -170,14 +170,14 @@ class Ack(msgspec.Struct, array_like=True, tag=34):
     It tells of the quiet ones before it too.
     """
 
-    pairs: list[tuple[int, int]]
+    pairs: list[tuple[Natural, Natural]]
 
 
 class Error(msgspec.Struct, array_like=True, tag=35):
     """A refusal. `about` is "publish" (`number` is its seq), "request" (its request) or "connection"."""
 
     about: str
-    number: int
+    number: Natural
     code: str
     text: str
 
@@ -185,33 +185,33 @@ class Error(msgspec.Struct, array_like=True, tag=35):
 class Done(msgspec.Struct, array_like=True, tag=36):
     """JOIN, PART, SET_CURSOR or DROP_CURSOR is done and stored."""
 
-    request: int
+    request: Natural
 
 
 class Page(msgspec.Struct, array_like=True, tag=37):
     """Answer to FETCH: batches in offset order. Everything up to `upto` is in it or does not exist."""
 
-    request: int
+    request: Natural
     batches: list[tuple[str, msgspec.Raw]]  # room, batch
-    upto: int
+    upto: Natural
     more: bool  # there is more above `upto`
-    gaps: list[tuple[str, int, int, str]]  # (room, first, last, reason): what cannot be had any more
+    gaps: list[tuple[str, Natural, Natural, str]]  # (room, first, last, reason): what cannot be had any more
 
 
 class Position(msgspec.Struct, array_like=True, tag=38):
     """Answer to SEEK: read what is above `after`."""
 
-    request: int
-    after: int
-    head: int
+    request: Natural
+    after: Natural
+    head: Natural
 
 
 class HeadsAre(msgspec.Struct, array_like=True, tag=39):
     """Answer to HEADS."""
 
-    request: int
-    head: int
-    rooms: list[tuple[str, int]]
+    request: Natural
+    head: Natural
+    rooms: list[tuple[str, Natural]]
 
 
 UNKNOWN = -1  # a lag that was not asked for, or that the session has not told: perhaps it listens to nothing
@@ -223,17 +223,17 @@ class Member(msgspec.Struct, array_like=True, frozen=True):
     user: str
     session: str
     state: str  # "live", "lost" (in its grace time) or "gone"
-    since: int  # microseconds: joined the room, or said hello when no room was asked for
-    seen: int  # microseconds: last time anything came from it
+    since: Natural  # microseconds: joined the room, or said hello when no room was asked for
+    seen: Natural  # microseconds: last time anything came from it
     rooms: list[str]
     address: str = ""
-    lag: int = UNKNOWN  # how far its listeners are behind, in offsets: at most so many records are still to come
+    lag: Annotated[int, msgspec.Meta(ge=UNKNOWN)] = UNKNOWN  # of its listeners, in offsets: at most so many to come
 
 
 class Present(msgspec.Struct, array_like=True, tag=40):
     """Answer to WHO."""
 
-    request: int
+    request: Natural
     members: list[Member]
 
 
@@ -241,14 +241,14 @@ class Room(msgspec.Struct, array_like=True, frozen=True):
     """One room as `rooms` tells it."""
 
     name: str
-    last: int  # offset of its last record, 0 for none
-    members: int
+    last: Natural  # offset of its last record, 0 for none
+    members: Natural
 
 
 class RoomsAre(msgspec.Struct, array_like=True, tag=41):
     """Answer to ROOMS."""
 
-    request: int
+    request: Natural
     rooms: list[Room]
 
 
@@ -266,14 +266,14 @@ class Cursor(msgspec.Struct, array_like=True, frozen=True):
     """One cursor that the broker keeps."""
 
     name: str
-    offset: int  # what is above it is still to come
-    time: int  # microseconds since 1970: when it was set
+    offset: Natural  # what is above it is still to come
+    time: Natural  # microseconds since 1970: when it was set
 
 
 class CursorsAre(msgspec.Struct, array_like=True, tag=44):
     """Answer to CURSORS."""
 
-    request: int
+    request: Natural
     cursors: list[Cursor]
 
 
@@ -287,12 +287,12 @@ BrokerMessage: TypeAlias = (
 class Tail(msgspec.Struct, array_like=True, tag=66):
     """On a room's own topic when it has been quiet: its last offset. A higher one than seen is a loss."""
 
-    last: int
+    last: Natural
 
 
 class Sync(msgspec.Struct, array_like=True, tag=67):
     """On a private topic: subscriptions made before it are live, for everything above `head`."""
 
     nonce: bytes
-    head: int
+    head: Natural
     start: str = ""  # of the broker that says it, as in WELCOME

@@ -41,7 +41,7 @@ class Entry(msgspec.Struct, array_like=True):
 
     user: str
     session: str
-    seq: int
+    seq: Natural
     records: list[RecordOrBody]
 
 
@@ -50,17 +50,17 @@ class RawEntry(msgspec.Struct, array_like=True):
 
     user: str
     session: str
-    seq: int
+    seq: Natural
     records: msgspec.Raw
 
 
 class BatchHead(msgspec.Struct, array_like=True):
     """The part of a batch that its place in the room's order follows from."""
 
-    kind: int
-    base: int  # offset of the first record
-    prev: int  # offset of the room's last record before this batch; 0 when there is none
-    time: int  # microseconds since 1970, UTC; never goes back within a log
+    kind: Natural
+    base: Natural  # offset of the first record
+    prev: Natural  # offset of the room's last record before this batch; 0 when there is none
+    time: Natural  # microseconds since 1970, UTC; never goes back within a log
 
 
 class Batch(BatchHead, array_like=True):

@@ -1,0 +1,36 @@
+"""What a listener is handed, in order: batches and marks; and where it starts.
+
+Notices of what happens beside them: gaps.py.
+
+Tests: tests/core/test_deliveries.py.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from zchat import wire
+
+
+class Delivery(NamedTuple):
+    """A batch for the listener: its records from offset `first` on."""
+
+    room: str
+    batch: wire.Batch
+    first: int
+    last: int  # offset of its last record; 0 for volatile ones
+    size: int  # bytes, for the bound of what waits for a slow consumer
+
+
+class Mark(NamedTuple):
+    """Everything up to this offset, in all rooms, was handed on before this."""
+
+    offset: int
+
+
+class Start(NamedTuple):
+    """Where a listener starts: at most one is set; with none it starts live."""
+
+    after: int | None = None
+    last: int | None = None
+    since: int | None = None  # microseconds since 1970

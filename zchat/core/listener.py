@@ -1,0 +1,77 @@
+"""One subscription of a session: its patterns, its chain, what it asks, and how far its consumer has got.
+
+Rules of this file: an answer that makes no sense, or brings nothing, costs the next question a pause that grows.
+Tests: tests/core/test_listener.py.
+"""
+
+from __future__ import annotations
+
+from zchat import wire
+from zchat.core import Instant
+from zchat.core.answers import Answer
+from zchat.core.chain import Chain
+from zchat.core.pauses import Pause
+from zchat.errors import WireError
+from zchat.names import is_pattern, matcher, topic_prefix
+
+REFUSALS_MAX = 3  # of a question that may be answered later, in a row: then they are told
+
+
+class Listener:
+    """One subscription: its patterns, its chain, and how far its consumer has got."""
+
+    __slots__ = (
+        "asked",
+        "asked_at",
+        "at",
+        "chain",
+        "cursor",
+        "keep",
+        "keep_asked",
+        "keep_at",
+        "keep_number",
+        "kept",
+        "matches",
+        "patterns",
+        "pause",
+        "refusals",
+        "rooms",
+        "topics",
+    )
+
+    def __init__(self, patterns: list[str], chain: Chain, cursor: str = "") -> None:
+        self.patterns = patterns
+        self.chain = chain
+        self.matches = matcher(patterns)
+        self.topics = list(dict.fromkeys(topic_prefix(pattern) for pattern in patterns))  # in an order that is told
+        self.rooms = {pattern for pattern in patterns if not is_pattern(pattern)}  # it is a member of these
+        self.asked = 0  # number of the request that its chain waits for,
+        self.asked_at = 0.0  # and when that was asked first
+        self.pause = Pause()  # of questions that bring nothing
+        self.refusals = 0  # in a row
+        # Written by the consumer: (which log, counted by the chain; offset).
+        self.at = (0, 0)  # what it was given last
+        self.keep = (0, 0)  # where its cursor is to be
+        # The cursor that the broker keeps for it.
+        self.cursor = cursor
+        self.kept = (0, 0)
+        self.keep_asked = (0, 0)
+        self.keep_number = 0  # of the request that is out
+        self.keep_at = 0.0
+
+    def answered(self, answer: Answer, now: Instant) -> bool | None:
+        """The answer to what it asked: True when it is settled; None when that is to be asked again later."""
+        if isinstance(answer, wire.Error):  # for now: busy, or the log's trouble
+            self.refusals += 1
+            if self.refusals == REFUSALS_MAX:
+                self.chain.broken(f"the broker refuses: {answer.text or answer.code} [{answer.code}]")
+            return None
+        self.asked = self.refusals = 0
+        try:
+            brought = self.chain.answered(answer)
+        except WireError as error:
+            self.chain.broken(str(error))
+            brought = False
+        if not brought:
+            self.pause.begin(now.seconds)
+        return True
