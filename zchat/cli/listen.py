@@ -86,7 +86,8 @@ def listen(
         if no_self:
             printer.leave_out(client.user)
         if end:
-            past = client.history(*patterns, **begin, presence=presence, notify=printer.notice)
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            past = client.history(*patterns, **begin, presence=presence, notify=printer.notice, timeout=left)
             printer.print_past(past, count, deadline)
         else:
             subscription = client.listen(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from zchat.cli import ending, output
 from zchat.cli.interrupts import interrupts
+from zchat.errors import TimedOut, ZchatError
 from zchat.names import user_key
 
 if TYPE_CHECKING:
@@ -60,11 +61,17 @@ class Printer:
         count: int | None = None,
         deadline: float | None = None,
     ) -> None:
-        """All messages of history, or `count`, or as many as come before the deadline."""
-        for message in messages:
-            self.print(message)
-            if self.printed == count or (deadline is not None and time.monotonic() > deadline):
-                break
+        """All messages of history, or `count`, or as many as come before the deadline; an error after what came."""
+        try:
+            for message in messages:
+                self.print(message)
+                if self.printed == count or (deadline is not None and time.monotonic() > deadline):
+                    break
+        except TimedOut:
+            pass
+        except ZchatError:
+            self.flush()
+            raise
         self.flush()
 
     def leave_out(self, user: str) -> None:

@@ -181,7 +181,7 @@ class Connection:
             core.unlisten(listener, now)
             self._queues.pop(listener, None)
 
-        self.do(end)
+        self.do(end, self._wait)
 
     def later(self, command: Callable[[ClientCore, Instant], object]) -> None:
         """Run a command on the I/O thread without waiting for it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from time import monotonic
 
 import zmq
 
@@ -14,7 +15,8 @@ from zchat.sockets import context, options
 from zchat.sockets.connector import Connector
 from zchat.sockets.options import DONTWAIT, POLLIN
 
-RECEIVED_MAX = 256  # replies per turn: then it is time to hand on and send
+RECEIVED_MAX = 256  # replies per turn, …
+RECEIVED_SECONDS_MAX = 0.1  # … or as many as this takes: then it is time to hand on and send
 
 UP, DOWN = "up", "down"
 
@@ -63,11 +65,13 @@ class Dealer:
 
     def received(self) -> Iterator[bytes]:
         """What is there, up to a bound. Frames that came together are taken one by one."""
-        receive = self.socket.recv
+        receive, until = self.socket.recv, monotonic() + RECEIVED_SECONDS_MAX
         for _ in range(RECEIVED_MAX):
             try:
                 yield receive(DONTWAIT)
             except zmq.Again:
+                return
+            if monotonic() > until:
                 return
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ Rules of this file: it belongs to the I/O thread (client.py), and decides nothin
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import monotonic
 
 import zmq
 
@@ -14,7 +15,8 @@ from zchat.sockets import context, options
 from zchat.sockets.connector import Connector
 from zchat.sockets.options import DONTWAIT, POLLIN, RCVMORE
 
-RECEIVED_MAX = 256  # batches per turn: then it is time to hand on and send
+RECEIVED_MAX = 256  # batches per turn, …
+RECEIVED_SECONDS_MAX = 0.1  # … or as many as this takes: then it is time to hand on and send
 
 # What a topic begins with, and what an array of msgpack: so a frame too many or too few is noticed, at no cost.
 TOPICS = frozenset([b"#", b"@", wire.PRIVATE_TOPIC])
@@ -56,17 +58,19 @@ class Subscriber:
     def received(self) -> Iterator[tuple[bytes, bytes]]:
         """(topic, frame) of what is there, up to a bound; messages of more or fewer frames are none."""
         assert self.sub is not None, "it can be read"
-        receive = self.sub.recv
+        receive, until = self.sub.recv, monotonic() + RECEIVED_SECONDS_MAX
         for _ in range(RECEIVED_MAX):
             try:
                 topic = receive(DONTWAIT)
                 frame = receive(DONTWAIT)
                 if topic[:1] in TOPICS and frame[:1] in ARRAYS:
                     yield topic, frame
-                    continue
-                while self.sub.getsockopt(RCVMORE):  # to where the next message begins
-                    receive(DONTWAIT)
+                else:
+                    while self.sub.getsockopt(RCVMORE):  # to where the next message begins
+                        receive(DONTWAIT)
             except zmq.Again:
+                return
+            if monotonic() > until:
                 return
 
     def close(self) -> None:
