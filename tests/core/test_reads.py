@@ -382,6 +382,8 @@ class Machine(RuleBasedStateMachine):
         assert len(self.at_work) + len(self.gone) <= GIVEN_OUT_MAX
         assert sum(map(len, self.wanted.values())) <= 9 + GIVEN_OUT_MAX
         assert all(len(numbers) <= 4 for numbers in self.wanted.values())
+        queued = [*self.reads._held, *(asker for _, _, asker in self.reads._queue)]
+        assert len(queued) == len(set(queued)), "each is there once"
 
     def refused(self) -> None:
         for connection, frame in self.replies.take():

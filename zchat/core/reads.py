@@ -67,7 +67,7 @@ class Asker:
         self.unanswered = 0  # FETCH and SEEK
         self.used = 0.0  # seconds of the readers, as far as they count still
         self.seconds = SHORT_SECONDS  # that its last slice took
-        self.is_queued = False
+        self.is_queued = False  # or held
 
     def has_asked(self, message: wire.Fetch | wire.Seek) -> bool:
         """Whether it waits for the answer to that request."""
@@ -140,18 +140,15 @@ class Reads:
         """What readers are to begin now, or to go on with. Who is in `full` does not read its answers: it waits."""
         taken: list[Read] = []
         if self._held:
-            held, self._held = self._held, []
-            for asker in held:
-                asker.used = max(asker.used, self._used)
-                self._enqueue(asker)
+            self._release(full)
         while self._queue and self._may_give_out(self._queue[0][2].seconds):
             used, _, asker = heappop(self._queue)
+            if asker.waiting and asker.connection in full:
+                self._held.append(asker)
+                continue
             asker.is_queued = False
             if not asker.waiting:
                 continue  # it has gone
-            if asker.connection in full:
-                self._held.append(asker)
-                continue
             self._used = max(self._used, used)
             self._waiting -= 1
             read = asker.at_work = asker.waiting.popleft()
@@ -207,6 +204,17 @@ class Reads:
             asker.is_queued = True
             self._order += 1
             heappush(self._queue, (asker.used, self._order, asker))
+
+    def _release(self, full: Container[bytes]) -> None:
+        """Those who read again wait for their turn; what others had meanwhile is not made up for."""
+        held, self._held = self._held, []
+        for asker in held:
+            if asker.waiting and asker.connection in full:
+                self._held.append(asker)
+            else:
+                asker.used = max(asker.used, self._used)
+                asker.is_queued = False
+                self._enqueue(asker)
 
     def _may_give_out(self, seconds: float) -> bool:
         """Whether a slice that may take so long can be begun, or will be soon."""
