@@ -140,6 +140,16 @@ def edges(of: Source) -> list[str]:
     return complaints
 
 
+def decoders(of: Source) -> list[str]:
+    """Msgpack is decoded where every error of the decoder becomes a WireError."""
+    return [
+        f"{of.path}:{node.lineno} decodes msgpack"
+        for node in ast.walk(of.tree)
+        if isinstance(node, ast.Attribute) and re.search(r"msgpack\.(Decoder|decode)$", ast.unparse(node))
+        if not of.path.startswith("zchat/wire/")
+    ]
+
+
 def lengths(of: Source) -> list[str]:
     """Modules and functions stay short enough to be read."""
     complaints = []
@@ -190,7 +200,7 @@ def none(complaints: Iterable[str]) -> None:
 # --- over all files -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", [layers, edges, lengths, names], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", [layers, edges, decoders, lengths, names], ids=lambda rule: rule.__name__)
 def test_every_module_keeps_the_rule(rule: Rule) -> None:
     none(complaint for each in sources("zchat") for complaint in rule(each))
 
@@ -238,6 +248,8 @@ def test_every_pure_module_and_log_has_the_test_file_that_mirrors_it() -> None:
         (layers, "zchat/of_tomorrow.py", ""),
         (edges, "zchat/client.py", "try: pass\nexcept zmq.Again: pass"),
         (edges, "zchat/sockets/broker.py", "try: pass\nexcept (OSError, sqlite3.Error): pass"),
+        (decoders, "zchat/log/links.py", "decode = msgspec.msgpack.Decoder(int).decode"),
+        (decoders, "zchat/core/chain.py", "msgspec.msgpack.decode(frame)"),
         (lengths, "zchat/names.py", "pass\n" * 301),
         (lengths, "zchat/names.py", '"""More than 300 lines, as it has."""\n' + "pass\n" * 400),
         (lengths, "zchat/names.py", "def f():\n" + "    pass\n" * 70),
@@ -260,6 +272,8 @@ def test_a_rule_catches_what_breaks_it(rule: Rule, path: str, text: str) -> None
         (layers, "zchat/cli/send.py", "import zchat\nfrom zchat import Message"),
         (layers, "zchat/cli/broker.py", "from zchat.log.sqlite import SqliteLog"),
         (edges, "zchat/sockets/broker.py", "try: pass\nexcept (OSError, zmq.ZMQError): pass"),
+        (decoders, "zchat/wire/decoding.py", "msgspec.msgpack.decode(frame)"),
+        (decoders, "zchat/log/schema.py", "msgspec.msgpack.Encoder()"),
         (lengths, "zchat/names.py", '"""More than 300 lines, as it has."""\n' + "pass\n" * 300),
         (sleeps, "tests/conftest.py", "def eventually(): time.sleep(1)"),
     ],

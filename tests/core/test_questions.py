@@ -7,6 +7,7 @@ import pytest
 from tests.core.cycle import BEGIN, Cycle, refused
 from zchat import wire
 from zchat.core.registry import GONE, LIVE, LOST
+from zchat.names import ROOM_BYTES_MAX
 
 
 def spoken(cycle: Cycle, connection: bytes, *rooms: str) -> None:
@@ -243,3 +244,15 @@ def test_a_question_about_what_may_not_be_read_is_refused(patterns: list[str], c
     for question in questions:
         error = refused(cycle, alice, question, code)
         assert (error.about, error.number) == ("request", 9)
+
+
+def test_names_that_can_stand_for_no_room_are_no_lag_and_are_not_kept_when_they_are_long() -> None:
+    cycle = Cycle()
+    alice, bob = cycle.clients("alice", "bob")
+    spoken(cycle, alice, "general", "general")
+    names = ["", "..", "a..b", "**.**", "*" * 128, "*." * 1_000_000, "x" * 1_000_000, "\0", "General", "general"]
+    cycle.send(bob, wire.At([(1, names)]))
+    lags = {member.user: member.lag for member in cycle.ask(alice, wire.Who(1, "", True)).members}
+    assert lags == {"alice": wire.UNKNOWN, "bob": 1}
+    (session,) = [found for each in (alice, bob) if (found := cycle.core.registry.of(each)) and found.user == "bob"]
+    assert max(len(name) for _, kept in session.listens for name in kept) <= ROOM_BYTES_MAX

@@ -72,3 +72,10 @@ def test_only_a_fatal_refusal_of_the_connection_ends_it(about: str, code: str) -
     ends = CODES[code].fatal and about == "connection"
     assert replies.take_cutoffs() == ([b"a"] if ends else [])
     assert replies.take_cutoffs() == []
+
+
+def test_a_refusal_quotes_little_of_what_was_sent() -> None:
+    replies = Replies()
+    replies.refuse(b"a", "request", 1, "bad-room", "x" * 3_000_000)
+    ((_, frame),) = replies.take()
+    assert len(frame) < 500

@@ -12,7 +12,7 @@ from zchat import wire
 from zchat.core.registry import Registry, Session
 from zchat.core.rooms import Room
 from zchat.errors import BadName, WireError
-from zchat.names import inbox, is_pattern, matcher, pattern_name
+from zchat.names import ROOM_BYTES_MAX, inbox, is_pattern, matcher, pattern_name
 
 PATTERNS_COMPARED_MAX = 64  # different patterns with a wildcard in one WHO with lag: each is a look at every room
 
@@ -35,10 +35,13 @@ class Questions:
                 raise WireError("denied", f"only its user reads {pattern}")
 
     def listens(self, session: Session, told: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
-        """How far its listeners are, without what it may not read: WHO tells others of the lag."""
+        """How far its listeners are, without what it may not read: WHO tells others of the lag.
+
+        The names are not checked. One that is no pattern stands for no room; one that is too long for one is not kept.
+        """
         own = inbox(session.user)
         return [
-            (at, [name for name in patterns[: wire.ROOMS_PER_MESSAGE_MAX] if name[:1] != "@" or name == own])
+            (at, [name for name in patterns if len(name) <= ROOM_BYTES_MAX and (name[:1] != "@" or name == own)])
             for at, patterns in told[: wire.LISTENERS_TOLD_MAX]
         ]
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from zchat import wire
 from zchat.errors import CODES
 
+TEXT_MAX = 400  # characters of a refusal: it quotes what was sent, which may have megabytes
+
 
 class Replies:
     """Gathered while messages are taken, sent once a cycle."""
@@ -36,7 +38,7 @@ class Replies:
     ) -> None:
         """An ERROR; a fatal one about the connection ends it."""
         if connection:
-            self.reply(connection, wire.Error(about, number, code, text or CODES[code].sentence))
+            self.reply(connection, wire.Error(about, number, code, text[:TEXT_MAX] or CODES[code].sentence))
             if (is_fatal or CODES[code].fatal) and about == "connection":
                 self._cutoffs.append(connection)
 

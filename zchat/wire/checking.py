@@ -88,7 +88,11 @@ def _check_unknown(record: bytes, name: str) -> int:
     size = len(record) - begin
     if size > UNKNOWN_BYTES_MAX:
         raise WireError("bad-frame", f"{name} has {size} bytes of unknown elements, limit {UNKNOWN_BYTES_MAX}")
-    if size and not _is_plain(_decoder.decode(record)[4:]):
+    try:
+        is_plain = not size or _is_plain(_decoder.decode(record)[4:])
+    except TypeError:  # of msgspec up to 0.21.0: a key that is a map
+        is_plain = False
+    if not is_plain:
         raise WireError("bad-frame", f"{name} has unknown elements that are not plain, or nested too deeply")
     return size
 
