@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 
 from tests.log.contract import Scribe, read
 from tests.log.damage import written
+from zchat import wire
 from zchat.errors import StartError, WireError
 from zchat.log import schema
 from zchat.log.exporting import export
 from zchat.log.importing import IMPORTED_OFFSET_MAX, import_lines
-from zchat.log.offline import check
+from zchat.log.offline import Finding, check
 from zchat.log.sqlite import SqliteLog
+from zchat.wire import PUBLISH_RECORDS_MAX, RECORD_BYTES_MAX
 
 OpenLog = Callable[..., SqliteLog]
 
@@ -43,6 +46,25 @@ LINE = {"room": "a", "offset": 5, "user": "u", "session": "s", "seq": 1, "time":
         ({"offset": (1 << 63) - 1}, "none would be left"),
         ({"offset": 1 << 62}, "none would be left"),
         ({"gap": "trimmed", "first": 1, "last": 1 << 62}, "none would be left"),
+        # What no broker would have taken.
+        ({"body": "x" * (RECORD_BYTES_MAX + 1)}, f"record is {RECORD_BYTES_MAX + 1} bytes, limit {RECORD_BYTES_MAX}"),
+        ({"body": "", "body_base64": b64encode(bytes(RECORD_BYTES_MAX + 3)).decode()}, "record is "),
+        ({"headers": {"k": "v" * (RECORD_BYTES_MAX + 5_000)}}, "bytes with its headers, limit "),
+        ({"event": "e" * (RECORD_BYTES_MAX + 5_000)}, "bytes with its headers, limit "),
+        ({"content_type": "e" * (RECORD_BYTES_MAX + 5_000)}, "bytes with its headers, limit "),
+        ({"event": "join"}, 'event "join" is not one of kind "message"'),
+        ({"kind": "presence"}, 'event "message" is not one of kind "presence"'),
+        ({"body_base64": "eA=="}, "one body"),
+        ({"session": "s" * 65}, "session has 65 characters"),
+        ({"time": "9999-12-31T23:59:60Z"}, "between 1970 and 9998"),
+        ({"time": "9999-01-01T00:00:00Z"}, "between 1970 and 9998"),
+        ({"time": "1969-12-31T23:59:59Z"}, "between 1970 and 9998"),
+        ({"time": "10000-01-01T00:00:00Z"}, "time"),
+        ({"time": "1970-01-01T00:00:0\u0661Z"}, "2026"),
+        ({"time": ""}, "2026"),
+        ({"gap": "trimmed", "first": 1, "last": 2, "time": "9999-12-31T23:59:60Z"}, "between 1970 and 9998"),
+        ({"room": "a" * 200}, "a"),
+        ({"user": ""}, "user"),
     ],
 )
 def test_a_line_that_is_none_is_told_with_its_number_and_leaves_nothing(
@@ -99,3 +121,28 @@ def test_a_log_that_is_there_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="holds a log already"):
         import_lines(tmp_path / "log", [line()])
     assert (tmp_path / "log" / schema.FILE).read_bytes() == before
+
+
+def test_the_largest_that_a_broker_takes_is_taken_and_a_wrong_line_has_its_own_number(tmp_path: Path) -> None:
+    largest = {**LINE, "offset": 1, "body": "x" * RECORD_BYTES_MAX, "time": "9998-12-31T23:59:59.999999Z"}
+    lines = [json.dumps(largest).encode()]
+    import_lines(tmp_path / "log", lines)
+    assert [json.loads(line)["body"] for line in export(tmp_path / "log")] == [largest["body"]]
+    whole = [json.dumps({**LINE, "offset": offset}).encode() for offset in (1, 2, 3)]
+    wrong = json.dumps({**LINE, "offset": 4, "kind": "other"}).encode()
+    with pytest.raises(WireError, match="line 4: kind"):
+        import_lines(tmp_path / "other", [*whole, wrong, json.dumps({**LINE, "offset": 5}).encode()])
+
+
+def test_no_entry_has_more_records_than_a_publish(tmp_path: Path) -> None:
+    lines = [
+        json.dumps({**LINE, "offset": offset, "body": ""}).encode() for offset in range(1, PUBLISH_RECORDS_MAX + 9)
+    ]
+    import_lines(tmp_path / "log", lines)
+    assert len(list(export(tmp_path / "log"))) == len(lines)
+    findings: list[Finding] = []
+    assert check(tmp_path / "log", findings.append).records == len(lines) and not findings
+    log = SqliteLog(tmp_path / "log")
+    entries = [entry for _, frame in read(log).batches for entry in wire.decode_batch(frame).entries]
+    log.close()
+    assert [len(entry.records) for entry in entries] == [PUBLISH_RECORDS_MAX, 8]

@@ -135,7 +135,7 @@ def _second(seconds: int) -> str:
 def micros(when: str) -> int:
     """The microseconds since 1970 of what `rfc3339` gives. Raises ValueError."""
     second, dot, rest = when.removesuffix("Z").partition(".")
-    if not when.endswith("Z") or (dot and not (rest.isdecimal() and len(rest) <= 6)):
+    if not when.endswith("Z") or not when.isascii() or (dot and not (rest.isdecimal() and len(rest) <= 6)):
         raise ValueError(f'time "{when}" is not like 2026-09-20T12:34:56.123456Z')
     return _seconds(second) * 1_000_000 + int(rest.ljust(6, "0"))
 

@@ -4,7 +4,8 @@ Rules of this file
 1. What is imported is a new log, with an id of its own and the offsets, times and users of the old: exported
    again, it gives the same lines. Sessions and cursors are not in them; members stay without a leave.
 2. Times never go back in a log: of a line whose time does, the time is that of the line before, and that is told.
-3. Lines are a stream. One that makes no sense is told with its number, and then there is no log.
+3. Lines are a stream. One that makes no sense, or that no broker would have written, is told with its number, and
+   then there is no log.
 
 Tests: tests/log/test_importing.py.
 """
@@ -29,6 +30,9 @@ from zchat.names import room_name, user_name
 
 BATCH_BYTES_MAX = 128 * 1024  # as a broker joins records into one batch
 IMPORTED_OFFSET_MAX = wire.OFFSET_MAX // 2  # the other half is left for what comes later
+TIME_END = micros("9999-01-01T00:00:00Z")  # what comes later still has a year of four digits
+SESSION_BYTES_MAX = 64  # a broker's have 16
+EVENTS = ("join", "leave")  # of presence, and of nothing else
 TOLD_LINES = 1_000
 
 
@@ -123,14 +127,18 @@ class _Import:
             raise ValueError(f'user "{line.user}" is not in its canonical form')
         key = (line.room, line.kind, line.time)
         publish = (line.user, line.session, line.seq)
-        record = _record(line)
-        if key != self._key or line.offset != self._offset + 1 or self._size > BATCH_BYTES_MAX:
+        record, size = _record(line)
+        is_next = key == self._key and line.offset == self._offset + 1
+        if not is_next or self._size + size > BATCH_BYTES_MAX:
+            _check_key(line)
             self.flush()
             self._key, self._base = key, line.offset
-        if not self._entries or self._entries[-1][0] != publish:
-            self._entries.append((publish, []))
+            self._check_place(line)
+        entries = self._entries
+        if not entries or entries[-1][0] != publish or len(entries[-1][1]) == wire.PUBLISH_RECORDS_MAX:
+            entries.append((publish, []))
         self._entries[-1][1].append(record)
-        self._size += len(line.body) + len(line.body_base64) + len(line.event) + 16
+        self._size += size
         self._offset = line.offset
         self.records += 1
 
@@ -139,15 +147,11 @@ class _Import:
         if self._key is None:
             return
         name, kind_name, when = self._key
-        kind = next((kind for kind, text in KINDS.items() if text == kind_name), None)
-        if kind is None:
-            raise ValueError(f'kind "{kind_name}" is none of {", ".join(KINDS.values())}')
+        kind = next(kind for kind, text in KINDS.items() if text == kind_name)
         room, count, time = self._room(name), self._offset - self._base + 1, micros(when)
         if time < self._time:
             self.times_raised += count
         self._time = max(self._time, time)
-        if self._base <= self._prevs.get(room, 0):
-            raise ValueError(f"offset {self._base} of {name} lies in a gap")
         entries = [
             wire.RawEntry(*publish, wire.raw(wire.encode_records(records))) for publish, records in self._entries
         ]
@@ -157,6 +161,10 @@ class _Import:
         self._prevs[room] = self._offset
         self._key, self._entries, self._size = None, [], 0
 
+    def _check_place(self, line: _Either) -> None:
+        if line.offset <= self._prevs.get(self.rooms.get(line.room, 0), 0):
+            raise ValueError(f"offset {line.offset} of {line.room} lies in a gap")
+
     def _gap(self, line: _Either) -> None:
         """The batch after it says by its link that something is missing, and so does the room's row."""
         if not 0 < line.first <= line.last:
@@ -164,7 +172,7 @@ class _Import:
         _refuse_high(line.last)
         room = self._room(line.room)
         if line.gap == "trimmed":
-            until = micros(line.time) if line.time else 0
+            until = _time(line.time) if line.time else 0
             if line.first == 1:
                 self._builder.extend(room, line.last, trimmed=line.last, trimmed_time=until)
             else:  # joins and leaves
@@ -189,8 +197,35 @@ def _refuse_high(offset: int) -> None:
         raise ValueError(f"offset {offset} is above {IMPORTED_OFFSET_MAX}: none would be left for what comes later")
 
 
-def _record(line: _Either) -> wire.RecordOrBody:
+def _check_key(line: _Either) -> None:
+    """What the lines of a batch have in common."""
+    if line.kind not in KINDS.values():
+        raise ValueError(f'kind "{line.kind}" is none of {", ".join(KINDS.values())}')
+    _time(line.time)
+
+
+def _time(text: str) -> int:
+    time = micros(text)
+    if not 0 <= time < TIME_END:
+        raise ValueError(f'time "{text}" is not between 1970 and 9998')
+    return time
+
+
+def _record(line: _Either) -> tuple[wire.RecordOrBody, int]:
+    """The record of a line, and about its size. Raises ValueError for what a broker refuses."""
+    if line.body and line.body_base64:
+        raise ValueError("a record has one body: body or body_base64")
+    if len(line.session) > SESSION_BYTES_MAX:
+        raise ValueError(f"session has {len(line.session)} characters, limit {SESSION_BYTES_MAX}")
+    if (line.event in EVENTS) != (line.kind == KINDS[wire.PRESENCE]):
+        raise ValueError(f'event "{line.event}" is not one of kind "{line.kind}"')
     body = line.body_base64 or line.body.encode()
+    if len(body) > wire.RECORD_BYTES_MAX:
+        raise ValueError(f"record is {len(body)} bytes, limit {wire.RECORD_BYTES_MAX}")
     if line.event == "message" and not line.headers and not line.content_type:
-        return body
-    return wire.Record(body, line.event, line.headers or None, line.content_type)
+        return body, len(body) + 16
+    record = wire.Record(body, line.event, line.headers or None, line.content_type)
+    size = len(wire.encode_records([record]))
+    if size > wire.PUBLISH_BYTES_MAX:
+        raise ValueError(f"record is {size} bytes with its headers, limit {wire.PUBLISH_BYTES_MAX}")
+    return record, size
