@@ -237,7 +237,8 @@ def test_subscriptions_to_anything_are_harmless(context: Context, shared_broker:
     for nonce in (b"", b"\xff" * 400, b"n"):
         attacker.send(b"\1" + wire.PRIVATE_TOPIC + nonce)
     attacker.send_multipart([b"\1a", b"\1b", b"\1c"])
-    attacker.send(b"\1" + bytes(100_000))  # above the limit of a subscription: cut off
+    # Above the limit of a subscription: cut off. libzmq ends the attacker itself, by its stack, when it is far above.
+    attacker.send(b"\1" + bytes(10_000))
 
 
 def attack(attackers: list[zmq.Socket[bytes]]) -> None:
