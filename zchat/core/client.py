@@ -273,7 +273,7 @@ class ClientCore:
     # --- parts ------------------------------------------------------------------------------
 
     def _welcomed(self, welcome: wire.Welcome, now: Instant) -> None:
-        if self.state != GREETING or welcome.hello not in (0, self._hello):
+        if self.state != GREETING or self._hello_waits or welcome.hello not in (0, self._hello):
             return  # the answer to a HELLO on a connection that is gone, or to one that was said twice
         try:
             answers.check_welcome(welcome)
