@@ -93,7 +93,7 @@ def check_kind(request: Request, answer: Answer) -> None:
     if isinstance(answer, WireError):
         raise answer
     if not isinstance(answer, (_ANSWERS[type(request)], wire.Error)):
-        raise _wrong(f"{type(answer).__name__} in answer to {type(request).__name__}")
+        raise wrong(f"{type(answer).__name__} in answer to {type(request).__name__}")
 
 
 def is_name(room: str) -> bool:
@@ -104,15 +104,15 @@ def is_name(room: str) -> bool:
 def check_welcome(welcome: wire.Welcome) -> None:
     """Raise WireError for one that no client can go by."""
     if welcome.version != wire.VERSION:
-        raise _wrong(f"a WELCOME of protocol version {welcome.version}, and {wire.VERSION} was asked for")
+        raise wrong(f"a WELCOME of protocol version {welcome.version}, and {wire.VERSION} was asked for")
     if welcome.publish_port > PORT_MAX:
-        raise _wrong(f"a WELCOME with port {welcome.publish_port}")
+        raise wrong(f"a WELCOME with port {welcome.publish_port}")
     if max(len(welcome.session), len(welcome.log_id), len(welcome.token)) > NAME_MAX:
-        raise _wrong("a WELCOME with a name or token of more than 256 characters")
+        raise wrong("a WELCOME with a name or token of more than 256 characters")
     for name, least in LIMITS_MIN.items():
         limit = welcome.limits.get(name)
         if limit is not None and not least <= limit <= LIMIT_MAX:
-            raise _wrong(f"a WELCOME with {name} {limit}")
+            raise wrong(f"a WELCOME with {name} {limit}")
 
 
 def count(batch: wire.Batch) -> int:
@@ -124,7 +124,7 @@ def last_of(batch: wire.Batch) -> int:
     """The offset of its last record. Raises WireError for a batch that has no place in an order."""
     last = batch.base - 1 + count(batch)
     if not 0 <= batch.prev < batch.base <= last <= wire.OFFSET_MAX:
-        raise _wrong(f"a batch from {batch.base} to {last} behind {batch.prev}")
+        raise wrong(f"a batch from {batch.base} to {last} behind {batch.prev}")
     return last
 
 
@@ -132,9 +132,9 @@ def parts_of(page: wire.Page, fetch: wire.Fetch, is_asked: Callable[[str], bool]
     """What a page brings, in the order of offsets. Raises WireError."""
     until = fetch.until or wire.OFFSET_MAX
     if page.more and page.upto <= fetch.after:
-        raise _wrong(f"a page upto {page.upto} in answer to FETCH after {fetch.after}, and more")
+        raise wrong(f"a page upto {page.upto} in answer to FETCH after {fetch.after}, and more")
     if page.upto > until:
-        raise _wrong(f"a page upto {page.upto} in answer to FETCH until {until}")
+        raise wrong(f"a page upto {page.upto} in answer to FETCH until {until}")
     parts: list[Stored | Missing] = []
     gaps = sorted(page.gaps, key=_first, reverse=True)
     reached = 0
@@ -142,7 +142,7 @@ def parts_of(page: wire.Page, fetch: wire.Fetch, is_asked: Callable[[str], bool]
         part = _batch(room, frame)
         begins = part.batch.base if isinstance(part, Stored) else part.first
         if not reached < begins <= until or not (is_name(room) and is_asked(room)):
-            raise _wrong(f"a batch at {begins} behind {reached} in answer to FETCH until {until}")
+            raise wrong(f"a batch at {begins} behind {reached} in answer to FETCH until {until}")
         if parts and isinstance(before := parts[-1], Missing) and before.last == 0:
             parts[-1] = before._replace(last=begins - 1)
         while gaps and gaps[-1][1] <= begins:
@@ -155,7 +155,7 @@ def parts_of(page: wire.Page, fetch: wire.Fetch, is_asked: Callable[[str], bool]
     parts += [_gap(*gap) for gap in reversed(gaps)]
     for room, first, last, _ in page.gaps:
         if not 0 < first <= last <= end or not (is_name(room) and is_asked(room)):
-            raise _wrong(f"a gap from {first} to {last} in a page upto {page.upto}")
+            raise wrong(f"a gap from {first} to {last} in a page upto {page.upto}")
     return parts
 
 
@@ -165,7 +165,11 @@ def _batch(room: str, frame: Raw) -> Stored | Missing:
         batch = wire.decode_batch(frame)
         return Stored(room, batch, last_of(batch), memoryview(frame).nbytes)
     except WireError:
+        pass
+    try:
         return Missing(room, wire.decode_head(frame).base, 0, "damaged")
+    except WireError as error:
+        raise wrong(error) from error
 
 
 def _gap(room: str, first: int, last: int, reason: str) -> Missing:
@@ -176,5 +180,6 @@ def _first(gap: tuple[str, int, int, str]) -> int:
     return gap[1]
 
 
-def _wrong(what: str) -> WireError:
+def wrong(what: object) -> WireError:
+    """An error about an answer."""
     return WireError("bad-frame", f"the broker's answer makes no sense: {what}")

@@ -176,8 +176,9 @@ class Chain:
 
     def missed(self, room: str, last: int) -> None:
         """A batch came live that makes no sense; the room goes as far as `last`, or farther."""
-        self.tail(room, last)
-        if self.state not in (NEW, LIVE) or self._paused:
+        if self.state == LIVE and not self._paused:
+            self.tail(room, last)
+        elif self.state != NEW:
             self._doubtful = True
 
     def paused(self, paused: bool) -> None:

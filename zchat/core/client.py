@@ -95,7 +95,7 @@ class ClientCore:
             message = wire.decode_broker(frame)
         except WireError as error:
             if error.code == "bad-frame":  # else a newer broker's message: nothing that was asked for
-                self._answered(wire.number_of(frame), error, now)
+                self._answered(wire.number_of(frame), answers.wrong(error), now)
             return
         match message:
             case wire.Ack():
