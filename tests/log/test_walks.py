@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -110,3 +111,21 @@ def test_behind_a_page_that_cannot_be_read_the_walk_goes_on(tmp_path: Path, walk
     assert whole[at : at + len(missing)] == missing, "the batches of one page"
     assert len(missing) < len(kept) // 5
     assert missing[-1] < walker().behind(missing[0], OFFSET_MAX - 1) <= whole[at + len(missing)]
+
+
+@pytest.mark.parametrize("rooms", [1, 8])
+def test_large_batches_behind_small_ones_are_not_all_in_memory_at_once(
+    open_log: OpenLog, walker: Callable[[], Walker], rooms: int
+) -> None:
+    log, small, large = open_log(sync="normal"), bytes(10), bytes(1 << 20)
+    scribe = Scribe(log)
+    scribe.keep(*[scribe.batch(f"r{number % rooms}", small) for number in range(1_200)])
+    for _ in range(6):
+        scribe.keep(*[scribe.batch(f"r{number % rooms}", large) for number in range(8)])
+    ids = list(range(1, rooms + 1))
+    for rows in (walker().by_table(1, OFFSET_MAX, ids), walker().by_rooms(ids, 1, OFFSET_MAX)):
+        tracemalloc.start()
+        count = sum(1 for _ in rows)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert count == 1_248 and peak < 24 << 20

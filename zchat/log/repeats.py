@@ -29,7 +29,8 @@ TAIL_BATCHES = 4_096  # of a stretch are walked,
 TAIL_BYTES = 256 << 20  # as far as they have no more bytes than this: about 0.1 s,
 TAIL_PUBLISHES = 16_384  # and as far as no more publishes of the session are met
 SESSIONS_KEPT = 64
-CHUNK_ROWS = 64
+CHUNK_ROWS = 64  # are looked into at once,
+CHUNK_BYTES = 4 << 20  # as far as they have no more bytes
 
 Snapshot = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
@@ -82,6 +83,7 @@ class Session:
         """Some batches of a stretch, or up to the publish."""
         needle = self.session.encode()
         found = connection.execute(_NEWEST, (stretch.low, stretch.high, CHUNK_ROWS)).fetchall()
+        enough = stretch.bytes + CHUNK_BYTES
         if not found:
             stretch.high = 0
         for (base,) in found:
@@ -95,7 +97,7 @@ class Session:
                 self.offsets.update(_offsets_in(row[6], self.session))
                 if len(self.offsets) > TAIL_PUBLISHES:
                     stretch.high = 0
-            if stretch.is_over or seq in self.offsets:
+            if stretch.is_over or seq in self.offsets or stretch.bytes > enough:
                 return
 
 

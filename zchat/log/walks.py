@@ -2,7 +2,8 @@
 
 Rules of this file
 1. A walk yields sound rows only. What it passes over shows in the links (`links.py`), not here.
-2. Rows are taken in chunks that are read whole: no cursor stays half read, which would let the WAL grow.
+2. Rows are taken in chunks, bounded by bytes: one room may have large batches where another has small ones. No
+   cursor stays half read, which would let the WAL grow.
 3. The index is trusted as long as it agrees with the rows; else IndexDamaged, and the table has the word.
 
     few rooms    by_rooms: merge the rooms' walks through the index; their rows lie scattered
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Container, Iterable, Iterator
+from contextlib import closing
 from heapq import merge
 from itertools import pairwise
 
@@ -22,7 +24,9 @@ from zchat.log.schema import ROW, Row, is_sound, is_unreadable
 from zchat.wire import OFFSET_MAX
 
 CHUNK_ROWS_MAX = 512
-CHUNK_BYTES_MAX = 1 << 20  # a chunk of so many bytes is not followed by a larger one
+CHUNK_BYTES_MAX = 1 << 20  # a chunk ends with the rows that reach it, and is not followed by a larger one
+ROOM_CHUNK_BYTES = 64 << 10  # where many rooms are merged, each has as much in memory
+FETCHED_ROWS = 8  # at once: so many may be above the bound
 SKIPPED_ROWS_MAX = 1_000  # of other rooms in a row: a look into the index is cheaper then
 SKIPPED_BYTES_MAX = 2 << 20
 PASSED_ROWS_MAX = 200_000  # by a walk that only the table can serve: about half a second, then the page ends
@@ -75,7 +79,7 @@ class Walker:
         position = first
         skipped = skipped_bytes = 0
         while position <= end:
-            chunk = self._chunk(_TABLE, (position, end, rows))
+            chunk, size = self._chunk(_TABLE, (position, end, rows))
             if chunk is None:
                 # One by one up to the row that cannot be read, so that those before it are served.
                 position = position if rows > 1 else self.behind(position, end)
@@ -93,18 +97,20 @@ class Walker:
                 elif self._is_sound(row):
                     skipped = skipped_bytes = 0
                     yield row
-            if len(chunk) < rows:
+            if len(chunk) < rows and size <= CHUNK_BYTES_MAX:
                 if self._is_end(position, end):
                     return
                 position = self.behind(position, end)
             if skipped > skipped_max or skipped_bytes > bytes_max:
                 raise Sparse(position)
-            rows = _next_size(rows, chunk)
+            rows = _next_size(rows, size)
             yield position
 
     def by_rooms(self, rooms: Iterable[int], first: int, end: int) -> Iterator[Row]:
         """The rows of some rooms, by the index. Raises IndexDamaged."""
-        walks = [self._by_room(room, first, end) for room in rooms]
+        rooms = list(rooms)
+        bytes_max = max(CHUNK_BYTES_MAX // max(len(rooms), 1), ROOM_CHUNK_BYTES)
+        walks = [self._by_room(room, first, end, bytes_max) for room in rooms]
         return walks[0] if len(walks) == 1 else merge(*walks)
 
     def across(self, offset: int) -> Row | None:
@@ -116,7 +122,7 @@ class Walker:
 
     def at(self, base: int) -> Row | None:
         """The batch at its offset, when it is sound."""
-        found = self._chunk(_AT, (base,))
+        found, _ = self._chunk(_AT, (base,))
         return found[0] if found and self._is_sound(found[0]) else None
 
     def places(self, room: int, first: int, end: int, limit: int = -1) -> list[tuple[int, int]]:
@@ -166,10 +172,10 @@ class Walker:
 
     # --- parts ------------------------------------------------------------------------------
 
-    def _by_room(self, room: int, first: int, end: int) -> Iterator[Row]:
+    def _by_room(self, room: int, first: int, end: int, bytes_max: int) -> Iterator[Row]:
         position, rows = first, 4
         while position <= end:
-            chunk = self._chunk(_ROOM, (room, position, end, rows))
+            chunk, size = self._chunk(_ROOM, (room, position, end, rows), bytes_max)
             if chunk is None:
                 if rows == 1:  # this one row: pass over it, if its place at least is known
                     place = self.places(room, position, end, 1)
@@ -186,9 +192,9 @@ class Walker:
                     yield row
                 elif self.at(row[0]):  # by itself it is: the index has a wrong place for it
                     raise IndexDamaged
-            if len(chunk) < rows:
+            if len(chunk) < rows and size <= bytes_max:
                 return
-            rows = _next_size(rows, chunk)
+            rows = _next_size(rows, size)
 
     def _next_base(self, position: int, end: int) -> int:
         """The first offset of the next row; 0: there is none that can be read."""
@@ -203,23 +209,44 @@ class Walker:
         self.met_damage = True
         return False
 
-    def _chunk(self, statement: str, values: tuple[int, ...]) -> list[Row] | None:
-        """All rows of a query; None: something on the way to them cannot be read."""
+    def _chunk(
+        self, statement: str, values: tuple[int, ...], bytes_max: int = CHUNK_BYTES_MAX
+    ) -> tuple[list[Row] | None, int]:
+        """The rows of a query and their bytes; those that reach `bytes_max` are the last.
+
+        None: something on the way to them cannot be read.
+        """
+        step = FETCHED_ROWS if bytes_max == CHUNK_BYTES_MAX else 1
+        chunk: list[Row] = []
+        size = 0
         try:
-            return self._connection.execute(statement, values).fetchall()
+            with closing(self._connection.execute(statement, values)) as cursor:
+                while rows := cursor.fetchmany(step):
+                    chunk += rows
+                    size += sum(map(_size, rows))
+                    if size > bytes_max:
+                        break
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            if not is_unreadable(error):
-                raise
-            self.met_damage = True
-            return None
+            self._met(error)
+            return None, 0
+        return chunk, size
 
     def _numbers(self, statement: str, values: tuple[int, ...]) -> list[tuple[int, ...]] | None:
         """The same for a query without frames, whose values no checksum covers."""
-        found: list[tuple[int, ...]] | None = self._chunk(statement, values)  # type: ignore[assignment]
-        if found and {type(value) for row in found for value in row} != {int}:
+        try:
+            found: list[tuple[int, ...]] = self._connection.execute(statement, values).fetchall()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            self._met(error)
+            return None
+        if {type(value) for row in found for value in row} - {int}:
             self.met_damage = True
             return None
         return found
+
+    def _met(self, error: Exception) -> None:
+        if not is_unreadable(error):
+            raise error
+        self.met_damage = True
 
     def _is_sound(self, row: Row) -> bool:
         if is_sound(*row):
@@ -228,9 +255,9 @@ class Walker:
         return False
 
 
-def _next_size(rows: int, chunk: list[Row]) -> int:
+def _next_size(rows: int, size: int) -> int:
     """Start small, for a page may need only one; then grow, for a query costs more than a row."""
-    if sum(map(_size, chunk)) > CHUNK_BYTES_MAX:
+    if size > CHUNK_BYTES_MAX:
         return rows
     return min(2 * rows, CHUNK_ROWS_MAX)
 
