@@ -6,13 +6,15 @@ import json
 import os
 import pty
 import shutil
+import signal
 import sqlite3
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import COMMAND, BrokerProcess, Result, environment, eventually, zchat
+from tests.conftest import COMMAND, BrokerProcess, Result, Running, environment, eventually, zchat
 
 pytestmark = pytest.mark.slow  # each starts processes
 
@@ -98,7 +100,7 @@ def test_the_log_of_a_running_broker_is_left_alone(broker: BrokerProcess, action
 def test_what_to_do_is_said_in_one_line() -> None:
     missing, wrong = zchat("log"), zchat("log", "mend")
     assert (missing.status, missing.stdout, wrong.status, wrong.stdout) == (2, "", 2, "")
-    assert missing.stderr.splitlines()[0] == "zchat: missing argument 'check|repair|export|import'"
+    assert missing.stderr.splitlines()[0] == "zchat: missing argument 'check|repair|export|import|backup|usage|remove'"
     assert '"mend" is none of check, repair, export, import' in wrong.stderr
     assert "\\" not in missing.stderr + wrong.stderr
 
@@ -180,3 +182,85 @@ def test_a_database_that_was_put_back_is_told(broker: BrokerProcess) -> None:
     assert checked.status == 1 and "went up to 4 when it was written last" in checked.stdout
     broker.start()
     assert "went up to 4 when it was written last" in broker.stderr()
+
+
+# --- backup, usage, remove ----------------------------------------------------------------------
+
+
+def test_a_backup_under_load_is_restored_and_listeners_are_told(
+    broker: BrokerProcess, start_zchat: Callable[..., Running], tmp_path: Path
+) -> None:
+    data, copy = broker.folder / "data", tmp_path / "copy.db"
+    listener = start_zchat("listen", "load", "--json", "-v", broker=broker).live()
+    sender = start_zchat("send", "load", "-", broker=broker)
+    sent = 0
+
+    def send(number: int) -> None:
+        nonlocal sent
+        sender.write("".join(f"{each}\n" for each in range(sent, sent + number)))
+        sent += number
+
+    send(2_000)
+    eventually(lambda: listener.stdout.count("\n") >= 500, "there is something to copy")
+    backing = start_zchat("log", "backup", str(copy), "--data", str(data))
+    while backing.process.poll() is None:
+        send(50)
+    made = backing.end()
+    assert made.status == 0 and f"copied to {copy}" in made.stderr, made.stderr
+    send(500)
+    assert sender.end().status == 0
+    eventually(lambda: f'"body":"{sent - 1}"' in listener.stdout, "all is heard", within=30)
+    broker.stop()
+    shutil.rmtree(data)
+    data.mkdir()
+    shutil.copyfile(copy, data / "log.db")
+    checked = run("check", data)
+    assert checked.status == 0 and "0 findings" in checked.stderr
+    broker.start()
+    eventually(lambda: '"reason":"log"' in listener.stdout, "the gap is told")
+    assert zchat("send", "load", "new", broker=broker).status == 0
+    eventually(lambda: '"body":"new"' in listener.stdout, "it goes on")
+    heard = [json.loads(line) for line in listener.end(signal.SIGTERM).stdout.splitlines()]
+    (at,) = [number for number, one in enumerate(heard) if one["event"] == "gap"]
+    gap = heard[at]
+    assert [one["body"] for one in heard[:at]] == [str(number) for number in range(sent)]
+    assert 500 <= gap["first"] - 1 < gap["last"] and gap["room"] is None
+    assert [one["body"] for one in heard[at + 1 :]] == ["new"]
+
+
+def test_a_target_that_is_there_is_not_overwritten(broker: BrokerProcess, tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("precious")
+    made = run("backup", broker.folder / "data", str(tmp_path / "there"))
+    assert (made.stdout, made.status) == ("", 1) and "overwrites nothing" in made.stderr
+
+
+def test_what_is_kept_is_shown_and_removed(folder: Path) -> None:
+    shown = run("usage", folder)
+    assert shown.status == 0 and shown.stdout.startswith("2 rooms, 12 records, ")
+    used = json.loads(run("usage", folder, "--json").stdout)
+    assert [room["room"] for room in used["newest_rooms"]] == ["会议", "a"] and used["records"] == 12
+    would = run("remove", folder, "--rooms", "a", "--sessions-of", "*", "--seen", "*", "--dry-run")
+    assert would.status == 0 and "1 room with 11 records" in would.stderr and "would be removed" in would.stderr
+    removed = run("remove", folder, "--rooms", "a", "--sessions-of", "*", "--seen", "*")
+    assert removed.stderr == would.stderr.replace("would be removed", "removed")
+    used = json.loads(run("usage", folder, "--json").stdout)
+    assert (used["rooms"], used["sessions"], used["users_seen"]) == (1, 0, 0)
+    assert run("check", folder).stderr == "zchat: 1 rooms, 1 record, head 12: 0 findings\n"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["backup"],
+        ["check", "somewhere"],
+        ["remove"],
+        ["remove", "--dry-run"],
+        ["check", "--rooms", "a"],
+        ["usage", "--dry-run"],
+        ["export", "--json"],
+        ["remove", "--rooms", "a..b"],
+    ],
+)
+def test_options_of_another_action_are_refused(tmp_path: Path, args: list[str]) -> None:
+    done = zchat("log", *args, "--data", str(tmp_path))
+    assert (done.stdout, done.status) == ("", 2) and done.stderr.startswith("zchat: ")

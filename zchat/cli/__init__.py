@@ -37,7 +37,7 @@ COMMANDS: dict[str, Row] = {
     "who": Row("zchat.cli.who", "Show who is in a room, or connected to the broker."),
     "rooms": Row("zchat.cli.rooms", "List the rooms of the broker."),
     "cursors": Row("zchat.cli.cursors", "List, set or remove the cursors of listeners."),
-    "log": Row("zchat.cli.log", "Check, repair, export or import the log of a broker that is not running."),
+    "log": Row("zchat.cli.log", "Check, repair, export, import, back up or clear the log of a broker."),
 }
 
 ALIASES: dict[str, str] = {

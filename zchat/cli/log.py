@@ -1,11 +1,11 @@
-"""`zchat log`: looks after the data folder of a broker that is not running."""
+"""`zchat log`: looks after the data folder of a broker; all but a backup needs one that is not running."""
 
 from __future__ import annotations
 
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,9 @@ class Action(StrEnum):
     repair = "repair"
     export = "export"
     import_ = "import"
+    backup = "backup"
+    usage = "usage"
+    remove = "remove"
 
 
 def _action(text: str) -> Action:
@@ -35,33 +38,75 @@ def _action(text: str) -> Action:
 
 
 def log(
-    action: Annotated[Action, typer.Argument(parser=_action, metavar="check|repair|export|import", help="What to do.")],
+    action: Annotated[
+        Action,
+        typer.Argument(parser=_action, metavar="check|repair|export|import|backup|usage|remove", help="What to do."),
+    ],
+    target: Annotated[
+        Path | None, typer.Argument(metavar="[TARGET]", help="backup: the file to make, or the folder to make it in.")
+    ] = None,
     data: options.Data = None,
-    json: Annotated[bool, typer.Option("--json", help="check: print one JSON object for each finding.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="check: an object for each finding; usage: one object.")] = False,
+    rooms: Annotated[
+        list[str] | None, typer.Option("--rooms", metavar="PATTERN", help="remove: rooms that match, with all in them.")
+    ] = None,
+    sessions_of: Annotated[
+        list[str] | None,
+        typer.Option("--sessions-of", metavar="USER", help="remove: sessions that are in no room. * is any text."),
+    ] = None,
+    cursors_of: Annotated[
+        list[str] | None, typer.Option("--cursors-of", metavar="USER", help="remove: cursors. * is any text.")
+    ] = None,
+    seen: Annotated[
+        list[str] | None, typer.Option("--seen", metavar="USER", help="remove: users who have gone. * is any text.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="remove: only say what would go.")] = False,
 ) -> None:
-    """Check, repair, export or import the log of a broker that is not running.
+    """Check, repair, export, import, back up or clear the log of a broker.
 
     check says what is damaged, if anything is, and then ends with 1. repair then saves all that is sound
     into a new database, with the same offsets, and keeps the old one beside it. export prints every
-    record as a line of JSON; import makes a new log of such lines from stdin.
+    record as a line of JSON; import makes a new log of such lines from stdin. usage says what is kept of
+    whom, and remove removes it. Only backup may be called while the broker runs.
 
     Examples:
       zchat log check
       zchat log repair --data /var/lib/zchat
       zchat log export > all.jsonl
       zchat log import --data /new/folder < all.jsonl
+      zchat log backup /backups/monday.db
+      zchat log usage
+      zchat log remove --rooms 'spam.**' --sessions-of 'mallory*' --dry-run
     """
+    what = (rooms or [], sessions_of or [], cursors_of or [], seen or [])
+    _refuse_strangers(action, target, json=json, removes=any(what), dry_run=dry_run)
     folder = options.data_folder(data)
-    if json and action is not Action.check:
-        raise UsageError("--json goes with check only; export prints JSON anyway")
     if action is Action.check:
         raise typer.Exit(_check(folder, json))
     if action is Action.repair:
         _repair(folder)
     elif action is Action.export:
         _export(folder)
-    else:
+    elif action is Action.import_:
         _import(folder)
+    elif action is Action.usage:
+        _usage(folder, json)
+    elif action is Action.remove:
+        _remove(folder, what, dry_run=dry_run)
+    elif target is not None:
+        _backup(folder, target)
+
+
+def _refuse_strangers(action: Action, target: Path | None, *, json: bool, removes: bool, dry_run: bool) -> None:
+    """Options of another action."""
+    if json and action not in (Action.check, Action.usage):
+        raise UsageError("--json goes with check and usage only; export prints JSON anyway")
+    if (target is not None) != (action is Action.backup):
+        raise UsageError("backup needs a TARGET" if target is None else f"{action} takes no TARGET")
+    if action is Action.remove and not removes:
+        raise UsageError("remove needs --rooms, --sessions-of, --cursors-of or --seen")
+    if action is not Action.remove and (removes or dry_run):
+        raise UsageError("--rooms, --sessions-of, --cursors-of, --seen and --dry-run go with remove only")
 
 
 def _check(folder: Path, json: bool) -> int:
@@ -132,3 +177,70 @@ def _import(folder: Path) -> None:
         ending.tell(f"the time of {raised} went back, and was set to that of the record before")
     records, rooms = output.counted(imported.records, "record"), output.counted(imported.rooms, "room")
     ending.tell(f"{records} of {rooms} imported into {folder}, log {imported.log_id}")
+
+
+def _backup(folder: Path, target: Path) -> None:
+    from zchat.cli import output
+    from zchat.log import backup
+
+    with Progress("copying") as progress:
+        made = backup.backup(folder, target, progress)
+    records, rooms = output.counted(made.records, "record"), output.counted(made.rooms, "room")
+    ending.tell(f"{records} of {rooms}, head {made.head}, log {made.log_id}: copied to {made.path}")
+
+
+def _usage(folder: Path, json: bool) -> None:
+    from zchat.cli import output
+    from zchat.log import usage
+
+    used, terminal = usage.usage(folder), sys.stdout.isatty()
+    rooms = (("largest_rooms", used.largest_rooms), ("newest_rooms", used.newest_rooms))
+    users = (("sessions_of", used.sessions_of), ("cursors_of", used.cursors_of))
+    if json:
+        facts: dict[str, Any] = used._asdict()
+        facts |= {
+            name: [room._asdict() | {"time": output.rfc3339(room.time)} for room in found] for name, found in rooms
+        }
+        facts |= {name: [{"user": user, "count": count} for user, count in found] for name, found in users}
+        sys.stdout.write(f"{output.object_line(facts, terminal=terminal).decode()}\n")
+        return
+    counted = output.counted
+    lines = [
+        f"{counted(used.rooms, 'room')}, {counted(used.records, 'record')}, {used.bytes} bytes",
+        f"{counted(used.sessions, 'session')}, {counted(used.cursors, 'cursor')}",
+        f"{counted(used.users_seen, 'user')} who have gone",
+    ]
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    for name, found in rooms:
+        rows = [[room.room, str(room.records), str(room.bytes), output.local_time(room.time)] for room in found]
+        _list(name, ("ROOM", "RECORDS", "BYTES", "NEWEST"), rows)
+    for name, counts in users:
+        _list(name, ("USER", "COUNT"), [[user, str(count)] for user, count in counts])
+
+
+def _list(name: str, heads: tuple[str, ...], rows: list[list[str]]) -> None:
+    from zchat.cli import output
+
+    if rows:
+        sys.stdout.write(f"\n{name.replace('_', ' ')}:\n{output.table(heads, rows)}")
+
+
+def _remove(folder: Path, what: tuple[list[str], ...], *, dry_run: bool) -> None:
+    from zchat.cli import output
+    from zchat.log import removing
+    from zchat.names import pattern_name
+
+    rooms, sessions_of, cursors_of, seen = what
+    wanted = removing.What([pattern_name(room) for room in rooms], sessions_of, cursors_of, seen)
+    with Progress("removing") as progress:
+        removed = removing.remove(folder, wanted, dry_run=dry_run, progress=progress)
+    counts = [
+        f"{output.counted(removed.rooms, 'room')} with {output.counted(removed.records, 'record')}",
+        output.counted(removed.sessions, "session"),
+        output.counted(removed.cursors, "cursor"),
+        f"{output.counted(removed.seen, 'user')} who have gone",
+    ]
+    ending.tell(f"{', '.join(counts)} {'would be removed' if dry_run else 'removed'}")
+    if removed.members:
+        members = output.counted(removed.members, "session")
+        ending.tell(f"{members} of them in rooms: the next broker writes their leaves, then they can be removed")

@@ -130,6 +130,23 @@ class Files:
         return None
 
 
+def is_in_use(path: Path) -> bool:
+    """Whether another process has that folder."""
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(folder)
+
+
 def file_system(path: Path, mounts: str | None = None) -> str:
     """The type of the file system that the folder is on, as Linux names it; empty where that is not known.
 
