@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing
 from heapq import heappop, heappush, heapreplace
+from time import monotonic
 
 from zchat.log import LogPage, Sliced, walks
 from zchat.log.links import Lasts, Links, PageRooms
@@ -79,6 +80,7 @@ class _Request:
         self.batches: list[tuple[str, bytes]] = []
         self.gaps: list[Gap] = []
         self.records = self.bytes = 0
+        self.is_full = False  # nothing more is to be in it
         self.upto = after
         self.more = False
 
@@ -91,16 +93,10 @@ class _Request:
             self.by_index = False
             return False
 
-    @property
-    def is_full(self) -> bool:
-        """Whether nothing more is to be in the page."""
-        is_over = self.bytes >= self.bytes_max or bool(self.limit and self.records >= self.limit)
-        return is_over and bool(self.batches)
-
     def _slice(self, connection: sqlite3.Connection) -> bool:
         walker, after = walks.Walker(connection), self.upto
         trimmed, thinned = self._marks(connection)
-        begun = Slice()
+        end, is_marked = Slice().end, bool(trimmed or thinned)
         names = self.matched.names
         links = Links(walker, PageRooms(names, self.lasts, trimmed, thinned), after, by_index=self.by_index)
         before = len(self.batches), self.records, self.bytes
@@ -109,7 +105,7 @@ class _Request:
             with closing(self._rows(walker, after + 1)) as rows:
                 for row in rows:
                     if isinstance(row, int):
-                        if begun.is_over:
+                        if monotonic() >= end:
                             is_done = self.is_full
                             upto = upto if is_done else max(upto, row - 1)
                             break
@@ -117,15 +113,15 @@ class _Request:
                     if self.is_full:
                         break
                     base, room, kind, count, _, _, frame = row
-                    marks = thinned if kind == PRESENCE else trimmed
-                    if base + count - 1 <= max(marks.get(room, 0), trimmed.get(room, 0)):
+                    last = base + count - 1
+                    if is_marked and last <= max(
+                        (thinned if kind == PRESENCE else trimmed).get(room, 0), trimmed.get(room, 0)
+                    ):
                         continue  # it could not be removed, for damage beside it
                     links.add(row)
-                    self.batches.append((names[room], frame))
-                    self.records += count
-                    self.bytes += len(frame)
-                    upto = base + count - 1
-                    if begun.is_over and not self.is_full:
+                    self._add(names[room], count, frame)
+                    upto = last
+                    if monotonic() >= end and not self.is_full:
                         is_done = False
                         break
                 else:
@@ -137,10 +133,17 @@ class _Request:
         except walks.IndexDamaged:
             del self.batches[before[0] :]
             _, self.records, self.bytes = before
+            self.is_full = False  # or it would be done
             raise
         add_gaps(self.gaps, gaps, after)
         self.upto = upto
         return is_done or (not self.by_index and self.slices >= SLICES_WITHOUT_INDEX_MAX and upto > after)
+
+    def _add(self, room: str, records: int, frame: bytes) -> None:
+        self.batches.append((room, frame))
+        self.records += records
+        self.bytes += len(frame)
+        self.is_full = self.bytes >= self.bytes_max or 0 < self.limit <= self.records
 
     def _marks(self, connection: sqlite3.Connection) -> tuple[dict[int, int], dict[int, int]]:
         """Room -> what was trimmed of it, and of its joins and leaves, behind the beginning.

@@ -23,15 +23,15 @@ SLICE_SECONDS = 0.02  # who asks next waits so long
 class Slice:
     """Begins when it is made."""
 
-    __slots__ = ("_end",)
+    __slots__ = ("end",)
 
     def __init__(self) -> None:
-        self._end = time.monotonic() + SLICE_SECONDS
+        self.end = time.monotonic() + SLICE_SECONDS
 
     @property
     def is_over(self) -> bool:
         """Whether it is time to give way."""
-        return time.monotonic() >= self._end
+        return time.monotonic() >= self.end
 
 
 def paced(steps: Sliced[T]) -> Sliced[T]:
