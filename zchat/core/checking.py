@@ -24,6 +24,7 @@ def checked_records(message: wire.Publish, frame: bytes, settings: Settings) -> 
         largest = max(len(record if isinstance(record, bytes) else record.body) for record in records)
         if largest > settings.record_bytes_max:
             raise WireError("too-large", f"record is {largest} bytes, limit {settings.record_bytes_max}")
-    if bodies is None and any(getattr(record, "event", "") in RESERVED_EVENTS for record in records):
+    events = [record.event for record in records if not isinstance(record, bytes)] if bodies is None else ()
+    if not RESERVED_EVENTS.isdisjoint(events):
         raise WireError("denied", "join and leave are the broker's events")
     return len(records)
