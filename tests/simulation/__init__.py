@@ -30,5 +30,7 @@ The races that these can make happen, and what makes them:
     the log changes before a listener has begun, or twice in between          other_log, broker_kill
     the log goes back, and is longer again before a listener has come back    older_copy, client_away
     a leave is due while its client comes back                                client_away, broker_stall
+    what was asked is answered with a lie, and asked again                    lie_kind, lie_page, lie_damage
+    a session is asked for HELLO again and again                              lie_hello_again
     the wall clock goes back                                                  clock_jump
 """

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 
+from tests.simulation import lies
 from tests.simulation.history import Gap
 from tests.simulation.network import BrokerSocket, Connection, Port, World
 from tests.simulation.pair import answer_read, copy_of, log_facts, numbered_log
@@ -45,6 +46,7 @@ class SimulatedLog:
         self.memory = numbered_log(number)
         self.kept: list[StoredBatch] = []  # all that was ever committed, trimmed or not
         self.damaged: dict[int, StoredBatch] = {}  # by base: rows whose checksum is wrong
+        self.told_damaged: dict[int, StoredBatch] = {}  # that the broker has lied about
         self.begun_micros = begun_micros  # no clock and no batch of another log was later
         self._world = world
         self._under_way: Append | None = None
@@ -53,6 +55,7 @@ class SimulatedLog:
         """An older copy in its place, under a name of its own."""
         log = SimulatedLog(self._world, number, begun_micros)
         log.memory, log.kept, log.damaged = copy_of(self.memory), list(self.kept), dict(self.damaged)
+        log.told_damaged = dict(self.told_damaged)
         return log
 
     def append(self, append: Append, done: Callable[[LogError | None], None]) -> None:
@@ -75,7 +78,12 @@ class SimulatedLog:
     def gone(self) -> tuple[Gap, ...]:
         """What was trimmed, and what is damaged."""
         trimmed = [Gap(name, 1, room.trimmed) for name, room in self.memory._rooms.items() if room.trimmed]
-        return (*trimmed, *(Gap(batch.room, base, _last(batch)) for base, batch in self.damaged.items()))
+        spoilt = {**self.damaged, **self.told_damaged}
+        return (*trimmed, *(Gap(batch.room, base, _last(batch)) for base, batch in spoilt.items()))
+
+    def lie_of(self, base: int) -> None:
+        """That batch was sent in a PAGE as if it were damaged: a listener may have been told a gap."""
+        self.told_damaged.update({batch.base: batch for batch in self.kept if batch.base == base})
 
     def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
         """As the memory log does; a damaged row is an explicit gap."""
@@ -316,7 +324,8 @@ class SimulatedBroker(Process[set[str]]):
         else:
             self._world.note("reply", name, frame)
             self._look_at(frame)
-            connection.to_client.send(frame)
+            for said in lies.replies(self._world, frame, self.log.lie_of):
+                connection.to_client.send(said)
 
     def _look_at(self, frame: bytes) -> None:
         """Nothing is told before it is true; and rare answers are counted."""
@@ -361,7 +370,7 @@ class SimulatedBroker(Process[set[str]]):
                 connection.dropping = max(0, connection.dropping - 1)
                 world.counts["broadcasts lost"] += 1
                 continue
-            pipe.send((topic, frame))
+            pipe.send((topic, lies.broadcast(world, frame)))
 
     # --- readers ----------------------------------------------------------------------------
 

@@ -41,6 +41,10 @@ class Faults:
     pub_loss: float = 0.0  # a burst of broadcasts to one subscriber is dropped, as at its high-water mark
     reply_loss: float = 0.0  # a reply is dropped: the peer's queue is full
     hello_doubled: float = 0.0  # a HELLO is sent twice
+    lie_kind: float = 0.0  # the broker answers something else than it was asked,
+    lie_page: float = 0.0  # … with a page that cannot be,
+    lie_damage: float = 0.0  # … or broadcasts, what makes no sense,
+    lie_hello_again: float = 0.0  # … and asks for HELLO many times
     commit_failure: float = 0.0  # the log is full
     commit_stall: float = 0.0  # a commit takes seconds
     read_failure: float = 0.0

@@ -503,6 +503,9 @@ def drawn_faults(seed: int) -> Faults:
         if random.random() < share:
             setattr(faults, name, random.choice(strengths))
     faults.client_start = random.choice((0.2, 0.5))
+    if random.random() < LIARS:
+        for name, strengths in LIES.items():
+            setattr(faults, name, random.choice((0.0, *strengths)))
     return faults
 
 
@@ -533,6 +536,15 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "unlisten": (0.1, 0.4),
 }
 """What each fault may be drawn as."""
+
+LIARS = 0.4  # of the seeds have a broker that lies
+LIES: dict[str, tuple[float, ...]] = {
+    "lie_kind": (0.05, 0.3),
+    "lie_page": (0.05, 0.3),
+    "lie_damage": (0.02, 0.2),
+    "lie_hello_again": (0.005, 0.05),
+}
+"""The same of its lies."""
 
 
 def drawn_settings(seed: int) -> Settings:

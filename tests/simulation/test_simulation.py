@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.simulation.brokers import SimulatedBroker
 from tests.simulation.network import Faults
 from tests.simulation.sabotage import AcksBeforeCommit, WithoutDedupe, WithoutGapCheck, WithoutSync
-from tests.simulation.simulation import STRENGTHS, Outcome, Simulation, drawn_settings, simulate
+from tests.simulation.simulation import LIES, STRENGTHS, Outcome, Simulation, drawn_settings, simulate
 from zchat.core.chain import Chain
 
 SEEDS_IN_CI = 60
@@ -44,6 +44,11 @@ RARE = (
     "refused log-failed",
     "refused busy",
     "refused repeat-unknown",
+    "lies: another kind",
+    "lies: pages",
+    "lies: damage in a page",
+    "lies: damage on the way",
+    "lies: hello again",
 )
 """What must happen somewhere in the seeds, or they show nothing."""
 
@@ -94,7 +99,8 @@ def test_sabotage_is_caught(broker_type: type[SimulatedBroker], chain_type: type
     pytest.fail(f"only {kinds or 'nothing'} was reported")
 
 
-CHANCES = sorted(name for name in STRENGTHS if not hasattr(Simulation, f"step_{name}"))  # the faults that are no steps
+CHOICES = {**STRENGTHS, **LIES}
+CHANCES = sorted(name for name in CHOICES if not hasattr(Simulation, f"step_{name}"))  # the faults that are no steps
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -120,7 +126,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(data=st.data(), name=st.sampled_from(CHANCES))
     def a_fault_begins(self, data: st.DataObject, name: str) -> None:
-        setattr(self.publishing().world.faults, name, data.draw(st.sampled_from(STRENGTHS[name])))
+        setattr(self.publishing().world.faults, name, data.draw(st.sampled_from(CHOICES[name])))
 
     @rule()
     def no_more_faults(self) -> None:
