@@ -51,7 +51,8 @@ CODES: dict[str, Code] = {
     "log-damaged": Code(True, False, "the log's file is damaged"),
     "log-failed": Code(False, False, "the log failed; what was sent may or may not be stored"),
     "repeat-unknown": Code(False, False, "a repeated publish that is too old for its outcome to be known"),
-    "busy": Code(True, False, "the broker has too many requests of this kind waiting"),
+    "busy": Code(True, False, "there are too many requests of this kind waiting, or came in a short time: try later"),
+    "over-limit": Code(True, False, "the broker keeps as many of these as its limits allow"),
 }
 """Every code that an ERROR message can carry. Codes are stable: one may be added, none changes."""
 

@@ -63,6 +63,8 @@ class Settings:
     connection_joins_a_second_max: float = 100.0
     gone_sessions_max: int = 100_000  # sessions that have gone and can come back to their `seq`: about 60 MB
     address_gone_sessions_max: int = 20_000  # of these, who came from one address
+    rooms_max: int = 262_144  # in all: about 200 MB
+    cursors_max: int = 100_000  # in all: about 40 MB
 
     # What is kept of rooms; of those that no rule names, all is.
     retention: tuple[Keep, ...] = ()

@@ -480,3 +480,54 @@ def test_a_broker_that_stops_tells_each_client_once() -> None:
     cycle.core.stopping()
     assert cycle.take_replies() == [(alice, wire.Goodbye("stopping")), (bob, wire.Goodbye("stopping"))]
     assert cycle.take_replies() == []
+
+
+# --- how many rooms there are -------------------------------------------------------------------
+
+
+def test_a_publish_that_would_make_too_many_rooms_is_refused_and_a_volatile_one_makes_none() -> None:
+    cycle = Cycle(rooms_max=1)
+    (alice,) = cycle.clients("alice")
+    cycle.publish(alice, 1, "general", b"1")
+    cycle.commit()
+    cycle.take_replies()
+    frame = cycle.publish(alice, 2, "other", b"2")
+    cycle.core.received(alice, frame, cycle.now)
+    assert cycle.take_errors() == [(alice, "publish", 2, "over-limit")] * 2
+    cycle.publish(alice, 3, "other", b"volatile", flags=wire.VOLATILE)
+    cycle.publish(alice, 4, "other", b"stored", flags=0)  # in one cycle, while the room is there
+    acked, refused_one = sorted(cycle.take_replies(), key=lambda reply: isinstance(reply[1], wire.Error))
+    assert acked[1] == wire.Ack([(3, 0)])
+    assert isinstance(refused_one[1], wire.Error) and refused_one[1].code == "over-limit"
+    cycle.commit()
+    assert [heard.room for heard in cycle.history()] == ["general"]
+
+
+def test_rooms_whose_first_record_the_log_refused_are_not_kept() -> None:
+    cycle = Cycle(rooms_max=1)
+    (alice,) = cycle.clients("alice")
+    before = cycle.facts(alice)
+    cycle.publish(alice, 1, "first", b"")
+    cycle.begin_commit()
+    cycle.send(alice, wire.Join(1, ["first"]))
+    cycle.fail("log-full")
+    cycle.take_replies()
+    assert cycle.facts(alice)[:-1] == before[:-1]  # type: ignore[index]
+    cycle.publish(alice, 2, "second", b"")
+    cycle.commit()
+    assert cycle.take_replies() == [(alice, wire.Ack([(2, 1)]))]
+
+
+def test_rooms_that_are_only_asked_about_are_not_kept() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    before = cycle.facts(alice)
+    for number in range(9):
+        name = f"room-{number}"
+        cycle.send(alice, wire.Who(1, name, True), wire.Heads(2, [name]), wire.Fetch(3, [name], 0, 0))
+        cycle.send(alice, wire.Seek(4, [name], 1), wire.Part(5, [name]))
+    cycle.send(alice, wire.At([(0, ["nowhere"])]))
+    cycle.take_replies()
+    cycle.core.take_reads()
+    cycle.send(alice, wire.At([]))
+    assert cycle.facts(alice) == before

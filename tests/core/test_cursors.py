@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.core.cycle import Cycle, refused
 from zchat import wire
@@ -173,3 +176,128 @@ def test_the_limit_holds_within_one_cycle_too() -> None:
     refused_one = wire.SetCursor(9, "phone", cycle.log.log_id, 5)
     cycle.send(b"alice", refused_one)
     assert cycle.take_errors() == [(b"alice", "request", 9, "too-many-cursors")]
+
+
+# --- what a stranger can make the broker keep ---------------------------------------------------
+
+
+def test_there_are_so_many_cursors_in_all_and_those_that_are_there_can_be_moved() -> None:
+    cycle = log_with(9, cursors_max=2)
+    set_cursor(cycle, b"alice", "laptop", 5)
+    cycle.commit()
+    cycle.take_replies()
+    cycle.hello("bob")
+    set_cursor(cycle, b"bob", "phone", 5)
+    for _ in range(2):  # while it gathers, and when it is kept
+        cycle.send(b"bob", wire.SetCursor(9, "other", cycle.log.log_id, 5))
+        assert (b"bob", "request", 9, "over-limit") in [
+            (to, one.about, one.number, one.code) for to, one in cycle.take_replies() if isinstance(one, wire.Error)
+        ]
+        cycle.commit()
+    set_cursor(cycle, b"bob", "phone", 7)
+    cycle.send(b"alice", wire.DropCursor(3, "laptop"))
+    cycle.commit()
+    cycle.take_replies()
+    set_cursor(cycle, b"alice", "other", 5)
+    cycle.commit()
+    assert cycle.take_replies() == [(b"alice", wire.Done(2))]
+    assert {(row.user, row.name, row.offset) for row in cycle.log.cursors()} == {
+        ("alice", "other", 5),
+        ("bob", "phone", 7),
+    }
+
+
+def test_cursors_that_the_log_refused_are_not_counted() -> None:
+    cycle = log_with(9, cursors_max=1, user_cursors_max=1)
+    set_cursor(cycle, b"alice", "laptop", 5)
+    cycle.fail("log-full")
+    cycle.wait(60)
+    cycle.take_replies()
+    set_cursor(cycle, b"alice", "phone", 5)
+    cycle.commit()
+    assert cycle.take_replies() == [(b"alice", wire.Done(2))]
+
+
+def test_new_cursors_of_an_address_have_an_allowance_and_moving_one_costs_nothing() -> None:
+    cycle = log_with(9, address_makings_max=3)  # of which the session and the room took two
+    for offset in range(9):
+        set_cursor(cycle, b"alice", "laptop", offset)
+        cycle.commit()
+    cycle.take_replies()
+    refused(cycle, b"alice", wire.SetCursor(9, "phone", cycle.log.log_id, 5), "busy")
+    cycle.wait(0.02)
+    set_cursor(cycle, b"alice", "phone", 5)
+    cycle.commit()
+    assert cycle.take_replies() == [(b"alice", wire.Done(2))]
+
+
+def test_to_drop_what_is_not_there_writes_nothing() -> None:
+    cycle = log_with(9)
+    cycle.send(b"alice", *[wire.DropCursor(number, f"c{number}") for number in range(9)])
+    assert cycle.take_replies() == [(b"alice", wire.Done(number)) for number in range(9)]
+    assert cycle.core.take_append(cycle.now) is None
+
+
+CURSORS = ["a", "b", "c", "d"]
+
+
+class AnyCursors(RuleBasedStateMachine):
+    """Cursors of two users are set and dropped, and the log keeps them or not: the limits are never passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cycle = log_with(9, user_cursors_max=2, cursors_max=3)
+        self.cycle.clients("bob")
+
+    @rule(user=st.sampled_from([b"alice", b"bob"]), name=st.sampled_from(CURSORS), drops=st.booleans())
+    def set_or_drop(self, user: bytes, name: str, drops: bool) -> None:
+        known = {(row.user.encode(), row.name) for row in self.cycle.log.cursors()}
+        if drops:
+            self.cycle.send(user, wire.DropCursor(1, name))
+        else:
+            set_cursor(self.cycle, user, name, 5)
+            codes = {one.code for _, one in self.cycle.take_replies() if isinstance(one, wire.Error)}
+            assert codes <= {"too-many-cursors", "over-limit"}
+            assert not codes or (user, name) not in known
+
+    @rule()
+    def begin_commit(self) -> None:
+        if self.cycle.append is None:
+            self.cycle.begin_commit()
+
+    @rule(works=st.booleans())
+    def end_commit(self, works: bool) -> None:
+        if self.cycle.append is not None:
+            self.cycle.end_commit("" if works else "log-full")
+            self.cycle.take_replies()
+
+    @rule()
+    def restart(self) -> None:
+        self.cycle.start()
+        self.cycle.clients("alice", "bob")
+
+    @invariant()
+    def the_limits_hold(self) -> None:
+        users = [row.user for row in self.cycle.log.cursors()]
+        assert len(users) <= 3 and max(map(users.count, users), default=0) <= 2
+
+    def teardown(self) -> None:
+        """Once all is kept and dropped, there is room for as many as the limit again."""
+        for _ in range(2):
+            self.end_commit(True)
+            self.cycle.wait(60)
+            self.begin_commit()
+        self.end_commit(True)
+        for user in (b"alice", b"bob"):
+            self.cycle.send(user, *[wire.DropCursor(1, name) for name in CURSORS])
+        self.cycle.commit()
+        self.cycle.take_replies()
+        for user, name in ((b"alice", "a"), (b"alice", "b"), (b"bob", "a")):
+            set_cursor(self.cycle, user, name, 5)
+        self.cycle.commit()
+        assert {type(one) for _, one in self.cycle.take_replies()} == {wire.Done}
+        assert len(self.cycle.log.cursors()) == 3
+
+
+AnyCursors.TestCase.settings = settings(deadline=None, max_examples=50, stateful_step_count=30)
+TestAnyCursors = pytest.mark.slow(AnyCursors.TestCase)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from itertools import count
 
 import msgspec
@@ -11,11 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zchat import wire
+from zchat.core import Instant
+from zchat.core.allowances import Allowances
 from zchat.core.registry import Session
-from zchat.core.rooms import Room, Run, Tails, open_room
-from zchat.errors import BadName
+from zchat.core.rooms import Room, Rooms, Run, Tails
+from zchat.errors import BadName, WireError
+from zchat.settings import Settings
 
 FIRST, LAST = 1.0, 8.0
+NOW = Instant(1_000.0, 1_700_000_000_000_000)
 
 
 def spoken(tails: Tails, *rooms: Room, seconds: float = 0.0) -> None:
@@ -55,17 +60,80 @@ def test_a_room_begins_where_its_log_ends() -> None:
     assert (room.last, room.given, room.topic) == (41, 41, b"#general\0")
 
 
+def rooms_of(lasts: dict[str, int] | None = None, **limits: int) -> Rooms:
+    settings = replace(Settings(), **limits)  # type: ignore[arg-type]
+    return Rooms(lasts or {}, Allowances(settings), settings.rooms_max)
+
+
 def test_a_room_is_opened_once() -> None:
-    rooms: dict[str, Room] = {}
-    assert open_room(rooms, "general") is open_room(rooms, "general") is rooms["general"]
+    rooms = rooms_of()
+    assert rooms.open("general") is rooms.open("general") is rooms["general"]
+    assert rooms.keep(["general"], "", NOW) == [rooms["general"]]
 
 
 @pytest.mark.parametrize("name", ["General", "a..b", "", "a.*", "**", "@Alice", "a b", "x" * 129])
 def test_a_name_that_is_not_canonical_opens_no_room(name: str) -> None:
-    rooms: dict[str, Room] = {}
+    rooms = rooms_of()
     with pytest.raises(BadName):
-        open_room(rooms, name)
+        rooms.open(name)
+    with pytest.raises(BadName):
+        rooms.keep(["general", name], "", NOW)
     assert rooms == {}
+
+
+# --- how many there are -------------------------------------------------------------------------
+
+
+def test_there_are_so_many_rooms_and_those_that_are_there_can_be_used() -> None:
+    rooms = rooms_of({"a": 7}, rooms_max=2)
+    (b,) = rooms.keep(["b"], "", NOW)
+    for names in (["c"], ["a", "c"]):
+        with pytest.raises(WireError) as caught:
+            rooms.keep(names, "", NOW)
+        assert caught.value.code == "over-limit" and set(rooms) == {"a", "b"}
+    assert rooms.keep(["a", "b"], "", NOW) == [rooms["a"], b]
+
+
+def test_a_log_that_has_more_rooms_than_the_limit_is_served() -> None:
+    rooms = rooms_of({"a": 7, "b": 8}, rooms_max=1)
+    assert len(rooms.keep(["a", "b"], "", NOW)) == 2
+
+
+def test_rooms_of_volatile_messages_are_not_counted_until_something_is_kept() -> None:
+    rooms = rooms_of(rooms_max=1)
+    for name in "abc":
+        rooms.open(name)
+    rooms.keep(["a"], "", NOW)
+    with pytest.raises(WireError):
+        rooms.keep(["b"], "", NOW)
+    for name in "abc":
+        rooms.forget(rooms[name], members=0)
+    assert rooms == {}
+    rooms.keep(["b"], "", NOW)
+
+
+def test_a_room_goes_only_when_nothing_is_left_of_it() -> None:
+    rooms = rooms_of({"stored": 7}, rooms_max=3)
+    run, member = rooms.keep(["run", "member"], "", NOW)
+    run.run = Run(run, wire.MESSAGES)
+    for room, members in ((rooms["stored"], 0), (run, 0), (member, 1)):
+        rooms.forget(room, members)
+    assert set(rooms) == {"stored", "run", "member"}
+    run.run = None
+    rooms.forget(run, 0)
+    rooms.forget(run, 0)
+    assert set(rooms) == {"stored", "member"}
+    assert rooms.keep(["next"], "", NOW)
+
+
+def test_new_rooms_of_an_address_have_an_allowance() -> None:
+    rooms = rooms_of({"old": 7}, address_makings_max=2)
+    rooms.keep(["a"], "10.0.0.1", NOW)
+    with pytest.raises(WireError) as caught:
+        rooms.keep(["old", "b", "c"], "10.0.0.1", NOW)
+    assert caught.value.code == "busy" and set(rooms) == {"old", "a"}
+    rooms.keep(["old", "b"], "10.0.0.1", NOW)
+    rooms.keep(["c", "d"], "10.0.0.2", NOW)
 
 
 # --- tails --------------------------------------------------------------------------------------

@@ -574,3 +574,27 @@ def test_the_outcomes_of_sessions_that_have_gone_are_bounded_and_then_looked_up(
         cycle.publish(connection, 1, "general", b"")
         assert cycle.take_replies() == ([] if number < 2 else [(connection, wire.Ack([(1, number + 1)]))])
         assert len(cycle.core.take_reads()) == (number < 2)
+
+
+def test_joins_on_a_connection_have_an_allowance_and_a_part_is_always_taken() -> None:
+    cycle = Cycle(connection_joins_max=3, connection_joins_a_second_max=1)
+    (alice,) = cycle.clients("alice")
+    join(cycle, alice, "a", "b")
+    join(cycle, alice, "a", "b")  # changes nothing, and costs nothing
+    refused(cycle, alice, wire.Join(3, ["c", "d"]), "busy")
+    join(cycle, alice, "c")
+    cycle.send(alice, wire.Part(4, ["a", "b", "c"]))
+    cycle.commit()
+    assert cycle.take_replies() == [(alice, wire.Done(4))] and users(cycle, "a") == []
+    cycle.take_broadcasts()
+    refused(cycle, alice, wire.Join(5, ["a"]), "busy")
+    cycle.wait(1.0)
+    join(cycle, alice, "a")
+
+
+def test_a_join_that_would_make_too_many_rooms_is_refused_whole() -> None:
+    cycle = Cycle(rooms_max=2)
+    (alice,) = cycle.clients("alice")
+    join(cycle, alice, "a")
+    refused(cycle, alice, wire.Join(2, ["b", "c"]), "over-limit")
+    join(cycle, alice, "a", "b")

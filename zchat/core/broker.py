@@ -32,7 +32,7 @@ from zchat.core.reads import Read as Read
 from zchat.core.reads import Reads
 from zchat.core.registry import PENDING, Registry, Session
 from zchat.core.replies import Replies
-from zchat.core.rooms import Room, Run, Tails, open_room
+from zchat.core.rooms import Rooms, Run, Tails
 from zchat.core.stays import Stays
 from zchat.errors import BadName, LogError, WireError
 from zchat.log import Append, CursorRow, LogStart, SessionRow
@@ -70,9 +70,9 @@ class BrokerCore:
         self._next = facts.head + 1
         self._time = facts.last_time
         self._publish_port = publish_port
-        self._rooms = {name: Room(name, last) for name, last in facts.rooms.items()}
+        self._rooms = Rooms(facts.rooms, self._allowances, settings.rooms_max)
         self._tails = Tails(settings.tail_first_seconds, settings.tail_last_seconds)
-        self._cursors = Cursors(facts.cursors, facts.log_id, settings.user_cursors_max)
+        self._cursors = Cursors(facts.cursors, facts.log_id, settings, self._allowances)
         self._questions = Questions(self.registry, self._rooms)
         self._commit: Commit | None = None  # under way
         self._gathering = Gathering(settings.batch_bytes_max)
@@ -114,7 +114,7 @@ class BrokerCore:
             return
         session.seen = now.micros
         if type(message) is wire.Publish:
-            self._publish(session, message, frame)
+            self._publish(session, message, frame, now)
         else:
             self._requested(session, connection, message, now)
 
@@ -153,7 +153,7 @@ class BrokerCore:
                     session.settle(entry.seq, offset)
                     self._replies.ack(session.connection, entry.seq, offset)
                     offset += count
-        self._cursors.committed(commit.append)
+        self._cursors.committed(commit.append, self._gathering.cursors)
         for connection, request in commit.done:
             self._replies.reply(connection, wire.Done(request))
 
@@ -231,7 +231,7 @@ class BrokerCore:
 
     # --- publishing -------------------------------------------------------------------------
 
-    def _publish(self, session: Session, message: wire.Publish, frame: bytes) -> None:
+    def _publish(self, session: Session, message: wire.Publish, frame: bytes, now: Instant) -> None:
         seq = message.seq
         if seq <= session.last_seq:
             self._repeat(session, message)
@@ -239,13 +239,17 @@ class BrokerCore:
         session.accept(seq)
         try:
             count = checked_records(message, frame, self.settings)
-            room = self._rooms.get(message.room) or open_room(self._rooms, message.room)
+            is_volatile = message.flags & wire.VOLATILE
+            room = self._rooms.get(message.room)
+            if room is None or not (room.is_counted or is_volatile):
+                rooms = self._rooms
+                room = rooms.open(message.room) if is_volatile else rooms.keep([message.room], session.address, now)[0]
         except (BadName, WireError) as error:
             code = error.code if isinstance(error, WireError) else "bad-room"
             session.settle(seq, code)
             self._replies.refuse(session.connection, "publish", seq, code, str(error))
             return
-        if message.flags & wire.VOLATILE:
+        if is_volatile:
             run = room.volatile_run
             if run is None or run.size > self.settings.batch_bytes_max:
                 run = room.volatile_run = Run(room, wire.VOLATILE_MESSAGES)
@@ -280,8 +284,7 @@ class BrokerCore:
             room.volatile_run = None
             frame = wire.encode(wire.RawBatch(run.kind, 0, 0, max(self._time, now.micros), run.entries))
             self._broadcasts.append((room.topic, frame))
-            if not (room.given or room.run or self.registry.members(room.name)):
-                self._rooms.pop(room.name, None)  # nothing is left of it
+            self._rooms.forget(room, self.registry.members(room.name))
 
     def _not_kept(self, commit: Commit, error: LogError, now: Instant) -> None:
         """The log kept none of it: refuse what clients asked for."""
@@ -295,6 +298,9 @@ class BrokerCore:
         for connection, request in undone.done:
             self._replies.refuse(connection, "request", request, error.code, str(error))
         self._stays.not_kept(undone, now)
+        for run in undone.runs:
+            self._rooms.forget(run.room, self.registry.members(run.room.name))
+        self._cursors.not_kept()
 
     # --- everything else that is asked for --------------------------------------------------
 
@@ -358,11 +364,12 @@ class BrokerCore:
             case wire.Cursors():
                 return wire.CursorsAre(message.request, self._cursors.of(session.user))
             case wire.SetCursor():
-                row = self._cursors.checked(session.user, message, self.head, now.micros, self._gathering.cursors)
+                row = self._cursors.checked(session, message, self.head, now)
                 self._gathering.cursors[row.user, row.name] = row
                 return wire.Done(message.request)
             case wire.DropCursor():
-                self._gathering.cursors[user_key(session.user), cursor_name(message.name)] = None
+                if self._cursors.has(session.user, message.name):
+                    self._gathering.cursors[user_key(session.user), cursor_name(message.name)] = None
                 return wire.Done(message.request)
             case wire.Bye():
                 self._stays.bye(session, now)

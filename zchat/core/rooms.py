@@ -2,8 +2,12 @@
 
     records of a cycle  ->  runs (one room, one kind, up to a size)  ->  one batch each
 
-Rules of this file: a run belongs to one room and one kind; runs of a room become batches in the order
-in which they were opened. Tests: tests/core/test_rooms.py.
+Rules of this file
+1. A run belongs to one room and one kind; runs of a room become batches in the order in which they were opened.
+2. A room is there for good once something of it is stored, and as long as it has a member. One that only carries
+   volatile messages, or whose first record was not kept, goes again; it is not counted.
+
+Tests: tests/core/test_rooms.py.
 """
 
 from __future__ import annotations
@@ -13,8 +17,10 @@ from itertools import count
 
 import msgspec
 
+from zchat.core import Instant
+from zchat.core.allowances import Allowances
 from zchat.core.registry import Session
-from zchat.errors import BadName
+from zchat.errors import BadName, WireError
 from zchat.names import room_name, topic
 from zchat.wire import RawEntry
 
@@ -47,13 +53,25 @@ class Run:
 class Room:
     """One room that has a record, a member or a run."""
 
-    __slots__ = ("given", "last", "name", "quiet", "run", "tail_due", "tail_entry", "topic", "volatile_run")
+    __slots__ = (
+        "given",
+        "is_counted",
+        "last",
+        "name",
+        "quiet",
+        "run",
+        "tail_due",
+        "tail_entry",
+        "topic",
+        "volatile_run",
+    )
 
     def __init__(self, name: str, last: int) -> None:
         self.name = name
         self.topic = topic(name)
         self.last = last  # offset of the last record that was broadcast
         self.given = last  # offset of the last record that has one, committed or not
+        self.is_counted = bool(last)  # among the rooms that the broker keeps
         self.run: Run | None = None
         self.volatile_run: Run | None = None
         self.quiet = 0.0  # seconds from the last tail marker, or from its last word, to the next one
@@ -61,14 +79,48 @@ class Room:
         self.tail_entry = 0.0  # when `Tails` looks at it next; 0: never
 
 
-def open_room(rooms: dict[str, Room], name: str) -> Room:
-    """The room of that name, made when it is new. Raises BadName when the name is not canonical."""
-    room = rooms.get(name)
-    if room is None:
-        if room_name(name) != name:
-            raise BadName("room", name, "not in its canonical form")
-        room = rooms[name] = Room(name, 0)
-    return room
+class Rooms(dict[str, Room]):
+    """All rooms of a broker, by name."""
+
+    def __init__(self, lasts: dict[str, int], allowances: Allowances, rooms_max: int) -> None:
+        super().__init__((name, Room(name, last)) for name, last in lasts.items())
+        self._allowances = allowances
+        self._rooms_max = rooms_max
+        self._counted = len(self)
+
+    def open(self, name: str) -> Room:
+        """The room of that name, made when it is new. Raises BadName when the name is not canonical."""
+        room = self.get(name)
+        if room is None:
+            if room_name(name) != name:
+                raise BadName("room", name, "not in its canonical form")
+            room = self[name] = Room(name, 0)
+        return room
+
+    def keep(self, names: list[str], address: str, now: Instant) -> list[Room]:
+        """The rooms of these names, all different, which get a record or a member by a peer of that address.
+
+        Raises BadName, and WireError when they would be too many; then nothing is kept.
+        """
+        fresh = [name for name in names if (room := self.get(name)) is None or not room.is_counted]
+        for name in fresh:
+            if room_name(name) != name:
+                raise BadName("room", name, "not in its canonical form")
+        if fresh and self._counted + len(fresh) > self._rooms_max:
+            raise WireError("over-limit", f"the broker keeps {self._counted} rooms, limit {self._rooms_max}")
+        self._allowances.make(address, len(fresh), now)
+        for name in fresh:
+            self.open(name).is_counted = True
+        self._counted += len(fresh)
+        return [self[name] for name in names]
+
+    def forget(self, room: Room, members: int) -> None:
+        """Something of it did not stay; it goes when nothing is left of it."""
+        if room.given or room.run or room.volatile_run or members:
+            return
+        if self.pop(room.name, None) is not None:
+            self._counted -= room.is_counted
+            room.is_counted = False
 
 
 class Tails:

@@ -19,7 +19,7 @@ from zchat.core.commits import JOINED, Commit, Gathering, PresenceRecord
 from zchat.core.questions import Questions
 from zchat.core.registry import FORGOTTEN, Registry, Session
 from zchat.core.replies import Replies
-from zchat.core.rooms import Room, open_room
+from zchat.core.rooms import Rooms
 from zchat.errors import BadName, WireError
 from zchat.log import SessionRow
 from zchat.names import is_pattern, user_key, user_name
@@ -35,7 +35,7 @@ class Stays:
         self,
         settings: Settings,
         registry: Registry,
-        rooms: dict[str, Room],
+        rooms: Rooms,
         gathering: Gathering,
         replies: Replies,
         questions: Questions,
@@ -107,7 +107,10 @@ class Stays:
             raise WireError("too-many-rooms", f"limit {self._settings.session_rooms_max} rooms")
         if pattern := next(filter(is_pattern, fresh), ""):
             raise BadName("room", pattern, "a pattern is no room, nobody can be in it")
-        for room in [open_room(self._rooms, name) for name in fresh]:
+        self._allowances.may_join(session.connection, len(fresh), now)
+        rooms = self._rooms.keep(fresh, session.address, now)
+        self._allowances.join(session.connection, len(fresh), now)
+        for room in rooms:
             written = self._registry.members(room.name) < self._settings.crowd_members
             self._registry.join(session, room.name, written, now)
             if written:
@@ -119,7 +122,7 @@ class Stays:
         """It is no longer a member of those that it is a member of."""
         for name in rooms:
             if name in session.rooms and self._registry.part(session, name):
-                self._write(PresenceRecord(session, open_room(self._rooms, name), reason))
+                self._write(PresenceRecord(session, self._rooms.open(name), reason))
 
     def bye(self, session: Session, now: Instant) -> None:
         """It ends by its own word."""
