@@ -503,6 +503,19 @@ def test_rooms_that_it_left_are_left_in_an_older_copy_too() -> None:
     assert back_in_an_older_copy(core) == [wire.Join(3, ["general"]), wire.Part(4, ["build"])]
 
 
+def test_rooms_that_it_left_are_left_again_where_nothing_shows_that_the_log_went_back() -> None:
+    core = ready(head=30)  # what DONE told of has no offset: the copy may lack it
+    core.join({"build"}, at(0))
+    core.part({"build"}, at(0))
+    receive(core, wire.Done(1), wire.Done(2))
+    assert back_in_an_older_copy(core) == [wire.Part(3, ["build"])]
+    core.disconnected("cut")
+    core.connected()
+    core.take_sends()
+    receive(core, wire.Done(3), welcome_of(**OLDER))  # type: ignore[arg-type]
+    assert wire.Part not in [type(message) for message in sent(core)], "the broker is the same"
+
+
 def test_a_refusal_by_an_older_copy_says_nothing_of_the_log_that_is_gone() -> None:
     core = ready()
     (chunk,) = published(core)

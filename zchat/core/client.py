@@ -300,7 +300,7 @@ class ClientCore:
             self._ask_again(number, now)
         if known is not None and self._joined:
             self.ask(wire.Join(0, sorted(self._joined)), now)
-        if broken is not None and welcome.resumed and self._left:
+        if known is not None and known.starts != welcome.starts and welcome.resumed and self._left:
             self.ask(wire.Part(0, sorted(self._left)), now)
         if known is not None:
             self._listening.back(now, broken)
