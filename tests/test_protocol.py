@@ -21,7 +21,7 @@ from zchat import names, wire
 from zchat.core.registry import OUTCOMES_MAX
 from zchat.errors import CODES, WireError
 from zchat.settings import Settings
-from zchat.sockets import options, peers
+from zchat.sockets import greetings, options, peers
 
 SPEC = Path(__file__).parent.parent / "docs" / "protocol.md"
 
@@ -173,7 +173,11 @@ def longest(struct: Any, field: str) -> int:
     [
         ("names in one JOIN, FETCH, SEEK or HEADS", wire.ROOMS_PER_MESSAGE_MAX),
         ("a frame to the ROUTER", options.FRAME_BYTES_MAX),
-        ("a subscription", options.SUBSCRIPTION_BYTES_MAX),
+        ("a subscription, as a frame", options.SUBSCRIPTION_BYTES_MAX),
+        ("topics of a subscriber", Settings().connection_topic_bytes_max),
+        ("HEADS, WHO, ROOMS and CURSORS of a connection that wait", Settings().connection_questions_max),
+        ("answers that a client does not read", Settings().connection_unread_bytes_max),
+        ("connections of one address that have not said HELLO", Settings().address_silent_max),
         ("replies that a client does not read", options.REPLIES_QUEUED_MAX),
         ("batches that a subscriber does not read", options.BATCHES_QUEUED_MAX),
         ("FETCH and SEEK of a connection that wait", Settings().connection_reads_max),
@@ -194,9 +198,11 @@ def test_the_other_limits_are_those_of_the_code(limit: str, value: int) -> None:
 @pytest.mark.parametrize(
     ("where", "says"),
     [
-        ("## Sockets", f"heartbeats every {options.HEARTBEAT_IVL_MS} ms with a time to live"),
-        ("## Sockets", f"time to live of {options.HEARTBEAT_TTL_MS / 1000:g} s"),
-        ("## Sockets", f"after {(options.HEARTBEAT_IVL_MS + options.HEARTBEAT_TIMEOUT_MS) / 1000:g} s"),
+        ("## Sockets", f"| {options.HEARTBEAT_IVL_MS:,} ms |"),
+        ("## Sockets", f"| {options.HEARTBEAT_TTL_MS:,} ms |"),
+        ("## Sockets", f"| {options.HEARTBEAT_TIMEOUT_MS:,} ms |"),
+        ("## Sockets", f"within {greetings.HELLO_SECONDS:g} s"),
+        ("## Windows", f"at most {wire.WINDOW_BYTES_MAX:,} bytes"),
         ("## Sockets", f"{options.RECONNECT_MIN_MS} ms, {options.RECONNECT_MAX_MS / 1000:g} s |"),
         ("## Names", f"at most {names.ROOM_BYTES_MAX} bytes of UTF-8"),
         ("## Names", f"at most {names.USER_BYTES_MAX} bytes, also when case folded"),
@@ -450,8 +456,8 @@ def test_the_quiet_ones_are_told_of_by_the_next_ack(dealer: zmq.Socket[bytes]) -
     ask(dealer, [1, 1, next(users)])
     for seq in (1, 2):
         dealer.send(encode([2, seq, "quiet", 3, [b""]]))
-    assert ask(dealer, [2, 3, "quiet", 1, [b""]]) == [34, [[3, 0]]]
-    assert ask(dealer, [2, 1, "quiet", 3, [b""]]) == [34, [[1, 0]]]
+    assert ask(dealer, [2, 3, "quiet", 1, [b""]]) == [34, [[3, 0]], wire.WINDOW_BYTES_MAX]
+    assert ask(dealer, [2, 1, "quiet", 3, [b""]]) == [34, [[1, 0]], wire.WINDOW_BYTES_MAX]
 
 
 def test_who_said_no_hello_is_told_to(dealer: zmq.Socket[bytes]) -> None:

@@ -90,6 +90,11 @@ class BadName(UsageError):
         super().__init__(kind, name, why)
         self.kind, self.name, self.why = kind, name, why
 
+    @property
+    def code(self) -> str:
+        """What a broker refuses it with; rooms and patterns share one."""
+        return "bad-room" if self.kind == "pattern" else f"bad-{self.kind}"
+
     def __str__(self) -> str:
         """`room "a..b": empty segment at position 2`."""
         return f'{self.kind} "{printable(self.name)}": {self.why}'

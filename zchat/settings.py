@@ -36,6 +36,7 @@ class Settings:
     publish_bytes_max: int = wire.PUBLISH_BYTES_MAX
     publish_records_max: int = wire.PUBLISH_RECORDS_MAX
     in_flight_max: int = wire.IN_FLIGHT_MAX
+    window_bytes: int = wire.WINDOW_BYTES
     page_bytes_max: int = wire.PAGE_BYTES_MAX
     session_rooms_max: int = 1_024  # rooms that one session is a member of
 
@@ -43,9 +44,13 @@ class Settings:
     user_cursors_max: int = 1_000  # cursors that the broker keeps for one user
     connection_reads_max: int = 32  # FETCH and SEEK of one connection that wait for a reader
     reads_max: int = 1_024  # that wait of all connections; above it, who has most of them is refused
-    connection_subscriptions_max: int = 4_096  # of one subscriber: each costs a node of memory for each byte
-    memory_watch_bytes: int = 512 << 20  # above it, peers whose unfinished messages take the memory are cut off
-    connection_unseen_bytes_max: int = 128 << 20  # then: received of one and never a whole message; ours have 64 MiB
+    connection_subscriptions_max: int = 4_096  # of one subscriber,
+    connection_topic_bytes_max: int = 256 << 10  # which have so many bytes: each costs 48 bytes of memory
+    topic_bytes_max: int = 2 << 20  # of all different topics: above it, the subscriber with most is cut off
+    connection_unread_bytes_max: int = 4 << 20  # of answers: then a client gets no more until it has read some
+    connection_questions_max: int = 256  # HEADS, WHO, ROOMS and CURSORS of one connection that wait
+    address_silent_max: int = 512  # connections of one address that have not said HELLO
+    memory_watch_bytes: int = 320 << 20  # of memory in use: above it, the peers that take most of it are cut off
     batch_bytes_max: int = 128 * 1024  # records joined into one batch; SNDHWM counts batches, so it bounds memory
     users_seen_max: int = 10_000  # users who have gone of whom `who` tells when they were last seen
     address_users_seen_max: int = 1_000  # of these, whose last session came from one address
@@ -81,6 +86,7 @@ class Settings:
             "publish_bytes_max": self.publish_bytes_max,
             "publish_records_max": self.publish_records_max,
             "in_flight_max": self.in_flight_max,
+            "window_bytes": self.window_bytes,
             "page_bytes_max": self.page_bytes_max,
             "session_rooms_max": self.session_rooms_max,
             "session_kept_seconds": int(self.session_kept_seconds),

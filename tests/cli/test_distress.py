@@ -32,7 +32,7 @@ sys.addaudithook(hook)
 from zchat.__main__ import main
 main()
 """
-PROBED = ("log.probe", "log.ballast", "statm")  # what it lives without: a log that cannot be written tries to write
+PROBED = ("log.probe", "log.ballast")  # what it lives without: a log that cannot be written tries to write
 
 
 def pid_of(broker: BrokerProcess) -> int:

@@ -13,9 +13,9 @@ import msgspec
 
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.broker import BrokerCore, LogFacts
+from zchat.core.broker import BrokerCore
 from zchat.errors import LogError
-from zchat.log import Append, whole
+from zchat.log import Append, facts_of, whole
 from zchat.log.memory import MemoryLog
 from zchat.names import room_of
 from zchat.settings import Settings
@@ -44,23 +44,12 @@ class Cycle:
         self._session_ids = (f"s{number}" for number in count(1))
         self._numbers = count(1)
         self.append: Append | None = None  # under way
+        self.window = 0  # in the last ACK
         self.start()
 
     def start(self) -> None:
         """The broker starts on the log as it is."""
-        log = self.log
-        seen = log.users_seen(self.settings.users_seen_max)
-        facts = LogFacts(
-            log.log_id,
-            log.secret,
-            log.head(),
-            log.last_time(),
-            log.rooms(),
-            log.sessions(),
-            seen,
-            log.cursors(),
-            log.starts(),
-        )
+        facts = facts_of(self.log, self.settings.users_seen_max)
         self.core = BrokerCore(self.settings, facts, self._session_ids, PUBLISH_PORT, self.now)
         self.append = None
 
@@ -138,7 +127,14 @@ class Cycle:
     # --- what comes out ---------------------------------------------------------------------
 
     def take_replies(self) -> list[tuple[bytes, wire.BrokerMessage]]:
-        return [(connection, wire.decode_broker(frame)) for connection, frame in self.core.take_replies()]
+        """All of them, and the answers to all that was asked. The windows in ACKs are left out: see `window`."""
+        while self.core.answer((), self.now):
+            pass
+        replies = [(connection, wire.decode_broker(frame)) for connection, frame in self.core.take_replies()]
+        for _, reply in replies:
+            if isinstance(reply, wire.Ack):
+                self.window, reply.window = reply.window, 0
+        return replies
 
     def take_errors(self) -> list[tuple[bytes, str, int, str]]:
         """(connection, about, number, code) of the replies, which all are refusals."""

@@ -462,3 +462,47 @@ class AnyBroker(RuleBasedStateMachine):
 
 AnyBroker.TestCase.settings = settings(deadline=None, max_examples=150, stateful_step_count=40)
 TestAnyBroker = pytest.mark.slow(AnyBroker.TestCase)
+
+
+# --- windows ------------------------------------------------------------------------------------
+
+
+def test_a_window_is_a_share_of_what_may_wait_among_those_who_have_something_waiting() -> None:
+    cycle = Cycle()
+    users = cycle.clients(*(f"user{number}" for number in range(64)))
+
+    def waiting(user: bytes) -> int:
+        session = cycle.core.registry.of(user)
+        return session.waiting_bytes if session else -1
+
+    for seq, publishers in enumerate((users[:1], users[:16], users), start=1):
+        for user in publishers:
+            session = cycle.core.registry.of(user)
+            assert session is not None
+            cycle.publish(user, session.last_seq + 1, "general", b"x")
+        cycle.begin_commit()
+        assert min(map(waiting, publishers)) > 0
+        cycle.take_replies()
+        cycle.publish(users[0], 1_000_000 * seq, "volatile", b"x", flags=wire.VOLATILE)  # an ACK tells the window
+        cycle.take_replies()
+        assert cycle.window == min(4 << 20, (32 << 20) // len(publishers))
+        cycle.end_commit()
+        cycle.take_replies()
+        assert max(map(waiting, publishers)) == 0
+
+
+def test_who_has_far_more_waiting_than_any_window_allows_is_busy() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    session = cycle.core.registry.of(alice)
+    assert session is not None
+    for seq in range(1, 9):
+        cycle.publish(alice, seq, "general", bytes(1 << 20))
+    assert session.waiting_bytes > 8 << 20 and cycle.take_replies() == []
+    cycle.publish(alice, 9, "general", b"more")
+    assert cycle.take_errors() == [(alice, "publish", 9, "busy")]
+    cycle.commit()
+    cycle.take_replies()
+    cycle.publish(alice, 10, "general", b"more")
+    cycle.commit()
+    assert [to for to, _ in cycle.take_replies()] == [alice] and session.waiting_bytes == 0

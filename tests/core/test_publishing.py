@@ -248,3 +248,33 @@ def test_in_a_session_that_goes_on_it_is_sent_again_however_often_the_log_goes_b
     for _ in range(3):
         assert publishing.other_log(resumed=True) == []
     assert not chunk.is_settled and len(publishing.again(at(0))) == 1
+
+
+# --- windows ------------------------------------------------------------------------------------
+
+
+def test_what_is_unacked_keeps_to_the_window_and_one_may_always_be_out() -> None:
+    publishing = Publishing()
+    limits = {"window_bytes": 1000}
+    welcome = wire.Welcome(1, "s", b"", False, "log", 0, 0, limits, 0)
+    assert publishing.welcomed(welcome, Instant(1.0, 0)) == []
+    frames = {}
+    for seq in range(1, 4):
+        assert publishing.has_room
+        chunk = Chunk("general", 0)
+        chunk.records.append(bytes(400))
+        frames[seq] = publishing.add(chunk, Instant(1.0, 0))
+    assert not publishing.has_room, "1,200 bytes have no outcome"
+    publishing.acked(wire.Ack([(1, 1)], 3000), Instant(1.0, 0))
+    assert publishing.has_room
+    publishing.acked(wire.Ack([(2, 2)], 1), Instant(1.0, 0))
+    assert not publishing.has_room, "the broker has less to give"
+    assert publishing.again(Instant(2.0, 0)) == [frames[3]], "what came before is sent again all the same"
+    publishing.acked(wire.Ack([(3, 3)], 1), Instant(2.0, 0))
+    assert publishing.has_room, "nothing is without an outcome: the first window holds"
+    large = Chunk("general", 0)
+    large.records.append(bytes(100_000))
+    publishing.add(large, Instant(2.0, 0))
+    assert not publishing.has_room
+    publishing.refused(4, Refused("log-full"))
+    assert publishing.has_room

@@ -35,7 +35,7 @@ class Setup:
         self.reads.found("s", self.session, seq, offset, failure)
 
     def told(self) -> list[wire.BrokerMessage]:
-        return [wire.decode_broker(frame) for _, frame in self.replies.take()]
+        return [wire.decode_broker(frame) for _, frame in self.replies.take(0)]
 
     def ask(self, connection: bytes, *numbers: int) -> None:
         for number in numbers:
@@ -386,7 +386,7 @@ class Machine(RuleBasedStateMachine):
         assert len(queued) == len(set(queued)), "each is there once"
 
     def refused(self) -> None:
-        for connection, frame in self.replies.take():
+        for connection, frame in self.replies.take(0):
             error = wire.decode_broker(frame)
             assert isinstance(error, wire.Error) and error.code == "busy"
             self.wanted[connection].remove(error.number)

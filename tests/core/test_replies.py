@@ -10,7 +10,7 @@ from zchat.errors import CODES
 
 
 def taken(replies: Replies) -> list[tuple[bytes, wire.BrokerMessage]]:
-    return [(connection, wire.decode_broker(frame)) for connection, frame in replies.take()]
+    return [(connection, wire.decode_broker(frame)) for connection, frame in replies.take(0)]
 
 
 def test_replies_are_taken_once_in_their_order() -> None:
@@ -77,5 +77,5 @@ def test_only_a_fatal_refusal_of_the_connection_ends_it(about: str, code: str) -
 def test_a_refusal_quotes_little_of_what_was_sent() -> None:
     replies = Replies()
     replies.refuse(b"a", "request", 1, "bad-room", "x" * 3_000_000)
-    ((_, frame),) = replies.take()
+    ((_, frame),) = replies.take(0)
     assert len(frame) < 500

@@ -249,6 +249,8 @@ class SimulatedBroker(Process[set[str]]):
             self.append(append, now)
         for topic, frame in core.take_broadcasts(now):
             self._broadcast(topic, frame)
+        while core.answer((), now):
+            pass
         for connection, frame in core.take_replies():
             self._send(connection, frame, now)
         for read in core.take_reads():

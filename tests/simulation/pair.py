@@ -23,13 +23,13 @@ from typing import Protocol
 
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.broker import BrokerCore, LogFacts, Lookup, Read
+from zchat.core.broker import BrokerCore, Lookup, Read
 from zchat.core.chain import Chain, Delivery, Mark, Notice, Start
 from zchat.core.client import Answer, ClientCore, Request
 from zchat.core.listening import Listener
 from zchat.core.publishing import Chunk
 from zchat.errors import LogError
-from zchat.log import Append, LogPage, LogStart, Sliced, whole
+from zchat.log import Append, LogFacts, LogPage, LogStart, Sliced, facts_of, whole
 from zchat.log.memory import MemoryLog
 from zchat.message import messages
 from zchat.settings import Settings
@@ -280,6 +280,8 @@ class Pair:
         return moved
 
     def _reply(self) -> bool:
+        while self.core.answer((), self.now):
+            pass
         replies = self.core.take_replies()
         ends = {end.connection: end for end in self.ends}
         for connection, frame in replies:
@@ -335,17 +337,7 @@ def copy_of(log: MemoryLog) -> MemoryLog:
 def log_facts(log: MemoryLog, settings: Settings, start: str) -> LogFacts:
     """As `sockets/broker.py` gathers them at start, from a log that is opened then."""
     log._starts = [*log._starts, LogStart(start, log.head())][-wire.STARTS_MAX :]
-    return LogFacts(
-        log.log_id,
-        log.secret,
-        log.head(),
-        log.last_time(),
-        log.rooms(),
-        log.sessions(),
-        log.users_seen(settings.users_seen_max),
-        log.cursors(),
-        log.starts(),
-    )
+    return facts_of(log, settings.users_seen_max)
 
 
 class Readable(Protocol):

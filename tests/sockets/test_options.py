@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -16,6 +15,8 @@ from tests.conftest import eventually
 from zchat.address import Address, parse_bind
 from zchat.errors import BadAddress, StartError
 from zchat.sockets import options
+from zchat.sockets.cutoffs import CutOffs
+from zchat.sockets.kernel import name_of_peer
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
@@ -57,11 +58,12 @@ def test_each_socket_is_of_its_type_and_bounded(ours: Context) -> None:
     for each in (dealer, sub):
         assert 16 << 20 < option(each, zmq.MAXMSGSIZE) <= 64 << 20, "a frame has a bound, above any answer of a broker"
     assert option(sub, zmq.SNDHWM) == 0, "no subscription is lost"
-    assert option(xpub, zmq.RCVHWM) > 0 and option(xpub, zmq.RCVBUF) > 0, "who subscribes without end is held back"
+    for each in (router, xpub, dealer):
+        assert option(each, zmq.RCVHWM) == 0, "a peer that goes while the queue is full ends the process"
+    for each in (router, xpub):
+        assert option(each, zmq.HEARTBEAT_IVL) == 0, "so does a ping to it"
     assert option(dealer, zmq.IMMEDIATE), "nothing waits in libzmq for a broker that is away"
-    pings = [option(router, zmq.HEARTBEAT_IVL), option(router, zmq.HEARTBEAT_TIMEOUT)]
-    assert min(pings) > 0 and sum(pings) == 1500, "a dead peer is noticed within 1.5 s"
-    assert option(router, zmq.HEARTBEAT_TTL) > sum(pings)
+    assert 0 < 2 * option(dealer, zmq.HEARTBEAT_IVL) < option(dealer, zmq.HEARTBEAT_TTL) == 1500, "then it is dead"
     assert all(option(each, zmq.IPV6) for each in (router, xpub, dealer, sub))
 
 
@@ -126,7 +128,9 @@ def test_a_monitor_tells_who_comes_and_goes_and_cut_off_ends_one_peer(ours: Cont
     goes.send(b"I")
     identity = router.recv()
     router.recv()
-    options.cut_off(descriptors[identity])
+    cutoffs = CutOffs(lambda text: None)
+    assert cutoffs.cut_off(descriptors[identity], name_of_peer(descriptors[identity]), "shouts")
+    cutoffs.close()
     event = eventually(lambda: options.read_event(monitor), "it went")
     assert event == (int(zmq.EVENT_DISCONNECTED), descriptors[identity])
     stays.send(b"I am here")
@@ -135,12 +139,22 @@ def test_a_monitor_tells_who_comes_and_goes_and_cut_off_ends_one_peer(ours: Cont
     options.close_monitor(router, monitor)
 
 
-def test_cut_off_of_what_is_gone_is_nothing() -> None:
-    read, write = os.pipe()
-    os.close(write)
-    options.cut_off(read)  # no socket
-    os.close(read)
-    options.cut_off(read)  # nothing at all
+def test_the_ids_that_a_router_gives_count_up_from_its_first_and_nobody_can_know_that_one() -> None:
+    firsts = []
+    for _ in range(2):
+        context = options.broker_context()
+        try:
+            router = options.broker_router(context)
+            firsts.append(options.first_routing_id(context, router))
+            bound = options.bind(router, Address("tcp", "127.0.0.1", 0))
+            for place in (1, 2):
+                dealer = options.client_dealer(context)
+                dealer.connect(bound.endpoint)
+                dealer.send(b"")
+                assert int.from_bytes(router.recv_multipart()[0][1:], "big") == (firsts[-1] + place) & 0xFFFFFFFF
+        finally:
+            context.destroy(linger=0)
+    assert firsts[0] != firsts[1]
 
 
 def test_a_property_that_libzmq_has_not_is_none(ours: Context) -> None:

@@ -1,11 +1,13 @@
-"""Who takes more than its share, by what the kernel says: the broker's sockets, and raw peers of theirs."""
+"""Who is connected to the broker's two sockets, and who takes more than its share: raw peers of theirs, over TCP."""
 
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
+import zmq
 
 from tests.conftest import eventually
 from tests.sockets.test_overload import zmtp
@@ -14,8 +16,10 @@ from zchat.core import Instant
 from zchat.settings import Settings
 from zchat.sockets import options
 from zchat.sockets.cutoffs import CutOffs
-from zchat.sockets.kernel import bytes_received
-from zchat.sockets.peers import SUBSCRIBING_BYTES_MAX, Peers
+from zchat.sockets.kernel import traffic
+from zchat.sockets.meters import SUBSCRIBING_BYTES_MAX, WAITING_BYTES_MAX, Meters
+from zchat.sockets.peer import Peer
+from zchat.sockets.peers import Peers
 
 PING = b"\4\7\4PING\0\0"  # of ZMTP 3.1 (RFC 37): what a peer with heartbeats of its own sends
 
@@ -23,28 +27,45 @@ PING = b"\4\7\4PING\0\0"  # of ZMTP 3.1 (RFC 37): what a peer with heartbeats of
 class Bound:
     """Both sockets of a broker, bound, without its loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: int) -> None:
         self.told: list[str] = []
-        self._context = options.new_context()
-        self._router, self._xpub = options.broker_router(self._context), options.broker_xpub(self._context)
-        self.peers = Peers(self._context, self._router, self._xpub, Settings(), CutOffs(self.told.append), 100)
-        at = options.bind(self._xpub, Address("tcp", "127.0.0.1", 0))
-        self.address, self.peers.publisher_port = str(at), at.port
+        self.settings = Settings(**settings)  # type: ignore[arg-type]
+        self.cutoffs = CutOffs(self.told.append)
+        self._context = options.broker_context()
+        self.router, self.xpub = options.broker_router(self._context), options.broker_xpub(self._context)
+        self.peers = Peers(self._context, self.router, self.xpub, self.settings, self.cutoffs, 100)
+        self.address = str(options.bind(self.router, Address("tcp", "127.0.0.1", 0)))
+        published = options.bind(self.xpub, Address("tcp", "127.0.0.1", 0))
+        self.publish_address, self.peers.publisher_port = str(published), published.port
+        self._meters: Meters | None = None
 
-    def elapsed(self, seconds: float) -> None:
-        self.peers.read_monitors(Instant(seconds, 0))
-        self.peers.elapsed(Instant(seconds, 0), is_behind=False)
+    def meters(self) -> Meters:
+        """Made when they are asked for: their thread looks by itself, too."""
+        if self._meters is None:
+            self._meters = Meters(self.peers, self.cutoffs, self.settings, self.xpub.fileno())
+        return self._meters
 
-    def received(self) -> int:
-        """Bytes that came of the one subscriber, once it is known."""
-        self.peers.read_monitors(Instant(1, 0))
-        return sum(map(bytes_received, self.peers._subscribers))
+    def only(self, peers: dict[int, Peer]) -> Peer:
+        """The one that is there, once it is."""
+
+        def found() -> Peer | None:
+            self.peers.read_monitors(now())
+            return next(iter(peers.values()), None)
+
+        return eventually(found, "it is known")  # type: ignore[no-any-return]
 
     def close(self) -> None:
+        if self._meters is not None:
+            self._meters.close()
         self.peers.close()
-        self._router.close()
-        self._xpub.close()
+        self.router.close()
+        self.xpub.close()
         self._context.term()
+        self.cutoffs.close()
+
+
+def now() -> Instant:
+    return Instant(time.monotonic(), 0)
 
 
 @pytest.fixture
@@ -54,27 +75,154 @@ def bound() -> Iterator[Bound]:
     sockets.close()
 
 
-def ping(bound: Bound, peer: socket.socket, size: int) -> None:
+def cut_off_soon(bound: Bound, *, is_stuck: bool = False) -> None:
+    """Look until somebody is cut off."""
+
+    def told() -> list[str]:
+        bound.meters().look(time.monotonic(), 0, is_stuck=is_stuck)
+        return bound.told
+
+    eventually(told, "it is cut off")
+
+
+def ping(peer: Peer, connection: socket.socket, size: int) -> None:
     """So many bytes of pings, until the kernel has them."""
-    before = bound.received()
-    peer.sendall(PING * (size // len(PING)))
-    eventually(lambda: bound.received() - before > size - len(PING), "they came")
+    before = traffic(peer.descriptor).received
+    connection.sendall(PING * (size // len(PING)))
+    eventually(lambda: traffic(peer.descriptor).received - before > size - len(PING), "they came")
+
+
+def meet(bound: Bound, connection: socket.socket, message: bytes = b"\0\1x") -> Peer:
+    """A client says something."""
+    connection.sendall(message)
+    assert bound.router.poll(5000)
+    routing_id = bound.router.recv()
+    return bound.peers.meet(routing_id, bound.router.recv(copy=False), now())
+
+
+# --- meters -------------------------------------------------------------------------------------
+
+
+def test_subscriptions_that_come_faster_than_they_are_taken_are_a_flood(bound: Bound) -> None:
+    with zmtp(bound.publish_address, b"SUB") as connection:
+        peer = bound.only(bound.peers.subscribers)
+        ping(peer, connection, SUBSCRIBING_BYTES_MAX - 1000)
+        bound.meters().look(time.monotonic(), 0, is_stuck=False)
+        assert not bound.told
+        connection.sendall(PING * 300)
+        cut_off_soon(bound)
+        assert bound.told == ["127.0.0.1 is cut off: it subscribes without end"]
 
 
 def test_the_pings_of_a_peer_never_add_up_to_a_flood(bound: Bound) -> None:
-    much = SUBSCRIBING_BYTES_MAX * 2 // 3
-    with zmtp(bound.address, b"SUB") as peer:
-        eventually(bound.received, "it is known")
-        for second in range(2, 5):
-            ping(bound, peer, much)
-            bound.peers.cut_off_floods()
-            assert not bound.told
-            bound.elapsed(second)
+    with zmtp(bound.publish_address, b"SUB") as connection:
+        peer = bound.only(bound.peers.subscribers)
+        meters, later = bound.meters(), time.monotonic()
+        for _ in range(8):  # as if hours lay between the looks
+            ping(peer, connection, SUBSCRIBING_BYTES_MAX // 3)
+            later += 3600.0
+            meters.look(later, 0, is_stuck=False)
+        assert not bound.told
 
 
-def test_what_comes_faster_than_it_is_taken_is_a_flood(bound: Bound) -> None:
-    with zmtp(bound.address, b"SUB") as peer:
-        eventually(bound.received, "it is known")
-        ping(bound, peer, SUBSCRIBING_BYTES_MAX + 1000)
-        bound.peers.cut_off_floods()
+def test_a_subscriber_of_whom_the_loop_has_not_heard_is_found_as_well(bound: Bound) -> None:
+    with zmtp(bound.publish_address, b"SUB") as connection:
+        connection.sendall(PING * (SUBSCRIBING_BYTES_MAX // len(PING) + 1000))
+        cut_off_soon(bound, is_stuck=True)
         assert bound.told == ["127.0.0.1 is cut off: it subscribes without end"]
+
+
+def test_a_client_may_have_twice_its_window_waiting_and_no_more(bound: Bound) -> None:
+    with zmtp(bound.address, b"DEALER") as connection:
+        peer = meet(bound, connection)
+        peer.taken, peer.messages = 1 << 20, 16  # large ones, so far
+        bound.peers.greeted(peer)
+        bound.meters().is_dry = False
+        ping(peer, connection, (1 << 20) + WAITING_BYTES_MAX - 10_000)
+        bound.meters().look(time.monotonic(), 0, is_stuck=False)
+        assert not bound.told
+        connection.sendall(PING * 3000)
+        cut_off_soon(bound)
+        assert bound.told == ["127.0.0.1 is cut off: it sends faster than it is allowed to"]
+
+
+def test_small_messages_count_for_what_they_take_in_memory(bound: Bound) -> None:
+    with zmtp(bound.address, b"DEALER") as connection:
+        peer = meet(bound, connection)
+        peer.taken, peer.messages = 3, 1
+        connection.sendall(b"\0\1x" * 400_000)
+        cut_off_soon(bound)
+
+
+def test_when_memory_is_short_the_one_that_takes_most_goes_first(bound: Bound) -> None:
+    with zmtp(bound.address, b"DEALER") as much, zmtp(bound.address, b"DEALER") as little:
+        large, small = meet(bound, much), meet(bound, little)
+        for peer, connection, size in ((large, much, 3 << 20), (small, little, 4096)):
+            peer.taken, peer.messages = 1 << 16, 1
+            bound.peers.greeted(peer)
+            ping(peer, connection, size)
+        bound.meters().look(time.monotonic(), 1 << 40, is_stuck=False)
+        assert bound.told == ["127.0.0.1 is cut off: it takes most of the broker's memory, which is short"]
+        assert much.recv(1 << 20) is not None
+        little.sendall(b"\0\1x")
+        eventually(lambda: bound.router.poll(0), "the other one is served")
+
+
+# --- peers --------------------------------------------------------------------------------------
+
+
+def test_who_names_itself_is_cut_off(bound: Bound) -> None:
+    for name in (b"me", b"\0abcd"):
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+        with context.socket(zmq.DEALER) as named:
+            named.linger, named.reconnect_ivl, named.routing_id = 0, -1, name
+            named.connect(bound.address)
+            named.send(b"x")
+            assert bound.router.poll(5000)
+            routing_id = bound.router.recv()
+            assert routing_id == name
+            bound.peers.meet(routing_id, bound.router.recv(copy=False), now())
+    assert bound.told == ["127.0.0.1 is cut off: it names itself: a routing id must be left unset"]
+
+
+def test_who_has_said_no_hello_is_cut_off_and_who_has_is_not(bound: Bound) -> None:
+    with zmtp(bound.address, b"DEALER") as silent, zmtp(bound.address, b"DEALER") as speaks:
+        peer = meet(bound, speaks)
+        later = Instant(time.monotonic() + 6.0, 0)
+        bound.peers.elapsed(later, lambda connection: connection == peer.connection, dry=True)
+        assert bound.told == ["127.0.0.1 is cut off: it did not say HELLO"]
+        while silent.recv(4096):
+            pass
+        speaks.sendall(b"\0\1y")
+        assert bound.router.poll(5000)
+
+
+def test_who_does_not_read_its_answers_is_full_until_it_does() -> None:
+    sockets = Bound(connection_unread_bytes_max=1 << 20)
+    try:
+        with zmtp(sockets.address, b"DEALER") as connection:
+            peer = meet(sockets, connection)
+            for _ in range(64):
+                sockets.router.send_multipart([peer.connection, bytes(1 << 18)])
+                sockets.peers.sent(peer.connection, 1 << 18)
+            assert sockets.peers.full == {peer.connection}
+            connection.settimeout(10)
+            left = 64 << 18
+            while left > 0:
+                left -= len(connection.recv(1 << 20))
+
+            def is_free() -> bool:
+                sockets.peers.elapsed(now(), lambda _: True, dry=True)
+                return not sockets.peers.full
+
+            eventually(is_free, "it is not any more")
+    finally:
+        sockets.close()
+
+
+def test_what_was_said_last_is_with_the_peers_kernels_before_the_sockets_are_closed(bound: Bound) -> None:
+    with zmtp(bound.address, b"DEALER") as connection:
+        peer = meet(bound, connection)
+        bound.router.send_multipart([peer.connection, b"bye"])
+        bound.peers.wait_until_sent(5.0)
+        assert connection.recv(64).endswith(b"bye")

@@ -10,19 +10,18 @@ Rules of this file
    given when the one before is known to have been kept.
 4. A refused publish changes nothing but the session's `seq`, and its refusal is told again when asked.
 
-It has more than 300 lines because the cycle is read best in one piece; what is no part of it is in
-stays.py (who comes and goes), questions.py, reads.py, cursors.py, commits.py and replies.py.
+It has more than 300 lines because the cycle is read best in one piece.
 Spec: docs/protocol.md. Tests: tests/core/test_broker.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from typing import NamedTuple
 
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.allowances import Allowances
+from zchat.core.asked import Asked
 from zchat.core.checking import checked_records
 from zchat.core.commits import Commit, Gathering
 from zchat.core.cursors import Cursors
@@ -35,23 +34,9 @@ from zchat.core.replies import Replies
 from zchat.core.rooms import Rooms, Run, Tails
 from zchat.core.stays import Stays
 from zchat.errors import BadName, LogError, WireError
-from zchat.log import Append, CursorRow, LogStart, SessionRow
+from zchat.log import Append, LogFacts
 from zchat.names import cursor_name, user_key
 from zchat.settings import Settings
-
-
-class LogFacts(NamedTuple):
-    """What the core must know of the log when it starts."""
-
-    log_id: str
-    secret: bytes
-    head: int
-    last_time: int
-    rooms: dict[str, int]
-    sessions: list[SessionRow]
-    users_seen: list[tuple[str, int]]
-    cursors: list[CursorRow] = []
-    starts: list[LogStart] = []  # the present one last
 
 
 class BrokerCore:
@@ -77,6 +62,7 @@ class BrokerCore:
         self._commit: Commit | None = None  # under way
         self._gathering = Gathering(settings.batch_bytes_max)
         self._replies = Replies()
+        self._asked = Asked(settings.connection_questions_max)
         self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
         self._stays = Stays(
             settings,
@@ -108,6 +94,7 @@ class BrokerCore:
         session = self.registry.of(connection)
         if session is None:
             if isinstance(message, wire.Hello):
+                self._questions.changed()
                 self._hello(connection, message, now)
             elif connection not in self._stays.former:
                 self._replies.reply(connection, wire.HelloAgain())
@@ -125,6 +112,8 @@ class BrokerCore:
         self._allowances.disconnected(connection)
         self._reads.forget(connection)
         self._replies.forget(connection)
+        self._asked.forget(connection)
+        self._questions.changed()
         self.registry.disconnected(connection, now)
 
     def subscribed(self, topic: bytes, now: Instant) -> None:
@@ -139,6 +128,7 @@ class BrokerCore:
         """The append that was taken last is kept, or (with an error) none of it. Then take everything."""
         commit, self._commit = self._commit, None
         assert commit is not None, "no append is under way"
+        self._questions.changed()
         if error is not None:
             self._not_kept(commit, error, now)
             return
@@ -149,7 +139,8 @@ class BrokerCore:
             self.head = room.last = run.base + run.records - 1
             self._tails.spoke(room, now.seconds)
             if run.kind == wire.MESSAGES:
-                for entry, session, count in zip(run.entries, run.sessions, run.counts, strict=True):
+                for entry, session, count, size in zip(run.entries, run.sessions, run.counts, run.sizes, strict=True):
+                    session.waiting_bytes -= size
                     session.settle(entry.seq, offset)
                     self._replies.ack(session.connection, entry.seq, offset)
                     offset += count
@@ -174,6 +165,7 @@ class BrokerCore:
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: write the leaves that are due, mark the tails. Then take everything."""
+        self._questions.changed()
         self._stays.elapsed(now)
         for room in self._tails.due(now.seconds):
             self._broadcasts.append((room.topic, wire.encode(wire.Tail(room.last))))
@@ -209,7 +201,24 @@ class BrokerCore:
 
     def take_replies(self) -> list[tuple[bytes, bytes]]:
         """(connection, frame) to send on ROUTER, in order: one ACK for each connection."""
-        return self._replies.take()
+        return self._replies.take(self._gathering.window(self._commit))
+
+    def answer(self, full: Container[bytes], now: Instant) -> int:
+        """Answer one question, of a connection that is not in `full`. Then take replies.
+
+        Returns its bytes; 0: there is none.
+        """
+        while (turn := self._asked.next(full)) is not None:
+            connection, question = turn
+            if (session := self.registry.of(connection)) is not None:
+                frame = self._questions.answer(session, question, self.head, self._cursors, now)
+                self._replies.reply_frame(connection, frame)
+                return len(frame)
+        return 0
+
+    def may_answer(self, full: Container[bytes]) -> bool:
+        """Whether `answer` has something to do."""
+        return self._asked.has_next(full)
 
     def take_reads(self, full: Container[bytes] = ()) -> list[Read]:
         """What reader threads are to work on; then `read_done` or `read_gave_way`. Who is in `full` waits."""
@@ -226,7 +235,7 @@ class BrokerCore:
 
     @property
     def is_committing(self) -> bool:
-        """Whether an append was taken that has not been reported as committed."""
+        """Whether an append is under way."""
         return self._commit is not None
 
     # --- publishing -------------------------------------------------------------------------
@@ -238,6 +247,8 @@ class BrokerCore:
             return
         session.accept(seq)
         try:
+            if session.waiting_bytes > 2 * wire.WINDOW_BYTES_MAX:  # the honest keep to what they are told
+                raise WireError("busy", f"{session.waiting_bytes} bytes wait for the log, more than the window")
             count = checked_records(message, frame, self.settings)
             is_volatile = message.flags & wire.VOLATILE
             room = self._rooms.get(message.room)
@@ -245,9 +256,8 @@ class BrokerCore:
                 rooms = self._rooms
                 room = rooms.open(message.room) if is_volatile else rooms.keep([message.room], session.address, now)[0]
         except (BadName, WireError) as error:
-            code = error.code if isinstance(error, WireError) else "bad-room"
-            session.settle(seq, code)
-            self._replies.refuse(session.connection, "publish", seq, code, str(error))
+            session.settle(seq, error.code)
+            self._replies.refuse(session.connection, "publish", seq, error.code, str(error))
             return
         if is_volatile:
             run = room.volatile_run
@@ -261,6 +271,7 @@ class BrokerCore:
             session.has_stored = True  # or will have, when the log keeps it
             run = self._gathering.run(room, wire.MESSAGES)
             self._gathering.sessions[session.id] = session
+            session.waiting_bytes += len(frame)
         run.add(session, seq, message.records, count, len(frame))
 
     def _repeat(self, session: Session, message: wire.Publish) -> None:
@@ -292,7 +303,8 @@ class BrokerCore:
         undone = self._gathering.undo(commit)
         for run in undone.runs:
             if run.kind == wire.MESSAGES:
-                for entry, session in zip(run.entries, run.sessions, strict=True):
+                for entry, session, size in zip(run.entries, run.sessions, run.sizes, strict=True):
+                    session.waiting_bytes -= size
                     session.settle(entry.seq, error.code)
                     self._replies.refuse(session.connection, "publish", entry.seq, error.code, str(error))
         for connection, request in undone.done:
@@ -333,8 +345,7 @@ class BrokerCore:
         try:
             answer = self._answer(session, message, now)
         except (BadName, WireError) as error:
-            code = error.code if isinstance(error, WireError) else f"bad-{_CODED_AS.get(error.kind, error.kind)}"
-            self._replies.refuse(connection, "request", number, code, str(error))
+            self._replies.refuse(connection, "request", number, error.code, str(error))
             return
         if isinstance(answer, wire.Done):
             self._answer_kept(session, answer.request)
@@ -343,6 +354,8 @@ class BrokerCore:
 
     def _answer(self, session: Session, message: wire.ClientMessage, now: Instant) -> wire.BrokerMessage | None:
         """The answer; DONE is told once what was changed is kept. Raises BadName, WireError."""
+        if isinstance(message, wire.Join | wire.Part | wire.Hello | wire.Bye | wire.At):
+            self._questions.changed()
         match message:
             case wire.Join():
                 self._stays.join(session, message, now)
@@ -352,17 +365,9 @@ class BrokerCore:
                 return wire.Done(message.request)
             case wire.Fetch() | wire.Seek():
                 self._read(session, message)
-            case wire.Heads():
-                self._questions.may_read(session, message.patterns)
-                return wire.HeadsAre(message.request, self.head, self._questions.heads(message.patterns))
-            case wire.Who():
-                if message.room:
-                    self._questions.may_read(session, [message.room])
-                return wire.Present(message.request, self._questions.who(message.room, message.lag))
-            case wire.Rooms():
-                return wire.RoomsAre(message.request, self._questions.rooms(session))
-            case wire.Cursors():
-                return wire.CursorsAre(message.request, self._cursors.of(session.user))
+            case wire.Heads() | wire.Who() | wire.Rooms() | wire.Cursors():
+                self._questions.check(session, message)
+                self._asked.ask(session.connection, message)
             case wire.SetCursor():
                 row = self._cursors.checked(session, message, self.head, now)
                 self._gathering.cursors[row.user, row.name] = row
@@ -393,6 +398,3 @@ class BrokerCore:
     def _read(self, session: Session, message: wire.Fetch | wire.Seek) -> None:
         self._questions.may_read(session, message.patterns)
         self._reads.ask(session.connection, message)
-
-
-_CODED_AS = {"pattern": "room"}  # kinds of names that share a code

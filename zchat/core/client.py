@@ -293,9 +293,9 @@ class ClientCore:
             self._tell_refused(self._publishing.other_log(resumed=welcome.resumed))
             self._refuse_cursors(now)
         elif not welcome.resumed:
-            kept_seconds = welcome.limits.get("session_kept_seconds", wire.SESSION_KEPT_SECONDS)
-            self._tell_refused(self._publishing.forgotten(kept_seconds, now))
-        self._sends.extend(self._publishing.again(now))
+            kept = welcome.limits.get("session_kept_seconds", wire.SESSION_KEPT_SECONDS)
+            self._tell_refused(self._publishing.forgotten(kept, now))
+        self._sends.extend(self._publishing.welcomed(welcome, now))
         for number in list(self._requests):
             self._ask_again(number, now)
         if known is not None and self._joined:

@@ -22,6 +22,9 @@ from zchat.core.registry import Session
 from zchat.core.rooms import Room, Run
 from zchat.log import Append, CursorRow, StoredBatch
 
+WAITING_BYTES = 32 << 20  # of publishes wait for the log, when all have filled their windows,
+WINDOW_BYTES_MIN = 64 << 10  # which are not smaller than this: then it is more
+
 JOINED = ""  # in place of a leave's reason
 
 # What a join and each leave are written as: a leave's body is its reason.
@@ -78,6 +81,11 @@ class Gathering:
     def size(self) -> int:
         """Bytes of its records."""
         return sum(run.size for run in self.runs)
+
+    def window(self, under_way: Commit | None) -> int:
+        """Bytes that a session may have waiting: its share of what all may, which is shared by those who have some."""
+        sessions = max(len(self.sessions), len(under_way.sessions) if under_way else 0, 1)
+        return max(WINDOW_BYTES_MIN, min(WAITING_BYTES // sessions, wire.WINDOW_BYTES_MAX))
 
     def run(self, room: Room, kind: int) -> Run:
         """The run that the room's next record of this kind belongs to."""

@@ -2,7 +2,9 @@
 
 Rules of this file
 1. A publish is kept, frame and all, until the broker says what became of it. A repeat is the same frame.
-2. A small volatile publish may be quiet: it asks for no ACK, which spares everybody a hop. The ACK of a
+2. What has no outcome has a bound in bytes, the window. WELCOME tells the first one, which holds whenever nothing is
+   unanswered, and each ACK the next. One frame may always be out, however large.
+3. A small volatile publish may be quiet: it asks for no ACK, which spares everybody a hop. The ACK of a
    later one tells of it too, and whoever waits for it has the newest one repeated, which is answered.
 
 Spec: docs/protocol.md, "Publish once". Tests: tests/core/test_publishing.py.
@@ -72,6 +74,8 @@ class Publishing:
     def __init__(self) -> None:
         self._seq = 0
         self._unacked: dict[int, Chunk] = {}
+        self._unacked_bytes = 0
+        self._first_window = self._window = wire.WINDOW_BYTES
         self._heard = 0.0  # when the oldest of them became that, or all were sent again
         self._quiet = 0  # in a row
         self._former_session = 0  # publishes up to this `seq` were sent in another session, too
@@ -81,7 +85,12 @@ class Publishing:
     @property
     def has_room(self) -> bool:
         """Whether another one may be sent now."""
-        return len(self._unacked) < IN_FLIGHT_FRAMES_MAX
+        return len(self._unacked) < IN_FLIGHT_FRAMES_MAX and self._unacked_bytes < self._window
+
+    def welcomed(self, welcome: wire.Welcome, now: Instant) -> list[bytes]:
+        """The broker is there, and tells how many bytes may be without an outcome. Returns the frames to send again."""
+        self._first_window = self._window = max(1, welcome.limits.get("window_bytes", wire.WINDOW_BYTES))
+        return self.again(now)
 
     @property
     def settled_upto(self) -> int:
@@ -97,6 +106,7 @@ class Publishing:
         if not self._unacked:
             self._heard = now.seconds
         self._unacked[chunk.seq] = chunk
+        self._unacked_bytes += len(chunk.frame)
         may_be_quiet = chunk.flags & wire.VOLATILE and len(chunk.frame) < QUIET_BYTES and chunk.seq > self._wanted
         if not may_be_quiet or self._quiet == QUIET_FRAMES_MAX:
             self._quiet = 0
@@ -114,12 +124,16 @@ class Publishing:
             if chunk is None:
                 continue
             settled = True
-            chunk.first, chunk.frame = first, b""
+            chunk.first = first
+            self._settled(chunk)
             for before in [before for before in self._unacked.values() if before.is_quiet and before.seq < seq]:
                 del self._unacked[before.seq]
-                before.first, before.frame = 0, b""
+                before.first = 0
+                self._settled(before)
+        self._window = ack.window or self._first_window
         if not self._unacked:
             self._quiet = 0
+            self._window = self._first_window
         if next(iter(self._unacked), 0) != oldest:  # the others' ACKs say nothing of one whose own was lost
             self._heard = now.seconds
         return settled
@@ -131,7 +145,8 @@ class Publishing:
             return None
         if seq <= self._former_log and error.definite:
             error = Refused("repeat-unknown", f"{error}; the log that the broker had before may have it")
-        chunk.error, chunk.frame = error, b""
+        chunk.error = error
+        self._settled(chunk)
         return error
 
     def other_log(self, *, resumed: bool) -> list[Refused]:
@@ -188,3 +203,8 @@ class Publishing:
         for chunk in self._unacked.values():
             chunk.error = error
         self._unacked.clear()
+        self._unacked_bytes = 0
+
+    def _settled(self, chunk: Chunk) -> None:
+        self._unacked_bytes -= len(chunk.frame)
+        chunk.frame = b""

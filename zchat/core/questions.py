@@ -1,19 +1,32 @@
 """What clients ask and nothing changes by: who is here, which rooms there are, where each one's log stands.
 
-Rules of this file: it reads the registry and the rooms, and writes neither. `may_read` is the one place
-that says which names a session may name. Tests: tests/core/test_broker.py.
+Rules of this file
+1. It reads the registry and the rooms, and writes neither.
+2. What many may ask for is made once, and kept until something changes (`changed`): to make the list of 50,000 rooms
+   takes 13 ms.
+3. `may_read` is the one place that says which names a session may name.
+
+Tests: tests/core/test_questions.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import msgspec
 from msgspec.structs import replace
 
 from zchat import wire
+from zchat.core import Instant
+from zchat.core.asked import Question
+from zchat.core.cursors import Cursors
 from zchat.core.registry import Registry, Session
 from zchat.core.rooms import Room
 from zchat.errors import BadName, WireError
 from zchat.names import ROOM_BYTES_MAX, inbox, is_pattern, matcher, pattern_name
 
+MADE_MAX = 64  # answers that are kept
 PATTERNS_COMPARED_MAX = 64  # different patterns with a wildcard in one WHO with lag: each is a look at every room
 
 
@@ -23,6 +36,43 @@ class Questions:
     def __init__(self, registry: Registry, rooms: dict[str, Room]) -> None:
         self._registry = registry
         self._rooms = rooms
+        self._made: dict[Hashable, msgspec.Raw] = {}  # what was asked -> the list that answers it, encoded
+
+    def changed(self) -> None:
+        """What is kept may not be true any more."""
+        if self._made:
+            self._made.clear()
+
+    def check(self, session: Session, question: Question) -> None:
+        """Raises BadName, WireError for what the session may not ask."""
+        if isinstance(question, wire.Heads):
+            self.may_read(session, question.patterns)
+        elif isinstance(question, wire.Who) and question.room:
+            self.may_read(session, [question.room])
+
+    def answer(self, session: Session, question: Question, head: int, cursors: Cursors, now: Instant) -> bytes:
+        """The frame that answers it."""
+        if isinstance(question, wire.Heads):
+            names = question.patterns
+            listed = self._list(("heads", *names), lambda: self.heads(names))
+            return wire.encode(wire.HeadsAre(question.request, head, listed))
+        if isinstance(question, wire.Who):
+            room, lag = question.room, question.lag
+            key = (room, lag, now.micros)  # each message changes when its sender was seen last
+            return wire.encode(wire.Present(question.request, self._list(key, lambda: self.who(room, lag))))
+        if isinstance(question, wire.Rooms):
+            own = inbox(session.user)
+            own = own if own in self._rooms else ""
+            return wire.encode(wire.RoomsAre(question.request, self._list(own, lambda: self.rooms(session))))
+        return wire.encode(wire.CursorsAre(question.request, cursors.of(session.user)))
+
+    def _list(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """A list that is encoded already, and encodes as itself."""
+        if key not in self._made:
+            if len(self._made) >= MADE_MAX:
+                self._made.clear()
+            self._made[key] = wire.encode_list(make())
+        return self._made[key]
 
     def may_read(self, session: Session, patterns: list[str]) -> None:
         """Raises for names that are not canonical, too many of them, or the inbox of another user."""

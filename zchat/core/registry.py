@@ -72,6 +72,7 @@ class Session:
     has_stored: bool = False  # or given the log a publish, whose repeats must be known
     has_row: bool = False  # the log has a row of it, or gets one with the commit under way
     last_seq: int = 0
+    waiting_bytes: int = 0  # of its publishes that wait for the log
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     deadline: float = 0.0  # monotonic: end of the grace time (lost) or of the kept time (gone); else 0
     listens: list[tuple[int, list[str]]] = field(default_factory=list)  # how far its listeners of those patterns are

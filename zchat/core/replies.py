@@ -23,6 +23,10 @@ class Replies:
         """An answer."""
         self._replies.append((connection, wire.encode(message)))
 
+    def reply_frame(self, connection: bytes, frame: bytes) -> None:
+        """An answer that is encoded already."""
+        self._replies.append((connection, frame))
+
     def reply_all(self, connections: list[bytes], message: wire.BrokerMessage) -> None:
         """One answer for many."""
         frame = wire.encode(message)
@@ -46,11 +50,12 @@ class Replies:
         """The connection is gone."""
         self._acks.pop(connection, None)
 
-    def take(self) -> list[tuple[bytes, bytes]]:
-        """(connection, frame), in order, acks last."""
+    def take(self, window: int) -> list[tuple[bytes, bytes]]:
+        """(connection, frame), in order, acks last. They tell the window, in bytes."""
         if self._acks:
             acks, self._acks = self._acks, {}
-            self._replies.extend((connection, wire.encode(wire.Ack(pairs))) for connection, pairs in acks.items())
+            for connection, pairs in acks.items():
+                self._replies.append((connection, wire.encode(wire.Ack(pairs, window))))
         replies, self._replies = self._replies, []
         return replies
 

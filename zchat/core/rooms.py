@@ -28,7 +28,7 @@ from zchat.wire import RawEntry
 class Run:
     """Consecutive records of one room on their way to one batch."""
 
-    __slots__ = ("base", "counts", "entries", "frame", "kind", "records", "room", "sessions", "size")
+    __slots__ = ("base", "counts", "entries", "frame", "kind", "records", "room", "sessions", "size", "sizes")
 
     def __init__(self, room: Room, kind: int) -> None:
         self.room = room
@@ -36,8 +36,9 @@ class Run:
         self.entries: list[RawEntry] = []
         self.sessions: list[Session] = []  # who wrote each entry
         self.counts: list[int] = []  # records of each entry
+        self.sizes: list[int] = []  # bytes of each entry
         self.records = 0
-        self.size = 0  # bytes of the records
+        self.size = 0  # bytes of all
         self.base = 0  # given when it becomes a batch
         self.frame = b""
 
@@ -46,6 +47,7 @@ class Run:
         self.entries.append(RawEntry(session.user, session.id, seq, records))
         self.sessions.append(session)
         self.counts.append(count)
+        self.sizes.append(size)
         self.records += count
         self.size += size
 

@@ -81,6 +81,35 @@ class LogPage(NamedTuple):
     gaps: list[tuple[str, int, int, str]]  # (room, first, last, reason): "damaged" or "trimmed"
 
 
+class LogFacts(NamedTuple):
+    """What a broker must know of its log when it starts."""
+
+    log_id: str
+    secret: bytes
+    head: int
+    last_time: int
+    rooms: dict[str, int]
+    sessions: list[SessionRow]
+    users_seen: list[tuple[str, int]]
+    cursors: list[CursorRow] = []
+    starts: list[LogStart] = []  # the present one last
+
+
+def facts_of(log: Log, users_seen_max: int) -> LogFacts:
+    """Ask the log for all of it."""
+    return LogFacts(
+        log.log_id,
+        log.secret,
+        log.head(),
+        log.last_time(),
+        log.rooms(),
+        log.sessions(),
+        log.users_seen(users_seen_max),
+        log.cursors(),
+        log.starts(),
+    )
+
+
 class Log(Protocol):
     """Keeps batches and sessions.
 

@@ -1,4 +1,4 @@
-"""The broker's sockets and its one loop: wait, drain, append, broadcast, ack.
+"""The broker's sockets and its one loop: wait, drain, append, broadcast, ack, answer.
 
     ROUTER  --frames-->  BrokerCore  --append-->  Log (its writer thread)
     XPUB   <--batches--              <--committed--
@@ -8,6 +8,7 @@ Rules of this file
 1. One thread owns every socket. Threads of the log and readers only append to a deque and wake it.
 2. It decides nothing: BrokerCore does. What is here is order of work, descriptors and libzmq's traps.
 3. No frame, and no state of a peer, makes it raise.
+4. A turn has a bound in time, not in messages: everybody's answers go out after each.
 
 It has more than 300 lines because the loop is read best beside what it calls.
 Spec: docs/design.md, "The broker's sockets". Tests: tests/sockets/test_broker.py.
@@ -27,21 +28,29 @@ import zmq
 from zchat import wire
 from zchat.address import Address
 from zchat.core import Instant
-from zchat.core.broker import BrokerCore, LogFacts
+from zchat.core.broker import BrokerCore
 from zchat.core.clocks import NOTICED_SECONDS, Clocks
 from zchat.errors import LogError
-from zchat.log import Log
+from zchat.log import Log, facts_of
 from zchat.settings import Settings
 from zchat.sockets import options
 from zchat.sockets.clock import instant
-from zchat.sockets.cutoffs import CutOffs, FloodWatch
+from zchat.sockets.cutoffs import CutOffs
+from zchat.sockets.kernel import connections_max
+from zchat.sockets.meters import Meters
 from zchat.sockets.options import DONTWAIT, POLLIN, SNDMORE
-from zchat.sockets.peers import Peers, connections_max
+from zchat.sockets.peers import Peers
 from zchat.sockets.readers import Readers
 
-DRAINED_MESSAGES_MAX = 2000  # per cycle: then it is time to commit and answer
+DRAIN_SECONDS = 0.02  # of a turn: then it is time to commit and answer
 DRAINED_BYTES_MAX = 4 << 20
-GATHERED_BYTES_MAX = 32 << 20  # waiting for the commit under way: above it the ROUTER is left to TCP
+DRAINED_UNTIMED = 16  # messages: so often is the clock looked at
+ANSWER_SECONDS = 0.01  # of a turn
+ANSWER_BYTES_MAX = 4 << 20
+GATHERED_BYTES_MAX = 128 << 20  # waiting for the commit under way: the windows of honest clients allow a quarter of it
+LONG_FRAME_BYTES = 256  # its size takes 8 bytes on the wire, and else one; and one says what the frame is
+NO_SUBSCRIPTION = "sent what is no subscription, or subscribed at that moment"
+GOODBYE_SECONDS = 0.3  # for what was said last
 LOOK_SECONDS = 1.0  # whether the clock was set
 PROBE_SECONDS = 30.0  # a connection whose end the monitor missed is found by a send that fails
 
@@ -69,12 +78,13 @@ class Broker:
         self._waker = options.Waker()
         self._finished: deque[Callable[[Instant], None]] = deque()  # from other threads, for the loop
         self._suspicious = False  # the XPUB got something that is no subscription
+        self._meters: Meters | None = None
 
     def start(self) -> None:
         """Bind both sockets. Raises StartError or BadAddress."""
         each_max = connections_max()
         self._cutoffs = CutOffs(self._tell)
-        self._context = options.new_context()
+        self._context = options.broker_context()
         self._router = options.broker_router(self._context)
         self._xpub = options.broker_xpub(self._context)
         self._peers = Peers(self._context, self._router, self._xpub, self.settings, self._cutoffs, each_max)
@@ -85,17 +95,7 @@ class Broker:
             self._close_sockets()
             raise
         log = self._log
-        facts = LogFacts(
-            log.log_id,
-            log.secret,
-            log.head(),
-            log.last_time(),
-            log.rooms(),
-            log.sessions(),
-            log.users_seen(self.settings.users_seen_max),
-            log.cursors(),
-            log.starts(),
-        )
+        facts = facts_of(log, self.settings.users_seen_max)
         self._peers.publisher_port = port = self.publisher_address.port
         now = instant()
         self._core = BrokerCore(self.settings, facts, _session_ids(), port, now)
@@ -103,6 +103,7 @@ class Broker:
         if ahead := self._ahead(now):
             self._tell(f"the clock is behind{ahead}")
         self._readers = Readers(log, self._core, self._send, self._finish_later, self._tell)
+        self._meters = Meters(self._peers, self._cutoffs, self.settings, self._xpub.fileno())
 
     def stop(self) -> None:
         """Make `run` end: what was accepted is committed and told first. Safe in a signal handler."""
@@ -122,27 +123,32 @@ class Broker:
         more = False
         probe_at = time.monotonic() + PROBE_SECONDS
         trim_at = look_at = time.monotonic()
-        self._watch = watch = FloodWatch(self._peers.cut_off_floods)
+        meters, has_session = self._meters, self._has_session
+        assert meters is not None, "started"
         try:
-            while not self._stopping:
+            while not self._stopping and not meters.is_exhausted:
                 takes_more = self._core.gathered_bytes < GATHERED_BYTES_MAX
                 if takes_more != router_polled:
                     poller.register(self._router, POLLIN if takes_more else 0)  # 0 takes it out
                     router_polled = takes_more
-                sleep = self._sleep_ms()
-                ready = dict(poller.poll(0 if more and takes_more else sleep))
-                watch.turns += 1
+                ready = dict(poller.poll(0 if more and takes_more else self._sleep_ms()))
+                meters.turns += 1
                 now = instant()
                 if ready.keys() & monitors:
                     self._peers.read_monitors(now)
                 if self._xpub in ready:
                     self._read_subscriptions(now)
-                more = takes_more and (more or self._router in ready) and self._drain(now)
-                for connection in self._peers.take_ended(now, dry=not more and takes_more):
+                # What a peer sent before its end was read from the monitor may be in the ROUTER since the poll.
+                may_have = more or self._router in ready or self._peers.has_ended
+                more = takes_more and may_have and self._drain(now)
+                dry = not more and takes_more
+                meters.is_dry = dry
+                for connection in self._peers.take_ended(now, dry=dry):
                     self._core.disconnected(connection, now)
                 if waker in ready:
                     self._take_finished(now)
                 self._cycle(now)
+                self._peers.elapsed(now, has_session, dry=dry)
                 if now.seconds >= probe_at:
                     self._probe(now)
                     probe_at = now.seconds + PROBE_SECONDS
@@ -154,8 +160,9 @@ class Broker:
                     self._log.trim(list(self.settings.retention), self._clocks.for_ages(now))
                     trim_at = now.seconds + self.settings.trim_seconds
             self._finish()
+            if meters.is_exhausted:
+                raise MemoryError("what peers have filled cannot be freed")  # whoever watches starts it again
         finally:
-            watch.close()
             self._close()
 
     # --- one cycle --------------------------------------------------------------------------
@@ -171,15 +178,28 @@ class Broker:
             if self._finished:  # a log that commits at once has called back already
                 self._take_finished(now)
         for topic, frame in core.take_broadcasts(now):
+            self._peers.broadcast_bytes += len(frame)
             self._xpub.send(topic, SNDMORE)
             self._xpub.send(frame)
         for connection, frame in core.take_replies():
             self._send(connection, frame, now)
-        for read in core.take_reads():
+        if core.may_answer(self._peers.full):
+            self._answer(now)
+        for read in core.take_reads(self._peers.full):
             self._readers.submit(read)
         for connection in core.take_cutoffs():
             self._peers.cut_off_later(connection, now)
-        self._peers.elapsed(now, is_behind=self._watch.is_behind)
+
+    def _answer(self, now: Instant) -> None:
+        """Questions, one of each connection in turn, as long as there is time."""
+        core, full, made = self._core, self._peers.full, 0
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while made < ANSWER_BYTES_MAX and (size := core.answer(full, now)):
+            made += size
+            for connection, frame in core.take_replies():
+                self._send(connection, frame, now)
+            if time.monotonic() > deadline:
+                return
 
     def _committed(self, had_records: bool, error: LogError | None) -> None:
         """Called by the log, from any thread."""
@@ -205,42 +225,55 @@ class Broker:
         due = self._core.next_deadline()
         self._due = inf if due is None else due
         deadline = min(self._due, self._peers.next_deadline(now))
-        return 0 if self._finished else max(0, int((deadline - now.seconds) * 1000) + 1)
+        if self._finished or self._core.may_answer(self._peers.full):
+            return 0
+        return max(0, int((deadline - now.seconds) * 1000) + 1)
 
     # --- ROUTER -----------------------------------------------------------------------------
 
     def _drain(self, now: Instant) -> bool:
         """Take what clients sent, up to a bound. Returns whether there may be more."""
-        router, core, peers = self._router, self._core, self._peers
-        received = peers.received
-        size = 0
-        for _ in range(DRAINED_MESSAGES_MAX):
+        router, core, known = self._router, self._core, self._peers.of
+        size, untimed, deadline = 0, DRAINED_UNTIMED, time.monotonic() + DRAIN_SECONDS
+        while size < DRAINED_BYTES_MAX:
+            untimed -= 1
+            if untimed < 0:
+                if time.monotonic() > deadline:
+                    return True
+                untimed = DRAINED_UNTIMED
             try:
                 connection = router.recv(DONTWAIT)
             except zmq.Again:
                 return False
-            address = ""
-            if connection in received:
+            peer = known.get(connection)
+            if peer is not None:
                 frame = router.recv()
             else:
                 first = router.recv(copy=False)
-                address = peers.meet(connection, first, now)
+                peer = self._peers.meet(connection, first, now)
                 frame = first.bytes
-            received[connection] += len(frame)
+            taken = len(frame) + (9 if len(frame) >= LONG_FRAME_BYTES else 2)
             while router.getsockopt(zmq.RCVMORE):  # the protocol has one frame a message
-                received[connection] += len(router.recv())
+                more = len(router.recv())
+                taken += more + (9 if more >= LONG_FRAME_BYTES else 2)
                 frame = b""
-            core.received(connection, frame, now, address)
-            size += len(frame)
-            if size > DRAINED_BYTES_MAX:
-                break
+            peer.taken += taken
+            peer.messages += 1
+            core.received(connection, frame, now, peer.address)
+            if not peer.is_greeted and self._has_session(connection):
+                self._peers.greeted(peer)
+            size += taken
         return True
+
+    def _has_session(self, connection: bytes) -> bool:
+        return self._core.registry.of(connection) is not None
 
     def _send(self, connection: bytes, frame: bytes, now: Instant) -> None:
         router = self._router
         try:
             router.send(connection, SNDMORE | DONTWAIT)
             router.send(frame, DONTWAIT)
+            self._peers.sent(connection, len(frame))
         except zmq.Again:
             pass  # it does not read: it will ask again
         except zmq.ZMQError as error:
@@ -277,34 +310,37 @@ class Broker:
         the socket is dry, the next `SUBSCRIBE` would be applied to another peer. So nothing is granted,
         and everyone who sent meanwhile is cut off; the honest ones come back and subscribe again.
         """
-        xpub = self._xpub
-        for _ in range(DRAINED_MESSAGES_MAX):
+        xpub, peers = self._xpub, self._peers
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while time.monotonic() < deadline:
             try:
                 frame = xpub.recv(zmq.DONTWAIT, copy=False)
             except zmq.Again:
-                if self._watch.is_behind:
-                    self._peers.caught_up()
-                self._suspicious = self._watch.is_behind = False
+                self._suspicious = False
                 return
-            data = frame.bytes
+            data, is_last = frame.bytes, not frame.more
+            peers.read_monitors(now)  # its descriptor may have been another's a moment ago
+            peer = peers.subscriber(frame)
+            if peer is not None:
+                peer.taken += len(data) + (9 if len(data) >= LONG_FRAME_BYTES else 2)
+                peer.messages += is_last
             if data[:1] not in (b"\0", b"\1"):
                 self._suspicious = True
             if self._suspicious:
-                descriptor = options.metadata(frame, zmq.SRCFD)
-                if descriptor is not None:
-                    self._cutoffs.cut_off(descriptor, "sent what is no subscription, or subscribed at that moment")
+                if peer is not None:
+                    self._cutoffs.cut_off(peer.descriptor, peer.name, NO_SUBSCRIPTION)
                 continue
             topic = data[1:]
             if data[0]:
-                if not self._peers.subscribes(frame, now):
+                if peer is not None and not peers.subscribes(peer, topic):
                     continue
                 xpub.setsockopt(zmq.SUBSCRIBE, topic)
                 if topic.startswith(wire.PRIVATE_TOPIC):
                     self._core.subscribed(topic, now)
             else:
-                self._peers.unsubscribes(frame)
+                if peer is not None:
+                    peers.unsubscribes(peer, topic)
                 xpub.setsockopt(zmq.UNSUBSCRIBE, topic)
-        self._watch.is_behind = True
 
     def _finish_later(self, finished: Callable[[Instant], None]) -> None:
         """Called by the log and the readers, from any thread."""
@@ -325,20 +361,21 @@ class Broker:
             self._cycle(instant())
         self._core.stopping()
         self._cycle(instant())
+        self._peers.wait_until_sent(GOODBYE_SECONDS)
 
     def _close(self) -> None:
         self._readers.close()
-        self._peers.close()
-        for listener in (self._router, self._xpub):
-            listener.close(linger=1000)
-        self._context.term()
-        self._waker.close()
+        self._close_sockets()
 
     def _close_sockets(self) -> None:
+        """Without linger: to close with it while peers are there can end the process (session_base.cpp:233)."""
+        if self._meters is not None:
+            self._meters.close()
         self._peers.close()
-        self._router.close()
-        self._xpub.close()
+        self._router.close(linger=0)
+        self._xpub.close(linger=0)
         self._context.term()
+        self._cutoffs.close()
         self._waker.close()
 
 

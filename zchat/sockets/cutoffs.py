@@ -1,25 +1,24 @@
-"""Cutting peers off, telling the operator, and finding the one whose subscriptions libzmq takes without end.
+"""Cutting peers off, and telling the operator.
 
 Rules of this file
-1. What the operator is told of is told once a minute for each reason: an attacker must not fill the disk.
-2. libzmq takes in all subscriptions that have arrived before a program sees the first, and a tree that grows by
-   100,000 topics takes seconds. The broker's thread cannot act meanwhile, so another one watches it (`FloodWatch`).
+1. A descriptor is libzmq's, and may be another connection's at any moment. So it is pinned first (duplicated), then it
+   is looked whose it is, and only then shut down: to shut down the listener itself would end the process
+   (tcp_listener.cpp:196 of libzmq 4.3.5).
+2. It needs no free descriptor: the duplicate takes the place of one that is held for it.
+3. What the operator is told of is told once a minute for each reason: an attacker must not fill the disk.
 
-Tests: tests/sockets/test_cutoffs.py, tests/sockets/test_overload.py.
+Tests: tests/sockets/test_cutoffs.py.
 """
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable
 
-from zchat.sockets import options
-
 TOLD_SECONDS = 60.0
-IDLE_SECONDS = 0.1  # between two looks,
-BUSY_SECONDS = 0.02  # and while that thread works
-SHARE = 0.1  # of the time at most is spent on looking: with thousands of subscribers it takes a while
 
 
 class CutOffs:
@@ -28,14 +27,58 @@ class CutOffs:
     def __init__(self, tell: Callable[[str], object]) -> None:
         self._tell = tell
         self._lock = threading.Lock()
+        self._nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._held = os.dup(self._nothing)  # the duplicate's place
         self._told: dict[str, float] = {}  # reason -> when
         self._untold: dict[str, int] = {}  # reason -> cut off since then
 
-    def cut_off(self, descriptor: int, reason: str) -> None:
-        """End that connection: its peer `reason`."""
-        address = options.cut_off(descriptor)
-        if address is None:
-            return  # gone already
+    def cut_off(self, descriptor: int, name: object, reason: str) -> bool:
+        """End the connection of that descriptor if its other end still is `name`, and tell `reason`.
+
+        libzmq sees the end of the stream. Returns False where the connection is gone already.
+        """
+        with self._lock:
+            if not self._shut_down(descriptor, name):
+                return False
+        self._tell_of(name, reason)
+        return True
+
+    def end(self, descriptor: int, name: object) -> None:
+        """The same without telling: the peer was told why."""
+        with self._lock:
+            self._shut_down(descriptor, name)
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        with self._lock:
+            for descriptor in (self._held, self._nothing):
+                os.close(descriptor)
+            self._held = self._nothing = -1
+
+    def _shut_down(self, descriptor: int, name: object) -> bool:
+        if self._held < 0 or name is None:
+            return False
+        try:
+            os.dup2(descriptor, self._held, inheritable=False)
+        except OSError:
+            return False  # closed
+        try:
+            pinned = socket.socket(fileno=self._held)
+        except OSError:
+            pinned = None  # no socket
+        try:
+            if pinned is None or pinned.getpeername() != name:
+                return False
+            pinned.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return False  # not connected: gone, or the listener
+        finally:
+            if pinned is not None:
+                pinned.detach()
+            os.dup2(self._nothing, self._held, inheritable=False)
+        return True
+
+    def _tell_of(self, name: object, reason: str) -> None:
         now = time.monotonic()
         with self._lock:
             others = self._untold.pop(reason, 0)
@@ -44,38 +87,9 @@ class CutOffs:
                 return
             self._told[reason] = now
         more = f"; so were {others} others in the last minutes" if others else ""
-        self._tell(f"{address or 'a peer'} is cut off: it {reason}{more}")
+        self._tell(f"{address_of(name) or 'a peer'} is cut off: it {reason}{more}")
 
 
-class FloodWatch:
-    """Calls `act` while the broker's thread works in one turn for long, or is behind. Made on that thread."""
-
-    def __init__(self, act: Callable[[], None]) -> None:
-        self.turns = 0  # counted by the broker's thread,
-        self.is_behind = False  # which says whether there are subscriptions that it has not taken
-        self._act = act
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-        if hasattr(time, "pthread_getcpuclockid"):  # not on every system
-            clock = time.pthread_getcpuclockid(threading.get_ident())
-            self._thread = threading.Thread(target=self._watch, args=(clock,), name="zchat-watch", daemon=True)
-            self._thread.start()
-
-    def close(self) -> None:
-        """End the watch, before the sockets are closed."""
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _watch(self, clock: int) -> None:
-        turns, worked, not_before, seconds = self.turns, time.clock_gettime(clock), 0.0, IDLE_SECONDS
-        while not self._ended.wait(seconds):
-            before, worked = worked, time.clock_gettime(clock)
-            works = worked - before > BUSY_SECONDS / 2
-            seconds = BUSY_SECONDS if works else IDLE_SECONDS
-            began = time.monotonic()
-            if works and (self.is_behind or turns == self.turns) and began >= not_before:
-                self._act()
-                took = time.monotonic() - began
-                not_before = began + took / SHARE
-            turns = self.turns
+def address_of(name: object) -> str:
+    """The address in a socket's name, IPv4 as people know it; empty where it has none."""
+    return str(name[0]).removeprefix("::ffff:") if isinstance(name, tuple) else ""

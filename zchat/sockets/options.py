@@ -12,8 +12,6 @@ import select
 import socket
 import stat
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import zmq
@@ -23,10 +21,10 @@ from zchat.errors import BadAddress, StartError
 
 LIBZMQ_MIN = (4, 3, 5)  # all known CVEs are fixed at or before 4.3.4
 
-HEARTBEAT_IVL_MS = 500  # the ROUTER pings this often …
-HEARTBEAT_TIMEOUT_MS = 1000  # … and takes a peer for dead this long after an unanswered ping: 1.5 s in all
-HEARTBEAT_TTL_MS = 2000  # told in each ping: a client that hears nothing this long drops the connection itself
-KEEPALIVE_SECONDS = 1  # the kernel asks a silent SUB or XPUB this often …
+HEARTBEAT_IVL_MS = 500  # a client's DEALER pings this often …
+HEARTBEAT_TTL_MS = 1500  # … and tells in each ping that it is dead when nothing of it has come for so long,
+HEARTBEAT_TIMEOUT_MS = 2000  # while it takes the broker for dead when a ping has no answer for so long
+KEEPALIVE_SECONDS = 1  # the kernel asks a silent peer this often …
 KEEPALIVE_COUNT = 3  # … and takes it for dead when it did not answer so many times, …
 UNACKED_MS_MAX = 4000  # … or took nothing of what was sent to it for so long
 HANDSHAKE_IVL_MS = 5000  # a connection that never speaks ZMTP is closed
@@ -35,12 +33,10 @@ RECONNECT_MIN_MS, RECONNECT_MAX_MS = 100, 5000  # doubling in between
 CONNECT_TIMEOUT_MS = 3000  # the kernel's own is minutes: a link that comes back would not be noticed
 ANSWER_BYTES_MAX = 64 << 20  # a frame to a client: above it the connection is given up; WHO of 100,000 is below
 FRAME_BYTES_MAX = 4 << 20  # above it libzmq cuts the sender off unheard; below, it gets an ERROR
-SUBSCRIPTION_BYTES_MAX = 512  # on the XPUB: the longest topic is 130 bytes, a trie costs a node a byte
-SUBSCRIPTIONS_READ_AHEAD = 1_000  # per subscriber
+SUBSCRIPTION_BYTES_MAX = 192  # a frame to the XPUB: the longest topic of a room has 130 bytes, a tree costs 48 each
 SUBSCRIPTIONS_BUFFER_BYTES = 64 << 10  # in the kernel: still read after a cut-off
 REPLIES_QUEUED_MAX = 128  # per client that does not read: then its replies are dropped, and it asks again
 BATCHES_QUEUED_MAX = 400  # per subscriber that does not read: then its batches are dropped, and it fetches them
-FRAMES_READ_AHEAD = 64  # per client, more than ours have unacked: what libzmq takes before TCP holds the sender back
 
 POLLIN = int(zmq.POLLIN)  # plain numbers: an enum costs a microsecond wherever it is combined or passed
 DONTWAIT = int(zmq.DONTWAIT)
@@ -50,6 +46,7 @@ RCVMORE = int(zmq.RCVMORE)
 MONITORED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED  # narrow: each event is a message
 CLIENT_MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
 
+_ZERO_COPY_RECV = 10  # zmq_ctx_set(3): pyzmq has no name for it
 _EVENT = struct.Struct("=HI")  # zmq_socket_monitor(3): event, value; here the value is a descriptor
 
 
@@ -57,6 +54,20 @@ def check_libzmq() -> None:
     """Raise StartError under a libzmq that is too old to be safe."""
     if zmq.zmq_version_info() < LIBZMQ_MIN:
         raise StartError(f"libzmq {zmq.zmq_version()} is too old, 4.3.5 is needed: pip install --upgrade pyzmq")
+
+
+def seed_routing_ids() -> None:
+    """Make the ids that ROUTER gives to its peers a secret. Before the first socket of the process is made.
+
+    libzmq takes the first one from libc's random numbers, which nobody seeds there. A peer may name itself, and one
+    that takes the name which ROUTER gives next ends the process (`ok`, socket_base.cpp:2113 of libzmq 4.3.5).
+    """
+    import ctypes  # here: it would be a part of every client's start
+
+    try:
+        ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "big"))
+    except AttributeError:  # a C library without it
+        pass
 
 
 def new_context() -> zmq.Context[zmq.Socket[bytes]]:
@@ -67,30 +78,44 @@ def new_context() -> zmq.Context[zmq.Socket[bytes]]:
     return context
 
 
+def broker_context() -> zmq.Context[zmq.Socket[bytes]]:
+    """The Context of a broker's two sockets."""
+    seed_routing_ids()
+    context = new_context()
+    # Else a message keeps the 8 KiB that it was received in: small ones that come one by one took 200 times their size.
+    context.set(_ZERO_COPY_RECV, 0)
+    return context
+
+
+def first_routing_id(context: zmq.Context[zmq.Socket[bytes]], router: zmq.Socket[bytes]) -> int:
+    """The number in the id that a ROUTER gives to its first peer, which is one of our own; it counts up from there.
+
+    Before it is bound to where others are.
+    """
+    name = f"inproc://first-{id(router)}-{router.underlying}"
+    router.bind(name)
+    with context.socket(zmq.DEALER) as first:
+        first.connect(name)
+        first.send(b"")
+        routing_id, _ = router.recv_multipart()
+    return int.from_bytes(routing_id[1:], "big")
+
+
 def broker_router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     """The socket that clients talk to."""
     router = _listener(context, zmq.ROUTER)
-    # What presence needs, and only here: each pong costs libzmq's one thread a search of all its timers, and 8,000
-    # connections that are pinged twice a second took all of it, so that pings came late and the living were cut off.
-    router.heartbeat_ivl = HEARTBEAT_IVL_MS
-    router.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
-    router.heartbeat_ttl = HEARTBEAT_TTL_MS
     router.router_mandatory = True  # a send to a gone peer says so; only ever used with DONTWAIT
     router.maxmsgsize = FRAME_BYTES_MAX
     router.sndhwm = REPLIES_QUEUED_MAX
-    router.rcvhwm = FRAMES_READ_AHEAD
     return router
 
 
 def broker_xpub(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     """The socket that batches are broadcast on."""
     xpub = _listener(context, zmq.XPUB)
-    _keep_alive(xpub)
     xpub.setsockopt(zmq.XPUB_MANUAL, 1)  # each subscription is seen, and granted by hand
     xpub.maxmsgsize = SUBSCRIPTION_BYTES_MAX
     xpub.sndhwm = BATCHES_QUEUED_MAX
-    # None is dropped: libzmq reads no further from a peer that is ahead by so much.
-    xpub.rcvhwm = SUBSCRIPTIONS_READ_AHEAD
     xpub.rcvbuf = SUBSCRIPTIONS_BUFFER_BYTES
     return xpub
 
@@ -101,6 +126,11 @@ def client_dealer(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     dealer.immediate = True  # nothing waits in libzmq for a broker that is not there: the outbox holds it
     dealer.sndhwm = 64  # the outbox is the queue, with a bound in bytes; this one only bridges the threads
     dealer.rcvhwm = 0  # replies are few, and each was asked for
+    # What presence needs. The pings are the client's, and libzmq sends them also while the program computes. A socket
+    # that binds has none of its own: see `_listener`. Nor has the SUB: pings of thousands are much work.
+    dealer.heartbeat_ivl = HEARTBEAT_IVL_MS
+    dealer.heartbeat_ttl = HEARTBEAT_TTL_MS
+    dealer.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
     return dealer
 
 
@@ -115,6 +145,14 @@ def client_sub(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
 
 def _listener(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
     listener = context.socket(kind)
+    # libzmq 4.3.5 ends its process (`!_io_error`, stream_engine_base.cpp:310) when it has to write to a peer that went
+    # while it had stopped reading from it. It stops where a queue is full, and writes by itself where it has
+    # heartbeats. So it never stops, and pings nobody; what a peer may have waiting is bounded by meters.py.
+    listener.rcvhwm = 0
+    # Refuses peers of ZMTP 1 and 2: bytes that do not begin as a greeting are a ZMTP 1 peer to libzmq. Its routing id
+    # is chance then, and what it sends under one that is taken is parked in the ROUTER for ever. No handler is asked.
+    listener.zap_domain = b"zchat"
+    _keep_alive(listener)
     listener.ipv6 = True  # before bind; takes IPv4 as well
     listener.backlog = BACKLOG
     listener.handshake_ivl = HANDSHAKE_IVL_MS
@@ -128,7 +166,6 @@ def _connector(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket
     connector.reconnect_ivl = RECONNECT_MIN_MS
     connector.reconnect_ivl_max = RECONNECT_MAX_MS
     connector.connect_timeout = CONNECT_TIMEOUT_MS
-    # No heartbeat of its own: the ROUTER's pings carry the time to live that serves both sides.
     connector.maxmsgsize = ANSWER_BYTES_MAX  # libzmq does not connect again after a larger one; connector.py does
     return connector
 
@@ -214,33 +251,6 @@ def close_monitor(watched: zmq.Socket[bytes], pair: zmq.Socket[bytes]) -> None:
     """End monitoring first: the I/O thread must never write to a PAIR that is gone."""
     watched.disable_monitor()
     pair.close()
-
-
-def cut_off(descriptor: int) -> str | None:
-    """End one connection: shut down a duplicate of its descriptor. libzmq sees the end of the stream.
-
-    Returns the peer's address, "" where it has none, None when the connection is gone already.
-    """
-    try:
-        with duplicate_of(descriptor) as duplicate:
-            peer = duplicate.getpeername()
-            duplicate.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return None
-    return peer[0].removeprefix("::ffff:") if isinstance(peer, tuple) else ""
-
-
-@contextmanager
-def duplicate_of(descriptor: int) -> Iterator[socket.socket]:
-    """Another descriptor of the same connection, which libzmq cannot close meanwhile. Raises OSError."""
-    number = os.dup(descriptor)
-    try:
-        duplicate = socket.socket(fileno=number)
-    except OSError:
-        os.close(number)  # no socket
-        raise
-    with duplicate:
-        yield duplicate
 
 
 class Waker:

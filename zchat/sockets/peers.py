@@ -1,51 +1,42 @@
-"""The connections of the broker's two sockets: their descriptors, their ends, and who is cut off.
+"""The connections of the broker's two sockets: whose descriptor is whose, who has ended, what each has sent and got.
 
 Rules of this file
 1. A connection of the ROUTER is known by its routing id; its first frame tells the descriptor, by which
    the monitor names its end. A descriptor is used again at once, so the monitor is read dry first.
 2. A connection of the XPUB is known by its descriptor alone.
-3. One that takes more than its share (subscriptions, descriptors, memory) is cut off and told of; the others go on.
+3. Only the broker's loop calls it. The thread of meters.py reads the counts of a `Peer`.
 
-libzmq buffers the frames of a message until its last one has come, unseen by any program and by every
-limit. What gives such a peer away is the kernel: it has received far more than the program got.
-
-Spec: docs/design.md, "The broker's sockets". Tests: tests/sockets/.
+Who is cut off here: who comes when there is no descriptor left, names itself, says no HELLO, subscribes to too much.
+Who takes too much memory is found by meters.py.
+Spec: docs/design.md, "The broker's sockets". Tests: tests/sockets/test_peers.py.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import zmq
 
 from zchat.core import Instant
-from zchat.errors import StartError
 from zchat.settings import Settings
 from zchat.sockets import memory, options
 from zchat.sockets.cutoffs import CutOffs
-from zchat.sockets.kernel import bytes_received, open_descriptors, raise_descriptor_limit, resident_bytes
+from zchat.sockets.greetings import Greetings
+from zchat.sockets.kernel import NO_TRAFFIC, name_of_peer, traffic, unsent_bytes
+from zchat.sockets.peer import Peer
+from zchat.sockets.topics import Topics
 
 DISCONNECTED_WAIT_SECONDS = 0.02  # for the frames that a closed connection has left in the ROUTER
 CUT_OFF_WAIT_SECONDS = 0.2  # so that the ERROR that says why is out first
-RESERVED_DESCRIPTORS = 64  # for the log's files, wake-ups and what Python opens
-CONNECTIONS_MIN = 16  # of either socket: with fewer descriptors it would serve nobody
-WATCH_SECONDS = 1.0
-FRAMING_BYTES = 9  # at most, of a frame
-SUBSCRIBING_BYTES_MAX = 600_000  # that a subscriber may be ahead: as much as all that it may subscribe to
-
-RECONCILED_MAX = 64  # subscribers a second
-GIVING_BACK_TIMES = 3  # seconds after a cut-off: what a peer had filled is freed when libzmq has ended it
+LOOK_SECONDS = 1.0
+FULL_LOOK_SECONDS = 0.02  # whether a peer that did not read its answers does so now
+SENT_LOOK_SECONDS = 0.02
+GIVING_BACK_TIMES = 3  # looks after a cut-off: what a peer had filled is freed when libzmq has ended it
 
 TOO_MANY = "came when there was no descriptor left for it (ulimit -n)"
-FLOODS = "subscribes without end"
-HOARDS = "sends a message without an end"
-
-
-class Subscriber:
-    """What one connection of the XPUB has sent."""
-
-    __slots__ = ("bytes", "subscriptions")
-
-    def __init__(self) -> None:
-        self.bytes = self.subscriptions = 0
+SILENT = "did not say HELLO"
+NAMED = "names itself: a routing id must be left unset"
 
 
 class Peers:
@@ -60,22 +51,26 @@ class Peers:
         cutoffs: CutOffs,
         each_max: int,
     ) -> None:
-        self.received: dict[bytes, int] = {}  # connection -> bytes that we got of it
+        self.of: dict[bytes, Peer] = {}  # connection of the ROUTER -> who it is
+        self.clients: dict[int, Peer] = {}  # of the ROUTER, by descriptor
+        self.subscribers: dict[int, Peer] = {}  # of the XPUB, by descriptor
+        self.full: set[bytes] = set()  # connections whose answers are not read as fast as they are made
+        self.broadcast_bytes = 0
+        self.has_cut_off = False  # written by the thread of meters.py: memory comes back soon
         self._settings = settings
-        self._cut_off = cutoffs.cut_off
+        self._cutoffs = cutoffs
         self._router, self._xpub = router, xpub
         self._router_monitor = options.open_monitor(context, router, options.MONITORED)
         self._xpub_monitor = options.open_monitor(context, xpub, options.MONITORED)
         self._each_max = each_max  # connections of either socket
-        self._descriptors: dict[bytes, int] = {}  # connection -> descriptor (-1: it is closed already)
-        self._connections: dict[int, bytes] = {}  # descriptor -> connection
-        self._open: set[int] = set()  # descriptors of the ROUTER
-        self._subscribers: dict[int, Subscriber] = {}  # by descriptor
+        self._first_id = options.first_routing_id(context, router)
+        self._ids = 0  # that the ROUTER may have given since then
         self._ended: list[tuple[bytes, float]] = []  # connection, when: told once the ROUTER is dry
         self._cutting: list[tuple[float, bytes]] = []
-        self._watched = 0.0
+        self._greetings = Greetings(settings.address_silent_max)
+        self._topics = Topics(settings)
+        self._looked = 0.0
         self._giving_back = 0  # times that are left
-        self._reconciled = 0  # subscribers, in this round
         self.publisher_port = 0  # of the XPUB, once it is bound to one
 
     @property
@@ -88,45 +83,66 @@ class Peers:
         while (event := options.read_event(self._router_monitor)) is not None:
             kind, descriptor = event
             if kind == zmq.EVENT_ACCEPTED:
-                self._open.add(descriptor)
-                if len(self._open) > self._each_max:  # out of descriptors libzmq spins and the log opens no file
-                    self._cut_off(descriptor, TOO_MANY)
+                self._ids += 1
+                self._came(descriptor, now)
             else:
-                self._open.discard(descriptor)
-                connection = self._connections.pop(descriptor, None)
-                if connection is not None:
-                    self._ended.append((connection, now.seconds))
+                self._client_went(descriptor, now)
         while (event := options.read_event(self._xpub_monitor)) is not None:
             kind, descriptor = event
             if kind == zmq.EVENT_ACCEPTED:
-                self._subscribers[descriptor] = Subscriber()
-                if len(self._subscribers) > self._each_max:
-                    self._cut_off(descriptor, TOO_MANY)
+                self._subscriber_went(descriptor)
+                peer = Peer(descriptor, name_of_peer(descriptor), now.seconds)
+                peer.behind_at = self.broadcast_bytes
+                self.subscribers[descriptor] = peer
+                self._refuse_too_many(self.subscribers, peer)
             else:
-                self._subscribers.pop(descriptor, None)
+                self._subscriber_went(descriptor)
 
     # --- ROUTER -----------------------------------------------------------------------------
 
-    def meet(self, connection: bytes, frame: zmq.Frame, now: Instant) -> str:
-        """The first frame of a connection; returns the peer's address."""
+    def meet(self, connection: bytes, frame: zmq.Frame, now: Instant) -> Peer:
+        """The first frame of a connection: who it is."""
         descriptor = options.metadata(frame, zmq.SRCFD)
         address = _readable(options.metadata(frame, "Peer-Address") or "")
         self.read_monitors(now)
-        former = self._connections.pop(descriptor, None)
-        if former is not None:
-            self._ended.append((former, now.seconds))
-        self.received[connection] = 0
-        if descriptor in self._open:
-            self._descriptors[connection] = descriptor
-            self._connections[descriptor] = connection
-        else:  # it spoke and went: its frames count all the same
-            self._descriptors[connection] = -1
+        peer = self.clients.get(descriptor)
+        if peer is None:  # it spoke and went: its frames count all the same
+            peer = Peer(-1, None, now.seconds)
+        elif peer.connection:  # whose end the monitor has missed
+            self._client_went(descriptor, now)
+            self._came(descriptor, now)
+            peer = self.clients[descriptor]
+        peer.connection, peer.address = connection, address
+        self.of[connection] = peer
+        if peer.descriptor < 0:
             self._ended.append((connection, now.seconds))
-        return address
+        elif not self._is_given(connection):
+            self._cutoffs.cut_off(peer.descriptor, peer.name, NAMED)
+        return peer
+
+    def greeted(self, peer: Peer) -> None:
+        """It has said HELLO."""
+        peer.is_greeted = True
+        self._greetings.done(peer)
+
+    def sent(self, connection: bytes, size: int) -> None:
+        """An answer of so many bytes was handed to libzmq."""
+        peer = self.of.get(connection)
+        if peer is None:
+            return
+        peer.sent += size
+        most = self._settings.connection_unread_bytes_max
+        if peer.sent - peer.acked > most and connection not in self.full and self._unread(peer) > most:
+            self.full.add(connection)
 
     def gone(self, connection: bytes, now: Instant) -> None:
         """A send to it failed: it ended, and the monitor may have missed that."""
         self._ended.append((connection, now.seconds))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is something to take, once the ROUTER is dry."""
+        return bool(self._ended)
 
     def take_ended(self, now: Instant, *, dry: bool) -> list[bytes]:
         """The connections that ended and have nothing left in the ROUTER.
@@ -137,111 +153,136 @@ class Peers:
             return []
         ended, self._ended = self._ended, []
         for connection, _ in ended:
-            self.received.pop(connection, None)
-            descriptor = self._descriptors.pop(connection, -1)
-            if self._connections.get(descriptor) == connection:
-                del self._connections[descriptor]
+            self.full.discard(connection)
+            peer = self.of.pop(connection, None)
+            if peer is not None and self.clients.get(peer.descriptor) is peer:
+                del self.clients[peer.descriptor]
+                self._greetings.done(peer)
         return [connection for connection, _ in ended]
 
     # --- XPUB -------------------------------------------------------------------------------
 
-    def subscribes(self, frame: zmq.Frame, now: Instant) -> bool:
-        """One more subscription of a peer; False when it has too many, and is cut off."""
-        descriptor = options.metadata(frame, zmq.SRCFD)
-        if descriptor is None:
-            return True
-        if descriptor not in self._subscribers:
-            self.read_monitors(now)
-        subscriber = self._subscribers.get(descriptor)
-        if subscriber is None:
-            return True  # it subscribed and went
-        subscriber.subscriptions += 1
-        subscriber.bytes += len(frame) + FRAMING_BYTES
-        if subscriber.subscriptions > self._settings.connection_subscriptions_max:
-            self._cut_off(descriptor, f"subscribes to more than {self._settings.connection_subscriptions_max:,} topics")
-            return False
-        return True
+    def subscriber(self, frame: zmq.Frame) -> Peer | None:
+        """Who sent that to the XPUB, once the monitors are read; None for one that has ended."""
+        return self.subscribers.get(options.metadata(frame, zmq.SRCFD))
 
-    def unsubscribes(self, frame: zmq.Frame) -> None:
+    def subscribes(self, peer: Peer, topic: bytes) -> bool:
+        """One more topic of a peer; False when it has too many, and is cut off."""
+        why = self._topics.add(peer, topic)
+        if why:
+            self._cut_off(peer, why)
+        elif largest := self._topics.largest_of(self.subscribers.values()):
+            self._cut_off(*largest)
+            self._topics.forget(largest[0])
+        return not why
+
+    def unsubscribes(self, peer: Peer, topic: bytes) -> None:
         """One less; the end of the connection ends them all."""
-        subscriber = self._subscribers.get(options.metadata(frame, zmq.SRCFD))
-        if subscriber is not None:
-            subscriber.subscriptions -= 1
-            subscriber.bytes += len(frame) + FRAMING_BYTES
+        self._topics.remove(peer, topic)
 
-    def cut_off_floods(self) -> None:
-        """Cut off subscribers that have sent much more than we were given. Called from any thread.
-
-        Also those of whom the monitor was not read yet, so all that the process has open is looked at.
-        """
-        unknown = Subscriber()
-        for descriptor in open_descriptors():
-            taken = self._subscribers.get(descriptor, unknown).bytes
-            if bytes_received(descriptor, self.publisher_port) - taken > SUBSCRIBING_BYTES_MAX:
-                self._cut_off(descriptor, FLOODS)
-
-    def caught_up(self) -> None:
-        """All subscriptions that libzmq had taken are read, and what a flood of them filled will soon be free."""
-        self._giving_back = GIVING_BACK_TIMES
-
-    # --- cutting off ------------------------------------------------------------------------
+    # --- by time ----------------------------------------------------------------------------
 
     def cut_off_later(self, connection: bytes, now: Instant) -> None:
         """End a connection once what it is told is out."""
         self._cutting.append((now.seconds + CUT_OFF_WAIT_SECONDS, connection))
 
-    def elapsed(self, now: Instant, *, is_behind: bool) -> None:
-        """Cut off who is due, and now and then look for who takes all memory.
-
-        `is_behind`: there are subscriptions that were not taken yet.
-        """
+    def elapsed(self, now: Instant, has_session: Callable[[bytes], bool], *, dry: bool) -> None:
+        """Cut off who is due. `dry`: all that the ROUTER had was read."""
         while self._cutting and self._cutting[0][0] <= now.seconds:
-            descriptor = self._descriptors.get(self._cutting.pop(0)[1], -1)
-            if descriptor >= 0:
-                options.cut_off(descriptor)
-        if now.seconds - self._watched >= WATCH_SECONDS:
-            self._watched = now.seconds
-            if not is_behind:
-                self._reconcile()
-            if resident_bytes() > self._settings.memory_watch_bytes and self._cut_off_hoarders():
-                self._giving_back = GIVING_BACK_TIMES
+            peer = self.of.get(self._cutting.pop(0)[1])
+            if peer is not None and peer.descriptor >= 0:
+                self._cutoffs.end(peer.descriptor, peer.name)
+        if self.full:
+            low = self._settings.connection_unread_bytes_max // 2
+            self.full = {each for each in self.full if each in self.of and self._unread(self.of[each]) > low}
+        for peer in self._greetings.overdue(now.seconds, dry=dry):
+            if peer.connection and has_session(peer.connection):
+                peer.is_greeted = True
+            else:
+                self._cutoffs.cut_off(peer.descriptor, peer.name, SILENT)
+        if now.seconds - self._looked >= LOOK_SECONDS:
+            self._looked = now.seconds
+            if self.has_cut_off:
+                self.has_cut_off, self._giving_back = False, GIVING_BACK_TIMES
             elif self._giving_back:
                 self._giving_back -= 1
                 memory.give_back()
 
     def next_deadline(self, now: Instant) -> float:
         """When `elapsed`, or `take_ended`, is to be called at the latest."""
-        deadline = self._watched + WATCH_SECONDS
+        deadline = self._looked + LOOK_SECONDS
         if self._cutting:
             deadline = min(deadline, self._cutting[0][0])
         if self._ended:
             deadline = min(deadline, now.seconds + DISCONNECTED_WAIT_SECONDS)
+        if self.full:
+            deadline = min(deadline, now.seconds + FULL_LOOK_SECONDS)
         return deadline
+
+    def wait_until_sent(self, seconds: float) -> None:
+        """Until the kernels of all peers have what was sent, for so long at most.
+
+        libzmq's own queues are not seen: it is given the time of two looks.
+        """
+        deadline, quiet = time.monotonic() + seconds, 0
+        while quiet < 2 and time.monotonic() < deadline:
+            time.sleep(SENT_LOOK_SECONDS)
+            peers = [*self.clients.values(), *self.subscribers.values()]
+            quiet = 0 if any(unsent_bytes(peer.descriptor) for peer in peers) else quiet + 1
 
     def close(self) -> None:
         """End monitoring; the sockets may be closed then."""
         options.close_monitor(self._router, self._router_monitor)
         options.close_monitor(self._xpub, self._xpub_monitor)
 
-    def _reconcile(self) -> None:
-        """What has come of some subscribers is taken: a peer's own pings would add up to a flood in some days."""
-        subscribers = list(self._subscribers.items())
-        begin = self._reconciled if self._reconciled < len(subscribers) else 0
-        self._reconciled = begin + RECONCILED_MAX
-        for descriptor, subscriber in subscribers[begin : self._reconciled]:
-            subscriber.bytes = bytes_received(descriptor)
+    # --- parts ------------------------------------------------------------------------------
 
-    def _cut_off_hoarders(self) -> bool:
-        """Returns whether there was one."""
-        taken = [
-            (descriptor, self.received.get(self._connections.get(descriptor, b""), 0)) for descriptor in self._open
-        ]
-        taken += [(descriptor, subscriber.bytes) for descriptor, subscriber in self._subscribers.items()]
-        unseen_max = self._settings.connection_unseen_bytes_max
-        hoarders = [descriptor for descriptor, seen in taken if bytes_received(descriptor) - seen > unseen_max]
-        for descriptor in hoarders:
-            self._cut_off(descriptor, HOARDS)
-        return bool(hoarders)
+    def _came(self, descriptor: int, now: Instant) -> None:
+        self._client_went(descriptor, now)
+        peer = Peer(descriptor, name_of_peer(descriptor), now.seconds)
+        self.clients[descriptor] = peer
+        self._greetings.came(peer)
+        self._refuse_too_many(self.clients, peer)
+
+    def _client_went(self, descriptor: int, now: Instant) -> None:
+        peer = self.clients.pop(descriptor, None)
+        if peer is None:
+            return
+        self._greetings.done(peer)
+        peer.descriptor = -1
+        if peer.connection:
+            self._ended.append((peer.connection, now.seconds))
+
+    def _subscriber_went(self, descriptor: int) -> None:
+        peer = self.subscribers.pop(descriptor, None)
+        if peer is not None:
+            self._topics.forget(peer)
+
+    def _refuse_too_many(self, peers: dict[int, Peer], newest: Peer) -> None:
+        """Out of descriptors libzmq spins, and the log opens no file."""
+        if len(peers) > self._each_max:
+            self._cutoffs.cut_off(newest.descriptor, newest.name, TOO_MANY)
+
+    def _cut_off(self, peer: Peer, reason: str) -> None:
+        if self._cutoffs.cut_off(peer.descriptor, peer.name, reason):
+            self.has_cut_off = True
+
+    def _is_given(self, connection: bytes) -> bool:
+        """Whether the ROUTER gave that id. A peer's own may be the one that it gives next, which ends the process."""
+        if len(connection) != 5 or connection[0]:
+            return False
+        place = (int.from_bytes(connection[1:], "big") - self._first_id) & 0xFFFFFFFF
+        return 0 < place <= self._ids
+
+    def _unread(self, peer: Peer) -> int:
+        """Bytes of answers that the peer's kernel has not taken; 0 where the kernel does not tell."""
+        counts = traffic(peer.descriptor) if peer.is_tcp and peer.descriptor >= 0 else NO_TRAFFIC
+        if counts == NO_TRAFFIC:
+            peer.acked = peer.sent
+            return 0
+        peer.acked = counts.acked
+        peer.sent = max(peer.sent, counts.acked)  # libzmq's own bytes are among those, and no credit
+        return peer.sent - counts.acked
 
 
 def _readable(address: str) -> str:
@@ -249,15 +290,3 @@ def _readable(address: str) -> str:
     if address.startswith("localhost:"):  # then user, group, process
         return f"pid {address.rpartition(':')[2]}"
     return address.removeprefix("::ffff:")
-
-
-def connections_max() -> int:
-    """How many connections either socket may have. Raises StartError where there is room for hardly any."""
-    limit = raise_descriptor_limit()
-    each = (limit - RESERVED_DESCRIPTORS) // 2
-    if each < CONNECTIONS_MIN:
-        least = RESERVED_DESCRIPTORS + 2 * CONNECTIONS_MIN
-        raise StartError(
-            f"the limit of open files is {limit}, which leaves none for clients: at least {least} (ulimit -n)"
-        )
-    return each

@@ -61,6 +61,11 @@ def encode(message: Encodable) -> bytes:
     return _encoder.encode(message)
 
 
+def encode_list(elements: Sequence[Any]) -> msgspec.Raw:
+    """A list of an answer that many get, to be spliced into each."""
+    return msgspec.Raw(_encoder.encode(elements))
+
+
 def encode_records(records: Sequence[RecordOrBody]) -> bytes:
     """The `records` of one PUBLISH."""
     return _encoder.encode(records)

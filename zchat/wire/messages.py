@@ -21,6 +21,7 @@ OFFSET_MAX = (1 << 63) - 1  # of offsets, and of whatever is counted: what a log
 SESSION_KEPT_SECONDS = 86_400  # that a session which has gone is known
 STARTS_MAX = 64  # starts of the broker on its log, in WELCOME
 IN_FLIGHT_MAX = 256  # unacked PUBLISH frames of one session; the broker remembers that many outcomes
+WINDOW_BYTES, WINDOW_BYTES_MAX = 256 << 10, 4 << 20  # of unacked PUBLISH frames: at first, and as ACKs tell at most
 PAGE_BYTES_MAX = 1 << 20  # batches in one PAGE (one more when the first alone is larger)
 ROOMS_PER_MESSAGE_MAX = 1024  # names in one JOIN, PART, FETCH or HEADS
 LISTENERS_TOLD_MAX = 64  # that an AT tells of; of further ones nothing is known
@@ -171,6 +172,7 @@ class Ack(msgspec.Struct, array_like=True, tag=34):
     """
 
     pairs: list[tuple[Natural, Natural]]
+    window: Natural = 0  # bytes that may be without an outcome from now on, until none is; 0: as WELCOME says
 
 
 class Error(msgspec.Struct, array_like=True, tag=35):

@@ -1,0 +1,76 @@
+"""Questions wait for their turn: one of each connection, and a bound of what waits."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.core.cycle import Cycle, refused
+from zchat import wire
+from zchat.core.asked import Asked
+from zchat.errors import WireError
+
+
+def numbers(asked: Asked, full: set[bytes] | None = None) -> list[tuple[bytes, int]]:
+    """(connection, number of the request) in the order of their turns."""
+    found = []
+    while (turn := asked.next(full or set())) is not None:
+        found.append((turn[0], turn[1].request))
+    return found
+
+
+def asked(*questions: tuple[bytes, int], most: int = 100) -> Asked:
+    waiting = Asked(most)
+    for connection, number in questions:
+        waiting.ask(connection, wire.Rooms(number))
+    return waiting
+
+
+def test_connections_take_turns() -> None:
+    waiting = asked((b"a", 1), (b"a", 2), (b"a", 3), (b"b", 1), (b"c", 1), (b"b", 2))
+    assert numbers(waiting) == [(b"a", 1), (b"b", 1), (b"c", 1), (b"a", 2), (b"b", 2), (b"a", 3)]
+    assert not waiting.has_next(())
+
+
+def test_one_too_many_is_refused_and_changes_nothing() -> None:
+    waiting = asked((b"a", 1), (b"a", 2), most=2)
+    with pytest.raises(WireError) as caught:
+        waiting.ask(b"a", wire.Rooms(3))
+    assert caught.value.code == "busy"
+    waiting.ask(b"b", wire.Rooms(1))
+    assert numbers(waiting) == [(b"a", 1), (b"b", 1), (b"a", 2)]
+
+
+def test_who_does_not_read_its_answers_is_passed_over_and_keeps_its_place() -> None:
+    waiting = asked((b"a", 1), (b"a", 2), (b"b", 1))
+    assert numbers(waiting, full={b"a"}) == [(b"b", 1)]
+    assert waiting.has_next(()) and not waiting.has_next({b"a"})
+    assert numbers(waiting) == [(b"a", 1), (b"a", 2)]
+
+
+def test_who_has_gone_gets_no_answer() -> None:
+    waiting = asked((b"a", 1), (b"b", 1))
+    waiting.forget(b"a")
+    assert numbers(waiting) == [(b"b", 1)]
+
+
+def test_a_broker_answers_each_in_its_turn_and_refuses_one_too_many() -> None:
+    cycle = Cycle(connection_questions_max=2)
+    alice, bob = cycle.clients("alice", "bob")
+    cycle.send(alice, wire.Rooms(1), wire.Who(2))
+    cycle.send(bob, wire.Heads(1, ["**"]))
+    cycle.send(alice, wire.Cursors(3))
+    assert cycle.core.may_answer(()) and not cycle.core.may_answer({alice, bob})
+    answers = [(to, getattr(reply, "request", reply)) for to, reply in cycle.take_replies()]
+    assert answers == [
+        (alice, wire.Error("request", 3, "busy", "2 questions are waiting")),
+        (alice, 1),
+        (bob, 1),
+        (alice, 2),
+    ]
+
+
+def test_what_is_refused_waits_for_no_turn() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    refused(cycle, alice, wire.Heads(1, ["@bob"]), "denied")
+    refused(cycle, alice, wire.Who(1, "General"), "bad-room")

@@ -1,0 +1,200 @@
+"""Finds the peers whose bytes fill the memory, and cuts them off: bytes that came and were not taken, or were not read.
+
+Rules of this file
+1. The sockets never stop reading, so TCP holds no sender back. What bounds a peer is what is measured here: bytes that
+   the kernel received of it, less those that the program took.
+2. It is a thread of its own, as the broker's loop may be in one long call of libzmq, such as taking in a flood of
+   subscriptions. It looks more often while memory grows and while subscriptions come.
+3. It touches no socket of libzmq. It polls the XPUB's descriptor, asks the kernel, and shuts connections down.
+
+    a client      8 MiB, or what would take 32 MiB in memory: twice what an honest one may have unanswered
+    a subscriber  512 KiB of subscriptions: libzmq takes them all in before the program sees one
+    all together  above `memory_watch_bytes` of memory in use, the one with most goes first
+
+Spec: docs/design.md, "Who takes too much". Tests: tests/sockets/test_meters.py, tests/sockets/test_overload.py.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from typing import NamedTuple
+
+from zchat import wire
+from zchat.settings import Settings
+from zchat.sockets.cutoffs import CutOffs
+from zchat.sockets.kernel import NO_TRAFFIC, ResidentMemory, name_of_peer, traffic, unsent_bytes
+from zchat.sockets.options import BATCHES_QUEUED_MAX, Waker
+from zchat.sockets.peer import Peer
+from zchat.sockets.peers import Peers
+
+WAITING_BYTES_MAX = 2 * wire.WINDOW_BYTES_MAX  # of a client
+WAITING_MEMORY_MAX = 32 << 20  # what these may take in memory
+GREETING_BYTES_MAX = 64 << 10  # of one that has not said HELLO: its bytes may be parked in the ROUTER, under a taken id
+MESSAGE_COST_BYTES = 96  # of memory that a message takes besides its bytes
+SUBSCRIBING_BYTES_MAX = 512 << 10  # of a subscriber: twice what it may subscribe to
+TOPIC_COST = 48  # bytes of memory for a byte of a topic
+EXCUSED_BYTES_A_SECOND = 256  # pings of a peer that says nothing else
+HOARDED_BYTES_MIN = 1 << 20  # who has less is not to blame for the memory
+
+REST_SECONDS = 0.05  # between two looks at the memory,
+BUSY_SECONDS = 0.005  # and while it grows or subscriptions come
+LOOK_SECONDS = 0.25  # between two looks at all peers,
+GROWN_BYTES = 4 << 20  # unless memory has grown by so much
+SHARE = 0.1  # of the time at most is spent on looking: with thousands of peers it takes a while
+FREED_SECONDS = 0.25  # until what a peer had filled is free again
+EXHAUSTED_SECONDS = 10.0  # that memory is short and nobody is to blame
+
+FLOODS = "sends faster than it is allowed to"
+SUBSCRIBES = "subscribes without end"
+HOARDS = "takes most of the broker's memory, which is short"
+
+
+class Hoard(NamedTuple):
+    """About what a peer takes of the broker's memory."""
+
+    bytes: int
+    peer: Peer
+
+
+class Meters:
+    """The thread. Made when the sockets are bound."""
+
+    def __init__(self, peers: Peers, cutoffs: CutOffs, settings: Settings, xpub: int) -> None:
+        """`xpub`: the descriptor by which libzmq tells of the XPUB (ZMQ_FD)."""
+        self.turns = 0  # written by the loop: one more for each of its turns
+        self.is_dry = True  # written by the loop: it has taken all that came
+        self._peers = peers
+        self._cutoffs = cutoffs
+        self._memory = ResidentMemory()
+        self._memory_max = max(settings.memory_watch_bytes, self._memory.bytes() + settings.memory_watch_bytes // 2)
+        self._seen_turns = 0
+        self._seen_memory = self._memory.bytes()  # at the last look
+        self._look_at = 0.0
+        self._not_before = 0.0
+        self._hoards_at = 0.0
+        self._short_since = 0.0  # memory is, and nobody was to blame
+        self.is_exhausted = False  # read by the loop: memory is short for good
+        self._stop = Waker()
+        self._poll = select.poll()
+        self._poll.register(self._stop.fileno(), select.POLLIN)
+        self._poll.register(xpub, select.POLLIN)
+        self._resting = select.poll()
+        self._resting.register(self._stop.fileno(), select.POLLIN)
+        self._thread = threading.Thread(target=self._run, name="zchat-meters", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End it, before the sockets are closed."""
+        self._stop.wake()
+        self._thread.join()
+        self._stop.close()
+        self._memory.close()
+
+    # --- the thread -------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        is_busy = False
+        while True:
+            # The XPUB's descriptor stays ready until the loop has looked: then wait without it.
+            ready = (self._resting if is_busy else self._poll).poll((BUSY_SECONDS if is_busy else REST_SECONDS) * 1000)
+            if any(descriptor == self._stop.fileno() for descriptor, _ in ready):
+                return
+            is_busy = self._tick(time.monotonic(), has_subscriptions=bool(ready))
+
+    def _tick(self, now: float, *, has_subscriptions: bool) -> bool:
+        """Look at the peers when it is time. Returns whether to come back soon."""
+        resident = self._memory.bytes()
+        has_grown = resident - self._seen_memory > GROWN_BYTES
+        is_stuck = (has_subscriptions or has_grown) and self.turns == self._seen_turns
+        self._seen_turns = self.turns
+        if has_subscriptions or has_grown or now >= self._look_at:
+            if now < self._not_before:
+                return True
+            self._seen_memory = resident
+            self._look_at = now + LOOK_SECONDS
+            self.look(now, resident, is_stuck=is_stuck)
+            took = time.monotonic() - now
+            self._not_before = now + took / SHARE
+        return has_subscriptions or has_grown
+
+    def look(self, now: float, resident: int, *, is_stuck: bool) -> None:
+        """Cut off who has too much. `is_stuck`: the loop may not know yet of all who are connected."""
+        hoards = []
+        for client in list(self._peers.clients.values()):
+            hoards.append(self._look_at_client(client, now))
+        for subscriber in list(self._peers.subscribers.values()):
+            hoards.append(self._look_at_subscriber(subscriber, now))
+        if is_stuck:
+            self._look_at_strangers(now)
+        if resident <= self._memory_max:
+            self._short_since = 0.0
+        elif now >= self._hoards_at:
+            self._hoards_at = now + FREED_SECONDS
+            if self._cut_off_hoarders(hoards, resident - self._memory_max) or not self._short_since:
+                self._short_since = now
+            self.is_exhausted = resident > 3 * self._memory_max // 2 and now - self._short_since > EXHAUSTED_SECONDS
+
+    def _look_at_client(self, peer: Peer, now: float) -> Hoard:
+        counts = traffic(peer.descriptor)
+        if counts == NO_TRAFFIC:
+            return Hoard(0, peer)
+        waiting = max(0, counts.received - peer.taken)
+        taken_each = max(1, peer.taken // peer.messages) if peer.messages else MESSAGE_COST_BYTES
+        beyond = self._not_excused(peer, waiting, now)
+        cost = waiting + waiting // taken_each * MESSAGE_COST_BYTES
+        most = WAITING_BYTES_MAX if peer.is_greeted else GREETING_BYTES_MAX
+        if beyond > most or (cost > WAITING_MEMORY_MAX and beyond > WAITING_BYTES_MAX // 64):
+            self._cut_off(peer, FLOODS)
+        return Hoard(cost + max(0, peer.sent - counts.acked), peer)
+
+    def _look_at_subscriber(self, peer: Peer, now: float) -> Hoard:
+        counts = traffic(peer.descriptor)
+        if counts == NO_TRAFFIC:
+            return Hoard(0, peer)
+        waiting = max(0, counts.received - peer.taken)
+        if self._not_excused(peer, waiting, now) > SUBSCRIBING_BYTES_MAX:
+            self._cut_off(peer, SUBSCRIBES)
+        broadcast = self._peers.broadcast_bytes
+        if not unsent_bytes(peer.descriptor):
+            peer.behind_at, peer.behind_acked = broadcast, counts.acked
+        behind = max(0, broadcast - peer.behind_at - (counts.acked - peer.behind_acked))
+        queued = min(behind, BATCHES_QUEUED_MAX * wire.PUBLISH_BYTES_MAX)
+        return Hoard(queued + TOPIC_COST * (waiting + peer.topic_bytes), peer)
+
+    def _not_excused(self, peer: Peer, waiting: int, now: float) -> int:
+        """Of bytes that were not taken, those for which there is no harmless reason.
+
+        A peer whose message was taken had none before it that had no end. What has come since is what may wait.
+        """
+        if now - peer.looked_at >= 1.0:
+            if self.is_dry and peer.messages != peer.looked_messages:
+                peer.excused = waiting
+            else:
+                peer.excused += int(EXCUSED_BYTES_A_SECOND * (now - peer.looked_at))
+            peer.looked_at, peer.looked_messages = now, peer.messages
+        peer.excused = min(peer.excused, waiting)
+        return waiting - peer.excused
+
+    def _look_at_strangers(self, now: float) -> None:
+        """Subscribers of whom the loop has not heard yet, as it is in one long call."""
+        known = self._peers.subscribers
+        for descriptor in range(max([*known, *self._peers.clients], default=0) + 64):
+            if descriptor not in known and descriptor not in self._peers.clients:
+                received = traffic(descriptor, self._peers.publisher_port).received
+                if received > SUBSCRIBING_BYTES_MAX:
+                    self._cut_off(Peer(descriptor, name_of_peer(descriptor), now), SUBSCRIBES)
+
+    def _cut_off_hoarders(self, hoards: list[Hoard], excess: int) -> bool:
+        """Those with most, until so much is free. Returns whether there was one."""
+        guilty = [hoard for hoard in hoards if hoard.bytes >= HOARDED_BYTES_MIN]
+        for hoard in sorted(guilty, key=lambda hoard: hoard.bytes, reverse=True):
+            if excess > 0:
+                self._cut_off(hoard.peer, HOARDS)
+            excess -= hoard.bytes
+        return bool(guilty)
+
+    def _cut_off(self, peer: Peer, reason: str) -> None:
+        if self._cutoffs.cut_off(peer.descriptor, peer.name, reason):
+            self._peers.has_cut_off = True

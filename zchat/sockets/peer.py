@@ -1,0 +1,62 @@
+"""One connection of the broker, as its sockets see it, with what it has sent and got.
+
+Rules of this file: the broker's loop writes the counts, the thread of meters.py reads them, and writes its own
+(`excused`, `looked_…`, `behind_…`). Tests: tests/sockets/test_peers.py.
+"""
+
+from __future__ import annotations
+
+from zchat.sockets.cutoffs import address_of
+
+
+class Peer:
+    """One connection of either socket, and its counts."""
+
+    __slots__ = (
+        "acked",
+        "address",
+        "behind_acked",
+        "behind_at",
+        "connection",
+        "descriptor",
+        "excused",
+        "host",
+        "is_greeted",
+        "looked_at",
+        "looked_messages",
+        "messages",
+        "name",
+        "sent",
+        "since",
+        "taken",
+        "topic_bytes",
+        "topics",
+    )
+
+    def __init__(self, descriptor: int, name: object, seconds: float) -> None:
+        self.descriptor = descriptor  # -1: it has ended
+        self.name = name  # of the other end, by the kernel: whether the descriptor still is this peer's
+        self.host = address_of(name)
+        self.address = self.host  # as people know it, once it has spoken
+        self.since = seconds
+        # What came of it.
+        self.taken = 0  # bytes that the program got, with the framing of ZMTP
+        self.messages = 0
+        self.excused = 0  # bytes that the kernel got and that are no message: commands of ZMTP
+        self.looked_at = seconds
+        self.looked_messages = 0
+        # Of the ROUTER.
+        self.connection = b""  # its routing id, once it has spoken
+        self.is_greeted = False  # it has said HELLO
+        self.sent = 0  # bytes of answers that it was given,
+        self.acked = 0  # and that its kernel has taken, when that was looked at last
+        # Of the XPUB.
+        self.topics: set[bytes] = set()
+        self.topic_bytes = 0
+        self.behind_at = 0  # what had been broadcast when its kernel had taken all that it was sent,
+        self.behind_acked = 0  # and what it had taken then
+
+    @property
+    def is_tcp(self) -> bool:
+        """Whether the kernel counts its bytes."""
+        return isinstance(self.name, tuple)
