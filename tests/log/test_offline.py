@@ -76,8 +76,9 @@ def thinned(open_log: OpenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(retention, "PRESENCE_RECORDS_MIN", 0)
     log = open_log()
     scribe = Scribe(log)
+    join = [wire.RawEntry("alice", "s", 0, wire.raw(wire.encode_records([wire.Record(b"", "join")])))]
     for _ in range(5):
-        scribe.keep(scribe.batch("a", b"x"), *[scribe.batch("a", b"join", kind=wire.PRESENCE) for _ in range(10)])
+        scribe.keep(scribe.batch("a", b"x"), *[scribe.batch_of("a", join, 1, wire.PRESENCE) for _ in range(10)])
     trim(log, [Keep("a", records=7)])
     log.close()
     monkeypatch.undo()
