@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 READY = re.compile(r"zchat broker ready on (\S+) \(publishes on (\S+)\), log (.*)")
 START_SECONDS = 20.0
 COMMAND = (sys.executable, "-m", "zchat")
 
+# Else a test is red because the machine is busy.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 # A script that runs the tests in its background ignores SIGINT, and so would every process started here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

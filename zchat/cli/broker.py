@@ -58,7 +58,11 @@ def broker(
     memory: Annotated[bool, typer.Option("--memory", help="Keep the log in memory; it ends with the broker.")] = False,
     sync: Annotated[
         Sync,
-        typer.Option("--sync", help="full: on disk before the ack. normal: may lose the last moments at a power cut."),
+        typer.Option(
+            "--sync",
+            metavar="<full|normal>",  # typer 0.26 writes it otherwise
+            help="full: on disk before the ack. normal: may lose the last moments at a power cut.",
+        ),
     ] = Sync.full,
     retain: options.Retain = None,
     grace: Annotated[
