@@ -45,7 +45,7 @@ class Settings:
     connection_reads_max: int = 32  # FETCH and SEEK of one connection that wait for a reader
     reads_max: int = 1_024  # that wait of all connections; above it, who has most of them is refused
     connection_subscriptions_max: int = 4_096  # of one subscriber,
-    connection_topic_bytes_max: int = 256 << 10  # which have so many bytes: each costs 48 bytes of memory
+    connection_topic_bytes_max: int = 160 << 10  # which have so many bytes: each costs 48 bytes of memory
     topic_bytes_max: int = 2 << 20  # of all different topics: above it, the subscriber with most is cut off
     connection_unread_bytes_max: int = 4 << 20  # of answers: then a client gets no more until it has read some
     connection_questions_max: int = 256  # HEADS, WHO, ROOMS and CURSORS of one connection that wait

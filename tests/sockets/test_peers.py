@@ -136,7 +136,7 @@ def test_a_client_may_have_twice_its_window_waiting_and_no_more(bound: Bound) ->
     with zmtp(bound.address, b"DEALER") as connection:
         peer = meet(bound, connection)
         peer.taken, peer.messages = 1 << 20, 16  # large ones, so far
-        bound.peers.greeted(peer)
+        bound.peers.spoke(peer, True)
         bound.meters().is_dry = False
         ping(peer, connection, (1 << 20) + WAITING_BYTES_MAX - 10_000)
         bound.meters().look(time.monotonic(), 0, is_stuck=False)
@@ -159,7 +159,7 @@ def test_when_memory_is_short_the_one_that_takes_most_goes_first(bound: Bound) -
         large, small = meet(bound, much), meet(bound, little)
         for peer, connection, size in ((large, much, 3 << 20), (small, little, 4096)):
             peer.taken, peer.messages = 1 << 16, 1
-            bound.peers.greeted(peer)
+            bound.peers.spoke(peer, True)
             ping(peer, connection, size)
         bound.meters().look(time.monotonic(), 1 << 40, is_stuck=False)
         assert bound.told == ["127.0.0.1 is cut off: it takes most of the broker's memory, which is short"]

@@ -42,7 +42,7 @@ from zchat.sockets.options import DONTWAIT, POLLIN, SNDMORE
 from zchat.sockets.peers import Peers
 from zchat.sockets.readers import Readers
 
-DRAIN_SECONDS = 0.02  # of a turn: then it is time to commit and answer
+DRAIN_SECONDS = 0.01  # of a turn: then it is time to commit and answer
 DRAINED_BYTES_MAX = 4 << 20
 DRAINED_UNTIMED = 16  # messages: so often is the clock looked at
 ANSWER_SECONDS = 0.01  # of a turn
@@ -259,9 +259,11 @@ class Broker:
                 frame = b""
             peer.taken += taken
             peer.messages += 1
+            if peer.is_cut_off:
+                continue
             core.received(connection, frame, now, peer.address)
-            if not peer.is_greeted and self._has_session(connection):
-                self._peers.greeted(peer)
+            if not peer.is_greeted:
+                self._peers.spoke(peer, self._has_session(connection))
             size += taken
         return True
 

@@ -58,7 +58,7 @@ def traffic(descriptor: int, port: int = 0) -> Traffic:
             if port and connection.getsockname()[1] != port:
                 return NO_TRAFFIC
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TRAFFIC.size)
-    except (OSError, AttributeError, IndexError):
+    except (OSError, ValueError, AttributeError, IndexError):
         return NO_TRAFFIC  # gone, no TCP, or not Linux
     if len(info) < _TRAFFIC.size:
         return NO_TRAFFIC
@@ -70,7 +70,7 @@ def unsent_bytes(descriptor: int) -> int:
     """What the kernel has of a connection's bytes and its peer has not taken yet."""
     try:
         return int.from_bytes(ioctl(descriptor, TIOCOUTQ, bytes(4)), "little")
-    except OSError:
+    except (OSError, ValueError):
         return 0
 
 
@@ -79,7 +79,7 @@ def name_of_peer(descriptor: int) -> object:
     try:
         with viewed(descriptor) as connection:
             return connection.getpeername()
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

@@ -7,7 +7,7 @@ Rules of this file
    subscriptions. It looks more often while memory grows and while subscriptions come.
 3. It touches no socket of libzmq. It polls the XPUB's descriptor, asks the kernel, and shuts connections down.
 
-    a client      8 MiB, or what would take 32 MiB in memory: twice what an honest one may have unanswered
+    a client      8 MiB, twice what an honest one may have unanswered, or about 20,000 messages; before its HELLO 64 KiB
     a subscriber  512 KiB of subscriptions: libzmq takes them all in before the program sees one
     all together  above `memory_watch_bytes` of memory in use, the one with most goes first
 
@@ -30,7 +30,7 @@ from zchat.sockets.peer import Peer
 from zchat.sockets.peers import Peers
 
 WAITING_BYTES_MAX = 2 * wire.WINDOW_BYTES_MAX  # of a client
-WAITING_MEMORY_MAX = 32 << 20  # what these may take in memory
+WAITING_MESSAGES_MAX = 20_000  # of a client, each of which is some work and some memory
 GREETING_BYTES_MAX = 64 << 10  # of one that has not said HELLO: its bytes may be parked in the ROUTER, under a taken id
 MESSAGE_COST_BYTES = 96  # of memory that a message takes besides its bytes
 SUBSCRIBING_BYTES_MAX = 512 << 10  # of a subscriber: twice what it may subscribe to
@@ -114,8 +114,9 @@ class Meters:
                 return True
             self._seen_memory = resident
             self._look_at = now + LOOK_SECONDS
+            worked = time.thread_time()
             self.look(now, resident, is_stuck=is_stuck)
-            took = time.monotonic() - now
+            took = time.thread_time() - worked
             self._not_before = now + took / SHARE
         return has_subscriptions or has_grown
 
@@ -141,11 +142,15 @@ class Meters:
         if counts == NO_TRAFFIC:
             return Hoard(0, peer)
         waiting = max(0, counts.received - peer.taken)
-        taken_each = max(1, peer.taken // peer.messages) if peer.messages else MESSAGE_COST_BYTES
+        taken, messages = peer.taken, peer.messages
+        if messages > peer.sized_messages:  # what came last tells of what waits; a client may send larger ones by now
+            peer.message_bytes = max(1, (taken - peer.sized_taken) // (messages - peer.sized_messages))
+            peer.sized_taken, peer.sized_messages = taken, messages
         beyond = self._not_excused(peer, waiting, now)
-        cost = waiting + waiting // taken_each * MESSAGE_COST_BYTES
+        messages = beyond // peer.message_bytes
+        cost = waiting + messages * MESSAGE_COST_BYTES
         most = WAITING_BYTES_MAX if peer.is_greeted else GREETING_BYTES_MAX
-        if beyond > most or (cost > WAITING_MEMORY_MAX and beyond > WAITING_BYTES_MAX // 64):
+        if beyond > most or messages > WAITING_MESSAGES_MAX:
             self._cut_off(peer, FLOODS)
         return Hoard(cost + max(0, peer.sent - counts.acked), peer)
 
@@ -198,3 +203,4 @@ class Meters:
     def _cut_off(self, peer: Peer, reason: str) -> None:
         if self._cutoffs.cut_off(peer.descriptor, peer.name, reason):
             self._peers.has_cut_off = True
+        peer.is_cut_off = True

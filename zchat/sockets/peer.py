@@ -21,13 +21,17 @@ class Peer:
         "descriptor",
         "excused",
         "host",
+        "is_cut_off",
         "is_greeted",
         "looked_at",
         "looked_messages",
+        "message_bytes",
         "messages",
         "name",
         "sent",
         "since",
+        "sized_messages",
+        "sized_taken",
         "taken",
         "topic_bytes",
         "topics",
@@ -45,8 +49,11 @@ class Peer:
         self.excused = 0  # bytes that the kernel got and that are no message: commands of ZMTP
         self.looked_at = seconds
         self.looked_messages = 0
+        self.message_bytes = 64  # of one message, as those were that were taken last
+        self.sized_taken = self.sized_messages = 0  # up to which that was reckoned
         # Of the ROUTER.
         self.connection = b""  # its routing id, once it has spoken
+        self.is_cut_off = False  # what it sent before is of no use to anybody
         self.is_greeted = False  # it has said HELLO
         self.sent = 0  # bytes of answers that it was given,
         self.acked = 0  # and that its kernel has taken, when that was looked at last

@@ -34,6 +34,7 @@ FULL_LOOK_SECONDS = 0.02  # whether a peer that did not read its answers does so
 SENT_LOOK_SECONDS = 0.02
 GIVING_BACK_TIMES = 3  # looks after a cut-off: what a peer had filled is freed when libzmq has ended it
 
+MESSAGES_BEFORE_HELLO_MAX = 1_024  # a client that does not know yet that the broker is another one may send some
 TOO_MANY = "came when there was no descriptor left for it (ulimit -n)"
 SILENT = "did not say HELLO"
 NAMED = "names itself: a routing id must be left unset"
@@ -120,10 +121,14 @@ class Peers:
             self._cutoffs.cut_off(peer.descriptor, peer.name, NAMED)
         return peer
 
-    def greeted(self, peer: Peer) -> None:
-        """It has said HELLO."""
-        peer.is_greeted = True
-        self._greetings.done(peer)
+    def spoke(self, peer: Peer, is_greeted: bool) -> None:
+        """It has said something; `is_greeted`: HELLO. Who says much else first is cut off."""
+        if is_greeted:
+            peer.is_greeted = True
+            self._greetings.done(peer)
+        elif peer.messages > MESSAGES_BEFORE_HELLO_MAX and not peer.is_cut_off:
+            peer.is_cut_off = True
+            self._cutoffs.cut_off(peer.descriptor, peer.name, SILENT)
 
     def sent(self, connection: bytes, size: int) -> None:
         """An answer of so many bytes was handed to libzmq."""
@@ -156,6 +161,9 @@ class Peers:
             self.full.discard(connection)
             peer = self.of.pop(connection, None)
             if peer is not None and self.clients.get(peer.descriptor) is peer:
+                if peer.name is not None and name_of_peer(peer.descriptor) == peer.name:
+                    peer.connection = b""  # it is there: the one that ended had the same descriptor before it
+                    continue
                 del self.clients[peer.descriptor]
                 self._greetings.done(peer)
         return [connection for connection, _ in ended]
