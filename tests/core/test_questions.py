@@ -6,6 +6,7 @@ import pytest
 
 from tests.core.cycle import BEGIN, Cycle, refused
 from zchat import wire
+from zchat.core.questions import LISTENS_BYTES_MAX
 from zchat.core.registry import GONE, LIVE, LOST
 from zchat.names import ROOM_BYTES_MAX
 
@@ -256,3 +257,17 @@ def test_names_that_can_stand_for_no_room_are_no_lag_and_are_not_kept_when_they_
     assert lags == {"alice": wire.UNKNOWN, "bob": 1}
     (session,) = [found for each in (alice, bob) if (found := cycle.core.registry.of(each)) and found.user == "bob"]
     assert max(len(name) for _, kept in session.listens for name in kept) <= ROOM_BYTES_MAX
+
+
+def test_what_is_kept_of_an_at_is_bounded_in_bytes_and_listeners_are_left_out_whole() -> None:
+    cycle = Cycle()
+    (alice,) = cycle.clients("alice")
+    session = cycle.core.registry.of(alice)
+    assert session is not None
+    usual = [f"build.area-{number}.project" for number in range(1_024)]
+    cycle.send(alice, wire.At([(7, usual), (8, ["x" * 100] * 1_024), (9, ["small"])]))
+    assert session.listens == [(7, usual)]
+    cycle.send(alice, wire.At([(at, ["é" * 60] * 1_000) for at in range(64)]))
+    assert sum(len(name.encode()) for _, names in session.listens for name in names) <= LISTENS_BYTES_MAX
+    cycle.disconnect(alice)
+    assert session.listens == []

@@ -226,3 +226,22 @@ def test_what_was_said_last_is_with_the_peers_kernels_before_the_sockets_are_clo
         bound.router.send_multipart([peer.connection, b"bye"])
         bound.peers.wait_until_sent(5.0)
         assert connection.recv(64).endswith(b"bye")
+
+
+def test_what_one_that_was_cut_off_has_left_is_passed_over_until_all_is_read(bound: Bound) -> None:
+    with zmtp(bound.address, b"DEALER") as connection:
+        peer = meet(bound, connection)
+        routing_id = peer.connection
+        bound.peers.cut_off_later(routing_id, now())
+        assert peer.is_cut_off
+
+    def has_ended() -> bool:
+        bound.peers.read_monitors(now())
+        return bound.peers.has_ended
+
+    eventually(has_ended, "its end is known")
+    later = Instant(time.monotonic() + 60, 0)
+    assert bound.peers.take_ended(later, dry=False) == [routing_id]
+    assert bound.peers.of[routing_id] is peer  # what comes of it is not taken for a new connection's
+    assert bound.peers.take_ended(later, dry=True) == []
+    assert routing_id not in bound.peers.of

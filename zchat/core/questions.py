@@ -29,6 +29,9 @@ from zchat.names import ROOM_BYTES_MAX, inbox, is_pattern, matcher, pattern_name
 MADE_MAX = 64  # answers that are kept
 PATTERNS_COMPARED_MAX = 64  # different patterns with a wildcard in one WHO with lag: each is a look at every room
 
+LISTENS_BYTES_MAX = 128 << 10  # of the names of an AT: a listener of 1,024 rooms with usual names fits
+NAME_BYTES = 64  # what a name takes beside its letters
+
 
 class Questions:
     """Answers from the registry and the rooms."""
@@ -88,12 +91,17 @@ class Questions:
         """How far its listeners are, without what it may not read: WHO tells others of the lag.
 
         The names are not checked. One that is no pattern stands for no room; one that is too long for one is not kept.
+        Listeners beyond the bound in bytes are left out whole: of a part the lag would be wrong.
         """
         own = inbox(session.user)
-        return [
-            (at, [name for name in patterns if len(name) <= ROOM_BYTES_MAX and (name[:1] != "@" or name == own)])
-            for at, patterns in told[: wire.LISTENERS_TOLD_MAX]
-        ]
+        kept, size = [], 0
+        for at, patterns in told[: wire.LISTENERS_TOLD_MAX]:
+            names = [name for name in patterns if len(name) <= ROOM_BYTES_MAX and (name[:1] != "@" or name == own)]
+            size += sum(len(name.encode()) + NAME_BYTES for name in names)
+            if size > LISTENS_BYTES_MAX:
+                break
+            kept.append((at, names))
+        return kept
 
     def heads(self, patterns: list[str]) -> list[tuple[str, int]]:
         """Room and last offset of the rooms that match."""

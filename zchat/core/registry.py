@@ -216,6 +216,7 @@ class Registry:
             return None
         session.state = TRANSITIONS[LIVE]["disconnected"]
         session.connection = b""
+        session.listens = []  # it tells again when it is back
         session.seen = now.micros
         self._wait(session, now.seconds + self._settings.grace_seconds)
         return session

@@ -8,6 +8,7 @@ Rules of this file
 
 Who is cut off here: who comes when there is no descriptor left, names itself, says no HELLO, subscribes to too much.
 Who takes too much memory is found by meters.py.
+It has more than 300 lines because who comes, goes and is cut off share one table.
 Spec: docs/design.md, "The broker's sockets". Tests: tests/sockets/test_peers.py.
 """
 
@@ -66,6 +67,7 @@ class Peers:
         self._each_max = each_max  # connections of either socket
         self._first_id = options.first_routing_id(context, router)
         self._ids = 0  # that the ROUTER may have given since then
+        self._passed_over: list[bytes] = []  # connections that were cut off, and have frames left in the ROUTER
         self._ended: list[tuple[bytes, float]] = []  # connection, when: told once the ROUTER is dry
         self._cutting: list[tuple[float, bytes]] = []
         self._greetings = Greetings(settings.address_silent_max)
@@ -153,13 +155,22 @@ class Peers:
         """The connections that ended and have nothing left in the ROUTER.
 
         libzmq reports an end beside the frames, not behind them: so only when the ROUTER is dry, or after a while.
+        What one that was cut off has left there is still passed over then: it would be taken for a new connection's.
         """
+        if dry and self._passed_over:
+            for connection in self._passed_over:
+                self.of.pop(connection, None)
+            self._passed_over.clear()
         if not self._ended or not (dry or now.seconds - self._ended[0][1] > DISCONNECTED_WAIT_SECONDS):
             return []
         ended, self._ended = self._ended, []
         for connection, _ in ended:
             self.full.discard(connection)
-            peer = self.of.pop(connection, None)
+            peer = self.of.get(connection)
+            if peer is not None and peer.is_cut_off and not dry:
+                self._passed_over.append(connection)
+            else:
+                self.of.pop(connection, None)
             if peer is not None and self.clients.get(peer.descriptor) is peer:
                 if peer.name is not None and name_of_peer(peer.descriptor) == peer.name:
                     peer.connection = b""  # it is there: the one that ended had the same descriptor before it
@@ -191,7 +202,10 @@ class Peers:
     # --- by time ----------------------------------------------------------------------------
 
     def cut_off_later(self, connection: bytes, now: Instant) -> None:
-        """End a connection once what it is told is out."""
+        """End a connection once what it is told is out; what it says until then is left out."""
+        peer = self.of.get(connection)
+        if peer is not None:
+            peer.is_cut_off = True
         self._cutting.append((now.seconds + CUT_OFF_WAIT_SECONDS, connection))
 
     def elapsed(self, now: Instant, has_session: Callable[[bytes], bool], *, dry: bool) -> None:
