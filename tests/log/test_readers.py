@@ -121,10 +121,12 @@ def test_readers_without_a_pause_do_not_let_the_wal_grow(
     threads = [threading.Thread(target=reads) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for _ in range(200):
+    for _ in range(500):
         scribe.write("a", bytes(100_000))
     done.set()
     for thread in threads:
         thread.join()
     assert pages
-    assert (tmp_path / "log" / "log.db-wal").stat().st_size < 10 << 20
+    assert (
+        tmp_path / "log" / "log.db-wal"
+    ).stat().st_size < 24 << 20  # of 50 MB; how soon a reader makes way is the machine's
