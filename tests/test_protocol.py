@@ -427,7 +427,7 @@ def test_a_frame_above_the_last_limit_ends_the_connection(dealer: zmq.Socket[byt
 
 
 def test_unknown_elements_at_the_end_are_ignored(dealer: zmq.Socket[bytes]) -> None:
-    welcome = ask(dealer, [1, 1, next(users), "", b"", {}, 1, "of a later version"])
+    welcome = ask(dealer, [1, 1, next(users), "", b"", {}, 1, 0, "of a later version"])
     assert welcome[0] == 33
     assert ask(dealer, [3, 1, ["later"], {"more": 1}]) == [36, 1]
     stored = ask(dealer, [2, 1, "later", 0, [[b"body", "message", None, "", "later"]], [b"more"]])[1][0][1]

@@ -94,7 +94,7 @@ def test_hello_comes_first_and_alone() -> None:
     core.connected()
     core.ask(wire.Rooms(0), at(0))
     core.elapsed(at(1))
-    assert sent(core) == [wire.Hello(wire.VERSION, "alice", "", b"", {"program": "test"}, 1)]
+    assert sent(core) == [wire.Hello(wire.VERSION, "alice", "", b"", {"program": "test"}, 1, wire.TTL_MS)]
     assert (core.state, core.has_room) == (GREETING, False)
 
 
@@ -118,7 +118,7 @@ def test_a_session_comes_back_with_its_token_and_sends_what_is_open_first_and_in
     core.disconnected("cut")
     assert (core.state, core.take_sends(), core.has_room) == (AWAY, [], False)
     core.connected()
-    assert sent(core) == [wire.Hello(wire.VERSION, "alice", "s1", b"token of s1", {"program": "test"}, 2)]
+    assert sent(core) == [wire.Hello(wire.VERSION, "alice", "s1", b"token of s1", {"program": "test"}, 2, wire.TTL_MS)]
     receive(core, welcome_of(resumed=True))
     messages = sent(core)
     assert [message.seq for message in messages[:2] if isinstance(message, wire.Publish)] == [1, 3]

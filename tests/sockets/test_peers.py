@@ -16,7 +16,7 @@ from zchat.core import Instant
 from zchat.settings import Settings
 from zchat.sockets import options
 from zchat.sockets.cutoffs import CutOffs
-from zchat.sockets.kernel import traffic
+from zchat.sockets.kernel import name_of_peer, traffic
 from zchat.sockets.meters import SUBSCRIBING_BYTES_MAX, WAITING_BYTES_MAX, Meters
 from zchat.sockets.peer import Peer
 from zchat.sockets.peers import Peers
@@ -245,3 +245,20 @@ def test_what_one_that_was_cut_off_has_left_is_passed_over_until_all_is_read(bou
     assert bound.peers.of[routing_id] is peer  # what comes of it is not taken for a new connection's
     assert bound.peers.take_ended(later, dry=True) == []
     assert routing_id not in bound.peers.of
+
+
+def test_a_client_that_pings_and_then_says_nothing_is_dead_and_one_that_does_not_ping_is_not(bound: Bound) -> None:
+    with zmtp(bound.address, b"DEALER") as pings, zmtp(bound.address, b"DEALER") as quiet:
+        for connection, ttl_ms in ((pings, 500), (quiet, 0)):
+            bound.peers.spoke(meet(bound, connection), True, ttl_ms)
+        peers, began = list(bound.peers.clients.values()), time.monotonic()
+        while time.monotonic() - began < 1.0:
+            pings.sendall(PING)
+            bound.meters().look(time.monotonic(), 0, is_stuck=False)
+        assert all(map(alive, peers))
+        pings.sendall(b"\0\1x")  # the last sign of life: libzmq waits for no ping after it
+        eventually(lambda: sorted(map(alive, peers)) == [False, True], "it is dead")
+
+
+def alive(peer: Peer) -> bool:
+    return name_of_peer(peer.descriptor) == peer.name

@@ -351,7 +351,7 @@ class ClientCore:
     def _greet(self) -> None:
         known = self.welcome
         session, token = (known.session, known.token) if known else ("", b"")
-        hello = wire.Hello(wire.VERSION, self.user, session, token, self._info, self._hello)
+        hello = wire.Hello(wire.VERSION, self.user, session, token, self._info, self._hello, wire.TTL_MS)
         self._sends = [wire.encode(hello)]
         self._hello_at = 0.0
 

@@ -65,6 +65,7 @@ class Session:
     state: str = LIVE
     connection: bytes = b""  # routing id; empty when it has none
     hello: int = 0  # number of its last HELLO
+    ttl_ms: int = 0  # how long it may be silent, as it pings; 0: for ever
     address: str = ""
     rooms: dict[str, int] = field(default_factory=dict)  # room -> since
     written: set[str] = field(default_factory=set)  # rooms whose log has this session's join

@@ -96,7 +96,7 @@ class Stays:
             if is_elsewhere:
                 self.former.add(session.connection)
             resumed = registry.resume(session, connection, address, now)
-        session.hello = hello.number
+        session.hello, session.ttl_ms = hello.number, hello.ttl
         return session, resumed
 
     def join(self, session: Session, message: wire.Join, now: Instant) -> None:

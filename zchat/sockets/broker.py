@@ -263,7 +263,8 @@ class Broker:
                 continue
             core.received(connection, frame, now, peer.address)
             if not peer.is_greeted:
-                self._peers.spoke(peer, self._has_session(connection))
+                session = core.registry.of(connection)
+                self._peers.spoke(peer, session is not None, session.ttl_ms if session else 0)
             size += taken
         return True
 

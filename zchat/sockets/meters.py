@@ -7,7 +7,7 @@ Rules of this file
    subscriptions. It looks more often while memory grows and while subscriptions come.
 3. It touches no socket of libzmq. It polls the XPUB's descriptor, asks the kernel, and shuts connections down.
 
-    a client      8 MiB, twice what an honest one may have unanswered, or about 20,000 messages; before its HELLO 64 KiB
+    a client      8 MiB, twice what an honest one may have unanswered, or about 10,000 messages; before its HELLO 64 KiB
     a subscriber  512 KiB of subscriptions: libzmq takes them all in before the program sees one
     all together  above `memory_watch_bytes` of memory in use, the one with most goes first
 
@@ -30,7 +30,7 @@ from zchat.sockets.peer import Peer
 from zchat.sockets.peers import Peers
 
 WAITING_BYTES_MAX = 2 * wire.WINDOW_BYTES_MAX  # of a client
-WAITING_MESSAGES_MAX = 20_000  # of a client, each of which is some work and some memory
+WAITING_MESSAGES_MAX = 10_000  # of a client, each of which is some work and some memory
 GREETING_BYTES_MAX = 64 << 10  # of one that has not said HELLO: its bytes may be parked in the ROUTER, under a taken id
 MESSAGE_COST_BYTES = 96  # of memory that a message takes besides its bytes
 SUBSCRIBING_BYTES_MAX = 512 << 10  # of a subscriber: twice what it may subscribe to
@@ -40,9 +40,11 @@ HOARDED_BYTES_MIN = 1 << 20  # who has less is not to blame for the memory
 
 REST_SECONDS = 0.05  # between two looks at the memory,
 BUSY_SECONDS = 0.005  # and while it grows or subscriptions come
-LOOK_SECONDS = 0.25  # between two looks at all peers,
+LOOK_SECONDS = 0.2  # between two looks at all peers,
+BEHIND_SECONDS = 0.01  # while the loop has not taken all that came,
 GROWN_BYTES = 4 << 20  # unless memory has grown by so much
 SHARE = 0.1  # of the time at most is spent on looking: with thousands of peers it takes a while
+REFUSED_SECONDS = 1.5  # who has flooded is not let in again: what it sends before it is looked at may be much
 FREED_SECONDS = 0.25  # until what a peer had filled is free again
 EXHAUSTED_SECONDS = 10.0  # that memory is short and nobody is to blame
 
@@ -72,7 +74,7 @@ class Meters:
         self._seen_turns = 0
         self._seen_memory = self._memory.bytes()  # at the last look
         self._look_at = 0.0
-        self._not_before = 0.0
+        self._not_before = self._behind_at = 0.0
         self._hoards_at = 0.0
         self._short_since = 0.0  # memory is, and nobody was to blame
         self.is_exhausted = False  # read by the loop: memory is short for good
@@ -106,19 +108,20 @@ class Meters:
     def _tick(self, now: float, *, has_subscriptions: bool) -> bool:
         """Look at the peers when it is time. Returns whether to come back soon."""
         resident = self._memory.bytes()
+        is_behind = not self.is_dry and now >= self._behind_at
         has_grown = resident - self._seen_memory > GROWN_BYTES
         is_stuck = (has_subscriptions or has_grown) and self.turns == self._seen_turns
         self._seen_turns = self.turns
-        if has_subscriptions or has_grown or now >= self._look_at:
+        if has_subscriptions or has_grown or is_behind or now >= self._look_at:
             if now < self._not_before:
                 return True
             self._seen_memory = resident
-            self._look_at = now + LOOK_SECONDS
+            self._look_at, self._behind_at = now + LOOK_SECONDS, now + BEHIND_SECONDS
             worked = time.thread_time()
             self.look(now, resident, is_stuck=is_stuck)
             took = time.thread_time() - worked
             self._not_before = now + took / SHARE
-        return has_subscriptions or has_grown
+        return has_subscriptions or has_grown or not self.is_dry
 
     def look(self, now: float, resident: int, *, is_stuck: bool) -> None:
         """Cut off who has too much. `is_stuck`: the loop may not know yet of all who are connected."""
@@ -141,6 +144,8 @@ class Meters:
         counts = traffic(peer.descriptor)
         if counts == NO_TRAFFIC:
             return Hoard(0, peer)
+        if self._is_dead(peer, counts.received, now):
+            self._cutoffs.end(peer.descriptor, peer.name)
         waiting = max(0, counts.received - peer.taken)
         taken, messages = peer.taken, peer.messages
         if messages > peer.sized_messages:  # what came last tells of what waits; a client may send larger ones by now
@@ -153,6 +158,16 @@ class Meters:
         if beyond > most or messages > WAITING_MESSAGES_MAX:
             self._cut_off(peer, FLOODS)
         return Hoard(cost + max(0, peer.sent - counts.acked), peer)
+
+    def _is_dead(self, peer: Peer, received: int, now: float) -> bool:
+        """Whether nothing has come for too long of a client that pings.
+
+        libzmq waits for a ping's time to live only until the next message, and then for nothing until the next ping.
+        """
+        if received != peer.heard:
+            peer.heard, peer.heard_at = received, now
+            return False
+        return 0 < peer.ttl_seconds < now - peer.heard_at
 
     def _look_at_subscriber(self, peer: Peer, now: float) -> Hoard:
         counts = traffic(peer.descriptor)
@@ -203,4 +218,6 @@ class Meters:
     def _cut_off(self, peer: Peer, reason: str) -> None:
         if self._cutoffs.cut_off(peer.descriptor, peer.name, reason):
             self._peers.has_cut_off = True
+            if reason == FLOODS:
+                self._peers.refused[peer.host] = time.monotonic() + REFUSED_SECONDS
         peer.is_cut_off = True

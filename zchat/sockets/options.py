@@ -16,13 +16,14 @@ from typing import Any
 
 import zmq
 
+from zchat import wire
 from zchat.address import Address
 from zchat.errors import BadAddress, StartError
 
 LIBZMQ_MIN = (4, 3, 5)  # all known CVEs are fixed at or before 4.3.4
 
 HEARTBEAT_IVL_MS = 500  # a client's DEALER pings this often …
-HEARTBEAT_TTL_MS = 1500  # … and tells in each ping that it is dead when nothing of it has come for so long,
+HEARTBEAT_TTL_MS = wire.TTL_MS  # … and tells in each ping that it is dead when nothing of it has come for so long,
 HEARTBEAT_TIMEOUT_MS = 2000  # while it takes the broker for dead when a ping has no answer for so long
 KEEPALIVE_SECONDS = 1  # the kernel asks a silent peer this often …
 KEEPALIVE_COUNT = 3  # … and takes it for dead when it did not answer so many times, …

@@ -20,6 +20,8 @@ class Peer:
         "connection",
         "descriptor",
         "excused",
+        "heard",
+        "heard_at",
         "host",
         "is_cut_off",
         "is_greeted",
@@ -35,6 +37,7 @@ class Peer:
         "taken",
         "topic_bytes",
         "topics",
+        "ttl_seconds",
     )
 
     def __init__(self, descriptor: int, name: object, seconds: float) -> None:
@@ -48,6 +51,9 @@ class Peer:
         self.messages = 0
         self.excused = 0  # bytes that the kernel got and that are no message: commands of ZMTP
         self.looked_at = seconds
+        self.heard = 0  # bytes that the kernel had of it at the last look at which there were more,
+        self.heard_at = seconds
+        self.ttl_seconds = 0.0  # after its last sign of life it is dead, as it pings; 0: it does not
         self.looked_messages = 0
         self.message_bytes = 64  # of one message, as those were that were taken last
         self.sized_taken = self.sized_messages = 0  # up to which that was reckoned

@@ -6,6 +6,7 @@ Rules of this file
 2. A connection of the XPUB is known by its descriptor alone.
 3. Only the broker's loop calls it. The thread of meters.py reads the counts of a `Peer`.
 
+It has more than 300 lines because who is there, and since when, has to agree in one place.
 Who is cut off here: who comes when there is no descriptor left, names itself, says no HELLO, subscribes to too much.
 Who takes too much memory is found by meters.py.
 It has more than 300 lines because who comes, goes and is cut off share one table.
@@ -37,6 +38,7 @@ GIVING_BACK_TIMES = 3  # looks after a cut-off: what a peer had filled is freed 
 
 MESSAGES_BEFORE_HELLO_MAX = 1_024  # a client that does not know yet that the broker is another one may send some
 TOO_MANY = "came when there was no descriptor left for it (ulimit -n)"
+REFUSED = "comes again at once after it has flooded"
 SILENT = "did not say HELLO"
 NAMED = "names itself: a routing id must be left unset"
 
@@ -58,6 +60,7 @@ class Peers:
         self.subscribers: dict[int, Peer] = {}  # of the XPUB, by descriptor
         self.full: set[bytes] = set()  # connections whose answers are not read as fast as they are made
         self.broadcast_bytes = 0
+        self.refused: dict[str, float] = {}  # address -> until when, written by that thread: it has flooded
         self.has_cut_off = False  # written by the thread of meters.py: memory comes back soon
         self._settings = settings
         self._cutoffs = cutoffs
@@ -123,10 +126,13 @@ class Peers:
             self._cutoffs.cut_off(peer.descriptor, peer.name, NAMED)
         return peer
 
-    def spoke(self, peer: Peer, is_greeted: bool) -> None:
-        """It has said something; `is_greeted`: HELLO. Who says much else first is cut off."""
+    def spoke(self, peer: Peer, is_greeted: bool, ttl_ms: int = 0) -> None:
+        """It has said something; `is_greeted`: HELLO. Who says much else first is cut off.
+
+        `ttl_ms`: it is dead when nothing has come for so long; 0: it does not ping.
+        """
         if is_greeted:
-            peer.is_greeted = True
+            peer.is_greeted, peer.ttl_seconds = True, ttl_ms / 1000
             self._greetings.done(peer)
         elif peer.messages > MESSAGES_BEFORE_HELLO_MAX and not peer.is_cut_off:
             peer.is_cut_off = True
@@ -224,6 +230,7 @@ class Peers:
                 self._cutoffs.cut_off(peer.descriptor, peer.name, SILENT)
         if now.seconds - self._looked >= LOOK_SECONDS:
             self._looked = now.seconds
+            self.refused = {host: until for host, until in self.refused.items() if until > now.seconds}
             if self.has_cut_off:
                 self.has_cut_off, self._giving_back = False, GIVING_BACK_TIMES
             elif self._giving_back:
@@ -264,6 +271,8 @@ class Peers:
         peer = Peer(descriptor, name_of_peer(descriptor), now.seconds)
         self.clients[descriptor] = peer
         self._greetings.came(peer)
+        if now.seconds < self.refused.get(peer.host, 0.0):
+            peer.is_cut_off = self._cutoffs.cut_off(descriptor, peer.name, REFUSED)
         self._refuse_too_many(self.clients, peer)
 
     def _client_went(self, descriptor: int, now: Instant) -> None:

@@ -1,6 +1,6 @@
 """Every message of the protocol, declared once, with its kind as its tag, and the limits of their fields.
 
-Spec: docs/protocol.md, "Messages". Tests: tests/test_wire.py.
+It has more than 300 lines because all messages stand in one place. Spec: docs/protocol.md, "Messages". Tests: tests/test_wire.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PUBLISH_BYTES_MAX = RECORD_BYTES_MAX + 4096  # one PUBLISH frame
 PUBLISH_RECORDS_MAX = 4096  # a cluster numbers records as (sequence << 12) + i
 OFFSET_MAX = (1 << 63) - 1  # of offsets, and of whatever is counted: what a log can hold
 SESSION_KEPT_SECONDS = 86_400  # that a session which has gone is known
-STARTS_MAX = 64  # starts of the broker on its log, in WELCOME
+STARTS_MAX, TTL_MS = 64, 1500  # starts of the broker on its log, in WELCOME; `ttl` of our own clients
 IN_FLIGHT_MAX = 256  # unacked PUBLISH frames of one session; the broker remembers that many outcomes
 WINDOW_BYTES, WINDOW_BYTES_MAX = 256 << 10, 4 << 20  # of unacked PUBLISH frames: at first, and as ACKs tell at most
 PAGE_BYTES_MAX = 1 << 20  # batches in one PAGE (one more when the first alone is larger)
@@ -44,6 +44,7 @@ class Hello(msgspec.Struct, array_like=True, tag=1):
     token: bytes = b""
     info: Info = {}  # program, host, pid: for operators, never for decisions
     number: Natural = 0  # counts up with each connection: which of two that come out of order is the later one
+    ttl: Natural = 0  # milliseconds after which a client that pings is dead when nothing has come of it; 0: it does not
 
 
 class Publish(msgspec.Struct, array_like=True, tag=2):
