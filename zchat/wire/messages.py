@@ -1,6 +1,7 @@
 """Every message of the protocol, declared once, with its kind as its tag, and the limits of their fields.
 
-It has more than 300 lines because all messages stand in one place. Spec: docs/protocol.md, "Messages". Tests: tests/test_wire.py.
+It has more than 300 lines because all messages stand in one place.
+Spec: docs/protocol.md, "Messages". Tests: tests/test_wire.py.
 """
 
 from __future__ import annotations
