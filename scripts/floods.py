@@ -58,7 +58,7 @@ class Flood:
         self._address = f"tcp://{network.broker_host}:{port}"
         self._place = [network.broker_host, port, port + 1]
         self._data = folder / "data"
-        self._broker = Broker(folder, self._complain, self._address, self._data, ("--no-watch",))
+        self._broker = Broker(folder, self._complain, self._address, self._data)
         gauge = {"address": self._address, "room": "good"}
         self._gauge = Actor("gauge", "attacks.gauge", gauge, folder, self._complain, ())
         self._flooder = Actor("flooder", "attacks.flooder", {}, folder, self._complain, ())

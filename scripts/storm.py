@@ -37,7 +37,6 @@ from trials.places import Network, free_port  # noqa: E402
 from trials.processes import Actor, Broker  # noqa: E402
 
 ROOM = "load"
-UNWATCHED = ("--no-watch",)  # a broker that dies has died: nobody starts it again
 LISTENERS, PUBLISHERS = 2, 2
 BURST_MESSAGES = 20_000  # of each publisher at its start; then some hundred a second
 LOOK_SECONDS = 0.1
@@ -61,7 +60,7 @@ class Storm:
         network = Network()
         port = free_port(network)
         address = f"tcp://{network.broker_host}:{port}"
-        self._broker = Broker(folder, self._complain, address, folder / "data", UNWATCHED)
+        self._broker = Broker(folder, self._complain, address, folder / "data")
         task = {"address": address, "room": ROOM, "size": 128, "count": BURST_MESSAGES}
         self._publishers = [
             self._actor(f"publisher-{number}", "publisher", {**task, "writer": number}) for number in range(PUBLISHERS)
