@@ -1,7 +1,8 @@
-"""scripts/storm.py works: a broker that dies is told, and what is drawn comes from the seed."""
+"""scripts/storm.py works: seconds of it are survived, a broker that dies is told, what is drawn comes from the seed."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -36,6 +37,18 @@ def attacks(monkeypatch: pytest.MonkeyPatch) -> Any:
     import attacks.zmtp
 
     return attacks
+
+
+@pytest.mark.slow
+def test_a_broker_lives_through_some_seconds_and_its_clients_get_all() -> None:
+    done = storm("--seconds", "5", "--attackers", "2", "--json", "-")
+    out, err = done.communicate(timeout=110)
+    assert done.returncode == 0, out + err
+    found = json.loads(out[out.index("\n{") :])
+    assert found["good"] and found["complaints"] == []
+    assert found["published"] * 2 == found["heard"] > 40_000
+    assert found["tried"]["port router"] > 0 < found["tried"]["port xpub"]
+    assert out.splitlines()[0].startswith("ports")
 
 
 @pytest.mark.slow
