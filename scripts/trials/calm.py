@@ -19,6 +19,7 @@ from trials.writers import Letter, Writer
 from zchat.names import matcher
 
 LEAVES_SECONDS = 30.0
+STEADY_SECONDS = 3.5  # longer than a client waits until it asks for a refused JOIN again
 CATCH_UP_SECONDS = 90.0
 OUTCOME_SECONDS = 20.0
 
@@ -48,8 +49,20 @@ class Calm:
             last = self._call(client, Writer("caller", client, journal))
             self._wait_for_listeners(last)
             trimmed = self._dump(client)
-            members = {name: {member.session: member.user for member in client.who(name)} for name in last}
+            members = self._members(client, list(last))
         return Run(stage.actors, caller, self._folder / "log.journal", members, trimmed)
+
+    def _members(self, client: zchat.Client, rooms: list[str]) -> dict[str, dict[str, str]]:
+        """Who is in the rooms, once that stays so: a JOIN that a full disk refused is asked again seconds later."""
+        members: dict[str, dict[str, str]] = {}
+        steady_since = time.monotonic()
+        deadline = steady_since + LEAVES_SECONDS
+        while time.monotonic() - steady_since < STEADY_SECONDS and time.monotonic() < deadline:
+            found = {name: {member.session: member.user for member in client.who(name)} for name in rooms}
+            if found != members:
+                members, steady_since = found, time.monotonic()
+            time.sleep(0.1)
+        return members
 
     def _wait_for_leaves(self, client: zchat.Client) -> None:
         deadline = time.monotonic() + LEAVES_SECONDS
