@@ -330,8 +330,9 @@ class Broker:
             if data[:1] not in (b"\0", b"\1"):
                 self._suspicious = True
             if self._suspicious:
-                if peer is not None:
+                if peer is not None and not peer.is_cut_off:
                     self._cutoffs.cut_off(peer.descriptor, peer.name, NO_SUBSCRIPTION)
+                    peer.is_cut_off = True
                 continue
             topic = data[1:]
             if data[0]:

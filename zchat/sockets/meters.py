@@ -218,6 +218,6 @@ class Meters:
     def _cut_off(self, peer: Peer, reason: str) -> None:
         if self._cutoffs.cut_off(peer.descriptor, peer.name, reason):
             self._peers.has_cut_off = True
-            if reason == FLOODS:
+            if reason in (FLOODS, SUBSCRIBES):
                 self._peers.refused[peer.host] = time.monotonic() + REFUSED_SECONDS
         peer.is_cut_off = True

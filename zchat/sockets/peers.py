@@ -100,6 +100,7 @@ class Peers:
                 peer = Peer(descriptor, name_of_peer(descriptor), now.seconds)
                 peer.behind_at = self.broadcast_bytes
                 self.subscribers[descriptor] = peer
+                self._refuse_who_floods(peer, now)
                 self._refuse_too_many(self.subscribers, peer)
             else:
                 self._subscriber_went(descriptor)
@@ -271,8 +272,7 @@ class Peers:
         peer = Peer(descriptor, name_of_peer(descriptor), now.seconds)
         self.clients[descriptor] = peer
         self._greetings.came(peer)
-        if now.seconds < self.refused.get(peer.host, 0.0):
-            peer.is_cut_off = self._cutoffs.cut_off(descriptor, peer.name, REFUSED)
+        self._refuse_who_floods(peer, now)
         self._refuse_too_many(self.clients, peer)
 
     def _client_went(self, descriptor: int, now: Instant) -> None:
@@ -288,6 +288,10 @@ class Peers:
         peer = self.subscribers.pop(descriptor, None)
         if peer is not None:
             self._topics.forget(peer)
+
+    def _refuse_who_floods(self, peer: Peer, now: Instant) -> None:
+        if now.seconds < self.refused.get(peer.host, 0.0):
+            peer.is_cut_off = self._cutoffs.cut_off(peer.descriptor, peer.name, REFUSED)
 
     def _refuse_too_many(self, peers: dict[int, Peer], newest: Peer) -> None:
         """Out of descriptors libzmq spins, and the log opens no file."""
