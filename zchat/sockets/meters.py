@@ -219,5 +219,5 @@ class Meters:
         if self._cutoffs.cut_off(peer.descriptor, peer.name, reason):
             self._peers.has_cut_off = True
             if reason in (FLOODS, SUBSCRIBES):
-                self._peers.refused[peer.host] = time.monotonic() + REFUSED_SECONDS
+                self._peers.refused[peer.host, reason == SUBSCRIBES] = time.monotonic() + REFUSED_SECONDS
         peer.is_cut_off = True

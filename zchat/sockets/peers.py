@@ -60,7 +60,8 @@ class Peers:
         self.subscribers: dict[int, Peer] = {}  # of the XPUB, by descriptor
         self.full: set[bytes] = set()  # connections whose answers are not read as fast as they are made
         self.broadcast_bytes = 0
-        self.refused: dict[str, float] = {}  # address -> until when, written by that thread: it has flooded
+        # (address, whether the XPUB) -> until when, written by that thread: it has flooded there.
+        self.refused: dict[tuple[str, bool], float] = {}
         self.has_cut_off = False  # written by the thread of meters.py: memory comes back soon
         self._settings = settings
         self._cutoffs = cutoffs
@@ -100,7 +101,7 @@ class Peers:
                 peer = Peer(descriptor, name_of_peer(descriptor), now.seconds)
                 peer.behind_at = self.broadcast_bytes
                 self.subscribers[descriptor] = peer
-                self._refuse_who_floods(peer, now)
+                self._refuse_who_floods(peer, now, subscribes=True)
                 self._refuse_too_many(self.subscribers, peer)
             else:
                 self._subscriber_went(descriptor)
@@ -231,7 +232,7 @@ class Peers:
                 self._cutoffs.cut_off(peer.descriptor, peer.name, SILENT)
         if now.seconds - self._looked >= LOOK_SECONDS:
             self._looked = now.seconds
-            self.refused = {host: until for host, until in self.refused.items() if until > now.seconds}
+            self.refused = {at: until for at, until in self.refused.items() if until > now.seconds}
             if self.has_cut_off:
                 self.has_cut_off, self._giving_back = False, GIVING_BACK_TIMES
             elif self._giving_back:
@@ -272,7 +273,7 @@ class Peers:
         peer = Peer(descriptor, name_of_peer(descriptor), now.seconds)
         self.clients[descriptor] = peer
         self._greetings.came(peer)
-        self._refuse_who_floods(peer, now)
+        self._refuse_who_floods(peer, now, subscribes=False)
         self._refuse_too_many(self.clients, peer)
 
     def _client_went(self, descriptor: int, now: Instant) -> None:
@@ -289,8 +290,8 @@ class Peers:
         if peer is not None:
             self._topics.forget(peer)
 
-    def _refuse_who_floods(self, peer: Peer, now: Instant) -> None:
-        if now.seconds < self.refused.get(peer.host, 0.0):
+    def _refuse_who_floods(self, peer: Peer, now: Instant, *, subscribes: bool) -> None:
+        if now.seconds < self.refused.get((peer.host, subscribes), 0.0):
             peer.is_cut_off = self._cutoffs.cut_off(peer.descriptor, peer.name, REFUSED)
 
     def _refuse_too_many(self, peers: dict[int, Peer], newest: Peer) -> None:
