@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 import zmq
@@ -17,7 +18,7 @@ from zchat.settings import Settings
 from zchat.sockets import options
 from zchat.sockets.cutoffs import CutOffs
 from zchat.sockets.kernel import name_of_peer, traffic
-from zchat.sockets.meters import SUBSCRIBING_BYTES_MAX, WAITING_BYTES_MAX, Meters
+from zchat.sockets.meters import GREETING_BYTES_MAX, SUBSCRIBING_BYTES_MAX, WAITING_BYTES_MAX, Meters
 from zchat.sockets.peer import Peer
 from zchat.sockets.peers import Peers
 
@@ -166,6 +167,54 @@ def test_when_memory_is_short_the_one_that_takes_most_goes_first(bound: Bound) -
         assert much.recv(1 << 20) is not None
         little.sendall(b"\0\1x")
         eventually(lambda: bound.router.poll(0), "the other one is served")
+
+
+def test_memory_that_nobody_can_free_ends_the_broker_only_where_parked_bytes_account_for_it(bound: Bound) -> None:
+    most, meters, later = bound.settings.memory_watch_bytes, bound.meters(), count(int(time.monotonic()), 100)
+
+    def is_ended(resident: int) -> bool:  # the thread looks meanwhile as well, and sees what is really in use
+        began = next(later)
+        for seconds in (0.0, 20.0):
+            meters.look(began + seconds, resident, is_stuck=False)
+        return meters.is_exhausted
+
+    assert not is_ended(most // 2)
+    assert not is_ended(5 * most // 2), "an honest crowd may need so much"
+    bound.peers.parked_bytes = 2 * most
+    assert not is_ended(6 * most // 5)
+    eventually(lambda: is_ended(5 * most // 2), "it is ended")
+
+
+def test_what_came_of_a_client_that_could_not_be_read_counts_as_parked(bound: Bound) -> None:
+    with zmtp(bound.address, b"DEALER") as connection:
+        peer = bound.only(bound.peers.clients)
+        ping(peer, connection, 4096)
+        bound.meters().look(time.monotonic(), 0, is_stuck=False)
+
+    def parked() -> bool:
+        bound.peers.read_monitors(now())
+        return bound.peers.parked_bytes >= 4000
+
+    eventually(parked, "it is counted when it has gone")
+
+
+def test_who_has_flooded_is_not_let_in_again_at_once_and_only_at_that_port(bound: Bound) -> None:
+    with zmtp(bound.address, b"DEALER") as connection:
+        bound.only(bound.peers.clients)
+        connection.sendall(PING * (GREETING_BYTES_MAX // len(PING) + 1000))
+        cut_off_soon(bound)
+    with socket.create_connection(("127.0.0.1", int(bound.address.rpartition(":")[2])), timeout=5) as again:
+
+        def refused() -> bool:
+            bound.peers.read_monitors(now())
+            return len(bound.told) > 1
+
+        eventually(refused, "it is refused")
+        while again.recv(4096):
+            pass
+    with zmtp(bound.publish_address, b"SUB"):
+        bound.only(bound.peers.subscribers)
+    assert bound.told[1:] == ["127.0.0.1 is cut off: it comes again at once after it has flooded"]
 
 
 # --- peers --------------------------------------------------------------------------------------

@@ -2,8 +2,7 @@
 
 Rules of this file
 1. It reads the registry and the rooms, and writes neither.
-2. What many may ask for is made once, and kept until something changes (`changed`): to make the list of 50,000 rooms
-   takes 13 ms.
+2. What many may ask for is made once, and kept until something changes (`changed`): the list of all rooms can be long.
 3. `may_read` is the one place that says which names a session may name.
 
 Tests: tests/core/test_questions.py.

@@ -30,7 +30,7 @@ from zchat.address import Address
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
 from zchat.core.clocks import NOTICED_SECONDS, Clocks
-from zchat.errors import LogError
+from zchat.errors import LogError, ZchatError
 from zchat.log import Log, facts_of
 from zchat.settings import Settings
 from zchat.sockets import options
@@ -111,7 +111,7 @@ class Broker:
         self._waker.wake()
 
     def run(self) -> None:
-        """Serve until `stop`, then close everything but the log."""
+        """Serve until `stop`, then close all but the log. Raises ZchatError when only a new process can go on."""
         poller = zmq.Poller()
         poller.register(self._xpub, POLLIN)
         monitors = self._peers.monitors
@@ -161,7 +161,7 @@ class Broker:
                     trim_at = now.seconds + self.settings.trim_seconds
             self._finish()
             if meters.is_exhausted:
-                raise MemoryError("what peers have filled cannot be freed")  # whoever watches starts it again
+                raise ZchatError("peers have filled memory that cannot be freed")  # whoever watches starts it again
         finally:
             self._close()
 

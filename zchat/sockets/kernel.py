@@ -4,7 +4,8 @@ Rules of this file
 1. What a system does not tell is 0 or nothing, and never an error.
 2. Nothing here needs a free descriptor: that is when it is asked most.
 
-Source: tcp(7) (TCP_INFO), proc(5), getrlimit(2), tty_ioctl(4) (TIOCOUTQ). Tests: tests/sockets/test_kernel.py.
+Source: tcp(7) (TCP_INFO), proc(5), getrlimit(2), tty_ioctl(4) (TIOCOUTQ).
+Tests: tests/sockets/test_peers.py, tests/sockets/test_cutoffs.py.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Rules of this file
     a subscriber  512 KiB of subscriptions: libzmq takes them all in before the program sees one
     all together  above `memory_watch_bytes` of memory in use, the one with most goes first
 
-Spec: docs/design.md, "Who takes too much". Tests: tests/sockets/test_meters.py, tests/sockets/test_overload.py.
+Spec: docs/design.md, "Who takes too much". Tests: tests/sockets/test_peers.py, tests/sockets/test_overload.py.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ GROWN_BYTES = 4 << 20  # unless memory has grown by so much
 SHARE = 0.1  # of the time at most is spent on looking: with thousands of peers it takes a while
 REFUSED_SECONDS = 1.5  # who has flooded is not let in again: what it sends before it is looked at may be much
 FREED_SECONDS = 0.25  # until what a peer had filled is free again
-EXHAUSTED_SECONDS = 10.0  # that memory is short and nobody is to blame
+EXHAUSTED_SECONDS = 10.0  # that memory is short and nobody who is there is to blame
 
 FLOODS = "sends faster than it is allowed to"
 SUBSCRIBES = "subscribes without end"
@@ -138,7 +138,16 @@ class Meters:
             self._hoards_at = now + FREED_SECONDS
             if self._cut_off_hoarders(hoards, resident - self._memory_max) or not self._short_since:
                 self._short_since = now
-            self.is_exhausted = resident > 3 * self._memory_max // 2 and now - self._short_since > EXHAUSTED_SECONDS
+            self.is_exhausted = now - self._short_since > EXHAUSTED_SECONDS and self._is_lost(resident)
+
+    def _is_lost(self, resident: int) -> bool:
+        """Whether so much memory is in use that only a new process has it back.
+
+        A busy broker of many honest clients may need more than is watched for, and must not be ended for that: so what
+        peers have parked in the ROUTER has to account for it, or it is far too much for any.
+        """
+        excess, most = resident - self._memory_max, self._memory_max
+        return excess > 2 * most or (excess > most // 2 and self._peers.parked_bytes > excess)
 
     def _look_at_client(self, peer: Peer, now: float) -> Hoard:
         counts = traffic(peer.descriptor)

@@ -6,7 +6,6 @@ Rules of this file
 2. A connection of the XPUB is known by its descriptor alone.
 3. Only the broker's loop calls it. The thread of meters.py reads the counts of a `Peer`.
 
-It has more than 300 lines because who is there, and since when, has to agree in one place.
 Who is cut off here: who comes when there is no descriptor left, names itself, says no HELLO, subscribes to too much.
 Who takes too much memory is found by meters.py.
 It has more than 300 lines because who comes, goes and is cut off share one table.
@@ -60,6 +59,7 @@ class Peers:
         self.subscribers: dict[int, Peer] = {}  # of the XPUB, by descriptor
         self.full: set[bytes] = set()  # connections whose answers are not read as fast as they are made
         self.broadcast_bytes = 0
+        self.parked_bytes = 0  # that came of clients of whom nothing could be read: perhaps under a taken routing id
         # (address, whether the XPUB) -> until when, written by that thread: it has flooded there.
         self.refused: dict[tuple[str, bool], float] = {}
         self.has_cut_off = False  # written by the thread of meters.py: memory comes back soon
@@ -281,6 +281,8 @@ class Peers:
         if peer is None:
             return
         self._greetings.done(peer)
+        if not peer.messages:
+            self.parked_bytes += peer.heard
         peer.descriptor = -1
         if peer.connection:
             self._ended.append((peer.connection, now.seconds))
