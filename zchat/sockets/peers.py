@@ -28,7 +28,8 @@ from zchat.sockets.kernel import NO_TRAFFIC, name_of_peer, traffic, unsent_bytes
 from zchat.sockets.peer import Peer
 from zchat.sockets.topics import Topics
 
-DISCONNECTED_WAIT_SECONDS = 0.02  # for the frames that a closed connection has left in the ROUTER
+ENDED_WAIT_SECONDS = 1.0  # for the frames that ended connections have left in a ROUTER that is never dry
+ENDED_LOOK_SECONDS = 0.02  # whether it is
 CUT_OFF_WAIT_SECONDS = 0.2  # so that the ERROR that says why is out first
 LOOK_SECONDS = 1.0
 FULL_LOOK_SECONDS = 0.02  # whether a peer that did not read its answers does so now
@@ -169,7 +170,7 @@ class Peers:
             for connection in self._passed_over:
                 self.of.pop(connection, None)
             self._passed_over.clear()
-        if not self._ended or not (dry or now.seconds - self._ended[0][1] > DISCONNECTED_WAIT_SECONDS):
+        if not self._ended or not (dry or now.seconds - self._ended[0][1] > ENDED_WAIT_SECONDS):
             return []
         ended, self._ended = self._ended, []
         for connection, _ in ended:
@@ -245,7 +246,7 @@ class Peers:
         if self._cutting:
             deadline = min(deadline, self._cutting[0][0])
         if self._ended:
-            deadline = min(deadline, now.seconds + DISCONNECTED_WAIT_SECONDS)
+            deadline = min(deadline, now.seconds + ENDED_LOOK_SECONDS)
         if self.full:
             deadline = min(deadline, now.seconds + FULL_LOOK_SECONDS)
         return deadline
