@@ -139,22 +139,30 @@ def test_a_monitor_tells_who_comes_and_goes_and_cut_off_ends_one_peer(ours: Cont
     options.close_monitor(router, monitor)
 
 
-def test_the_ids_that_a_router_gives_count_up_from_its_first_and_nobody_can_know_that_one() -> None:
-    firsts = []
-    for _ in range(2):
-        context = options.broker_context()
-        try:
-            router = options.broker_router(context)
-            firsts.append(options.first_routing_id(context, router))
-            bound = options.bind(router, Address("tcp", "127.0.0.1", 0))
-            for place in (1, 2):
-                dealer = options.client_dealer(context)
-                dealer.connect(bound.endpoint)
-                dealer.send(b"")
-                assert int.from_bytes(router.recv_multipart()[0][1:], "big") == (firsts[-1] + place) & 0xFFFFFFFF
-        finally:
-            context.destroy(linger=0)
-    assert firsts[0] != firsts[1]
+def test_a_router_names_every_peer_itself_whatever_the_peer_calls_itself(ours: Context) -> None:
+    router = options.broker_router(ours)
+    bound = options.bind(router, Address("tcp", "127.0.0.1", 0))
+    options.name_every_peer(router)
+
+    def joined(name: bytes) -> tuple[zmq.Socket[bytes], bytes]:
+        dealer = options.client_dealer(ours)
+        if name:
+            dealer.routing_id = name
+        dealer.connect(bound.endpoint)
+        dealer.send(b"I")
+        assert router.poll(5000), "nothing of it is read"
+        given, word = router.recv_multipart()
+        assert (len(given), given[:1], word) == (5, b"\0", b"I")
+        return dealer, given
+
+    dealers = [joined(b"taken"), joined(b"taken"), joined(b"")]
+    following = (int.from_bytes(dealers[-1][1][1:], "big") + 2) & 0xFFFFFFFF
+    dealers += [joined(b"\0" + following.to_bytes(4, "big")), joined(b""), joined(b"")]
+    assert len({given for _, given in dealers}) == len(dealers)
+    for dealer, given in dealers:
+        router.send_multipart([given, given])
+        assert dealer.poll(5000)
+        assert dealer.recv() == given
 
 
 def test_a_property_that_libzmq_has_not_is_none(ours: Context) -> None:

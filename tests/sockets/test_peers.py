@@ -5,10 +5,8 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from itertools import count
 
 import pytest
-import zmq
 
 from tests.conftest import eventually
 from tests.sockets.test_overload import zmtp
@@ -169,36 +167,6 @@ def test_when_memory_is_short_the_one_that_takes_most_goes_first(bound: Bound) -
         eventually(lambda: bound.router.poll(0), "the other one is served")
 
 
-def test_memory_that_nobody_can_free_ends_the_broker_only_where_parked_bytes_account_for_it(bound: Bound) -> None:
-    meters, later = bound.meters(), count(int(time.monotonic()), 100)
-    most = meters._memory_max  # more than the setting, in a process that is large already
-
-    def is_ended(resident: int) -> bool:  # the thread looks meanwhile as well, and sees what is really in use
-        began = next(later)
-        for seconds in (0.0, 20.0):
-            meters.look(began + seconds, resident, is_stuck=False)
-        return meters.is_exhausted
-
-    assert not is_ended(most // 2)
-    assert not is_ended(5 * most // 2), "an honest crowd may need so much"
-    bound.peers.parked_bytes = 2 * most
-    assert not is_ended(6 * most // 5)
-    eventually(lambda: is_ended(5 * most // 2), "it is ended")
-
-
-def test_what_came_of_a_client_that_could_not_be_read_counts_as_parked(bound: Bound) -> None:
-    with zmtp(bound.address, b"DEALER") as connection:
-        peer = bound.only(bound.peers.clients)
-        ping(peer, connection, 4096)
-        bound.meters().look(time.monotonic(), 0, is_stuck=False)
-
-    def parked() -> bool:
-        bound.peers.read_monitors(now())
-        return bound.peers.parked_bytes >= 4000
-
-    eventually(parked, "it is counted when it has gone")
-
-
 def test_who_has_flooded_is_not_let_in_again_at_once_and_only_at_that_port(bound: Bound) -> None:
     with zmtp(bound.address, b"DEALER") as connection:
         bound.only(bound.peers.clients)
@@ -219,20 +187,6 @@ def test_who_has_flooded_is_not_let_in_again_at_once_and_only_at_that_port(bound
 
 
 # --- peers --------------------------------------------------------------------------------------
-
-
-def test_who_names_itself_is_cut_off(bound: Bound) -> None:
-    for name in (b"me", b"\0abcd"):
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        with context.socket(zmq.DEALER) as named:
-            named.linger, named.reconnect_ivl, named.routing_id = 0, -1, name
-            named.connect(bound.address)
-            named.send(b"x")
-            assert bound.router.poll(5000)
-            routing_id = bound.router.recv()
-            assert routing_id == name
-            bound.peers.meet(routing_id, bound.router.recv(copy=False), now())
-    assert bound.told == ["127.0.0.1 is cut off: it names itself: a routing id must be left unset"]
 
 
 def test_who_has_said_no_hello_is_cut_off_and_who_has_is_not(bound: Bound) -> None:

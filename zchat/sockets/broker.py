@@ -30,7 +30,7 @@ from zchat.address import Address
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
 from zchat.core.clocks import NOTICED_SECONDS, Clocks
-from zchat.errors import LogError, ZchatError
+from zchat.errors import LogError
 from zchat.log import Log, facts_of
 from zchat.settings import Settings
 from zchat.sockets import options
@@ -90,6 +90,7 @@ class Broker:
         self._peers = Peers(self._context, self._router, self._xpub, self.settings, self._cutoffs, each_max)
         try:
             self.address = options.bind(self._router, self.address)
+            options.name_every_peer(self._router)
             self.publisher_address = options.bind(self._xpub, self.publisher_address)
         except BaseException:
             self._close_sockets()
@@ -111,7 +112,7 @@ class Broker:
         self._waker.wake()
 
     def run(self) -> None:
-        """Serve until `stop`, then close all but the log. Raises ZchatError when only a new process can go on."""
+        """Serve until `stop`, then close all but the log."""
         poller = zmq.Poller()
         poller.register(self._xpub, POLLIN)
         monitors = self._peers.monitors
@@ -126,7 +127,7 @@ class Broker:
         meters, has_session = self._meters, self._has_session
         assert meters is not None, "started"
         try:
-            while not self._stopping and not meters.is_exhausted:
+            while not self._stopping:
                 takes_more = self._core.gathered_bytes < GATHERED_BYTES_MAX
                 if takes_more != router_polled:
                     poller.register(self._router, POLLIN if takes_more else 0)  # 0 takes it out
@@ -160,8 +161,6 @@ class Broker:
                     self._log.trim(list(self.settings.retention), self._clocks.for_ages(now))
                     trim_at = now.seconds + self.settings.trim_seconds
             self._finish()
-            if meters.is_exhausted:
-                raise ZchatError("peers have filled memory that cannot be freed")  # whoever watches starts it again
         finally:
             self._close()
 

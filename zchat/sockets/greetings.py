@@ -1,8 +1,7 @@
 """Who is connected and has not said HELLO: for so long, and so many of one address, and no longer and no more.
 
 Rules of this file
-1. A peer that says nothing may hold a routing id that the ROUTER is going to give, which ends the process. To meet one
-   by chance takes many such peers for a long time; they get neither.
+1. A connection takes a descriptor and some memory. Who has said nothing keeps it neither for long nor many times.
 2. While the broker has not read all that has come, a HELLO may wait in it: then there is more patience.
 
 Tests: tests/sockets/test_greetings.py.

@@ -31,7 +31,7 @@ from zchat.sockets.peers import Peers
 
 WAITING_BYTES_MAX = 2 * wire.WINDOW_BYTES_MAX  # of a client
 WAITING_MESSAGES_MAX = 10_000  # of a client, each of which is some work and some memory
-GREETING_BYTES_MAX = 64 << 10  # of one that has not said HELLO: its bytes may be parked in the ROUTER, under a taken id
+GREETING_BYTES_MAX = 64 << 10  # of one that has not said HELLO
 MESSAGE_COST_BYTES = 96  # of memory that a message takes besides its bytes
 SUBSCRIBING_BYTES_MAX = 512 << 10  # of a subscriber: twice what it may subscribe to
 TOPIC_COST = 48  # bytes of memory for a byte of a topic
@@ -46,7 +46,6 @@ GROWN_BYTES = 4 << 20  # unless memory has grown by so much
 SHARE = 0.1  # of the time at most is spent on looking: with thousands of peers it takes a while
 REFUSED_SECONDS = 1.5  # who has flooded is not let in again: what it sends before it is looked at may be much
 FREED_SECONDS = 0.25  # until what a peer had filled is free again
-EXHAUSTED_SECONDS = 10.0  # that memory is short and nobody who is there is to blame
 
 FLOODS = "sends faster than it is allowed to"
 SUBSCRIBES = "subscribes without end"
@@ -76,8 +75,6 @@ class Meters:
         self._look_at = 0.0
         self._not_before = self._behind_at = 0.0
         self._hoards_at = 0.0
-        self._short_since = 0.0  # memory is, and nobody was to blame
-        self.is_exhausted = False  # read by the loop: memory is short for good
         self._stop = Waker()
         self._poll = select.poll()
         self._poll.register(self._stop.fileno(), select.POLLIN)
@@ -132,22 +129,9 @@ class Meters:
             hoards.append(self._look_at_subscriber(subscriber, now))
         if is_stuck:
             self._look_at_strangers(now)
-        if resident <= self._memory_max:
-            self._short_since = 0.0
-        elif now >= self._hoards_at:
+        if resident > self._memory_max and now >= self._hoards_at:
             self._hoards_at = now + FREED_SECONDS
-            if self._cut_off_hoarders(hoards, resident - self._memory_max) or not self._short_since:
-                self._short_since = now
-            self.is_exhausted = now - self._short_since > EXHAUSTED_SECONDS and self._is_lost(resident)
-
-    def _is_lost(self, resident: int) -> bool:
-        """Whether so much memory is in use that only a new process has it back.
-
-        A busy broker of many honest clients may need more than is watched for, and must not be ended for that: so what
-        peers have parked in the ROUTER has to account for it, or it is far too much for any.
-        """
-        excess, most = resident - self._memory_max, self._memory_max
-        return excess > 2 * most or (excess > most // 2 and self._peers.parked_bytes > excess)
+            self._cut_off_hoarders(hoards, resident - self._memory_max)
 
     def _look_at_client(self, peer: Peer, now: float) -> Hoard:
         counts = traffic(peer.descriptor)
@@ -215,14 +199,13 @@ class Meters:
                 if received > SUBSCRIBING_BYTES_MAX:
                     self._cut_off(Peer(descriptor, name_of_peer(descriptor), now), SUBSCRIBES)
 
-    def _cut_off_hoarders(self, hoards: list[Hoard], excess: int) -> bool:
-        """Those with most, until so much is free. Returns whether there was one."""
+    def _cut_off_hoarders(self, hoards: list[Hoard], excess: int) -> None:
+        """Those with most, until so much is free."""
         guilty = [hoard for hoard in hoards if hoard.bytes >= HOARDED_BYTES_MIN]
         for hoard in sorted(guilty, key=lambda hoard: hoard.bytes, reverse=True):
             if excess > 0:
                 self._cut_off(hoard.peer, HOARDS)
             excess -= hoard.bytes
-        return bool(guilty)
 
     def _cut_off(self, peer: Peer, reason: str) -> None:
         if self._cutoffs.cut_off(peer.descriptor, peer.name, reason):

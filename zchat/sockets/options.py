@@ -57,20 +57,6 @@ def check_libzmq() -> None:
         raise StartError(f"libzmq {zmq.zmq_version()} is too old, 4.3.5 is needed: pip install --upgrade pyzmq")
 
 
-def seed_routing_ids() -> None:
-    """Make the ids that ROUTER gives to its peers a secret. Before the first socket of the process is made.
-
-    libzmq takes the first one from libc's random numbers, which nobody seeds there. A peer may name itself, and one
-    that takes the name which ROUTER gives next ends the process (`ok`, socket_base.cpp:2113 of libzmq 4.3.5).
-    """
-    import ctypes  # here: it would be a part of every client's start
-
-    try:
-        ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "big"))
-    except AttributeError:  # a C library without it
-        pass
-
-
 def new_context() -> zmq.Context[zmq.Socket[bytes]]:
     """One Context for a process: its sockets share one I/O thread."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -81,25 +67,10 @@ def new_context() -> zmq.Context[zmq.Socket[bytes]]:
 
 def broker_context() -> zmq.Context[zmq.Socket[bytes]]:
     """The Context of a broker's two sockets."""
-    seed_routing_ids()
     context = new_context()
     # Else a message keeps the 8 KiB that it was received in: small ones that come one by one took 200 times their size.
     context.set(_ZERO_COPY_RECV, 0)
     return context
-
-
-def first_routing_id(context: zmq.Context[zmq.Socket[bytes]], router: zmq.Socket[bytes]) -> int:
-    """The number in the id that a ROUTER gives to its first peer, which is one of our own; it counts up from there.
-
-    Before it is bound to where others are.
-    """
-    name = f"inproc://first-{id(router)}-{router.underlying}"
-    router.bind(name)
-    with context.socket(zmq.DEALER) as first:
-        first.connect(name)
-        first.send(b"")
-        routing_id, _ = router.recv_multipart()
-    return int.from_bytes(routing_id[1:], "big")
 
 
 def broker_router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
@@ -109,6 +80,19 @@ def broker_router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     router.maxmsgsize = FRAME_BYTES_MAX
     router.sndhwm = REPLIES_QUEUED_MAX
     return router
+
+
+def name_every_peer(router: zmq.Socket[bytes]) -> None:
+    """Have a ROUTER give each peer an id of its own, whatever the peer calls itself. Once it is bound.
+
+    A peer may name itself in ZMTP, and libzmq takes it at its word: one that takes the id which ROUTER gives next ends
+    the process (`ok`, socket_base.cpp:2113 of libzmq 4.3.5); of one whose name is taken nothing is read, and nothing
+    that it sent is ever freed. Where `ROUTER_RAW` was set, ROUTER gives an id to everybody, and passes over the name
+    that arrives. Set and taken back after `bind` it does only that: the listener has its options since then, and still
+    speaks ZMTP. (Read in router.cpp, `identify_peer` and `xrecv`; it is the same in libzmq's master of 2026.)
+    """
+    router.setsockopt(zmq.ROUTER_RAW, 1)
+    router.setsockopt(zmq.ROUTER_RAW, 0)
 
 
 def broker_xpub(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
@@ -150,8 +134,8 @@ def _listener(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[
     # while it had stopped reading from it. It stops where a queue is full, and writes by itself where it has
     # heartbeats. So it never stops, and pings nobody; what a peer may have waiting is bounded by meters.py.
     listener.rcvhwm = 0
-    # Refuses peers of ZMTP 1 and 2: bytes that do not begin as a greeting are a ZMTP 1 peer to libzmq. Its routing id
-    # is chance then, and what it sends under one that is taken is parked in the ROUTER for ever. No handler is asked.
+    # Refuses peers of ZMTP 1 and 2: bytes that do not begin as a greeting are a ZMTP 1 peer to libzmq, and noise can
+    # become messages and subscriptions. No handler is asked.
     listener.zap_domain = b"zchat"
     _keep_alive(listener)
     listener.ipv6 = True  # before bind; takes IPv4 as well

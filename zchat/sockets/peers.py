@@ -6,7 +6,7 @@ Rules of this file
 2. A connection of the XPUB is known by its descriptor alone.
 3. Only the broker's loop calls it. The thread of meters.py reads the counts of a `Peer`.
 
-Who is cut off here: who comes when there is no descriptor left, names itself, says no HELLO, subscribes to too much.
+Who is cut off here: who comes when there is no descriptor left, says no HELLO, subscribes to too much.
 Who takes too much memory is found by meters.py.
 It has more than 300 lines because who comes, goes and is cut off share one table.
 Spec: docs/design.md, "The broker's sockets". Tests: tests/sockets/test_peers.py.
@@ -40,7 +40,6 @@ MESSAGES_BEFORE_HELLO_MAX = 1_024  # a client that does not know yet that the br
 TOO_MANY = "came when there was no descriptor left for it (ulimit -n)"
 REFUSED = "comes again at once after it has flooded"
 SILENT = "did not say HELLO"
-NAMED = "names itself: a routing id must be left unset"
 
 
 class Peers:
@@ -60,7 +59,6 @@ class Peers:
         self.subscribers: dict[int, Peer] = {}  # of the XPUB, by descriptor
         self.full: set[bytes] = set()  # connections whose answers are not read as fast as they are made
         self.broadcast_bytes = 0
-        self.parked_bytes = 0  # that came of clients of whom nothing could be read: perhaps under a taken routing id
         # (address, whether the XPUB) -> until when, written by that thread: it has flooded there.
         self.refused: dict[tuple[str, bool], float] = {}
         self.has_cut_off = False  # written by the thread of meters.py: memory comes back soon
@@ -70,8 +68,6 @@ class Peers:
         self._router_monitor = options.open_monitor(context, router, options.MONITORED)
         self._xpub_monitor = options.open_monitor(context, xpub, options.MONITORED)
         self._each_max = each_max  # connections of either socket
-        self._first_id = options.first_routing_id(context, router)
-        self._ids = 0  # that the ROUTER may have given since then
         self._passed_over: list[bytes] = []  # connections that were cut off, and have frames left in the ROUTER
         self._ended: list[tuple[bytes, float]] = []  # connection, when: told once the ROUTER is dry
         self._cutting: list[tuple[float, bytes]] = []
@@ -91,7 +87,6 @@ class Peers:
         while (event := options.read_event(self._router_monitor)) is not None:
             kind, descriptor = event
             if kind == zmq.EVENT_ACCEPTED:
-                self._ids += 1
                 self._came(descriptor, now)
             else:
                 self._client_went(descriptor, now)
@@ -125,8 +120,6 @@ class Peers:
         self.of[connection] = peer
         if peer.descriptor < 0:
             self._ended.append((connection, now.seconds))
-        elif not self._is_given(connection):
-            self._cutoffs.cut_off(peer.descriptor, peer.name, NAMED)
         return peer
 
     def spoke(self, peer: Peer, is_greeted: bool, ttl_ms: int = 0) -> None:
@@ -282,8 +275,6 @@ class Peers:
         if peer is None:
             return
         self._greetings.done(peer)
-        if not peer.messages:
-            self.parked_bytes += peer.heard
         peer.descriptor = -1
         if peer.connection:
             self._ended.append((peer.connection, now.seconds))
@@ -305,13 +296,6 @@ class Peers:
     def _cut_off(self, peer: Peer, reason: str) -> None:
         if self._cutoffs.cut_off(peer.descriptor, peer.name, reason):
             self.has_cut_off = True
-
-    def _is_given(self, connection: bytes) -> bool:
-        """Whether the ROUTER gave that id. A peer's own may be the one that it gives next, which ends the process."""
-        if len(connection) != 5 or connection[0]:
-            return False
-        place = (int.from_bytes(connection[1:], "big") - self._first_id) & 0xFFFFFFFF
-        return 0 < place <= self._ids
 
     def _unread(self, peer: Peer) -> int:
         """Bytes of answers that the peer's kernel has not taken; 0 where the kernel does not tell."""
