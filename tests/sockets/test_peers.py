@@ -232,23 +232,43 @@ def test_what_was_said_last_is_with_the_peers_kernels_before_the_sockets_are_clo
         assert connection.recv(64).endswith(b"bye")
 
 
-def test_what_one_that_was_cut_off_has_left_is_passed_over_until_all_is_read(bound: Bound) -> None:
+def ended(bound: Bound) -> bool:
+    bound.peers.read_monitors(now())
+    return bound.peers.has_ended
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_what_one_whose_end_was_told_has_left_is_passed_over_until_all_is_read(bound: Bound, is_cut_off: bool) -> None:
     with zmtp(bound.address, b"DEALER") as connection:
         peer = meet(bound, connection)
         routing_id = peer.connection
-        bound.peers.cut_off_later(routing_id, now())
-        assert peer.is_cut_off
-
-    def has_ended() -> bool:
-        bound.peers.read_monitors(now())
-        return bound.peers.has_ended
-
-    eventually(has_ended, "its end is known")
+        if is_cut_off:
+            bound.peers.cut_off_later(routing_id, now())
+    eventually(lambda: ended(bound), "its end is known")
     later = Instant(time.monotonic() + 60, 0)
     assert bound.peers.take_ended(later, dry=False) == [routing_id]
-    assert bound.peers.of[routing_id] is peer  # what comes of it is not taken for a new connection's
+    assert bound.peers.of[routing_id].is_cut_off, "what comes of it is not taken for a new connection's"
     assert bound.peers.take_ended(later, dry=True) == []
     assert routing_id not in bound.peers.of
+
+
+def test_one_that_has_gone_and_did_not_begin_with_hello_is_passed_over_at_once(bound: Bound) -> None:
+    with zmtp(bound.address, b"DEALER") as connection:
+        connection.sendall(b"\0\1x")
+        bound.only(bound.peers.clients)
+
+    def gone() -> bool:
+        bound.peers.read_monitors(now())
+        return not bound.peers.clients
+
+    eventually(gone, "it has ended")
+    routing_id = bound.router.recv()
+    peer = bound.peers.meet(routing_id, bound.router.recv(copy=False), now())
+    assert not peer.is_cut_off, "it may say HELLO"
+    bound.peers.spoke(peer, False)
+    assert peer.is_cut_off
+    assert bound.peers.take_ended(now(), dry=True) == [routing_id]
+    assert not bound.peers.of
 
 
 def test_a_client_that_pings_and_then_says_nothing_is_dead_and_one_that_does_not_ping_is_not(bound: Bound) -> None:

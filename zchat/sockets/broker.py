@@ -244,18 +244,15 @@ class Broker:
                 connection = router.recv(DONTWAIT)
             except zmq.Again:
                 return False
+            part = router.recv(copy=False)  # to ask it for the next one is dear, and this knows
             peer = known.get(connection)
-            if peer is not None:
-                frame = router.recv()
-            else:
-                first = router.recv(copy=False)
-                peer = self._peers.meet(connection, first, now)
-                frame = first.bytes
-            taken = len(frame) + (9 if len(frame) >= LONG_FRAME_BYTES else 2)
-            while router.getsockopt(zmq.RCVMORE):  # the protocol has one frame a message
-                more = len(router.recv())
-                taken += more + (9 if more >= LONG_FRAME_BYTES else 2)
-                frame = b""
+            if peer is None:
+                peer = self._peers.meet(connection, part, now)
+            taken = len(part) + (9 if len(part) >= LONG_FRAME_BYTES else 2)
+            frame = b"" if peer.is_cut_off or part.more else part.bytes
+            while part.more:  # the protocol has one frame a message
+                part = router.recv(copy=False)
+                taken += len(part) + (9 if len(part) >= LONG_FRAME_BYTES else 2)
             peer.taken += taken
             peer.messages += 1
             if peer.is_cut_off:

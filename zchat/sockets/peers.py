@@ -68,8 +68,10 @@ class Peers:
         self._router_monitor = options.open_monitor(context, router, options.MONITORED)
         self._xpub_monitor = options.open_monitor(context, xpub, options.MONITORED)
         self._each_max = each_max  # connections of either socket
-        self._passed_over: list[bytes] = []  # connections that were cut off, and have frames left in the ROUTER
-        self._ended: list[tuple[bytes, float]] = []  # connection, when: told once the ROUTER is dry
+        self._passed_over: list[
+            bytes
+        ] = []  # connections whose end was told, and that may have frames left in the ROUTER
+        self._ended: dict[bytes, float] = {}  # connection -> when: told once the ROUTER is dry
         self._cutting: list[tuple[float, bytes]] = []
         self._greetings = Greetings(settings.address_silent_max)
         self._topics = Topics(settings)
@@ -119,18 +121,18 @@ class Peers:
         peer.connection, peer.address = connection, address
         self.of[connection] = peer
         if peer.descriptor < 0:
-            self._ended.append((connection, now.seconds))
+            self._ended.setdefault(connection, now.seconds)
         return peer
 
     def spoke(self, peer: Peer, is_greeted: bool, ttl_ms: int = 0) -> None:
-        """It has said something; `is_greeted`: HELLO. Who says much else first is cut off.
+        """It has said something; `is_greeted`: HELLO. Who says much else first is cut off; who has gone, at once.
 
         `ttl_ms`: it is dead when nothing has come for so long; 0: it does not ping.
         """
         if is_greeted:
             peer.is_greeted, peer.ttl_seconds = True, ttl_ms / 1000
             self._greetings.done(peer)
-        elif peer.messages > MESSAGES_BEFORE_HELLO_MAX and not peer.is_cut_off:
+        elif peer.descriptor < 0 or peer.messages > MESSAGES_BEFORE_HELLO_MAX:
             peer.is_cut_off = True
             self._cutoffs.cut_off(peer.descriptor, peer.name, SILENT)
 
@@ -146,7 +148,7 @@ class Peers:
 
     def gone(self, connection: bytes, now: Instant) -> None:
         """A send to it failed: it ended, and the monitor may have missed that."""
-        self._ended.append((connection, now.seconds))
+        self._ended.setdefault(connection, now.seconds)
 
     @property
     def has_ended(self) -> bool:
@@ -157,29 +159,32 @@ class Peers:
         """The connections that ended and have nothing left in the ROUTER.
 
         libzmq reports an end beside the frames, not behind them: so only when the ROUTER is dry, or after a while.
-        What one that was cut off has left there is still passed over then: it would be taken for a new connection's.
+        What one has left there then is passed over: it would be taken for a new connection's.
         """
         if dry and self._passed_over:
             for connection in self._passed_over:
                 self.of.pop(connection, None)
             self._passed_over.clear()
-        if not self._ended or not (dry or now.seconds - self._ended[0][1] > ENDED_WAIT_SECONDS):
+        if not self._ended or not (dry or now.seconds - next(iter(self._ended.values())) > ENDED_WAIT_SECONDS):
             return []
-        ended, self._ended = self._ended, []
-        for connection, _ in ended:
+        ended, self._ended = list(self._ended), {}
+        for connection in ended:
             self.full.discard(connection)
-            peer = self.of.get(connection)
-            if peer is not None and peer.is_cut_off and not dry:
-                self._passed_over.append(connection)
-            else:
-                self.of.pop(connection, None)
-            if peer is not None and self.clients.get(peer.descriptor) is peer:
+            peer = self.of.pop(connection, None)
+            if peer is None:
+                continue
+            if self.clients.get(peer.descriptor) is peer:
                 if peer.name is not None and name_of_peer(peer.descriptor) == peer.name:
                     peer.connection = b""  # it is there: the one that ended had the same descriptor before it
-                    continue
-                del self.clients[peer.descriptor]
-                self._greetings.done(peer)
-        return [connection for connection, _ in ended]
+                    peer = Peer(-1, None, now.seconds)
+                else:
+                    del self.clients[peer.descriptor]
+                    self._greetings.done(peer)
+            if not dry:
+                peer.is_cut_off = True
+                self.of[connection] = peer
+                self._passed_over.append(connection)
+        return ended
 
     # --- XPUB -------------------------------------------------------------------------------
 
@@ -277,7 +282,7 @@ class Peers:
         self._greetings.done(peer)
         peer.descriptor = -1
         if peer.connection:
-            self._ended.append((peer.connection, now.seconds))
+            self._ended.setdefault(peer.connection, now.seconds)
 
     def _subscriber_went(self, descriptor: int) -> None:
         peer = self.subscribers.pop(descriptor, None)
