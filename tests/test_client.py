@@ -69,7 +69,25 @@ def test_a_client_knows_who_and_where_it_is(there: BrokerProcess) -> None:
     with zchat.connect(there.address, "李明") as client, zchat.connect(there.address) as other:
         assert (client.user, client.address) == ("李明", there.address)
         assert other.user == getpass.getuser()
+        assert client.is_connected
         assert client.session != other.session and client.log_id == other.log_id
+
+
+def test_what_connect_is_not_told_the_environment_tells(there: BrokerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZCHAT_BROKER", there.address)
+    monkeypatch.setenv("ZCHAT_USER", "carla")
+    with zchat.connect() as told, zchat.connect(user="dora") as other:
+        assert (told.user, told.address) == ("carla", there.address)
+        assert (other.user, other.address) == ("dora", there.address)
+    monkeypatch.setenv("ZCHAT_BROKER", "tcp://127.0.0.1:9")
+    with zchat.connect(there.address) as named:
+        assert (named.user, named.address) == ("carla", there.address)
+    monkeypatch.setenv("ZCHAT_USER", "")  # as where it is not set
+    with zchat.connect(there.address) as unnamed:
+        assert unnamed.user == getpass.getuser()
+    monkeypatch.setenv("ZCHAT_USER", "two words")
+    with pytest.raises(zchat.BadName):
+        zchat.connect(there.address)
 
 
 @pytest.mark.parametrize("written", ["{}", "tcp://{}", "TCP://{}", "localhost:{port}", "LOCALHOST:{port}"])

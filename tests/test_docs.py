@@ -170,7 +170,8 @@ def test_the_table_of_errors_is_the_tree() -> None:
     for kind in classes:
         _, when, attributes, status = table[kind.__name__]
         assert int(status) == kind.exit_status
-        assert kind is errors.UsageError or when.startswith("a `UsageError`") == issubclass(kind, errors.UsageError)
+        for base in (errors.UsageError, errors.TimedOut):
+            assert kind is base or when.startswith(f"a `{base.__name__}`") == issubclass(kind, base)
         taken = inspect.getfullargspec(kind.__init__).args if "__init__" in vars(kind) else []
         for attribute in re.findall(r"`(\w+)`", attributes):
             assert attribute in taken or hasattr(kind, attribute), f"{kind.__name__}.{attribute}"

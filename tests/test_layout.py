@@ -42,7 +42,8 @@ LAYERS = [
     Layer("zchat/log/", (*WORDS, "zchat.log"), ("sqlite3", *WORLD)),
     Layer("zchat/sockets/", (*WORDS, "zchat.core", "zchat.log", "zchat.sockets"), ("zmq", *WORLD)),
     Layer("zchat/subscription.py", (*WORDS, "zchat.core", "zchat.sockets.client", "zchat.sockets.clock"), WORLD),
-    Layer("zchat/client.py", (*WORDS, "zchat.core", *IO_THREAD, "zchat.subscription"), WORLD),
+    Layer("zchat/arguments.py", (*WORDS, "zchat.core"), WORLD),
+    Layer("zchat/client.py", (*WORDS, "zchat.arguments", "zchat.core", *IO_THREAD, "zchat.subscription"), WORLD),
     Layer("zchat/__init__.py", ("zchat",), ()),
     Layer("zchat/__main__.py", ("zchat.cli",), ()),
     Layer("zchat/cli/broker.py", ("zchat",), ("typer", *WORLD)),  # joins the sockets and a log

@@ -12,22 +12,20 @@ class that people use is read in one place. Spec: docs/client.md.
 from __future__ import annotations
 
 import os
-import socket
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from operator import index
 from types import TracebackType
 
 from zchat import address as addresses
 from zchat import wire
+from zchat.arguments import info, login_name, names_of, number_of, record_of, start_of, text_of
 from zchat.core.answers import Missing
 from zchat.core.chain import Chain, Notice, Start
 from zchat.core.history import History
 from zchat.core.listening import Listener
-from zchat.errors import BadName, Refused, UsageError
+from zchat.errors import Refused, UsageError
 from zchat.message import Message, messages
-from zchat.names import cursor_name, is_pattern, pattern_name, room_name, user_name
+from zchat.names import cursor_name, is_pattern, room_name, user_name
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import Deadline, waitable
 from zchat.sockets.outbox import Publication
@@ -39,27 +37,30 @@ TRY_SECONDS = 1.0  # a wait of 0 is one try, and takes no longer
 CLOSE_SECONDS = 5.0
 
 
-def connect(address: str = DEFAULT_ADDRESS, user: str | None = None, *, wait: float = WAIT_SECONDS) -> Client:
-    """Connect to a broker as `user` (default: the login name), waiting up to `wait` seconds for it; 0 is one try.
+def connect(
+    address: str | None = None,
+    user: str | None = None,
+    *,
+    wait: float = WAIT_SECONDS,
+    timeout: float | None = None,
+    notify: Callable[[Notice], object] | None = None,
+) -> Client:
+    """Connect to a broker as `user`, waiting up to `wait` seconds for it; 0 is one try.
+
+    Without an address it is that of ZCHAT_BROKER, else this machine's; without a user that of ZCHAT_USER, else the
+    login name. `timeout` is how long each later call waits for the broker that says nothing else; None: as long as it
+    takes. `notify` is told when the connection is lost and when it is back, in a thread of its own.
 
     Raises Unreachable when no broker answers, Refused when it will not have us, BadAddress, BadName, UsageError.
     """
-    seconds = waitable(wait)
+    seconds, timeout = waitable(wait), waitable(timeout)
     if seconds is None:
         raise UsageError("wait is None, not seconds")
-    name = user_name(login_name() if user is None else _text("user", user))
-    connection = Connection(addresses.parse(address), name, _info())
+    user = os.environ.get("ZCHAT_USER") or login_name() if user is None else text_of("user", user)
+    address = os.environ.get("ZCHAT_BROKER") or DEFAULT_ADDRESS if address is None else address
+    connection = Connection(addresses.parse(address), user_name(user), info(), notify)
+    connection.timeout = timeout
     return Client(connection, connection.start(seconds or TRY_SECONDS))
-
-
-def login_name() -> str:
-    """The name that the system knows this user by."""
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "anonymous"
 
 
 class Client:
@@ -93,6 +94,11 @@ class Client:
         """The name of the broker's log, in which offsets mean something."""
         return self.connection.welcome.log_id
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker is there, as far as is known; what is published meanwhile waits."""
+        return self.connection.is_ready
+
     # --- publishing -------------------------------------------------------------------------
 
     def publish(
@@ -104,18 +110,18 @@ class Client:
         headers: Mapping[str, str] | None = None,
         volatile: bool = False,
     ) -> Publication:
-        """Queue a message and return at once; its `result` is its offset. Blocks while the outbox is full.
+        """Queue a message and return at once; its `result` is its offset. Waits while 16 MiB wait already.
 
         A `volatile` message is not stored: who listens now gets it, as fast as it goes, without a promise.
-        Raises BadName, TooLarge, UsageError, Closed.
+        Raises BadName, TooLarge, UsageError, TimedOut (it is not queued), Closed.
         """
         try:
             if type(body) is bytes and not headers and event == "message":
                 return self._add(room, body, len(body), volatile)
-            record, size = _record(body, event, headers)
+            record, size = record_of(body, event, headers)
             return self._add(room, record, size, volatile)
         except (AttributeError, TypeError):
-            _text("room", room)  # looked at only now: each message would pay for it
+            text_of("room", room)  # looked at only now: each message would pay for it
             raise
 
     def send(
@@ -128,7 +134,10 @@ class Client:
         volatile: bool = False,
         timeout: float | None = None,
     ) -> int:
-        """Publish and wait for the ack: the message's offset (0 when volatile). Raises Refused, TimedOut."""
+        """Publish and wait for the ack: the message's offset (0 when volatile).
+
+        Raises Refused; and TimedOut: then it may still be sent, so do not send it again.
+        """
         seconds = waitable(timeout)  # before anything is sent
         return self.publish(room, body, event=event, headers=headers, volatile=volatile).result(seconds)
 
@@ -149,6 +158,7 @@ class Client:
         resume: str | None = None,
         keeps: bool = True,
         notify: Callable[[Notice], None] | None = None,
+        timeout: float | None = None,
     ) -> Subscription:
         """Listen to rooms; it is live when this returns, so nothing sent afterwards is missed.
 
@@ -160,21 +170,23 @@ class Client:
         `resume` names a cursor that the broker keeps for this user: it goes on right after what was handed
         over the last time, from any machine; the start counts the first time only. A message counts as
         handed over when the next one is asked for, or at `close`; with `keeps=False` when `keep` is called.
+        Raises TimedOut when it is not live within `timeout` seconds; Refused, BadName, UsageError, Closed.
         """
-        names = _names(patterns, "listen to")
-        start = _start(after, last, since)
-        cursor = cursor_name(_text("cursor", resume)) if resume is not None else ""
+        names = names_of(patterns, "listen to")
+        start = start_of(after, last, since)
+        cursor = cursor_name(text_of("cursor", resume)) if resume is not None else ""
+        deadline = self._deadline("the subscription", timeout)
         if cursor:
-            start = self._resumed(cursor, names, start, presence)
+            start = self._resumed(cursor, names, start, presence, deadline)
         several = len(names) > 1 or is_pattern(names[0])
         listener = Listener(names, Chain(names, start, presence, marks=bool(cursor) and several), cursor)
         connection = self.connection
         subscription = Subscription(connection, listener, start.after or 0, echo=echo, notify=notify, keeps=keeps)
         try:
-            connection.listen(listener, subscription.put)
-            self._join(listener.rooms)  # once it is live: what others say to its coming is not missed
+            connection.listen(listener, subscription.put, deadline)
+            self._join(listener.rooms, deadline)  # once it is live: what others say to its coming is not missed
             if cursor and start.after is None:  # the first time it is kept where it begins, if nothing ever comes
-                subscription._begin_at(listener.chain.began, stored=self._store(cursor, listener.chain.began))
+                subscription._begin_at(listener.chain.began, stored=self._store(cursor, listener.chain.began, deadline))
         except BaseException:
             subscription.close()
             raise
@@ -196,36 +208,39 @@ class Client:
         `notify` is told of gaps, in order with the messages. Raises TimedOut when it is not all there within
         `timeout` seconds, counted from the first message that is asked for; WireError where the broker makes no sense.
         """
-        names = _names(patterns, "read")
-        start = _start(after, last, since)
-        most = wire.OFFSET_MAX if limit is None else _number("limit", limit)
+        names = names_of(patterns, "read")
+        start = start_of(after, last, since)
+        most = wire.OFFSET_MAX if limit is None else number_of("limit", limit)
         return self._read(names, start, 0 if last == 0 else most, presence, notify, waitable(timeout))
 
     # --- asking -----------------------------------------------------------------------------
 
-    def who(self, room: str | None = None, *, lag: bool = False) -> list[wire.Member]:
+    def who(self, room: str | None = None, *, lag: bool = False, timeout: float | None = None) -> list[wire.Member]:
         """The sessions in a room; without one, all sessions, and the users who have gone with when.
 
         `lag` also tells how far each one's listeners are behind.
         """
-        question = wire.Who(0, room_name(_text("room", room)) if room else "", lag)
-        return self.connection.ask(question, wire.Present).members
+        question = wire.Who(0, room_name(text_of("room", room)) if room else "", lag)
+        return self.connection.ask(question, wire.Present, self._deadline("who", timeout)).members
 
-    def rooms(self) -> list[wire.Room]:
+    def rooms(self, *, timeout: float | None = None) -> list[wire.Room]:
         """The rooms that have a record or a member."""
-        return sorted(self.connection.ask(wire.Rooms(0), wire.RoomsAre).rooms, key=lambda room: room.name)
+        answer = self.connection.ask(wire.Rooms(0), wire.RoomsAre, self._deadline("rooms", timeout))
+        return sorted(answer.rooms, key=lambda room: room.name)
 
-    def cursors(self) -> list[wire.Cursor]:
+    def cursors(self, *, timeout: float | None = None) -> list[wire.Cursor]:
         """The cursors that the broker keeps for this user, by name."""
-        return self.connection.ask(wire.Cursors(0), wire.CursorsAre).cursors
+        return self.connection.ask(wire.Cursors(0), wire.CursorsAre, self._deadline("cursors", timeout)).cursors
 
-    def set_cursor(self, name: str, offset: int) -> None:
+    def set_cursor(self, name: str, offset: int, *, timeout: float | None = None) -> None:
         """Keep a cursor: `listen(resume=name)` goes on after that offset. Raises BadName, UsageError, Refused."""
-        self.connection.keep_cursor(cursor_name(_text("cursor", name)), _number("offset", offset), None)
+        deadline = self._deadline("set_cursor", timeout)
+        self.connection.keep_cursor(cursor_name(text_of("cursor", name)), number_of("offset", offset), deadline)
 
-    def drop_cursor(self, name: str) -> None:
+    def drop_cursor(self, name: str, *, timeout: float | None = None) -> None:
         """Keep that cursor no longer; none of that name is no error. Raises BadName."""
-        self.connection.ask(wire.DropCursor(0, cursor_name(_text("cursor", name))), wire.Done)
+        drop = wire.DropCursor(0, cursor_name(text_of("cursor", name)))
+        self.connection.ask(drop, wire.Done, self._deadline("drop_cursor", timeout))
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End the session: its leave is written at once. What is not acked by then stays unknown."""
@@ -234,35 +249,39 @@ class Client:
 
     # --- parts ------------------------------------------------------------------------------
 
-    def _store(self, cursor: str, offset: int) -> bool:
+    def _deadline(self, what: str, timeout: float | None) -> Deadline:
+        return self.connection.deadline(what, waitable(timeout))
+
+    def _store(self, cursor: str, offset: int, deadline: Deadline) -> bool:
         """Keep a cursor; False while the log cannot be written."""
         try:
-            self.set_cursor(cursor, offset)
+            self.connection.keep_cursor(cursor, offset, deadline)
         except Refused as error:
             if not error.code.startswith("log-"):
                 raise
             return False
         return True
 
-    def _join(self, rooms: set[str]) -> None:
+    def _join(self, rooms: set[str], deadline: Deadline) -> None:
         """Become a member; while the log cannot be written, listening goes on without."""
         try:
-            self.connection.join(rooms)
+            self.connection.join(rooms, deadline)
         except Refused as error:
             if not error.code.startswith("log-"):
                 raise
 
-    def _resumed(self, cursor: str, names: list[str], start: Start, presence: bool) -> Start:
+    def _resumed(self, cursor: str, names: list[str], start: Start, presence: bool, deadline: Deadline) -> Start:
         """Where a listener with that cursor starts; with none yet and no start, it is what comes once it is live."""
-        kept = next((one.offset for one in self.cursors() if one.name == cursor), None)
+        cursors = self.connection.ask(wire.Cursors(0), wire.CursorsAre, deadline).cursors
+        kept = next((one.offset for one in cursors if one.name == cursor), None)
         if kept is None and start != Start():
-            kept = start.after if start.after is not None else self._seek(names, start, presence).after
-            self._store(cursor, kept)
+            kept = start.after if start.after is not None else self._seek(names, start, presence, deadline).after
+            self._store(cursor, kept, deadline)
         return Start(after=kept)
 
-    def _seek(self, names: list[str], start: Start, presence: bool, deadline: Deadline | None = None) -> wire.Position:
+    def _seek(self, names: list[str], start: Start, presence: bool, deadline: Deadline) -> wire.Position:
         seek = wire.Seek(0, names, start.last or 0, start.since or 0, presence)
-        return self.connection.ask(seek, wire.Position, deadline=deadline)
+        return self.connection.ask(seek, wire.Position, deadline)
 
     def _read(
         self,
@@ -273,12 +292,13 @@ class Client:
         notify: Callable[[Notice], None] | None,
         timeout: float | None,
     ) -> Iterator[Message]:
-        deadline = Deadline("history", timeout)
-        position = self._seek(names, start, presence, deadline)
+        in_all = None if timeout is None else self._deadline("history", timeout)
+        position = self._seek(names, start, presence, in_all or self._deadline("history", None))
         after = start.after or 0 if start.last is None and start.since is None else position.after
         history = History(names, after, position.head, begins_small=True)
         while history.fetch is not None and left > 0:
-            for part in history.take(self.connection.ask(history.fetch, wire.Page, deadline=deadline)):
+            deadline = in_all or self._deadline("history", None)  # of the client's: for each page
+            for part in history.take(self.connection.ask(history.fetch, wire.Page, deadline)):
                 if isinstance(part, Missing):
                     if notify is not None:
                         notify(Notice("gap", part.first, part.last, part.room, reason=part.reason))
@@ -290,73 +310,3 @@ class Client:
                         return
                     left -= 1
                     yield message
-
-
-def _record(body: bytes | str, event: str, headers: Mapping[str, str] | None) -> tuple[wire.RecordOrBody, int]:
-    """A record, and its size."""
-    try:
-        content = body.encode() if isinstance(body, str) else bytes(memoryview(body))  # bytes(5) would be five zeros
-        if event == "message" and not headers:
-            return content, len(content)
-        fields = dict(headers) if headers else None
-        size = len(content) + sum(len(text.encode()) for pair in (fields or {}).items() for text in pair)
-        size += len(event.encode())
-    except (TypeError, AttributeError) as error:
-        raise UsageError("a body is bytes or text, an event text, headers are text to text") from error
-    except UnicodeEncodeError as error:
-        raise UsageError(f"text that no UTF-8 can hold: {error.reason}") from error
-    if not event or event in ("join", "leave"):
-        raise UsageError(f"event {event!r} cannot be published")
-    return wire.Record(content, event, fields), size
-
-
-def _start(after: int | None, last: int | None, since: float | datetime | None) -> Start:
-    if sum(value is not None for value in (after, last, since)) > 1:
-        raise UsageError("after, last and since exclude each other")
-    return Start(
-        None if after is None else _number("after", after),
-        None if last is None else _number("last", last) or None,
-        None if since is None else _microseconds(since),
-    )
-
-
-def _names(patterns: tuple[str, ...], verb: str) -> list[str]:
-    if not patterns:
-        raise UsageError(f"no room to {verb}")
-    if len(patterns) > wire.ROOMS_PER_MESSAGE_MAX:
-        raise UsageError(f"{len(patterns)} rooms and patterns, limit {wire.ROOMS_PER_MESSAGE_MAX}")
-    return [pattern_name(_text("pattern", pattern)) for pattern in patterns]
-
-
-def _text(kind: str, name: str) -> str:
-    if not isinstance(name, str):
-        raise BadName(kind, repr(name), "a name is text")
-    return name
-
-
-def _number(what: str, value: int) -> int:
-    """An offset or a count, as the wire and the log can have it."""
-    try:
-        number = index(value)
-    except TypeError:
-        raise UsageError(f"{what} is no whole number") from None
-    if not 0 <= number <= wire.OFFSET_MAX:
-        raise UsageError(f"{what} is not in 0..{wire.OFFSET_MAX}")
-    return number
-
-
-def _microseconds(since: float | datetime) -> int:
-    """Since 1970; what is before is the beginning."""
-    try:
-        seconds = since.timestamp() if isinstance(since, datetime) else since
-        microseconds = int((seconds + 0.0) * 1_000_000)
-    except (TypeError, ValueError, OverflowError):
-        microseconds = wire.OFFSET_MAX + 1
-    if microseconds > wire.OFFSET_MAX:
-        raise UsageError("since is no time that can be: seconds since 1970, or a datetime")
-    return max(0, microseconds)
-
-
-def _info() -> dict[str, str]:
-    """What operators see of this client."""
-    return {"host": socket.gethostname(), "pid": str(os.getpid()), "program": os.path.basename(sys.argv[0] or "")}

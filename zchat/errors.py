@@ -5,9 +5,9 @@
     │   ├── BadName         a room, pattern, user or cursor name that is not allowed
     │   ├── BadAddress      an address that names no broker
     │   └── TooLarge        a message above the limit; nothing was sent
-    ├── Unreachable         no broker answered at the address in time (exit 3)
     ├── Refused             the broker said no, with a code of `CODES` (exit 4)
     ├── TimedOut            what was waited for did not come in time; also a TimeoutError (exit 124)
+    │   └── Unreachable     no broker answered at the address in time (exit 3)
     ├── Closed              the client is closed; what was not acked may or may not be stored (exit 1)
     ├── WireError           bytes that do not follow docs/protocol.md (exit 1)
     ├── StartError          the broker cannot start: port in use, folder not writable (exit 1)
@@ -124,23 +124,6 @@ class TooLarge(UsageError):
         return f"message is {self.size} bytes, limit {self.limit}"
 
 
-class Unreachable(ZchatError):
-    """No broker answered at `address` within `seconds`; `why` is what was seen, when anything was."""
-
-    exit_status = 3
-
-    def __init__(self, address: str, seconds: float, why: str = "") -> None:
-        super().__init__(address, seconds, why)
-        self.address, self.seconds, self.why = address, seconds, why
-
-    def __str__(self) -> str:
-        """Address, time waited and reason."""
-        if not self.seconds:
-            return f"{self.address} cannot be reached: {self.why}"
-        because = f" ({self.why})" if self.why else ""
-        return f"no broker answered at {self.address} within {self.seconds:g} s{because}"
-
-
 class Refused(ZchatError):
     """The broker said no. `code` is one of `CODES`, `text` the broker's sentence."""
 
@@ -174,6 +157,22 @@ class TimedOut(ZchatError, TimeoutError):
     def __str__(self) -> str:
         """What was waited for, and how long."""
         return f"{self.what}: nothing within {self.seconds:g} s"
+
+
+class Unreachable(TimedOut):
+    """No broker answered at `address` within `seconds`; `why` is what was seen, when anything was."""
+
+    exit_status = 3
+
+    def __init__(self, address: str, seconds: float, why: str = "") -> None:
+        super().__init__("the broker", seconds)
+        self.args = (address, seconds, why)
+        self.address, self.why = address, why
+
+    def __str__(self) -> str:
+        """Address, time waited and reason."""
+        because = f" ({self.why})" if self.why else ""
+        return f"no broker answered at {self.address} within {self.seconds:g} s{because}"
 
 
 class Closed(ZchatError):

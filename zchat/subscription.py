@@ -117,7 +117,7 @@ class Subscription:
         finally:
             try:
                 self._connection.unlisten(self._listener)
-                self._connection.part(self._listener.rooms, CLOSE_SECONDS)
+                self._connection.part(self._listener.rooms, Deadline("part", CLOSE_SECONDS))
             except ZchatError:
                 pass
             self._queue.put(None)
@@ -226,7 +226,7 @@ class Subscription:
         try:
             listener.keep = (log, self._contiguous(position, self._done))
             if listener.keep != listener.kept:
-                self._connection.keep_cursor(listener.cursor, listener.keep[1], CLOSE_SECONDS)
+                self._connection.keep_cursor(listener.cursor, listener.keep[1], Deadline("the cursor", CLOSE_SECONDS))
         except ZchatError:
             return  # it is behind: at least once
         listener.kept = listener.keep
@@ -242,7 +242,7 @@ class Subscription:
             return position
         behind = {}
         deadline = Deadline("the cursor", CLOSE_SECONDS)
-        heads = self._connection.ask(wire.Heads(0, self._listener.patterns), wire.HeadsAre, deadline=deadline)
+        heads = self._connection.ask(wire.Heads(0, self._listener.patterns), wire.HeadsAre, deadline)
         for room, last in heads.rooms:
             if (upto := max(done.get(room, 0), position)) < min(last, highest):
                 behind[room] = upto
@@ -250,7 +250,7 @@ class Subscription:
         rooms = list(behind) if 0 < len(behind) <= wire.ROOMS_PER_MESSAGE_MAX else self._listener.patterns
         history = History(rooms, after, highest)
         while history.fetch is not None:
-            for part in history.take(self._connection.ask(history.fetch, wire.Page, deadline=deadline)):
+            for part in history.take(self._connection.ask(history.fetch, wire.Page, deadline)):
                 if isinstance(part, Stored) and part.batch.kind == wire.MESSAGES:
                     for message in messages(part.room, part.batch, max(done.get(part.room, 0), position) + 1):
                         return min(message.offset - 1, highest)

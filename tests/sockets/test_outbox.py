@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import eventually
 from zchat import wire
 from zchat.core.publishing import Chunk
-from zchat.errors import BadName, Closed, TooLarge
+from zchat.errors import BadName, Closed, TimedOut, TooLarge
+from zchat.sockets.clock import Deadline
 from zchat.sockets.outbox import CHUNK_BYTES, OUTBOX_BYTES_MAX, Outbox, Publication
 
 
@@ -20,6 +21,12 @@ class NoWaiter:
 
     def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
         raise AssertionError("nothing is to be waited for")
+
+    def deadline(self, what: str, timeout: float | None) -> Deadline:
+        return Deadline(what, timeout)
+
+    def late(self, deadline: Deadline) -> TimedOut:
+        raise AssertionError("there is no limit")
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def cursors(
     from zchat.names import cursor_name
 
     wanted = None if name is None else cursor_name(name)
-    with zchat.connect(broker, user, wait=wait) as client:
+    with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
         if wanted is not None and set_ is not None:
             client.set_cursor(wanted, set_)
         elif wanted is not None and remove:

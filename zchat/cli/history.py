@@ -43,6 +43,6 @@ def history(
     from zchat.cli.printer import Printer
 
     printer = Printer(patterns, json=json, template=template, raw=raw)
-    with zchat.connect(broker, user, wait=wait) as client:
+    with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
         past = client.history(*patterns, **begin, limit=count, presence=presence, notify=printer.notice)
         printer.print_past(past, count)

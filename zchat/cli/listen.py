@@ -82,7 +82,7 @@ def listen(
 
     printer = Printer(patterns, json=json, template=template, raw=raw, verbose=verbose)
     deadline = None if timeout is None else time.monotonic() + timeout
-    with zchat.connect(broker, user, wait=wait) as client:
+    with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
         if no_self:
             printer.leave_out(client.user)
         if end:

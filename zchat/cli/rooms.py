@@ -24,7 +24,7 @@ def rooms(
     import zchat  # 80 ms of zmq and msgspec, which `zchat rooms --help` need not wait for
     from zchat.cli import output
 
-    with zchat.connect(broker, user, wait=wait) as client:
+    with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
         found = client.rooms()
     if json:
         terminal = sys.stdout.isatty()

@@ -35,7 +35,7 @@ def who(
     import zchat  # 80 ms of zmq and msgspec, which `zchat who --help` need not wait for
     from zchat.cli import output
 
-    with zchat.connect(broker, user, wait=wait) as client:
+    with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
         members = client.who(room, lag=lag)
     if json:
         terminal = sys.stdout.isatty()

@@ -4,7 +4,7 @@
                     <--queues, answers--             <--SUB-----
 
 Rules of this file
-1. One thread touches the sockets and the core. Others append to the outbox or to `_commands` and wake it.
+1. One thread touches the sockets and the core. Others append to the outbox or to `_commands` (waiting.py) and wake it.
 2. It sleeps in one place, and is woken only when it sleeps.
 3. Host names are resolved before libzmq gets them (resolve.py).
 
@@ -16,11 +16,9 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from typing import TypeVar
 
 import zmq
 
@@ -28,45 +26,43 @@ from zchat import wire
 from zchat.address import Address
 from zchat.core import Instant
 from zchat.core.chain import Delivery, Mark, Notice
-from zchat.core.client import AWAY, CLOSED, GREETING, READY, Answer, ClientCore, Request
+from zchat.core.client import AWAY, CLOSED, GREETING, READY, ClientCore
 from zchat.core.listening import Listener
 from zchat.core.publishing import Chunk
 from zchat.errors import Closed, Refused, TimedOut, Unreachable, WireError, ZchatError
 from zchat.sockets import context, options
 from zchat.sockets.clock import Deadline, instant
 from zchat.sockets.dealer import UP, Dealer
+from zchat.sockets.notices import Notices
 from zchat.sockets.options import POLLIN
 from zchat.sockets.outbox import CHUNK_BYTES, Outbox
 from zchat.sockets.resolve import resolved
 from zchat.sockets.subscriber import Subscriber
+from zchat.sockets.waiting import Waiting
 
 TICK_SECONDS, TICK_MS = 0.05, 50  # what the core does by time is due in half seconds
 POLL_MS_MAX = 1000  # SUB sends its subscriptions only when its thread touches it
 
-T = TypeVar("T")
-A = TypeVar("A", bound=Answer)
 Queue = Callable[[list[Delivery | Notice | Mark]], None]
 
 
-class Connection:
+class Connection(Waiting):
     """One client's connection. `start` waits for the broker; `close` ends the session."""
 
-    def __init__(self, address: Address, user: str, info: dict[str, str]) -> None:
-        self.address = address
+    def __init__(
+        self, address: Address, user: str, info: dict[str, str], notify: Callable[[Notice], object] | None = None
+    ) -> None:
+        super().__init__(address, ClientCore(user, info, iter(partial(secrets.token_bytes, 16), b"")))
         self.user = user
         self.outbox = Outbox(self._wake, self)
-        self._core = ClientCore(user, info, iter(partial(secrets.token_bytes, 16), b""))
+        self._notices = Notices(notify)
         self._waker = options.Waker()
-        self._commands: deque[Callable[[Instant], object]] = deque()
         self._sleeping = False
         self._ending = False
-        self._changed = threading.Condition()  # answers, settled chunks and the state: notified by the I/O thread
-        self._answers: dict[int, Answer | None] = {}  # None: asked, not answered
         self._queues: dict[Listener, Queue] = {}
         self._state = AWAY  # of the core, as last notified
         self._settled_upto = 0  # chunks, counted as the outbox opens them
         self._refused: Refused | None = None  # the first since the last flush
-        self._failure: ZchatError | None = None
         self.broke: ZchatError | None = None  # why it ended, where nobody closed it
         self._seen = ""  # what happened last on the way to the broker
         self._welcome: wire.Welcome | None = None  # whose publisher the SUB is connected to
@@ -78,79 +74,24 @@ class Connection:
 
     def start(self, wait: float) -> wire.Welcome:
         """Connect and say hello. Raises Unreachable, Refused."""
-        self._wait = wait
         self._endpoint = resolved(self.address, wait)
         context.keep_from_forks(self)
         self._thread.start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._core.state == READY or self._failure is not None, wait)
-            welcome = self._core.welcome
-            failure = self._failure
-        if failure is None and welcome is None:
-            failure = Unreachable(str(self.address), wait, self._why_not())
-        if failure is not None:
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: self._core.welcome or self._failure is not None, wait)
+                welcome = self._core.welcome
+                failure = self._failure
+            if failure is not None:
+                raise failure
+            if welcome is None:
+                raise Unreachable(str(self.address), wait, self.why_not())
+        except BaseException:  # a signal, too
             self.close(0.0)
-            raise failure
-        assert welcome is not None
+            raise
         limit = welcome.limits.get("record_bytes_max", wire.RECORD_BYTES_MAX)
         self.outbox.record_bytes_max = max(CHUNK_BYTES, limit)
         return welcome
-
-    def do(self, command: Callable[[ClientCore, Instant], T], timeout: float | None = None) -> T:
-        """Run a command on the I/O thread and return what it returns, or raise what it raises."""
-        result: list[T] = []
-        raised: list[Exception] = []
-
-        def run(now: Instant) -> None:
-            try:
-                result.append(command(self._core, now))
-            except Exception as error:  # its caller's trouble, not the thread's
-                raised.append(error)
-            with self._changed:
-                self._changed.notify_all()
-
-        self._commands.append(run)
-        self._wake()
-        self.wait_for(lambda: bool(result or raised), timeout, "the client's thread")
-        for error in raised:
-            raise error
-        return result[0]
-
-    def ask(self, request: Request, kind: type[A], *, deadline: Deadline | None = None) -> A:
-        """Send a request and wait for its answer of that kind, as long as for the broker at first.
-
-        Raises Refused, Unreachable, Closed, WireError, and TimedOut once the deadline is there.
-        """
-        timeout = None if deadline is None else deadline.left(self._wait)
-        try:
-            answer = self._answer(lambda core, now: core.ask(request, now), timeout)
-        except Unreachable:
-            if deadline is not None:
-                deadline.left(0.0)
-            raise
-        if not isinstance(answer, kind):
-            raise WireError("bad-frame", f"{type(answer).__name__} in answer to {type(request).__name__}")
-        return answer
-
-    def keep_cursor(self, name: str, offset: int, timeout: float | None) -> None:
-        """Store a cursor; returns once it is. Raises Refused, Unreachable, Closed."""
-        self._answer(lambda core, now: core.ask(wire.SetCursor(0, name, self.welcome.log_id, offset), now), timeout)
-
-    def join(self, rooms: set[str]) -> None:
-        """Become a member. Raises Refused, Unreachable, Closed."""
-        self._answer(lambda core, now: core.join(rooms, now), None)
-
-    def part(self, rooms: set[str], timeout: float) -> None:
-        """Take a `join` back. Where the broker is away, it is told when it is back, and nobody waits."""
-        if self.is_ready:
-            self._answer(lambda core, now: core.part(rooms, now), timeout)
-        else:
-            self.later(lambda core, now: core.part(rooms, now))
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the broker is there."""
-        return self._core.state == READY
 
     @property
     def welcome(self) -> wire.Welcome:
@@ -158,7 +99,7 @@ class Connection:
         assert self._core.welcome is not None, "connected"
         return self._core.welcome
 
-    def listen(self, listener: Listener, queue: Queue) -> None:
+    def listen(self, listener: Listener, queue: Queue, deadline: Deadline) -> None:
         """Subscribe. What the chain hands on goes to `queue`, called on the I/O thread.
 
         Returns when everything from now on is handed on. Raises Unreachable, Closed.
@@ -170,9 +111,10 @@ class Connection:
 
         self.do(start)
         try:
-            self.wait_for(lambda: listener.chain.is_begun, self._wait, "the subscription")
+            self.wait_for(lambda: listener.chain.is_begun, deadline)
         except TimedOut:
-            raise Unreachable(str(self.address), self._wait, "the subscription did not become live") from None
+            why = "the subscription did not become live" if self.is_ready else self.why_not()
+            raise Unreachable(str(self.address), deadline.seconds or 0.0, why) from None
 
     def unlisten(self, listener: Listener) -> None:
         """Unsubscribe; nothing comes after it returns."""
@@ -181,28 +123,14 @@ class Connection:
             core.unlisten(listener, now)
             self._queues.pop(listener, None)
 
-        self.do(end, self._wait)
-
-    def later(self, command: Callable[[ClientCore, Instant], object]) -> None:
-        """Run a command on the I/O thread without waiting for it."""
-        self._commands.append(lambda now: command(self._core, now))
-        self._wake()
-
-    def wait_for(self, condition: Callable[[], bool], timeout: float | None, what: str) -> None:
-        """Wait for what the I/O thread changes. Raises TimedOut, and Closed or Refused when it has ended."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: condition() or self._failure is not None, timeout):
-                raise TimedOut(what, timeout or 0.0)
-        if not condition():
-            assert self._failure is not None
-            raise self._failure
+        self.do(end)
 
     def flush(self, timeout: float | None) -> None:
         """Wait until all that was published is settled. Raises the first Refused since the last flush, TimedOut."""
         opened = self.outbox.opened
         if self._settled_upto < opened:
             self._want_acks()
-        self.wait_for(lambda: self._settled_upto >= opened, timeout, "acks")
+        self.wait_for(lambda: self._settled_upto >= opened, self.deadline("acks", timeout))
         refused, self._refused = self._refused, None
         if refused is not None:
             raise refused
@@ -210,7 +138,7 @@ class Connection:
     def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
         """Until the chunk's outcome is known. Raises TimedOut, Closed."""
         self._want_acks()
-        self.wait_for(lambda: chunk.is_settled, timeout, "ack")
+        self.wait_for(lambda: chunk.is_settled, self.deadline("ack", timeout))
 
     def close(self, timeout: float) -> None:
         """Say bye, wait for the answer, end the thread. What is unacked stays unknown."""
@@ -325,6 +253,8 @@ class Connection:
                     if number in self._answers:
                         self._answers[number] = answer
                 self._changed.notify_all()
+            if core.state == READY:
+                self._notices.there()
 
     def _send(self) -> None:
         self._dealer.send(self._core.take_sends(), away=self._core.state == AWAY)
@@ -335,6 +265,7 @@ class Connection:
                 self._core.connected()
             else:
                 self._core.disconnected(self._dealer.seen)
+                self._notices.lost(self._dealer.seen)
         self._seen = self._dealer.seen
 
     def _subscribe(self, subscriptions: list[tuple[bool, bytes]]) -> None:
@@ -353,17 +284,18 @@ class Connection:
             chunk.error = unknown
         for queue in self._queues.values():
             queue([])  # the end
+        self._notices.end(self.broke)
         self._waker.close()
         with self._changed:
             self._changed.notify_all()
 
     # --- parts ------------------------------------------------------------------------------
 
-    def _why_not(self) -> str:
+    def why_not(self) -> str:
         """What keeps the broker from answering, as far as we know."""
-        if self._core.state == GREETING:
+        if self._core.state == GREETING and self._core.welcome is None:
             return "something answers there, but not a zchat broker"
-        return "it is there, and slow" if self.is_ready else self._seen
+        return self._seen if self._core.state == AWAY else "it is there, and slow"
 
     def _want_acks(self) -> None:
         """Somebody is about to wait for what becomes of what was published so far."""
@@ -373,28 +305,3 @@ class Connection:
     def _wake(self) -> None:
         if self._sleeping:
             self._waker.wake()
-
-    def _answer(self, ask: Callable[[ClientCore, Instant], int], timeout: float | None) -> Answer:
-        """Ask, and wait for the answer. `ask` gives the number of a request; 0 is done already."""
-
-        def expect(core: ClientCore, now: Instant) -> int:
-            number = ask(core, now)
-            self._answers[number] = None if number else wire.Done(0)
-            return number
-
-        number = self.do(expect)
-        wait = self._wait if timeout is None else timeout
-        try:
-            self.wait_for(lambda: self._answers[number] is not None, wait, "the broker's answer")
-            answer = self._answers[number]
-        except TimedOut:
-            self.later(lambda core, now: core.forget(number))
-            raise Unreachable(str(self.address), wait, self._why_not()) from None
-        finally:
-            self._answers.pop(number, None)
-        assert answer is not None
-        if isinstance(answer, wire.Error):
-            raise Refused(answer.code, answer.text)
-        if isinstance(answer, WireError):
-            raise answer
-        return answer

@@ -8,7 +8,7 @@ import threading
 import time
 
 from zchat.core import Instant
-from zchat.errors import TimedOut, UsageError
+from zchat.errors import UsageError
 
 WAIT_SECONDS_MAX = threading.TIMEOUT_MAX / 2  # no deadline is so far that rounding makes it too far
 
@@ -33,17 +33,12 @@ def waitable(timeout: float | None) -> float | None:
 
 
 class Deadline:
-    """Of something that asks more than once: `what` has `seconds` in all; None: as long as it takes."""
+    """Of something that may wait more than once: `what` has `seconds` in all; None: as long as it takes."""
 
     def __init__(self, what: str, seconds: float | None) -> None:
-        self._what, self._seconds = what, seconds
+        self.what, self.seconds = what, seconds
         self._at = None if seconds is None else time.monotonic() + seconds
 
-    def left(self, most: float) -> float:
-        """Seconds that the next wait may take, `most` of them. Raises TimedOut when none are left."""
-        if self._at is None or self._seconds is None:
-            return most
-        left = self._at - time.monotonic()
-        if left <= 0:
-            raise TimedOut(self._what, self._seconds)
-        return min(left, most)
+    def left(self) -> float | None:
+        """Seconds that are left, 0 when it is over; None: as long as it takes."""
+        return None if self._at is None else max(0.0, self._at - time.monotonic())

@@ -25,9 +25,9 @@ import msgspec
 
 from zchat import wire
 from zchat.core.publishing import Chunk
-from zchat.errors import Closed, TooLarge, ZchatError
+from zchat.errors import Closed, TimedOut, TooLarge, ZchatError
 from zchat.names import room_name
-from zchat.sockets.clock import waitable
+from zchat.sockets.clock import Deadline, waitable
 
 CHUNK_BYTES = 96 * 1024  # then the next chunk is opened; the broker joins them into batches of 128 KiB
 OUTBOX_BYTES_MAX = 16 << 20  # then publish blocks
@@ -44,6 +44,12 @@ class Waiter(Protocol):
     def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
         """Until the chunk's outcome is known. Raises TimedOut, Closed."""
 
+    def deadline(self, what: str, timeout: float | None) -> Deadline:
+        """Of a call."""
+
+    def late(self, deadline: Deadline) -> TimedOut:
+        """What a call raises when its time is over."""
+
 
 class Publication(msgspec.Struct, frozen=True, gc=False):
     """One message on its way to the broker."""
@@ -59,7 +65,8 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     def result(self, timeout: float | None = None) -> int:
         """Its offset, once it is stored; 0 for a volatile message, which has none.
 
-        Raises Refused when it was not stored, TimedOut, and Closed when the client ended without knowing.
+        Raises Refused when it was not stored, TimedOut (ask again: it is still being sent), and Closed when the client
+        ended without knowing.
         """
         chunk = self._chunk
         if not chunk.is_settled:
@@ -86,9 +93,9 @@ class Outbox:
         self._error: ZchatError | None = None
 
     def add(self, room: str, record: wire.RecordOrBody, size: int, volatile: bool) -> Publication:
-        """Queue one record of `size` bytes. Blocks while the outbox is full.
+        """Queue one record of `size` bytes. Blocks while the outbox is full, as long as a call may wait.
 
-        Raises BadName, TooLarge, and Closed once the client is closed.
+        Raises BadName, TooLarge, TimedOut (it is not queued), and Closed once the client is closed.
         """
         size += RECORD_BYTES
         chunk = self._open[volatile].get(room)
@@ -146,8 +153,12 @@ class Outbox:
         return bool(self._chunks)
 
     def _wait_for_room(self) -> None:
+        deadline = self._waiter.deadline("room for another message", None)
         while self._error is None and self._size > OUTBOX_BYTES_MAX:
-            self._changed.wait()
+            left = deadline.left()
+            if left == 0.0:
+                raise self._waiter.late(deadline)
+            self._changed.wait(left)
         if self._error is not None:
             raise Closed(str(self._error))
 

@@ -1,0 +1,101 @@
+"""What a program hands to a call: names, starts, bodies and numbers, checked before anything is sent.
+
+Rules of this file: it raises UsageError or what is derived from it, and nothing else. Tests: tests/test_client.py.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from operator import index
+
+from zchat import wire
+from zchat.core.deliveries import Start
+from zchat.errors import BadName, UsageError
+from zchat.names import pattern_name
+
+
+def login_name() -> str:
+    """The name that the system knows this user by."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "anonymous"
+
+
+def record_of(body: bytes | str, event: str, headers: Mapping[str, str] | None) -> tuple[wire.RecordOrBody, int]:
+    """A record, and its size."""
+    try:
+        content = body.encode() if isinstance(body, str) else bytes(memoryview(body))  # bytes(5) would be five zeros
+        if event == "message" and not headers:
+            return content, len(content)
+        fields = dict(headers) if headers else None
+        size = len(content) + sum(len(text.encode()) for pair in (fields or {}).items() for text in pair)
+        size += len(event.encode())
+    except (TypeError, AttributeError) as error:
+        raise UsageError("a body is bytes or text, an event text, headers are text to text") from error
+    except UnicodeEncodeError as error:
+        raise UsageError(f"text that no UTF-8 can hold: {error.reason}") from error
+    if not event or event in ("join", "leave"):
+        raise UsageError(f"event {event!r} cannot be published")
+    return wire.Record(content, event, fields), size
+
+
+def start_of(after: int | None, last: int | None, since: float | datetime | None) -> Start:
+    """Where to begin, said once at most."""
+    if sum(value is not None for value in (after, last, since)) > 1:
+        raise UsageError("after, last and since exclude each other")
+    return Start(
+        None if after is None else number_of("after", after),
+        None if last is None else number_of("last", last) or None,
+        None if since is None else _microseconds(since),
+    )
+
+
+def names_of(patterns: tuple[str, ...], verb: str) -> list[str]:
+    """Rooms and patterns, made canonical."""
+    if not patterns:
+        raise UsageError(f"no room to {verb}")
+    if len(patterns) > wire.ROOMS_PER_MESSAGE_MAX:
+        raise UsageError(f"{len(patterns)} rooms and patterns, limit {wire.ROOMS_PER_MESSAGE_MAX}")
+    return [pattern_name(text_of("pattern", pattern)) for pattern in patterns]
+
+
+def text_of(kind: str, name: str) -> str:
+    """A name, if it is text."""
+    if not isinstance(name, str):
+        raise BadName(kind, repr(name), "a name is text")
+    return name
+
+
+def number_of(what: str, value: int) -> int:
+    """An offset or a count, as the wire and the log can have it."""
+    try:
+        number = index(value)
+    except TypeError:
+        raise UsageError(f"{what} is no whole number") from None
+    if not 0 <= number <= wire.OFFSET_MAX:
+        raise UsageError(f"{what} is not in 0..{wire.OFFSET_MAX}")
+    return number
+
+
+def _microseconds(since: float | datetime) -> int:
+    """Since 1970; what is before is the beginning."""
+    try:
+        seconds = since.timestamp() if isinstance(since, datetime) else since
+        microseconds = int((seconds + 0.0) * 1_000_000)
+    except (TypeError, ValueError, OverflowError):
+        microseconds = wire.OFFSET_MAX + 1
+    if microseconds > wire.OFFSET_MAX:
+        raise UsageError("since is no time that can be: seconds since 1970, or a datetime")
+    return max(0, microseconds)
+
+
+def info() -> dict[str, str]:
+    """What operators see of this client."""
+    return {"host": socket.gethostname(), "pid": str(os.getpid()), "program": os.path.basename(sys.argv[0] or "")}

@@ -1,0 +1,148 @@
+"""What a program's threads wait for: the broker's answers, and whatever else the client's I/O thread changes.
+
+Rules of this file
+1. Whoever needs the broker waits until a deadline: that of the call, else that of the client; none is for ever.
+2. When it is over, the error says whether the broker is away (Unreachable) or does not answer in time (TimedOut).
+3. A client that has ended ends every wait.
+
+Spec: docs/client.md, "How long a call waits". Tests: tests/sockets/test_client.py.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+from zchat import wire
+from zchat.address import Address
+from zchat.core import Instant
+from zchat.core.client import READY, Answer, ClientCore, Request
+from zchat.errors import Refused, TimedOut, Unreachable, WireError, ZchatError
+from zchat.sockets.clock import Deadline
+
+T = TypeVar("T")
+A = TypeVar("A", bound=Answer)
+
+
+class Waiting:
+    """The part of a connection that a program's threads call; client.py has the thread that it waits for."""
+
+    def __init__(self, address: Address, core: ClientCore) -> None:
+        self.address = address
+        self.timeout: float | None = None  # of each call that says nothing else; None: as long as it takes
+        self._core = core
+        self._commands: deque[Callable[[Instant], object]] = deque()
+        self._changed = threading.Condition()  # answers, settled chunks and the state: notified by the I/O thread
+        self._answers: dict[int, Answer | None] = {}  # None: asked, not answered
+        self._failure: ZchatError | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the broker is there."""
+        return self._core.state == READY and self._failure is None
+
+    def why_not(self) -> str:
+        """What keeps the broker from answering, as far as we know."""
+        raise NotImplementedError
+
+    def deadline(self, what: str, timeout: float | None) -> Deadline:
+        """Of a call."""
+        return Deadline(what, self.timeout if timeout is None else timeout)
+
+    def late(self, deadline: Deadline) -> TimedOut:
+        """What a call raises when its time is over."""
+        seconds = deadline.seconds or 0.0
+        if self.is_ready:
+            return TimedOut(deadline.what, seconds)
+        return Unreachable(str(self.address), seconds, self.why_not())
+
+    def wait_for(self, condition: Callable[[], bool], deadline: Deadline) -> None:
+        """Wait for what the I/O thread changes. Raises TimedOut, and Closed or Refused when it has ended."""
+        with self._changed:
+            in_time = self._changed.wait_for(lambda: condition() or self._failure is not None, deadline.left())
+        if not in_time:
+            raise self.late(deadline)
+        if not condition():
+            assert self._failure is not None
+            raise self._failure
+
+    def later(self, command: Callable[[ClientCore, Instant], object]) -> None:
+        """Run a command on the I/O thread without waiting for it."""
+        self._commands.append(lambda now: command(self._core, now))
+        self._wake()
+
+    def do(self, command: Callable[[ClientCore, Instant], T]) -> T:
+        """Run a command on the I/O thread and return what it returns, or raise what it raises."""
+        result: list[T] = []
+        raised: list[Exception] = []
+
+        def run(now: Instant) -> None:
+            try:
+                result.append(command(self._core, now))
+            except Exception as error:  # its caller's trouble, not the thread's
+                raised.append(error)
+            with self._changed:
+                self._changed.notify_all()
+
+        self._commands.append(run)
+        self._wake()
+        self.wait_for(lambda: bool(result or raised), Deadline("the client's thread", None))
+        for error in raised:
+            raise error
+        return result[0]
+
+    def ask(self, request: Request, kind: type[A], deadline: Deadline) -> A:
+        """Send a request and wait for its answer of that kind. Raises Refused, TimedOut, Closed, WireError."""
+        answer = self._answer(lambda core, now: core.ask(request, now), deadline)
+        if not isinstance(answer, kind):
+            raise WireError("bad-frame", f"{type(answer).__name__} in answer to {type(request).__name__}")
+        return answer
+
+    def keep_cursor(self, name: str, offset: int, deadline: Deadline) -> None:
+        """Store a cursor; returns once it is. Raises as `ask`."""
+
+        def keep(core: ClientCore, now: Instant) -> int:
+            assert core.welcome is not None, "connected"
+            return core.ask(wire.SetCursor(0, name, core.welcome.log_id, offset), now)
+
+        self._answer(keep, deadline)
+
+    def join(self, rooms: set[str], deadline: Deadline) -> None:
+        """Become a member. Raises as `ask`."""
+        self._answer(lambda core, now: core.join(rooms, now), deadline)
+
+    def part(self, rooms: set[str], deadline: Deadline) -> None:
+        """Take a `join` back. Where the broker is away, it is told when it is back, and nobody waits."""
+        if self.is_ready:
+            self._answer(lambda core, now: core.part(rooms, now), deadline)
+        else:
+            self.later(lambda core, now: core.part(rooms, now))
+
+    def _answer(self, ask: Callable[[ClientCore, Instant], int], deadline: Deadline) -> Answer:
+        """Ask, and wait for the answer. `ask` gives the number of a request; 0 is done already."""
+
+        def expect(core: ClientCore, now: Instant) -> int:
+            number = ask(core, now)
+            self._answers[number] = None if number else wire.Done(0)
+            return number
+
+        number = self.do(expect)
+        try:
+            self.wait_for(lambda: self._answers[number] is not None, deadline)
+            answer = self._answers[number]
+        except BaseException:  # a signal, too
+            self.later(lambda core, now: core.forget(number))
+            raise
+        finally:
+            self._answers.pop(number, None)
+        assert answer is not None
+        if isinstance(answer, wire.Error):
+            raise Refused(answer.code, answer.text)
+        if isinstance(answer, WireError):
+            raise answer
+        return answer
+
+    def _wake(self) -> None:
+        raise NotImplementedError
