@@ -313,13 +313,12 @@ class Broker:
         deadline = time.monotonic() + DRAIN_SECONDS
         while time.monotonic() < deadline:
             try:
-                frame = xpub.recv(zmq.DONTWAIT, copy=False)
+                frame = xpub.recv(DONTWAIT, copy=False)
             except zmq.Again:
                 self._suspicious = False
                 return
             data, is_last = frame.bytes, not frame.more
-            peers.read_monitors(now)  # its descriptor may have been another's a moment ago
-            peer = peers.subscriber(frame)
+            peer = peers.subscriber(frame, now)
             if peer is not None:
                 peer.taken += len(data) + (9 if len(data) >= LONG_FRAME_BYTES else 2)
                 peer.messages += is_last
@@ -330,17 +329,16 @@ class Broker:
                     self._cutoffs.cut_off(peer.descriptor, peer.name, NO_SUBSCRIPTION)
                     peer.is_cut_off = True
                 continue
+            if peer is None or peer.is_cut_off:
+                continue  # libzmq has taken its topics out itself, or will
             topic = data[1:]
-            if data[0]:
-                if peer is not None and not peers.subscribes(peer, topic):
-                    continue
+            if not data[0]:
+                peers.unsubscribes(peer, topic)
+                xpub.setsockopt(zmq.UNSUBSCRIBE, topic)
+            elif peers.subscribes(peer, topic):
                 xpub.setsockopt(zmq.SUBSCRIBE, topic)
                 if topic.startswith(wire.PRIVATE_TOPIC):
                     self._core.subscribed(topic, now)
-            else:
-                if peer is not None:
-                    peers.unsubscribes(peer, topic)
-                xpub.setsockopt(zmq.UNSUBSCRIBE, topic)
 
     def _finish_later(self, finished: Callable[[Instant], None]) -> None:
         """Called by the log and the readers, from any thread."""

@@ -86,12 +86,18 @@ class Peers:
 
     def read_monitors(self, now: Instant) -> None:
         """Take note of who came and went."""
+        self._read_router_monitor(now)
+        self._read_xpub_monitor(now)
+
+    def _read_router_monitor(self, now: Instant) -> None:
         while (event := options.read_event(self._router_monitor)) is not None:
             kind, descriptor = event
             if kind == zmq.EVENT_ACCEPTED:
                 self._came(descriptor, now)
             else:
                 self._client_went(descriptor, now)
+
+    def _read_xpub_monitor(self, now: Instant) -> None:
         while (event := options.read_event(self._xpub_monitor)) is not None:
             kind, descriptor = event
             if kind == zmq.EVENT_ACCEPTED:
@@ -110,7 +116,7 @@ class Peers:
         """The first frame of a connection: who it is."""
         descriptor = options.metadata(frame, zmq.SRCFD)
         address = _readable(options.metadata(frame, "Peer-Address") or "")
-        self.read_monitors(now)
+        self._read_router_monitor(now)
         peer = self.clients.get(descriptor)
         if peer is None:  # it spoke and went: its frames count all the same
             peer = Peer(-1, None, now.seconds)
@@ -188,8 +194,9 @@ class Peers:
 
     # --- XPUB -------------------------------------------------------------------------------
 
-    def subscriber(self, frame: zmq.Frame) -> Peer | None:
-        """Who sent that to the XPUB, once the monitors are read; None for one that has ended."""
+    def subscriber(self, frame: zmq.Frame, now: Instant) -> Peer | None:
+        """Who sent that to the XPUB; None for one that has ended."""
+        self._read_xpub_monitor(now)  # its descriptor may have been another's a moment ago
         return self.subscribers.get(options.metadata(frame, zmq.SRCFD))
 
     def subscribes(self, peer: Peer, topic: bytes) -> bool:
