@@ -1,4 +1,4 @@
-"""A folder is one process's, on a local disk, and what is wrong with it is one line."""
+"""A folder is one process's, and what is wrong with it is one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zchat.errors import StartError
-from zchat.log.folder import LOCK, NETWORK, Files, Folder, file_system, refuse_network
+from zchat.log.folder import LOCK, Files, Folder
 
 
 def refused(path: Path) -> str:
@@ -76,32 +76,6 @@ def test_a_folder_that_cannot_be_written_is_locked_to_be_read(mounted: Path) -> 
 def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     assert "Permission denied" in refused(tmp_path)
-
-
-def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
-    deep = tmp_path / "with space" / "deep"
-    deep.mkdir(parents=True)
-    point = str(tmp_path / "with space").replace(" ", "\\040")
-    mounts = f"a / ext4 rw 0 0\nb {tmp_path} xfs rw 0 0\nc {point} ext3 rw 0 0\nd {point} nfs4 rw 0 0\n"
-    assert file_system(deep, mounts) == "nfs4"
-    assert file_system(tmp_path, mounts) == "xfs"
-    assert file_system(tmp_path / "with", mounts) == "xfs"
-    assert file_system(Path("/"), mounts) == "ext4"
-
-
-def test_the_file_system_of_a_real_folder_is_known(mounted: Path) -> None:
-    assert file_system(mounted / "not there yet") == "tmpfs"
-
-
-@pytest.mark.parametrize("kind", [*NETWORK, "nfs4", "smb3"])
-def test_a_network_file_system_is_refused(kind: str) -> None:
-    with pytest.raises(StartError, match="a log needs a local disk"):
-        refuse_network(Path("/srv"), kind)
-
-
-@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", ""])
-def test_a_local_one_is_not(kind: str) -> None:
-    refuse_network(Path("/srv"), kind)
 
 
 # --- what is done to it while it is in use ------------------------------------------------------

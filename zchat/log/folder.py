@@ -14,16 +14,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from zchat.errors import StartError
+from zchat.log import mounts
 
 LOCK = "log.lock"
-# Where another host may write, too, or mmap is not shared: SQLite's WAL damages the database there.
-NETWORK = ("nfs", "cifs", "smb", "ncp", "afs", "fuse.sshfs", "fuse.s3", "fuse.rclone", "fuse.gcs", "fuse.davfs")
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class Folder:
@@ -44,7 +41,7 @@ class Folder:
             raise StartError(f"{path} is not a folder") from None
         except OSError as error:
             raise StartError(f"cannot make the folder {path}: {error.strerror}") from error
-        refuse_network(path, file_system(path))
+        mounts.refuse(path)
         self._folder = _lock_folder(path)
         self._file = -1
         try:
@@ -145,31 +142,6 @@ def is_in_use(path: Path) -> bool:
         return False
     finally:
         os.close(folder)
-
-
-def file_system(path: Path, mounts: str | None = None) -> str:
-    """The type of the file system that the folder is on, as Linux names it; empty where that is not known.
-
-    `mounts` is in the form of /proc/self/mounts, which is read where it is None.
-    """
-    try:
-        text = Path("/proc/self/mounts").read_text(errors="surrogateescape") if mounts is None else mounts
-    except OSError:
-        return ""
-    real = str(path.resolve()).rstrip("/") + "/"
-    found = kind = ""
-    for mount in text.splitlines():
-        _, point, here, *_ = mount.split(" ")
-        point = _OCTAL.sub(lambda code: chr(int(code[1], 8)), point).rstrip("/") + "/"
-        if real.startswith(point) and len(point) >= len(found):  # the last one of a place is the one to be seen
-            found, kind = point, here
-    return kind
-
-
-def refuse_network(path: Path, kind: str) -> None:
-    """Raises StartError when that type of file system is another host's."""
-    if kind.startswith(NETWORK):
-        raise StartError(f"the folder {path} is on a network file system ({kind}): a log needs a local disk")
 
 
 def _lock_folder(path: Path) -> int:

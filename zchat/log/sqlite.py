@@ -36,6 +36,7 @@ from zchat.log import (
     SessionRow,
     Sliced,
     disk,
+    mounts,
     opening,
     reading,
     schema,
@@ -106,6 +107,8 @@ class SqliteLog:
         self._wal_is_saved = False
         self._closed = False
         self._start_is_kept = self._keep_start(sync)
+        if tell is not None and (doubt := mounts.doubt(folder)):
+            tell(f"warning: {doubt}")
         noted = self._folder.head_noted(self.log_id)
         if tell is not None and noted > self._rooms.head:
             tell(f"the log ends at {self._rooms.head}, and went up to {noted} when it was written last: {WENT_BACK}")
