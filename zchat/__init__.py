@@ -10,7 +10,7 @@ Everything a program needs is here, and imported when it is first used:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -85,11 +85,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import on first use: `import zchat` alone costs nothing (PEP 562)."""
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module 'zchat' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # a checker that saw it would take any name for one of ours
 
-    return getattr(import_module(home), name)
+    def __getattr__(name: str) -> object:
+        """Import on first use: `import zchat` alone costs nothing (PEP 562)."""
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module 'zchat' has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    """What programs may use, also what has not been imported yet: shells complete it."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
