@@ -32,10 +32,10 @@ def test_it_says_nothing_more_until_it_ends(broker: BrokerProcess) -> None:
     assert broker.stderr().count("\n") == 1
 
 
-def test_sigint_ends_it_with_0(start_zchat: Callable[..., Running]) -> None:
+def test_ctrl_c_ends_it_by_that_signal(start_zchat: Callable[..., Running]) -> None:
     running = start_zchat("broker", "--memory", "--bind", "tcp://127.0.0.1:0")
     eventually(lambda: "ready" in running.stderr, "it is ready")
-    assert running.end(signal.SIGINT).status == 0
+    assert running.end(signal.SIGINT).status == -signal.SIGINT
 
 
 def test_in_the_background_of_a_script_it_outlives_ctrl_c(start_zchat: Callable[..., Running]) -> None:

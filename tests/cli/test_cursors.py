@@ -32,7 +32,7 @@ def test_a_signal_is_a_clean_end(broker: BrokerProcess, start_zchat: Callable[..
     listener = start_zchat("listen", "*", "--raw", "--resume", "x", "-v", broker=broker).live()
     zchat("send", "a", stdin="1\n2\n", broker=broker)
     eventually(lambda: listener.stdout == "1\n2\n", "both are printed")
-    assert listener.end(signal.SIGTERM).status == 143
+    assert listener.end(signal.SIGTERM).status == -signal.SIGTERM
     zchat("send", "b", "3", broker=broker)
     assert resumed(broker, "*", "-n", "1") == "3\n"
 
@@ -49,7 +49,7 @@ def test_a_cursor_that_cannot_be_stored_at_the_end_is_told(
         broker.kill()
         eventually(lambda: "connection lost" in listener.stderr, "it knows that the broker is away")
         ended = listener.end(signal.SIGINT)
-        assert (ended.stdout, ended.status) == ("1\n", 130)
+        assert (ended.stdout, ended.status) == ("1\n", -signal.SIGINT)
         broker.start()
         return "".join(line for line in ended.stderr.splitlines() if "cursor" in line)
 

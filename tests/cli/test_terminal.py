@@ -6,9 +6,11 @@ import fcntl
 import json
 import os
 import pty
+import select
+import signal
 import subprocess
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -18,6 +20,65 @@ pytestmark = pytest.mark.slow  # each starts processes
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\u202e\u009b2J\x7f".encode()
 CONTROLS = frozenset(map(chr, [*range(32), *range(127, 160), 0x202E])) - {"\r", "\n"}
+
+
+class Terminal:
+    """A process on a terminal of its own, which is its standard input and output: typed to, and read."""
+
+    def __init__(self, command: Sequence[str], **env: str) -> None:
+        self._ours, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            command,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment({"TERM": "xterm", "NO_COLOR": "1", **env}),
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+        self._shown = b""
+
+    def type(self, text: str) -> None:
+        """As at a keyboard: `\x03` is Ctrl-C, `\x04` Ctrl-D."""
+        os.write(self._ours, text.encode())
+
+    def shows(self, text: str) -> str:
+        """Wait until it shows this, and give all that it has shown."""
+        eventually(lambda: text in self.shown(), f"it shows {text!r}")
+        return self.shown()
+
+    def shown(self) -> str:
+        """All so far."""
+        while select.select([self._ours], [], [], 0)[0]:
+            try:
+                self._shown += os.read(self._ours, 65_536)
+            except OSError:  # how Linux says that the other side is closed
+                break
+        return self._shown.decode().replace("\r\n", "\n")
+
+    def hang_up(self) -> None:
+        """Close the window."""
+        os.close(self._ours)
+
+    def status(self) -> int:
+        """Of its end."""
+        eventually(lambda: self.shown() is not None and self.process.poll() is not None, "it ends")
+        return self.process.returncode
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    started: list[Terminal] = []
+
+    def start(command: Sequence[str], **env: str) -> Terminal:
+        started.append(Terminal(command, **env))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.wait()
 
 
 def on_terminal(broker: BrokerProcess, *args: str, **env: str) -> tuple[str, int]:
@@ -90,4 +151,25 @@ def test_a_listener_whose_terminal_is_closed_says_goodbye_and_keeps_its_cursor(
     eventually(lambda: "* guest left\n" in watcher.stdout, "its leave is a bye")
     rest = zchat("listen", "a", "--resume", "k", "-t", "0", broker=broker, env={"ZCHAT_USER": "guest"})
     assert "one" not in rest.stdout
-    assert process.returncode == 129
+    assert process.returncode == -signal.SIGHUP
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        "listen a -v",
+        "send a --verbose",
+        "broker --memory --bind tcp://127.0.0.1:0",
+        "broker --memory --no-watch --bind tcp://127.0.0.1:0",
+    ],
+)
+def test_ctrl_c_ends_the_loop_of_a_shell_too(
+    broker: BrokerProcess, terminal: Callable[..., Terminal], args: str
+) -> None:
+    loop = f"for round in 1 2 3; do echo round $round; {' '.join(COMMAND)} {args}; done"
+    ready = {"listen": "live from", "send": "Ctrl-D", "broker": "broker ready"}[args.split()[0]]
+    shell = terminal(["bash", "-c", loop], ZCHAT_BROKER=broker.address)
+    shell.shows(ready)
+    shell.type("\x03")
+    assert shell.status() == -signal.SIGINT
+    assert "round 2" not in shell.shown()

@@ -12,7 +12,6 @@ Docs: docs/cli.md. Tests: tests/cli/.
 from __future__ import annotations
 
 import importlib
-import sys
 from difflib import get_close_matches
 from typing import Annotated, Any, NamedTuple
 
@@ -161,4 +160,4 @@ def zchat(
 
 def main() -> None:
     """Run the command that sys.argv names, and exit with its status."""
-    sys.exit(ending.run(lambda: typer.main.get_command(app).main(prog_name="zchat", standalone_mode=False)))
+    ending.end(ending.run(lambda: typer.main.get_command(app).main(prog_name="zchat", standalone_mode=False)))

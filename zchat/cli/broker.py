@@ -19,12 +19,13 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from zchat.cli import ending, options, watch
-from zchat.cli.interrupts import ENDS, handle
+from zchat.cli.interrupts import ENDS, handle, interrupts
 from zchat.errors import StartError, UsageError
 
 if TYPE_CHECKING:
@@ -137,8 +138,14 @@ def _serve(at: Address, folder: Path | None, sync: Sync, settings: Settings, chi
 
     try:
         running = _patiently(start)
+        came: list[int] = []
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            came.append(signum)
+            running.stop()
+
         for signum in ENDS:
-            handle(signum, lambda *_: running.stop())
+            handle(signum, stop)
         if child:  # first: whoever reads the line may count on these ports from then on
             child.ready(watch.Ports(running.address.port, running.publisher_address.port))
         _announce(running, "in memory" if folder is None else str(folder))
@@ -147,6 +154,8 @@ def _serve(at: Address, folder: Path | None, sync: Sync, settings: Settings, chi
             handle(signum, signal.SIG_IGN)
     finally:
         log.close()
+    if signal.SIGINT in came[:1] and not child:  # with a parent, it is the parent that ends so
+        interrupts.end_by(signal.SIGINT)
 
 
 def _patiently(opens: Callable[[], Opened]) -> Opened:

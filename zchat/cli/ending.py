@@ -1,8 +1,8 @@
 """How a command ends: every exception becomes a status of EXIT_STATUSES and at most two lines on stderr.
 
     ZchatError                   zchat: …   and where we know one, hint: …
-    a usage error of typer       the same, status 2
-    Ctrl-C, SIGTERM, SIGHUP      130, 143, 129, nothing printed; where they may come: interrupts.py
+    a usage error of typer       the same, status 2 (usage.py)
+    Ctrl-C, SIGTERM, SIGHUP      nothing printed; the process ends by that signal; where they may come: interrupts.py
     stdout closed by its reader  0, nothing printed
     an error of ours             one line, status 1; a traceback only with ZCHAT_DEBUG=1
 
@@ -15,32 +15,41 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from typer._click.exceptions import ClickException, NoArgsIsHelpError  # the only name that every 0.26 … 0.28 has
 
-from zchat.cli.interrupts import handle, interrupts
+from zchat.cli import streams
+from zchat.cli.interrupts import ReaderGone, handle, interrupts
 from zchat.errors import Unreachable, ZchatError
 from zchat.printable import printable
 
 
 def run(command: Callable[[], Any]) -> int:
     """Run a command to its exit status."""
-    _open_standard_streams()
+    streams.open_all()
     interrupts.install()
     try:
         status = _run(command)
         sys.stdout.flush()
     except KeyboardInterrupt:  # while the last of it was written
         status = 130
-    except BrokenPipeError:
+    except ReaderGone:
         status = 0
-    except OSError as error:
-        status = tell(f"{error.filename or 'standard output'}: {error.strerror or error}", status=1)
+    except streams.OutputFailed as error:
+        status = tell(str(error), status=error.exit_status)
     finally:
         handle(signal.SIGINT, signal.SIG_DFL)  # from here on there is nothing left to tell
-        _forget_stdout()
     return status
+
+
+def end(status: int) -> NoReturn:
+    """End the process. Where a signal ended the command, by that signal: who started it, as a shell's loop, sees it."""
+    signum = interrupts.ended_by
+    if signum and status == 128 + signum:
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+    sys.exit(status)
 
 
 def tell(text: str, hint: str = "", *, status: int = 0) -> int:
@@ -49,10 +58,7 @@ def tell(text: str, hint: str = "", *, status: int = 0) -> int:
     It is called in distress: nothing is imported, opened or looked up in here.
     """
     lines = [f"zchat: {printable(text)}"] + ([f"hint: {printable(hint)}"] if hint else [])
-    try:
-        print("\n".join(lines), file=sys.stderr, flush=True)
-    except OSError:
-        pass  # nobody reads stderr any more; the status still tells
+    print("\n".join(lines), file=sys.stderr, flush=True)
     return status
 
 
@@ -62,16 +68,13 @@ def _run(command: Callable[[], Any]) -> int:
     except KeyboardInterrupt:
         return 130
     except SystemExit as exit_:
-        # typer turns a closed pipe into an exit with 1
-        if isinstance(exit_.__context__, BrokenPipeError):
-            raise BrokenPipeError from exit_
         return exit_.code if isinstance(exit_.code, int) else 1
     except ZchatError as error:
         return tell(str(error), _hint(error), status=error.exit_status)
     except ClickException as error:
         return _usage_error(error)
-    except OSError:
-        raise
+    except OSError as error:
+        return tell(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", status=1)
     except Exception as error:
         if os.environ.get("ZCHAT_DEBUG"):
             raise
@@ -96,30 +99,3 @@ def _usage_error(error: ClickException) -> int:
     if text.startswith("No such option: -") and hint.startswith("zchat send"):
         hint = "a text that begins with a dash goes after two: zchat send ROOM -- -5"
     return tell(text[:1].lower() + text[1:], hint, status=error.exit_code)
-
-
-def _open_standard_streams() -> None:
-    """Where a standard stream is closed, open nothing in its place.
-
-    Else the next socket or file gets descriptor 1, and what is printed goes into it.
-    """
-    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)
-            if opened != descriptor:
-                os.dup2(opened, descriptor)
-                os.close(opened)
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
-
-
-def _forget_stdout() -> None:
-    """What could not be written must not fail once more when the interpreter ends."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, 1)
-        os.close(nothing)

@@ -6,6 +6,8 @@ Rules of this file
 2. A second one raises wherever the program is, and so does the first after HELD_SECONDS: a reader that takes
    nothing more must not keep a command alive.
 3. Two within AGAIN_SECONDS are one: timeout(1) signals its command, and then the group that it is in.
+4. That the reader of standard output has gone is one more of them, as SIGPIPE, where it is watched (streams.py). It
+   raises ReaderGone, once.
 
 Tests: tests/cli/test_interrupts.py.
 """
@@ -24,6 +26,10 @@ AGAIN_SECONDS = 0.1
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class ReaderGone(BaseException):
+    """Nobody reads standard output any more. As KeyboardInterrupt, it is no error that something on its way handles."""
+
+
 class Interrupts:
     """What becomes of the signals that end a command. There is one, `interrupts`."""
 
@@ -33,12 +39,17 @@ class Interrupts:
         self._waits = False  # one came while they are held
         self._signum = 0  # of the one that came last
         self._came_at = 0.0
+        self.ended_by = 0  # the one that the command ends by
 
     def install(self) -> None:
         """From now on they raise."""
         signal.signal(signal.SIGALRM, self._overdue)
         for signum in ENDS:
             handle(signum, self._came)
+
+    def install_reader_gone(self) -> None:
+        """From now on a reader that goes raises."""
+        signal.signal(signal.SIGPIPE, self._came)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -61,6 +72,15 @@ class Interrupts:
         finally:
             self._is_held = before
 
+    def end_by(self, signum: int) -> NoReturn:
+        """Raise what ends the command by this signal."""
+        if signum == signal.SIGPIPE:
+            raise ReaderGone
+        self.ended_by = signum
+        if signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + signum)
+
     def let_in(self) -> None:
         """Inside of `held`, a place where the one that waits may raise."""
         if self._waits:
@@ -71,7 +91,7 @@ class Interrupts:
     def _came(self, signum: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         is_first = not self._signum
-        if not is_first and now - self._came_at < AGAIN_SECONDS:
+        if not is_first and (now - self._came_at < AGAIN_SECONDS or signum == signal.SIGPIPE):
             return
         self._signum, self._came_at = signum, now
         if not (is_first and self._is_held):
@@ -85,9 +105,7 @@ class Interrupts:
     def _raise(self) -> NoReturn:
         self._waits = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        if self._signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + self._signum)
+        self.end_by(self._signum)
 
 
 interrupts = Interrupts()

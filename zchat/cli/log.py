@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zchat.cli import ending, options
+from zchat.cli import ending, options, streams
 from zchat.cli.progress import Progress
 from zchat.errors import UsageError
 
@@ -171,7 +171,7 @@ def _import(folder: Path) -> None:
     from zchat.log import importing
 
     with Progress("importing") as progress:
-        imported = importing.import_lines(folder, sys.stdin.buffer, progress)
+        imported = importing.import_lines(folder, streams.standard_input(), progress)
     if imported.times_raised:
         raised = output.counted(imported.times_raised, "record")
         ending.tell(f"the time of {raised} went back, and was set to that of the record before")

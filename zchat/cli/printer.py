@@ -1,4 +1,4 @@
-"""Standard output for messages: written in as few calls as keep it prompt.
+"""Messages on their way to standard output: written in as few calls as keep it prompt.
 
 A line waits here only while more messages are there already. Whoever reads messages calls `print` for
 each and `flush` when none is waiting; at the bounds below `print` flushes by itself.
@@ -8,14 +8,12 @@ What is written and the word that it is (`when_written`) belong together: no fir
 
 from __future__ import annotations
 
-import os
-import select
 import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from zchat.cli import ending, output
+from zchat.cli import ending, output, streams
 from zchat.cli.interrupts import interrupts
 from zchat.errors import TimedOut, ZchatError
 from zchat.names import user_key
@@ -110,12 +108,7 @@ class Printer:
         if not self._lines:
             return
         self._lines.append(b"")
-        left = memoryview(b"\n".join(self._lines))
+        block = b"\n".join(self._lines)
         self._lines.clear()
         self._size = 0
-        stdout = sys.stdout.fileno()
-        while left:
-            try:
-                left = left[os.write(stdout, left) :]
-            except BlockingIOError:  # whoever shares the pipe with us made it so
-                select.select([], [stdout], [])
+        streams.write(block)

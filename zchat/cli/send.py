@@ -9,17 +9,18 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zchat.cli import ending, options
-from zchat.errors import TimedOut, TooLarge, Unreachable, ZchatError
+from zchat.cli import ending, options, streams
+from zchat.cli.interrupts import ReaderGone
+from zchat.errors import Refused, TimedOut, TooLarge, Unreachable, ZchatError
 
 if TYPE_CHECKING:
     from zchat import Client, Publication
 
-STDIN = 0
 BLOCK_BYTES = 262_144  # one read: as many lines as are there, a bounded number of publications
 LINE_BYTES_MAX = 1 << 20  # a longer line is no message of any broker; it is counted, not kept
 LOOK_SECONDS = 0.05  # with --json: how soon an ack is printed while stdin is quiet
@@ -59,6 +60,7 @@ def send(
     import zchat  # 80 ms of zmq and msgspec, which `zchat send --help` need not wait for
     from zchat.names import room_name
 
+    is_watched = sys.stderr.isatty() and not quiet
     room = room_name(room)  # before stdin is touched, and as --json prints it
     more: dict[str, Any] = {}  # only what is not the default: it is passed with every message
     if event != "message":
@@ -67,16 +69,25 @@ def send(
         more["headers"] = dict(map(options.header, header))
     if volatile:
         more["volatile"] = True
-    with zchat.connect(broker, user, wait=wait) as client:
-        publish = partial(client.publish, room, **more)
-        sender = Sender(client, publish, wait, room if json else "")
-        if text and text != ["-"]:
-            sender.single(os.fsencode(" ".join(text)))
-        else:
-            for lines in read_lines(sender.before_read):
-                sender.lines(lines)
-        sender.finish()
-    if not quiet and not json and sys.stderr.isatty() and sender.sent > 1:
+    sender = None
+    try:
+        with zchat.connect(broker, user, wait=wait) as client:
+            publish = partial(client.publish, room, **more)
+            sender = Sender(client, publish, wait, room if json else "")
+            if text and text != ["-"]:
+                sender.single(os.fsencode(" ".join(text)))
+            else:
+                if is_watched and os.isatty(streams.STDIN):
+                    ending.tell(f"each line is a message to {room}; Ctrl-D ends")
+                for lines in read_lines(sender.before_read):
+                    sender.lines(lines)
+            sender.finish()
+    finally:
+        if sender is not None and (lost := sender.what_is_lost()):
+            # Of one message the error says it all.
+            if sender.sent > 1 or not isinstance(sys.exc_info()[1], ZchatError):
+                ending.tell(lost)
+    if is_watched and not json and sender.sent > 1:
         ending.tell(f"{sender.sent} messages sent")
     raise typer.Exit(1 if sender.left_out else 0)
 
@@ -84,73 +95,106 @@ def send(
 class Sender:
     """Publishes messages and sees to their acks.
 
-    With --json every publication is kept until its ack is printed; else the last of each block, which
-    is enough to notice while stdin still flows that the broker refuses, and that acks come at all.
+    What was published of a block of lines is kept until the whole block is acked: then its acks are printed, with
+    --json; that the broker refuses is noticed while stdin still flows; and at any end it is known what was not stored.
     """
 
     def __init__(self, client: Client, publish: Callable[[bytes], Publication], wait: float, json_room: str) -> None:
         self._client, self._publish, self._wait, self._json_room = client, publish, wait, json_room
-        self._unacked: deque[Publication] = deque()
-        self.sent = 0
+        self._unacked: deque[list[Publication]] = deque()  # blocks
+        self._acked = 0
+        self._taken = 0  # messages that were to be sent
         self.left_out = 0
+
+    @property
+    def sent(self) -> int:
+        """Messages so far."""
+        return self._taken - self.left_out
 
     def single(self, body: bytes) -> None:
         """Send one message."""
-        self._unacked.append(self._publish(body))
-        self.sent += 1
+        self._taken += 1
+        self._unacked.append([self._publish(body)])
 
     def lines(self, lines: list[bytes]) -> None:
         """Send the lines of one block; raises Refused when one before them was."""
         publish = self._publish
-        publications: deque[Publication] = deque(maxlen=None if self._json_room else 1)
+        block: list[Publication] = []
+        self._unacked.append(block)
+        add = block.append
         rest = iter(lines)
-        number = self.sent + self.left_out
+        number, left_out = self._taken, self.left_out
+        self._taken += len(lines)
         while True:
             try:
                 for line in rest:
-                    number += 1
-                    publications.append(publish(line))
+                    add(publish(line))
                 break
             except TooLarge as error:
                 self.left_out += 1
                 known = len(line) <= LINE_BYTES_MAX
-                ending.tell(f"line {number} left out: {error if known else f'longer than {LINE_BYTES_MAX} bytes'}")
-        self.sent = number - self.left_out
-        self._unacked.extend(publications)
+                at = number + len(block) + self.left_out - left_out
+                ending.tell(f"line {at} left out: {error if known else f'longer than {LINE_BYTES_MAX} bytes'}")
         self._take_acks()
 
     def before_read(self) -> None:
         """Print the acks that come while stdin has nothing."""
-        while self._json_room and self._unacked and not select.select([STDIN], [], [], 0)[0]:
+        while self._json_room and self._unacked and not select.select([streams.STDIN], [], [], 0)[0]:
             self._take_acks(LOOK_SECONDS)
 
     def finish(self) -> None:
         """Wait for every ack; the wait time counts anew from each block's."""
         try:
             while self._unacked:
-                self._unacked[0].result(timeout=self._wait)
-                self._take_acks()
+                self._take_acks(self._wait, is_needed=True)
             self._client.flush(timeout=self._wait)
         except TimedOut:
             raise Unreachable(self._client.address, self._wait, "messages were sent and not acked") from None
 
-    def _take_acks(self, wait: float = 0.0) -> None:
-        """Take the acks that are there, or come within `wait`, in order."""
+    def what_is_lost(self) -> str:
+        """A sentence on what was not stored, once the client is closed; empty where all was."""
+        lost = self.sent - self._acked - sum(map(len, self._unacked))  # read, and not even published
+        unknown = 0
+        for publication in chain.from_iterable(self._unacked):
+            try:
+                publication.result(0)
+            except Refused as error:
+                lost, unknown = lost + error.definite, unknown + (not error.definite)
+            except ZchatError:
+                unknown += 1
+        if not lost + unknown:
+            return ""
+        of = f"{lost + unknown} of {counted(self.sent, 'message')}"
+        return f"{of} not acknowledged, and perhaps not stored" if unknown else f"{of} not stored"
+
+    def _take_acks(self, wait: float = 0.0, *, is_needed: bool = False) -> None:
+        """Take the acks that are there, or come within `wait`, in order; raises TimedOut where one is needed."""
         offsets: list[int] = []
         while self._unacked:
-            if not self._unacked[0].done():
+            block = self._unacked[0]
+            if block and not block[-1].done():
                 if not wait or offsets:
                     break
                 try:
-                    self._unacked[0].result(timeout=wait)
+                    block[-1].result(wait)
                 except TimedOut:
+                    if is_needed:
+                        raise
                     break
-            offsets.append(self._unacked.popleft().result(timeout=0))
+            acked = [publication.result(self._wait) for publication in block]
+            self._acked += len(acked)
+            self._unacked.popleft()
+            offsets += acked
         if self._json_room and offsets:
-            name = json_text.dumps(self._json_room)  # ASCII, so it suits a terminal too
-            lines = [f'{{"room":{name},"offset":{offset or "null"}}}\n' for offset in offsets]
-            sys.stdout.write("".join(lines))
-            sys.stdout.flush()
+            self._print(offsets)
+
+    def _print(self, offsets: list[int]) -> None:
+        name = json_text.dumps(self._json_room)  # ASCII, so it suits a terminal too
+        lines = [f'{{"room":{name},"offset":{offset or "null"}}}\n' for offset in offsets]
+        try:
+            streams.write("".join(lines).encode())
+        except ReaderGone:
+            self._json_room = ""  # what is to be sent is sent all the same
 
 
 def read_lines(before_read: Callable[[], None]) -> Iterator[list[bytes]]:
@@ -161,13 +205,7 @@ def read_lines(before_read: Callable[[], None]) -> Iterator[list[bytes]]:
     rest = b""
     while True:
         before_read()
-        try:
-            block = os.read(STDIN, BLOCK_BYTES)
-        except BlockingIOError:  # whoever shares the pipe with us made it so
-            select.select([STDIN], [], [])
-            continue
-        except OSError as error:
-            raise ZchatError(f"standard input: {error.strerror or error}") from error
+        block = streams.read(BLOCK_BYTES)
         if not block:
             break
         complete, newline, rest = (rest + block).rpartition(b"\n")

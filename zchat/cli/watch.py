@@ -11,7 +11,7 @@ Rules of this file
     by a signal                                 starts it again
     with another status than 0 after it served  starts it again; ten times in a row at most
     with another status than 0 before that      ends with that status: it could not be started
-    with 0, or after it was told to end         ends with its status
+    with 0, or after it was told to end         ends with its status; after Ctrl-C by that signal
 
 Docs: docs/operating.md. Tests: tests/cli/test_watch.py.
 """
@@ -26,7 +26,7 @@ import signal
 import threading
 import time
 from types import FrameType
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import typer
 
@@ -138,6 +138,7 @@ class _Parent:
         self._plan = Plan()
         self._ports = Ports()
         self._child = 0
+        self._told_by = 0  # the first signal that said so
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         self._woken, self._waker = os.pipe()
         self._dies_with_us, self._alive = os.pipe()  # the one that is never written to: it ends with this process
@@ -170,7 +171,7 @@ class _Parent:
             os.close(report)
             verdict = self._plan.ended(status, time.monotonic())
             if isinstance(verdict, End):
-                raise typer.Exit(verdict.status)
+                self._end(verdict.status)
             tell(verdict.line)
             self._pause(verdict.seconds)
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
@@ -219,6 +220,7 @@ class _Parent:
         for signum in came:
             if signum in ENDING:
                 self._plan.told_to_end()
+                self._told_by = self._told_by or signum
             if signum != signal.SIGCHLD and self._child:
                 os.kill(self._child, signum)
 
@@ -232,9 +234,17 @@ class _Parent:
             poll.poll(max(0, left * 1000))
             self._read_signals()
             if self._plan.is_told:
-                raise typer.Exit(0)
+                self._end(0)
             if left <= 0:
                 return
+
+    def _end(self, status: int) -> NoReturn:
+        """End with the broker's status; after Ctrl-C by that signal, although the broker ended well."""
+        if (self._told_by in ENDS and status == 128 + self._told_by) or (
+            status == 0 and self._told_by == signal.SIGINT
+        ):
+            interrupts.end_by(self._told_by)
+        raise typer.Exit(status)
 
 
 def _note(signum: int, frame: FrameType | None) -> None:
