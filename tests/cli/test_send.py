@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import json
 import os
+import re
+import resource
+import signal
 import subprocess
+import termios
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +19,8 @@ from tests.conftest import COMMAND, BrokerProcess, Result, Running, environment,
 from zchat.cli.send import LINE_BYTES_MAX
 
 pytestmark = pytest.mark.slow  # each starts processes
+
+StartBroker = Callable[..., BrokerProcess]
 
 DONE = Result("", "", 0)
 
@@ -187,3 +195,80 @@ def test_stdin_that_does_not_block_is_waited_for(broker: BrokerProcess) -> None:
     eventually(lambda: bodies(broker, "a") == ["one"], "the line has arrived")
     os.close(write_end)
     assert (sender.communicate(timeout=20)[1], sender.returncode) == (b"", 0)
+
+
+# --- what is not stored is told ----------------------------------------------------------------------
+
+
+def lost_sender(start_broker: StartBroker, start_zchat: Callable[..., Running], *args: str) -> Running:
+    """A sender that is connected, whose broker is then away, and that was given two lines since."""
+    broker = start_broker()
+    sender = start_zchat("send", "a", "-v", *args, broker=broker)
+    sender.write("one\n")
+    eventually(lambda: bodies(broker, "a") == ["one"], "it sends")
+    broker.stop()
+    eventually(lambda: "connection lost" in sender.stderr, "it says so")
+    sender.write("two\nthree\n")
+    return sender
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_sender_whose_broker_is_away_says_at_a_signal_what_is_not_stored(
+    start_broker: StartBroker, start_zchat: Callable[..., Running], signum: int
+) -> None:
+    sender = lost_sender(start_broker, start_zchat)
+    assert sender.process.stdin is not None
+    eventually(lambda: has_taken_all(sender), "it has read the lines")
+    sender.process.send_signal(signum)
+    assert sender.process.wait(10) == -signum
+    lost, told = sender.stderr.splitlines()
+    assert lost.startswith("zchat: connection lost")
+    assert told == "zchat: 2 of 3 messages not acknowledged, and perhaps not stored"
+
+
+def has_taken_all(sender: Running) -> bool:
+    assert sender.process.stdin is not None
+    waiting = array.array("i", [0])
+    fcntl.ioctl(sender.process.stdin, termios.FIONREAD, waiting)
+    return waiting[0] == 0
+
+
+def test_a_sender_whose_broker_stays_away_says_at_the_end_what_is_not_stored(
+    start_broker: StartBroker, start_zchat: Callable[..., Running]
+) -> None:
+    ended = lost_sender(start_broker, start_zchat, "--wait", "0.3").end()
+    assert ended.status == 3
+    _, told, error, hint = ended.stderr.splitlines()
+    assert told == "zchat: 2 of 3 messages not acknowledged, and perhaps not stored"
+    assert error.startswith("zchat: no broker answered at ") and hint.startswith("hint: ")
+
+
+def test_a_sender_whose_broker_comes_back_says_so_and_loses_nothing(
+    start_broker: StartBroker, start_zchat: Callable[..., Running]
+) -> None:
+    broker = start_broker()
+    sender = start_zchat("send", "a", "-v", broker=broker)
+    sender.write("one\n")
+    eventually(lambda: bodies(broker, "a") == ["one"], "it sends")
+    broker.stop()
+    eventually(lambda: "connection lost" in sender.stderr, "it says so")
+    sender.write("two\n")
+    broker.start()
+    eventually(lambda: "zchat: back, what waited is sent\n" in sender.stderr, "it says so")
+    ended = sender.end()
+    assert (ended.status, len(ended.stderr.splitlines())) == (0, 2)
+    assert bodies(broker, "a") == ["one", "two"]
+
+
+def test_of_messages_that_the_broker_refuses_it_says_how_many(start_broker: StartBroker) -> None:
+    broker = start_broker()
+    assert broker.process is not None
+    zchat("send", "a", "before", broker=broker)
+    resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, (16 << 10, resource.RLIM_INFINITY))
+    sent = zchat("send", "a", stdin=("x" * 50_000 + "\n") * 3, broker=broker)
+    told, error = sent.stderr.splitlines()
+    assert re.fullmatch(r"zchat: (\d) of \1 messages not acknowledged, and perhaps not stored", told)  # of those read
+    assert sent.status == 4
+    assert error.startswith("zchat: the broker refused: ")
+    resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert bodies(broker, "a") == ["before"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import fcntl
 import json
 import os
@@ -56,6 +57,14 @@ class Terminal:
             except OSError:  # how Linux says that the other side is closed
                 break
         return self._shown.decode().replace("\r\n", "\n")
+
+    def has_taken_all(self) -> bool:
+        """Whether it has read every line that was typed: Ctrl-C throws the others away."""
+        waiting = array.array("i", [0])
+        terminal = os.open(f"/proc/{self.process.pid}/fd/0", os.O_RDONLY | os.O_NOCTTY)
+        fcntl.ioctl(terminal, termios.FIONREAD, waiting)
+        os.close(terminal)
+        return waiting[0] == 0
 
     def hang_up(self) -> None:
         """Close the window."""
@@ -173,3 +182,29 @@ def test_ctrl_c_ends_the_loop_of_a_shell_too(
     shell.type("\x03")
     assert shell.status() == -signal.SIGINT
     assert "round 2" not in shell.shown()
+
+
+def test_a_sender_on_a_terminal_says_how_it_ends_and_what_becomes_of_a_line(
+    start_broker: Callable[..., BrokerProcess], terminal: Callable[..., Terminal]
+) -> None:
+    broker = start_broker()
+    sender = terminal([*COMMAND, "send", "general"], ZCHAT_BROKER=broker.address, ZCHAT_USER="tester")
+    assert sender.shows("\n") == "zchat: each line is a message to general; Ctrl-D ends\n"
+    sender.type("one\n")
+    eventually(lambda: zchat("history", "general", "--raw", broker=broker).stdout == "one\n", "it is sent")
+    broker.stop()
+    sender.shows("zchat: connection lost; trying again\n")
+    sender.type("two\n")
+    sender.shows("two\n")
+    eventually(sender.has_taken_all, "it has read the line")
+    sender.type("\x03")
+    sender.shows("zchat: 1 of 2 messages not acknowledged, and perhaps not stored\n")
+    assert sender.status() == -signal.SIGINT
+
+
+def test_a_sender_on_a_terminal_ends_with_ctrl_d(broker: BrokerProcess, terminal: Callable[..., Terminal]) -> None:
+    sender = terminal([*COMMAND, "send", "general"], ZCHAT_BROKER=broker.address)
+    sender.shows("Ctrl-D ends\n")
+    sender.type("one\ntwo\n\x04")
+    sender.shows("zchat: 2 messages sent\n")
+    assert sender.status() == 0

@@ -18,7 +18,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from zchat.cli import ending
+from zchat.cli import ending, streams
 
 
 class Row(NamedTuple):
@@ -160,4 +160,5 @@ def zchat(
 
 def main() -> None:
     """Run the command that sys.argv names, and exit with its status."""
+    streams.be_utf_8()
     ending.end(ending.run(lambda: typer.main.get_command(app).main(prog_name="zchat", standalone_mode=False)))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from zchat.cli import options, streams
+from zchat.cli import options
 
 OPTION_ALIASES = {"C": "n", "c": "n", "F": "f", "limit": "count"}
 
@@ -42,7 +42,6 @@ def history(
     import zchat  # 80 ms of zmq and msgspec, which `zchat history --help` need not wait for
     from zchat.cli.printer import Printer
 
-    streams.watch_reader()
     printer = Printer(patterns, json=json, template=template, raw=raw)
     with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
         past = client.history(*patterns, **begin, limit=count, presence=presence, notify=printer.notice)

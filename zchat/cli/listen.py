@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zchat.cli import ending, options, streams
+from zchat.cli import ending, options
 from zchat.cli.interrupts import interrupts
 from zchat.errors import TimedOut, UsageError
 
@@ -80,7 +80,6 @@ def listen(
     import zchat  # 80 ms of zmq and msgspec, which `zchat listen --help` need not wait for
     from zchat.cli.printer import Printer
 
-    streams.watch_reader()
     printer = Printer(patterns, json=json, template=template, raw=raw, verbose=verbose)
     deadline = None if timeout is None else time.monotonic() + timeout
     with zchat.connect(broker, user, wait=wait, timeout=wait) as client:

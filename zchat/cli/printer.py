@@ -32,6 +32,7 @@ class Printer:
         self, patterns: list[str], *, json: bool, template: str | None, raw: bool, verbose: bool = False
     ) -> None:
         one_room = len(patterns) == 1 and "*" not in patterns[0]
+        streams.watch_reader()
         self._terminal = sys.stdout.isatty()
         self._json = json
         self._verbose = verbose or sys.stderr.isatty()

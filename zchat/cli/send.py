@@ -19,7 +19,7 @@ from zchat.cli.interrupts import ReaderGone
 from zchat.errors import Refused, TimedOut, TooLarge, Unreachable, ZchatError
 
 if TYPE_CHECKING:
-    from zchat import Client, Publication
+    from zchat import Client, Notice, Publication
 
 BLOCK_BYTES = 262_144  # one read: as many lines as are there, a bounded number of publications
 LINE_BYTES_MAX = 1 << 20  # a longer line is no message of any broker; it is counted, not kept
@@ -43,6 +43,9 @@ def send(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     json: options.Json = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say on stderr when the broker is lost and back, as on a terminal.")
+    ] = False,
     broker: options.Broker = options.DEFAULT_BROKER,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
@@ -71,7 +74,7 @@ def send(
         more["volatile"] = True
     sender = None
     try:
-        with zchat.connect(broker, user, wait=wait) as client:
+        with zchat.connect(broker, user, wait=wait, notify=_notice if verbose or is_watched else None) as client:
             publish = partial(client.publish, room, **more)
             sender = Sender(client, publish, wait, room if json else "")
             if text and text != ["-"]:
@@ -83,13 +86,20 @@ def send(
                     sender.lines(lines)
             sender.finish()
     finally:
-        if sender is not None and (lost := sender.what_is_lost()):
-            # Of one message the error says it all.
-            if sender.sent > 1 or not isinstance(sys.exc_info()[1], ZchatError):
-                ending.tell(lost)
+        is_told = isinstance(sys.exc_info()[1], ZchatError)
+        # Of one message the error says it all.
+        if sender is not None and (sender.sent > 1 or not is_told) and (lost := sender.what_is_lost()):
+            ending.tell(lost)
     if is_watched and not json and sender.sent > 1:
         ending.tell(f"{sender.sent} messages sent")
     raise typer.Exit(1 if sender.left_out else 0)
+
+
+def _notice(notice: Notice) -> None:
+    """Lost and back, as a listener says it."""
+    from zchat.cli.output import notice_text
+
+    ending.tell("back, what waited is sent" if notice.kind == "back" else notice_text(notice))
 
 
 class Sender:
@@ -153,6 +163,8 @@ class Sender:
 
     def what_is_lost(self) -> str:
         """A sentence on what was not stored, once the client is closed; empty where all was."""
+        from zchat.cli.output import counted
+
         lost = self.sent - self._acked - sum(map(len, self._unacked))  # read, and not even published
         unknown = 0
         for publication in chain.from_iterable(self._unacked):

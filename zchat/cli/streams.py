@@ -48,6 +48,12 @@ class OutputFailed(ZchatError):
         super().__init__(f"standard output: {error.strerror or error}")
 
 
+def be_utf_8() -> None:
+    """Begin the program again where the locale has another encoding: arguments and files' names are UTF-8 too."""
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode and sys.executable:
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
 def write(data: ReadableBuffer) -> None:
     """Write to standard output, all of it. Raises ReaderGone, OutputFailed; what comes after that is dropped."""
     _output.write(data)

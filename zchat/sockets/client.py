@@ -264,8 +264,8 @@ class Connection(Waiting):
             if change == UP:
                 self._core.connected()
             else:
-                self._core.disconnected(self._dealer.seen)
-                self._notices.lost(self._dealer.seen)
+                self._core.disconnected("")  # nothing is known but that it was lost
+                self._notices.lost("")
         self._seen = self._dealer.seen
 
     def _subscribe(self, subscriptions: list[tuple[bool, bytes]]) -> None:
