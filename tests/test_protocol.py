@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import count
@@ -28,6 +30,9 @@ SPEC = Path(__file__).parent.parent / "docs" / "protocol.md"
 CLIENT: tuple[Any, ...] = wire.ClientMessage.__args__
 BROKER: tuple[Any, ...] = (*wire.BrokerMessage.__args__, wire.Tail, wire.Sync)
 PARTS = (wire.Record, wire.Batch, wire.Entry, wire.Member, wire.Room, wire.Cursor)
+
+KEEPALIVE = options.KEEPALIVE_SECONDS
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
 
@@ -201,6 +206,13 @@ def test_the_other_limits_are_those_of_the_code(limit: str, value: int) -> None:
         ("## Sockets", f"| {options.HEARTBEAT_IVL_MS:,} ms |"),
         ("## Sockets", f"| {options.HEARTBEAT_TTL_MS:,} ms |"),
         ("## Sockets", f"| {options.HEARTBEAT_TIMEOUT_MS:,} ms |"),
+        (
+            "## Sockets",
+            f"| 1, {options.KEEPALIVE_SECONDS} s, {options.KEEPALIVE_SECONDS} s, {options.KEEPALIVE_COUNT} |",
+        ),
+        ("## Sockets", f"| {options.UNACKED_MS_MAX:,} ms |"),
+        ("## Windows", f"Who has {wire.WINDOW_BYTES_MAX:,} bytes"),
+        ("## Encoding", f"2{str(wire.OFFSET_MAX.bit_length()).translate(RAISED)}−1"),
         ("## Sockets", f"within {greetings.HELLO_SECONDS:g} s"),
         ("## Windows", f"at most {wire.WINDOW_BYTES_MAX:,} bytes"),
         ("## Sockets", f"{options.RECONNECT_MIN_MS} ms, {options.RECONNECT_MAX_MS / 1000:g} s |"),
@@ -220,6 +232,11 @@ def test_the_other_limits_are_those_of_the_code(limit: str, value: int) -> None:
 )
 def test_a_number_in_the_text_is_that_of_the_code(where: str, says: str) -> None:
     assert says in re.sub(r"\s+", " ", section(where))
+
+
+def test_the_version_of_unicode_is_told() -> None:
+    version = unicodedata.unidata_version.removesuffix(".0")
+    assert f"{version} (Python 3.{sys.version_info.minor})" in section("## Names").replace("(3.", "(Python 3.")
 
 
 def test_the_topics_of_the_examples_are_those_of_the_code() -> None:
@@ -379,10 +396,15 @@ users = (f"user{number}" for number in count())
         ([1, 1, "no name"], "connection", 0, "bad-user"),
         (b"\xc1garbage", "connection", 0, "bad-frame"),
         (b"", "connection", 0, "bad-frame"),
-        (encode([9, 1]) + b"\0", "connection", 0, "bad-frame"),
+        (encode([9, 1]) + b"\0", "request", 1, "bad-frame"),
         ([2, "1", "general", 0, [b""]], "connection", 0, "bad-frame"),
-        ([2, 1, "general", 0], "connection", 0, "bad-frame"),
-        ([99, 1], "connection", 0, "unknown-kind"),
+        ([2, 1, "general", 0], "publish", 1, "bad-frame"),
+        ([31, 1], "request", 1, "unknown-kind"),
+        ([31, []], "connection", 0, "unknown-kind"),
+        ([1, 2], "connection", 0, "unsupported-version"),
+        ([1, 7, {"whatever": [None]}, -1], "connection", 0, "unsupported-version"),
+        (encode([1, 7, 0, 0]) + b"\xc1", "connection", 0, "unsupported-version"),
+        ([1, 1], "connection", 0, "bad-frame"),
         ([34, []], "connection", 0, "unknown-kind"),
     ],
 )
@@ -405,6 +427,13 @@ def test_before_hello_a_frame_is_refused(
         ([2, 7, "general", 0, ["text"]], "publish", "bad-frame"),
         ([2, 7, "general", 0, [[b"", "join"]]], "publish", "denied"),
         ([2, 7, "general", 3, []], "publish", "too-many-records"),
+        ([2, 7, "general", "fz", []], "publish", "bad-frame"),
+        (encode([2, 7, "general", 0, [b"x"]])[:-1], "publish", "bad-frame"),
+        ([3, 7], "request", "bad-frame"),
+        ([8, 7, "fz", 7], "request", "bad-frame"),
+        (b"\x93\x05\x07\xc1", "request", "bad-frame"),
+        ([4, 7, [1 << 60]], "request", "bad-frame"),
+        ([31, 7, "a later version's"], "request", "unknown-kind"),
         ([3, 7, ["a.*"]], "request", "bad-room"),
         ([3, 7, ["@somebody.else"]], "request", "denied"),
         ([3, 7, [f"room{number}" for number in range(1025)]], "request", "bad-request"),
@@ -458,6 +487,58 @@ def test_the_quiet_ones_are_told_of_by_the_next_ack(dealer: zmq.Socket[bytes]) -
         dealer.send(encode([2, seq, "quiet", 3, [b""]]))
     assert ask(dealer, [2, 3, "quiet", 1, [b""]]) == [34, [[3, 0]], wire.WINDOW_BYTES_MAX]
     assert ask(dealer, [2, 1, "quiet", 3, [b""]]) == [34, [[1, 0]], wire.WINDOW_BYTES_MAX]
+
+
+def test_a_number_may_be_left_out_and_what_does_not_decode_uses_none_up(dealer: zmq.Socket[bytes]) -> None:
+    ask(dealer, [1, 1, next(users)])
+    assert ask(dealer, [2, 3, "holes", "no flags", [b""]])[:4] == [35, "publish", 3, "bad-frame"]
+    assert ask(dealer, [2, 3, "holes", 0, [b"third"]])[1][0][0] == 3
+    assert ask(dealer, [2, 2, "holes", 0, [b"second"]])[:4] == [35, "publish", 2, "repeat-unknown"]
+
+
+def test_who_reads_gets_every_answer(dealer: zmq.Socket[bytes]) -> None:
+    limit = Settings().connection_questions_max
+    assert ask(dealer, [1, 1, next(users)])[0] == 33
+    for number in range(1, limit + 1):
+        dealer.send(encode([7, number, ["**"]]))
+        dealer.send(encode([2, 2 * number - 1, "No Room", 0, [b""]]))
+        dealer.send(encode([2, 2 * number, "answered", 0, [b""]]))
+    heads: set[int] = set()
+    refused: set[int] = set()
+    acked: set[int] = set()
+    while len(heads) + len(refused) + len(acked) < 3 * limit:
+        assert dealer.poll(10_000), f"{len(heads)} HEADS_ARE, {len(refused)} refusals and {len(acked)} in ACKs came"
+        kind, *rest = decode(dealer.recv())
+        match kind:
+            case 39:
+                heads.add(rest[0])
+            case 35:
+                assert rest[0] == "publish" and rest[2] == "bad-room"
+                refused.add(rest[1])
+            case 34:
+                acked.update(seq for seq, _ in rest[0])
+    assert heads == set(range(1, limit + 1))
+    assert (refused, acked) == ({2 * number - 1 for number in heads}, {2 * number for number in heads})
+
+
+def test_a_session_that_goes_on_elsewhere_is_told_to_its_former_connection(
+    answering: BrokerProcess, dealer: zmq.Socket[bytes]
+) -> None:
+    user = next(users)
+    _, _, session, token, *_ = ask(dealer, [1, 1, user, "", b"", {}, 5])
+
+    def from_elsewhere(number: int) -> Any:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+        with context.socket(zmq.DEALER) as elsewhere:
+            elsewhere.linger = 0
+            elsewhere.connect(answering.address)
+            return ask(elsewhere, [1, 1, user, session, token, {}, number])
+
+    assert from_elsewhere(4)[:4] == [35, "connection", 0, "session-taken"]
+    assert ask(dealer, [9, 1])[0] == 41
+    assert from_elsewhere(6)[4] is True
+    assert dealer.poll(10_000)
+    assert decode(dealer.recv())[:4] == [35, "connection", 0, "session-taken"]
 
 
 def test_who_said_no_hello_is_told_to(dealer: zmq.Socket[bytes]) -> None:

@@ -35,7 +35,7 @@ CLIENT_EXAMPLES: list[wire.ClientMessage] = [
     wire.Who(7, "general", True),
     wire.Rooms(8),
     wire.At([]),
-    wire.At([(41, ["general", "build.*"]), ((1 << 63) - 1, ["**"])]),
+    wire.At([(41, ["general", "build.*"]), (wire.OFFSET_MAX, ["**"])]),
     wire.Bye(),
     wire.Cursors(9),
     wire.SetCursor(10, "laptop", "log", 41),
@@ -235,7 +235,7 @@ BODY = st.binary(max_size=20)
 RECORD = st.one_of(BODY, st.builds(wire.Record, BODY, TEXT, st.none() | st.dictionaries(TEXT, TEXT, max_size=3), TEXT))
 RAW_RECORDS = st.lists(RECORD, max_size=4).map(wire.encode_records).map(msgspec.Raw)
 INTEGER = st.integers(-(1 << 63), (1 << 64) - 1)
-NATURAL = st.integers(0, (1 << 63) - 1)
+NATURAL = st.integers(0, wire.OFFSET_MAX)
 LAG = msgspec.structs.fields(wire.Member)[-1].type
 st.register_type_strategy(msgspec.Raw, RAW_RECORDS)
 
@@ -245,7 +245,7 @@ def strategy_of(annotation: Any) -> st.SearchStrategy[Any]:
     if annotation == wire.Natural:
         return NATURAL
     if annotation == LAG:
-        return st.integers(wire.UNKNOWN, (1 << 63) - 1)
+        return st.integers(wire.UNKNOWN, wire.OFFSET_MAX)
     if get_origin(annotation) is Annotated:  # a length above any that is drawn here
         return strategy_of(annotation.__origin__)
     if annotation is int:
@@ -403,7 +403,7 @@ def test_only_a_wire_error_comes_out_of_a_changed_byte(
     only_wire_error(bytes(frame))
 
 
-@pytest.mark.parametrize("number", [-1, 1 << 63, 1.5, "1", None, True])
+@pytest.mark.parametrize("number", [-1, wire.OFFSET_MAX + 1, 1 << 63, 1.5, "1", None, True])
 def test_a_number_that_no_log_can_hold_is_refused(number: Any) -> None:
     assert refused(wire.decode_client, msgspec.msgpack.encode([10, number])).code == "bad-frame"
     assert refused(wire.decode_client, msgspec.msgpack.encode([2, number, "r", 0, []])).code == "bad-frame"

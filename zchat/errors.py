@@ -39,6 +39,7 @@ CODES: dict[str, Code] = {
     "too-large": Code(True, False, "the frame or record is above the broker's limit"),
     "too-many-records": Code(True, False, "one publish has more records than the limit, or none"),
     "bad-room": Code(True, False, "the room or pattern name is not allowed or not in its canonical form"),
+    "session-taken": Code(True, True, "the session goes on with another connection, which came later"),
     "bad-user": Code(True, True, "the user name is not allowed or not in its canonical form"),
     "too-many-rooms": Code(True, False, "the session is a member of as many rooms as the limit allows"),
     "bad-cursor": Code(True, False, "the cursor's name is not allowed"),

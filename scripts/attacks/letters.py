@@ -14,8 +14,23 @@ import msgspec
 HELLO, PUBLISH, JOIN, PART, FETCH, SEEK, HEADS, WHO, ROOMS, AT, BYE, CURSORS, SET_CURSOR, DROP_CURSOR = range(1, 15)
 KINDS = range(HELLO, DROP_CURSOR + 1)
 ROOM_COUNT = 50
-OFFSET_MAX = (1 << 63) - 1
-NUMBERS = (0, 1, 2, 255, 1 << 16, 1 << 31, (1 << 32) - 1, 1 << 62, OFFSET_MAX, 1 << 63, (1 << 64) - 1, -1, -(1 << 63))
+OFFSET_MAX = (1 << 53) - 1
+NUMBERS = (
+    0,
+    1,
+    2,
+    255,
+    1 << 16,
+    1 << 31,
+    (1 << 32) - 1,
+    1 << 52,
+    OFFSET_MAX,
+    1 << 53,
+    1 << 63,
+    (1 << 64) - 1,
+    -1,
+    -(1 << 63),
+)
 NESTED_MAX = 10_000
 _encode = msgspec.msgpack.encode
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.conftest import BrokerProcess, Result, zchat
+from zchat.wire import OFFSET_MAX
 
 pytestmark = pytest.mark.slow  # each starts processes
 
@@ -79,8 +80,8 @@ def test_it_joins_no_room(filled: BrokerProcess) -> None:
     ],
 )
 def test_a_number_that_no_log_can_have_is_one_line(command: str, option: str) -> None:
-    shown = zchat(command, "a", option, str(1 << 63))
-    assert (shown.stdout, shown.stderr, shown.status) == ("", f"zchat: {option} is above {(1 << 63) - 1}\n", 2)
+    shown = zchat(command, "a", option, str(OFFSET_MAX + 1))
+    assert (shown.stdout, shown.stderr, shown.status) == ("", f"zchat: {option} is above {OFFSET_MAX}\n", 2)
 
 
 def test_more_patterns_than_one_message_may_name_are_one_line(broker: BrokerProcess) -> None:

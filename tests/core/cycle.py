@@ -14,7 +14,7 @@ import msgspec
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
-from zchat.errors import LogError
+from zchat.errors import LogError, WireError
 from zchat.log import Append, facts_of, whole
 from zchat.log.memory import MemoryLog
 from zchat.names import room_of
@@ -60,11 +60,13 @@ class Cycle:
             self.core.received(connection, wire.encode(message), self.now, "127.0.0.1")
 
     def hello(self, user: str, connection: bytes = b"", session: str = "", token: bytes = b"") -> wire.Welcome:
-        """Say hello on that connection, else on one named like the user, and take the answer."""
+        """Say hello on that connection, else on one named like the user, and take the answer. A former one is told."""
         connection = connection or user.encode()
         self.send(connection, wire.Hello(wire.VERSION, user, session, token))
-        ((to, welcome),) = self.take_replies()
+        *told, (to, welcome) = self.take_replies()
         assert to == connection and isinstance(welcome, wire.Welcome), welcome
+        for former, error in told:
+            assert former != connection and isinstance(error, wire.Error) and error.code == "session-taken", told
         return welcome
 
     def clients(self, *users: str) -> tuple[bytes, ...]:
@@ -188,10 +190,19 @@ def heard_of(room: str, batch: wire.Batch) -> Heard:
     return Heard(room, batch.kind, batch.base, batch.prev, records)
 
 
+def is_message(frame: bytes) -> bool:
+    """Whether it is one of the protocol's."""
+    try:
+        wire.decode_client(frame)
+    except WireError:
+        return False
+    return True
+
+
 def refused(cycle: Cycle, connection: bytes, message: wire.ClientMessage | bytes, code: str) -> wire.Error:
     """The message is refused with that code, and nothing else happens: state and outputs are as before.
 
-    A refused publish uses its `seq` up, so that its refusal is told again when it is repeated.
+    A refused publish uses its `seq` up, so that its refusal is told again when it is repeated; not one that is none.
     """
     session = cycle.core.registry.of(connection)
     last_seq = session.last_seq if session else 0
@@ -203,7 +214,8 @@ def refused(cycle: Cycle, connection: bytes, message: wire.ClientMessage | bytes
     assert (to, error.code) == (connection, code) and error.text
     assert cycle.facts(connection) == before
     if session is not None:
-        assert session.last_seq == (error.number if error.about == "publish" else last_seq)
+        is_used_up = error.about == "publish" and is_message(frame)
+        assert session.last_seq == (error.number if is_used_up else last_seq)
     assert cycle.core.take_append(cycle.now) is None
     assert cycle.take_broadcasts() == [] and cycle.core.take_reads() == []
     return error

@@ -427,15 +427,24 @@ def test_who_said_no_hello_is_asked_for_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frame", "code"),
-    [(b"", "bad-frame"), (b"\xc1", "bad-frame"), (b"\x92\x02\x01", "bad-frame"), (b"\x92\x21\x01", "unknown-kind")],
+    ("frame", "code", "about", "number"),
+    [
+        (b"", "bad-frame", "connection", 0),
+        (b"\xc1", "bad-frame", "connection", 0),
+        (b"\x92\x02\x01", "bad-frame", "publish", 1),
+        (b"\x93\x03\x09\xc1", "bad-frame", "request", 9),
+        (b"\x92\x21\x90", "unknown-kind", "connection", 0),
+        (b"\x92\x1f\x07", "unknown-kind", "request", 7),
+    ],
 )
-def test_a_frame_that_makes_no_sense_is_refused_and_the_connection_goes_on(frame: bytes, code: str) -> None:
+def test_a_frame_that_makes_no_sense_is_refused_and_the_connection_goes_on(
+    frame: bytes, code: str, about: str, number: int
+) -> None:
     cycle = Cycle()
     (alice,) = cycle.clients("alice")
     for connection in (alice, b"stranger"):
         error = refused(cycle, connection, frame, code)
-        assert (error.about, error.number) == ("connection", 0)
+        assert (error.about, error.number) == (about, number)
         assert cycle.core.take_cutoffs() == []
 
 

@@ -111,6 +111,7 @@ def test_a_session_that_resumes_before_the_break_was_seen_is_heard_on_the_new_co
     cycle = Cycle()
     welcome = cycle.hello("alice")
     assert cycle.hello("alice", b"again", welcome.session, welcome.token).resumed
+    assert cycle.core.take_cutoffs() == [b"alice"]
     cycle.publish(b"alice", 1, "general", b"on the former one")
     cycle.send(b"alice", wire.Who(1), wire.Join(2, ["general"]), wire.Bye())
     cycle.core.received(b"alice", b"garbage", cycle.now)

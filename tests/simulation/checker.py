@@ -47,7 +47,7 @@ VALID, INVALID, UNKNOWN = "valid", "invalid", "unknown"
 
 TOLD_MAX = 20  # anomalies of each kind that are told in words; all are counted
 
-_NO_END = (1 << 63) - 1
+_NO_END = (1 << 53) - 1
 _NUMBER_BITS = 40  # of an identity: writer << 40 | number
 _UNKNOWN_OUTCOME, _ACKED, _REFUSED = 0, 1, 2
 
@@ -285,7 +285,7 @@ class _Listener:
             elif isinstance(item, Reached):
                 self._owes(item.offset, "was marked as reached")
             elif isinstance(item, Continued):
-                self._rooms = self._checker.logs.get(item.log, {})
+                self._continue(item)
             else:
                 self._owes(0, "never came")
                 self._begin(item)
@@ -295,6 +295,18 @@ class _Listener:
         self._begun = begun
         self._rooms = self._checker.logs.get(begun.log, {})
         self._places = {}
+
+    def _continue(self, continued: Continued) -> None:
+        """The same records have other indexes: a copy may lack old ones that were trimmed meanwhile."""
+        before, self._rooms = self._rooms, self._checker.logs.get(continued.log, {})
+        nothing = array("q")
+        for name, place in self._places.items():
+            old = before[name].offsets if name in before else nothing
+            new = self._rooms[name].offsets if name in self._rooms else nothing
+            place.first = bisect_left(new, old[place.first]) if place.first < len(old) else len(new)
+            place.at = bisect_right(new, old[place.at - 1]) if place.at else 0
+            skipped = [(bisect_left(new, old[at]), old[at]) for at in place.skipped]
+            place.skipped = {at: None for at, offset in skipped if at < len(new) and new[at] == offset}
 
     def _place(self, name: str) -> _Place:
         place = self._places.get(name)

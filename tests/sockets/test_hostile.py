@@ -50,6 +50,7 @@ WRONG: list[Any] = [
     None,
     True,
     -1,
+    1 << 53,
     1 << 63,
     1.5,
     "x",

@@ -89,7 +89,7 @@ class BrokerCore:
             message = wire.decode_client(frame)
         except WireError as error:
             if connection not in self._stays.former:
-                self._replies.refuse(connection, "connection", 0, error.code, str(error))
+                self._replies.refuse(connection, *wire.about(frame), error.code, str(error))
             return
         session = self.registry.of(connection)
         if session is None:
@@ -140,8 +140,7 @@ class BrokerCore:
             self._tails.spoke(room, now.seconds)
             if run.kind == wire.MESSAGES:
                 for entry, session, count, size in zip(run.entries, run.sessions, run.counts, run.sizes, strict=True):
-                    session.waiting_bytes -= size
-                    session.settle(entry.seq, offset)
+                    session.finish(entry.seq, offset, size)
                     self._replies.ack(session.connection, entry.seq, offset)
                     offset += count
         self._cursors.committed(commit.append, self._gathering.cursors)
@@ -247,8 +246,10 @@ class BrokerCore:
             return
         session.accept(seq)
         try:
-            if session.waiting_bytes > 2 * wire.WINDOW_BYTES_MAX:  # the honest keep to what they are told
-                raise WireError("busy", f"{session.waiting_bytes} bytes wait for the log, more than the window")
+            if session.waiting_bytes >= wire.WINDOW_BYTES_MAX:  # who keeps to the window is never here
+                raise WireError("busy", f"{session.waiting_bytes} bytes wait for the log, more than any window")
+            if session.waiting >= self.settings.in_flight_max:
+                raise WireError("busy", f"{session.waiting} publishes wait for the log: limit")
             count = checked_records(message, frame, self.settings)
             is_volatile = message.flags & wire.VOLATILE
             room = self._rooms.get(message.room)
@@ -271,7 +272,7 @@ class BrokerCore:
             session.has_stored = True  # or will have, when the log keeps it
             run = self._gathering.run(room, wire.MESSAGES)
             self._gathering.sessions[session.id] = session
-            session.waiting_bytes += len(frame)
+            session.wait(len(frame))
         run.add(session, seq, message.records, count, len(frame))
 
     def _repeat(self, session: Session, message: wire.Publish) -> None:
@@ -304,8 +305,7 @@ class BrokerCore:
         for run in undone.runs:
             if run.kind == wire.MESSAGES:
                 for entry, session, size in zip(run.entries, run.sessions, run.sizes, strict=True):
-                    session.waiting_bytes -= size
-                    session.settle(entry.seq, error.code)
+                    session.finish(entry.seq, error.code, size)
                     self._replies.refuse(session.connection, "publish", entry.seq, error.code, str(error))
         for connection, request in undone.done:
             self._replies.refuse(connection, "request", request, error.code, str(error))

@@ -76,6 +76,7 @@ class Publishing:
         self._unacked: dict[int, Chunk] = {}
         self._unacked_bytes = 0
         self._first_window = self._window = wire.WINDOW_BYTES
+        self._frames_max = IN_FLIGHT_FRAMES_MAX
         self._heard = 0.0  # when the oldest of them became that, or all were sent again
         self._quiet = 0  # in a row
         self._former_session = 0  # publishes up to this `seq` were sent in another session, too
@@ -85,11 +86,12 @@ class Publishing:
     @property
     def has_room(self) -> bool:
         """Whether another one may be sent now."""
-        return len(self._unacked) < IN_FLIGHT_FRAMES_MAX and self._unacked_bytes < self._window
+        return len(self._unacked) < self._frames_max and self._unacked_bytes < self._window
 
     def welcomed(self, welcome: wire.Welcome, now: Instant) -> list[bytes]:
-        """The broker is there, and tells how many bytes may be without an outcome. Returns the frames to send again."""
+        """The broker is there, and tells how much may be without an outcome. Returns the frames to send again."""
         self._first_window = self._window = max(1, welcome.limits.get("window_bytes", wire.WINDOW_BYTES))
+        self._frames_max = min(IN_FLIGHT_FRAMES_MAX, max(1, welcome.limits.get("in_flight_max", wire.IN_FLIGHT_MAX)))
         return self.again(now)
 
     @property

@@ -73,7 +73,8 @@ class Session:
     has_stored: bool = False  # or given the log a publish, whose repeats must be known
     has_row: bool = False  # the log has a row of it, or gets one with the commit under way
     last_seq: int = 0
-    waiting_bytes: int = 0  # of its publishes that wait for the log
+    waiting: int = 0  # publishes that wait for the log,
+    waiting_bytes: int = 0  # and the bytes of their frames
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     deadline: float = 0.0  # monotonic: end of the grace time (lost) or of the kept time (gone); else 0
     listens: list[tuple[int, list[str]]] = field(default_factory=list)  # how far its listeners of those patterns are
@@ -94,6 +95,17 @@ class Session:
         self.outcomes[seq] = PENDING
         if len(self.outcomes) > OUTCOMES_MAX:
             del self.outcomes[next(iter(self.outcomes))]
+
+    def wait(self, size: int) -> None:
+        """A publish of so many bytes waits for the log; then `finish`."""
+        self.waiting += 1
+        self.waiting_bytes += size
+
+    def finish(self, seq: int, outcome: Outcome, size: int) -> None:
+        """What became of one that waited."""
+        self.waiting -= 1
+        self.waiting_bytes -= size
+        self.settle(seq, outcome)
 
     def settle(self, seq: int, outcome: Outcome) -> None:
         """What became of a publish."""

@@ -85,7 +85,8 @@ class Stays:
                 return None
         is_elsewhere = session is not None and session.connection not in (b"", connection)
         if session is not None and is_elsewhere and hello.number < session.hello:
-            return None  # what is left of a connection that has ended: the session went on with a later one
+            self._replies.refuse(connection, "connection", 0, "session-taken")  # what is left of one that has ended
+            return None
         if current is not session:
             registry.disconnected(connection, now)  # it spoke for another session until now
         resumed = False
@@ -95,6 +96,7 @@ class Stays:
         else:
             if is_elsewhere:
                 self.former.add(session.connection)
+                self._replies.refuse(session.connection, "connection", 0, "session-taken")
             resumed = registry.resume(session, connection, address, now)
         session.hello, session.ttl_ms = hello.number, hello.ttl
         return session, resumed

@@ -30,7 +30,7 @@ from zchat.names import room_name, user_name
 
 BATCH_BYTES_MAX = 128 * 1024  # as a broker joins records into one batch
 IMPORTED_OFFSET_MAX = wire.OFFSET_MAX // 2  # the other half is left for what comes later
-TIME_END = micros("9999-01-01T00:00:00Z")  # what comes later still has a year of four digits
+TIME_END = micros("2255-01-01T00:00:00Z")  # in that year microseconds pass OFFSET_MAX
 SESSION_BYTES_MAX = 64  # a broker's have 16
 EVENTS = ("join", "leave")  # of presence, and of nothing else
 TOLD_LINES = 1_000
@@ -207,7 +207,7 @@ def _check_key(line: _Either) -> None:
 def _time(text: str) -> int:
     time = micros(text)
     if not 0 <= time < TIME_END:
-        raise ValueError(f'time "{text}" is not between 1970 and 9998')
+        raise ValueError(f'time "{text}" is not between 1970 and 2254')
     return time
 
 

@@ -36,7 +36,7 @@ ANSWER_BYTES_MAX = 64 << 20  # a frame to a client: above it the connection is g
 FRAME_BYTES_MAX = 4 << 20  # above it libzmq cuts the sender off unheard; below, it gets an ERROR
 SUBSCRIPTION_BYTES_MAX = 192  # a frame to the XPUB: the longest topic of a room has 130 bytes, a tree costs 48 each
 SUBSCRIPTIONS_BUFFER_BYTES = 64 << 10  # in the kernel: still read after a cut-off
-REPLIES_QUEUED_MAX = 128  # per client that does not read: then its replies are dropped, and it asks again
+REPLIES_QUEUED_MAX = 1_024  # per client that does not read: then its replies are dropped, and it asks again
 BATCHES_QUEUED_MAX = 400  # per subscriber that does not read: then its batches are dropped, and it fetches them
 
 POLLIN = int(zmq.POLLIN)  # plain numbers: an enum costs a microsecond wherever it is combined or passed

@@ -23,6 +23,7 @@ from __future__ import annotations
 from zchat.wire.checking import NESTED_MAX, UNKNOWN_BYTES_IN_ALL_MAX, UNKNOWN_BYTES_MAX, check_records
 from zchat.wire.decoding import (
     Encodable,
+    about,
     decode_batch,
     decode_bodies,
     decode_broadcast,
@@ -172,6 +173,7 @@ __all__ = [
     "Tail",
     "Welcome",
     "Who",
+    "about",
     "check_records",
     "decode_batch",
     "decode_bodies",

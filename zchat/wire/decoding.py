@@ -17,7 +17,7 @@ import msgspec
 
 from zchat.errors import WireError
 from zchat.wire.checking import DECODING_ERRORS, check_records, text_of
-from zchat.wire.messages import BrokerMessage, ClientMessage, Sync, Tail
+from zchat.wire.messages import VERSION, At, BrokerMessage, Bye, ClientMessage, Hello, Publish, Sync, Tail
 from zchat.wire.nesting import first_elements, without_depth
 from zchat.wire.records import Batch, BatchHead, Natural, RawBatch, RecordOrBody
 
@@ -25,13 +25,14 @@ Encodable: TypeAlias = ClientMessage | BrokerMessage | Tail | Sync | RawBatch | 
 Decoded = TypeVar("Decoded")
 
 HEAD_ELEMENTS = 4  # of a batch: what BatchHead has
+NUMBERED_BYTES_MAX = 1 + 2 * 9  # a short array's first byte, and two integers
 
 
-class _Answer(msgspec.Struct, array_like=True):
-    """The first two elements of an answer."""
+class _Numbered(msgspec.Struct, array_like=True):
+    """The first two elements of a request, an answer, or a PUBLISH."""
 
     kind: int
-    request: Natural
+    number: Natural
 
 
 class _Kind(msgspec.Struct, array_like=True):
@@ -49,7 +50,7 @@ _raw_batch_decoder = msgspec.msgpack.Decoder(RawBatch)
 _head_decoder = msgspec.msgpack.Decoder(BatchHead)
 _records_decoder = msgspec.msgpack.Decoder(list[RecordOrBody])
 _bodies_decoder = msgspec.msgpack.Decoder(list[bytes])
-_answer_decoder = msgspec.msgpack.Decoder(_Answer)
+_numbered_decoder = msgspec.msgpack.Decoder(_Numbered)
 _kind_decoder = msgspec.msgpack.Decoder(_Kind)
 
 
@@ -80,11 +81,26 @@ def raw(frame: bytes) -> msgspec.Raw:
 
 
 def decode_client(frame: bytes) -> ClientMessage:
-    """What a client sent. Raises WireError with `bad-frame` or `unknown-kind`."""
+    """What a client sent. Raises WireError with `bad-frame`, `unknown-kind` or `unsupported-version`."""
     try:
         return _client_decoder.decode(frame)
     except DECODING_ERRORS as error:
+        numbered = _numbered(frame)
+        if numbered and numbered.kind == _HELLO and numbered.number != VERSION:  # whatever else that version has in it
+            raise WireError("unsupported-version", f"version {numbered.number} is not spoken here") from error
         raise _why(frame, _CLIENT_KINDS, error) from error
+
+
+def about(frame: bytes) -> tuple[str, int]:
+    """What the ERROR is about that answers a client's frame which makes no sense, and its number.
+
+    Both are read wherever the first two elements can be. Kinds that are added keep to it: what begins with a number
+    behind its kind is a request.
+    """
+    numbered = _numbered(frame)
+    if numbered is None or numbered.kind in _UNNUMBERED:
+        return "connection", 0
+    return ("publish" if numbered.kind == _PUBLISH else "request"), numbered.number
 
 
 def decode_bodies(raw: msgspec.Raw | bytes) -> list[bytes] | None:
@@ -172,10 +188,8 @@ def mended(frame: bytes) -> bytes:
 
 def number_of(frame: bytes) -> int:
     """The request that an answer is for which makes no sense otherwise; 0 for none."""
-    try:
-        return _read(_answer_decoder.decode, frame).request
-    except DECODING_ERRORS:
-        return 0
+    numbered = _numbered(frame)
+    return 0 if numbered is None else numbered.number
 
 
 # --- parts --------------------------------------------------------------------------------------
@@ -189,11 +203,25 @@ def _read(decode: Callable[[bytes | msgspec.Raw], Decoded], frame: bytes | msgsp
         return decode(without_depth(bytes(frame)))
 
 
+def _numbered(frame: bytes) -> _Numbered | None:
+    """Its first two elements, whatever comes behind them."""
+    try:
+        return _numbered_decoder.decode(frame)
+    except DECODING_ERRORS:
+        pass
+    try:
+        return _numbered_decoder.decode(first_elements(frame[:NUMBERED_BYTES_MAX], 2))
+    except DECODING_ERRORS:
+        return None
+
+
 def _kinds(union: Any) -> frozenset[int]:
     return frozenset(struct.__struct_config__.tag for struct in union.__args__)
 
 
 _CLIENT_KINDS = _kinds(ClientMessage)
+_HELLO, _PUBLISH = Hello.__struct_config__.tag, Publish.__struct_config__.tag
+_UNNUMBERED = frozenset([_HELLO, At.__struct_config__.tag, Bye.__struct_config__.tag])
 _BROKER_KINDS = _kinds(BrokerMessage)
 _MARKERS = frozenset(bytes([kind]) for kind in _kinds(Tail | Sync))  # a batch's kind is below 3
 

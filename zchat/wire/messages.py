@@ -18,10 +18,10 @@ VERSION = 1
 RECORD_BYTES_MAX = 1 << 20  # one record as encoded; what is larger belongs in a file (NATS: 1 MiB)
 PUBLISH_BYTES_MAX = RECORD_BYTES_MAX + 4096  # one PUBLISH frame
 PUBLISH_RECORDS_MAX = 4096  # a cluster numbers records as (sequence << 12) + i
-OFFSET_MAX = (1 << 63) - 1  # of offsets, and of whatever is counted: what a log can hold
+OFFSET_MAX = (1 << 53) - 1  # of offsets, and of whatever is counted: what a number of JavaScript holds exactly
 SESSION_KEPT_SECONDS = 86_400  # that a session which has gone is known
 STARTS_MAX, TTL_MS = 64, 1500  # starts of the broker on its log, in WELCOME; `ttl` of our own clients
-IN_FLIGHT_MAX = 256  # unacked PUBLISH frames of one session; the broker remembers that many outcomes
+IN_FLIGHT_MAX = 256  # PUBLISH frames of one session without an outcome
 WINDOW_BYTES, WINDOW_BYTES_MAX = 256 << 10, 4 << 20  # of unacked PUBLISH frames: at first, and as ACKs tell at most
 PAGE_BYTES_MAX = 1 << 20  # batches in one PAGE (one more when the first alone is larger)
 ROOMS_PER_MESSAGE_MAX = 1024  # names in one JOIN, PART, FETCH or HEADS
@@ -77,7 +77,7 @@ class Fetch(msgspec.Struct, array_like=True, tag=5):
     request: Natural
     patterns: Names
     after: Natural
-    until: Natural  # 0: as far as there is
+    until: Natural = 0  # 0: as far as there is
     limit: Natural = 0  # records; 0: a full page
 
 
