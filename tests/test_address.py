@@ -59,6 +59,8 @@ def test_an_address_has_one_canonical_form(text: str, canonical: str) -> None:
         ("me@host", '"me@host" is no host name'),
         ("host\n", '"host\n" is no host name'),
         ("a" * 254, "host is 254 characters, limit 253"),
+        ("a" * 64 + ".example", "a part of the host has more than 63 characters"),
+        ("-", '"-" is no host name'),
         ("[::1", "no ] after ["),
         ("[host]:1", '"host" in brackets is no IPv6 address'),
         ("[::1]6000", '"6000" after ] is no port'),
@@ -143,3 +145,22 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
         else:
             assert isinstance(address, Address)
             assert make(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("fe80::1%eth0", "tcp://[fe80::1%eth0]:5555"),
+        ("[FE80::1%Eth0.1]:6000", "tcp://[fe80::1%Eth0.1]:6000"),  # an interface is not a name of a host
+        ("tcp://[fe80::1%2]:6000", "tcp://[fe80::1%2]:6000"),
+    ],
+)
+def test_a_link_local_address_keeps_its_interface(text: str, canonical: str) -> None:
+    assert str(parse(text)) == str(parse_bind(text)) == canonical
+    assert parse(text).endpoint == canonical
+
+
+def test_an_address_is_dialled_by_a_number_of_its_host() -> None:
+    assert parse("host:6000").at("10.0.0.1").endpoint == "tcp://10.0.0.1:6000"
+    assert parse("host:6000").at("fe80::1%eth0").publisher(7).endpoint == "tcp://[fe80::1%eth0]:7"
+    assert parse("ipc:///run/zchat").at("10.0.0.1") == parse("ipc:///run/zchat")

@@ -57,6 +57,7 @@ class Hosts:
             _ip("-n", switch, "link", "set", name, "master", "switch", "up")
             _ip("-n", host, "address", "add", f"{NETWORK}.{number}/24", "dev", "eth0")
             _ip("-n", host, "link", "set", "eth0", "up")
+            _ip("-n", host, "address", "add", f"fe80::{number}/64", "dev", "eth0", "nodad")
             _ip("-n", host, "link", "set", "lo", "up")
 
     def namespace(self, name: str) -> str:
@@ -196,3 +197,21 @@ def test_a_link_that_is_back_within_the_grace_time_was_never_away(
     eventually(lambda: len(told(listener)) == 3, "the listener has both")
     assert [body for _, _, body in told(listener)] == ["", "while it was away", "and when it is back"]
     assert sender.end().status == 0
+
+
+@pytest.mark.parametrize("bind", ["tcp://*:5555", "tcp://[fe80::1%eth0]:5555"])
+def test_a_link_local_address_leads_to_the_broker_through_the_interface_that_it_names(
+    hosts: Hosts, start_broker: Callable[..., BrokerProcess], start_zchat: Callable[..., Running], bind: str
+) -> None:
+    broker = start_broker("--memory", bind=bind, run=hosts.run_on("broker"))
+    there = {"ZCHAT_BROKER": "tcp://[fe80::1%eth0]:5555"}
+    listener = start_zchat("listen", "den", "-v", "--raw", env=there, run=hosts.run_on("listener")).live()
+    for text in ("one", "two"):
+        sent = start_zchat("send", "den", text, "-b", "[fe80::1%eth0]", run=hosts.run_on("sender")).end()
+        assert (sent.stderr, sent.status) == ("", 0)
+        eventually(lambda: listener.stdout.endswith(f"{text}\n"), "the listener hears", within=20)  # noqa: B023
+        if text == "one":
+            broker.restart()
+            eventually(lambda: "back" in listener.stderr, "the listener is back", within=20)
+    lost = start_zchat("rooms", "-b", "[fe80::1%eth7]", "--wait", "1", run=hosts.run_on("sender")).end()
+    assert lost.status == 3 and "no interface eth7" in lost.stderr

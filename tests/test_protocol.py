@@ -20,6 +20,7 @@ import zmq
 
 from tests.conftest import BrokerProcess, eventually, zchat
 from zchat import names, wire
+from zchat.core import dialling
 from zchat.core.registry import OUTCOMES_MAX
 from zchat.errors import CODES, WireError
 from zchat.settings import Settings
@@ -215,7 +216,7 @@ def test_the_other_limits_are_those_of_the_code(limit: str, value: int) -> None:
         ("## Encoding", f"2{str(wire.OFFSET_MAX.bit_length()).translate(RAISED)}−1"),
         ("## Sockets", f"within {greetings.HELLO_SECONDS:g} s"),
         ("## Windows", f"at most {wire.WINDOW_BYTES_MAX:,} bytes"),
-        ("## Sockets", f"{options.RECONNECT_MIN_MS} ms, {options.RECONNECT_MAX_MS / 1000:g} s |"),
+        ("## Sockets", f"{dialling.REST_SECONDS_MIN * 1000:g} ms, {dialling.REST_SECONDS_MAX:g} s |"),
         ("## Names", f"at most {names.ROOM_BYTES_MAX} bytes of UTF-8"),
         ("## Names", f"at most {names.USER_BYTES_MAX} bytes, also when case folded"),
         ("## Sessions", f"{Settings().grace_seconds:g} s over: its leaves"),

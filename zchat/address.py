@@ -10,6 +10,7 @@ Rules of this file
     chat.example:6000           tcp://chat.example:6000
     chat.example                tcp://chat.example:5555
     ::1   [::1]:6000            tcp://[::1]:5555   tcp://[::1]:6000
+    fe80::1%eth0                tcp://[fe80::1%eth0]:5555, by that interface
     ipc:///run/zchat            itself; the XPUB is at /run/zchat.pub
 
     to bind only
@@ -29,7 +30,8 @@ from zchat.errors import BadAddress
 
 DEFAULT_PORT = 5555
 PORT_MAX = 65535
-HOST_CHARACTERS_MAX = 253  # of a name in the DNS
+HOST_CHARACTERS_MAX = 253  # of a name in the DNS, …
+LABEL_CHARACTERS_MAX = 63  # … and of each of its parts
 IPC_PATH_BYTES_MAX = 103  # 107 are what Linux takes for a socket; the XPUB's ends with ".pub"
 
 ALL_INTERFACES = ("*", "0.0.0.0", "::")
@@ -59,6 +61,10 @@ class Address(NamedTuple):
         """What libzmq binds and connects to."""
         return str(self)
 
+    def at(self, number: str) -> Address:
+        """The same with a number for its host's name."""
+        return self if self.scheme == "ipc" else self._replace(host=number)
+
     @property
     def is_local(self) -> bool:
         """True when nobody can reach it from another machine: ipc and loopback."""
@@ -79,7 +85,8 @@ def parse(text: str) -> Address:
             raise BadAddress(text, f"{address.host} is all interfaces of a broker, a client needs one host")
         if address.port == 0:
             raise BadAddress(text, f"port 0 is not in 1..{PORT_MAX}")
-    return address._replace(host=address.host.lower())
+    name, zone, interface = address.host.partition("%")
+    return address._replace(host=name.lower() + zone + interface)
 
 
 def parse_bind(text: str) -> Address:
@@ -137,8 +144,12 @@ def _checked_host(text: str, host: str) -> str:
         raise BadAddress(text, f"{host} is no IPv4 address")
     if not _HOST.fullmatch(host):
         raise BadAddress(text, f'"{host}" is no host name')
+    if not any(character.isalnum() for character in host):
+        raise BadAddress(text, f'"{host}" is no host name')
     if len(host) > HOST_CHARACTERS_MAX:
         raise BadAddress(text, f"host is {len(host)} characters, limit {HOST_CHARACTERS_MAX}")
+    if max(map(len, host.split("."))) > LABEL_CHARACTERS_MAX:
+        raise BadAddress(text, f"a part of the host has more than {LABEL_CHARACTERS_MAX} characters")
     return host
 
 

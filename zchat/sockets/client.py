@@ -6,7 +6,7 @@
 Rules of this file
 1. One thread touches the sockets and the core. Others append to the outbox or to `_commands` (waiting.py) and wake it.
 2. It sleeps in one place, and is woken only when it sleeps.
-3. Host names are resolved before libzmq gets them (resolve.py).
+3. It never waits for a name server (resolve.py), nor for a connection (connector.py).
 
 It has more than 300 lines because one thread does it all, and is read best in one piece.
 Spec: docs/design.md, "The client". Tests: tests/sockets/test_client.py.
@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
+from math import inf
 
 import zmq
 
@@ -32,11 +33,11 @@ from zchat.core.publishing import Chunk
 from zchat.errors import Closed, Refused, TimedOut, Unreachable, WireError, ZchatError
 from zchat.sockets import context, options
 from zchat.sockets.clock import Deadline, instant
-from zchat.sockets.dealer import UP, Dealer
+from zchat.sockets.connector import CAME_UP
+from zchat.sockets.dealer import Dealer
 from zchat.sockets.notices import Notices
 from zchat.sockets.options import POLLIN
 from zchat.sockets.outbox import CHUNK_BYTES, Outbox
-from zchat.sockets.resolve import resolved
 from zchat.sockets.subscriber import Subscriber
 from zchat.sockets.waiting import Waiting
 
@@ -64,8 +65,9 @@ class Connection(Waiting):
         self._settled_upto = 0  # chunks, counted as the outbox opens them
         self._refused: Refused | None = None  # the first since the last flush
         self.broke: ZchatError | None = None  # why it ended, where nobody closed it
-        self._seen = ""  # what happened last on the way to the broker
-        self._welcome: wire.Welcome | None = None  # whose publisher the SUB is connected to
+        self._seen = ""  # what keeps the broker away
+        self._welcome: wire.Welcome | None = None  # whose publisher the SUB is connected to,
+        self._publisher = address  # which is there
         self._tick = 0.0  # when the core is next told that time has passed
         self._waking = self._waker.fileno()
         self._thread = threading.Thread(target=self._run, name="zchat", daemon=True)
@@ -74,7 +76,6 @@ class Connection(Waiting):
 
     def start(self, wait: float) -> wire.Welcome:
         """Connect and say hello. Raises Unreachable, Refused."""
-        self._endpoint = resolved(self.address, wait)
         context.keep_from_forks(self)
         self._thread.start()
         try:
@@ -166,7 +167,8 @@ class Connection(Waiting):
         try:
             self._poller = poller = zmq.Poller()
             poller.register(self._waking, POLLIN)
-            dealer, subscriber = Dealer(poller, self._endpoint.endpoint), Subscriber(poller)
+            wake = self._waker.wake
+            dealer, subscriber = Dealer(poller, self.address, wake), Subscriber(poller, wake)
             with closing(dealer) as self._dealer, closing(subscriber) as self._subscriber:
                 while not self._ending and self._failure is None:
                     self._turn()
@@ -186,13 +188,16 @@ class Connection(Waiting):
         self.outbox.is_waiting = core.has_room
         busy = self._commands or (self.outbox and core.has_room)
         soon = 5 if self._dealer.is_full else TICK_MS if core.state == GREETING else POLL_MS_MAX
+        due = min(self._dealer.due, self._subscriber.due)
+        if due < inf:
+            soon = min(soon, max(0, int((due - instant().seconds) * 1000) + 1))
         ready = dict(self._poller.poll(0 if busy else soon))
         self._sleeping = self.outbox.is_waiting = False
         now = instant()
         # Whose connection is new comes before what came on it: another broker may have another log.
         if self._dealer.monitor in ready:
-            self._read_changes()
-        if self._subscriber.monitor in ready and self._subscriber.is_disconnected():
+            self._read_changes(now)
+        if self._subscriber.monitor in ready and self._subscriber.is_disconnected(now.seconds):
             core.unsubscribed(now)
         # Then what somebody waits for: messages in, messages out. A round trip is made of such turns.
         if self._subscriber.sub in ready:
@@ -209,11 +214,12 @@ class Connection(Waiting):
             self._publish(now)
         while self._commands:
             self._commands.popleft()(now)
-        if now.seconds >= self._tick:
+        if now.seconds >= min(self._tick, due):
             self._tick = now.seconds + TICK_SECONDS
             core.elapsed(now)
             self._dealer.go_on(now.seconds)
             self._subscriber.go_on(now.seconds)
+            self._seen = self._dealer.seen
         self._carry_out(now)
 
     def _publish(self, now: Instant) -> None:
@@ -240,7 +246,7 @@ class Connection(Waiting):
         self._hand_on(now)
         subscriptions = core.take_subscriptions()
         if subscriptions or core.welcome is not self._welcome:
-            self._subscribe(subscriptions)
+            self._subscribe(subscriptions, now)
         self._send()
         answers = core.take_answers()
         refused = core.take_news()
@@ -259,22 +265,25 @@ class Connection(Waiting):
     def _send(self) -> None:
         self._dealer.send(self._core.take_sends(), away=self._core.state == AWAY)
 
-    def _read_changes(self) -> None:
-        for change in self._dealer.changes():
-            if change == UP:
+    def _read_changes(self, now: Instant) -> None:
+        for change in self._dealer.changes(now.seconds):
+            if change == CAME_UP:
                 self._core.connected()
             else:
                 self._core.disconnected("")  # nothing is known but that it was lost
                 self._notices.lost("")
-        self._seen = self._dealer.seen
 
-    def _subscribe(self, subscriptions: list[tuple[bool, bytes]]) -> None:
-        self._welcome = welcome = self._core.welcome
+    def _subscribe(self, subscriptions: list[tuple[bool, bytes]], now: Instant) -> None:
+        welcome, number = self._core.welcome, self._dealer.number
         assert welcome is not None, "it was connected"
         if self.address.scheme == "tcp" and not welcome.publish_port:
             self._failure = WireError("bad-frame", "the broker's WELCOME has no port to subscribe at")
             return
-        self._subscriber.subscribe(self._endpoint.publisher(welcome.publish_port).endpoint, subscriptions)
+        if welcome is not self._welcome and number:  # of several brokers of one name, what the one that spoke publishes
+            self._publisher = self.address.at(number).publisher(welcome.publish_port)
+            self._subscriber.hurry(now.seconds)
+        self._welcome = welcome
+        self._subscriber.subscribe(self._publisher, subscriptions)
 
     def _end(self) -> None:
         self._failure = error = self._failure or Closed()

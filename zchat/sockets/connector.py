@@ -1,65 +1,115 @@
-"""A client's connection as its monitor tells of it, and the way back where libzmq gives up.
+"""A client's connection: dialled by us, as `core/dialling.py` says, and told of by its monitor.
 
 Rules of this file: it belongs to the I/O thread (client.py). It is read often: `changes`, then `go_on`.
 
-When a connection ends, libzmq makes it again. Not so when the other side did not keep to ZMTP, or sent a frame above
-MAXMSGSIZE: then it is silent for ever. One wrong byte would end a client without a word, so we connect it again.
+libzmq would make a connection that ended again by itself, but always to the number that it was given, and not at all
+where the other side did not keep to ZMTP, or sent a frame above MAXMSGSIZE. So it is told never to; then what comes
+out of a socket after `go_on` has connected it is of that connection, and nothing of the one before it.
 
 Source: libzmq 4.3.5, session_base_t::engine_error. Tests: tests/sockets/test_client.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
+from math import inf
 
 import zmq
 
-from zchat.core.pauses import Pause
+from zchat.address import Address
+from zchat.core.dialling import LOOK_UP, LOOKING, UP, Dial
 from zchat.sockets import context, options
+from zchat.sockets.resolve import Resolver, is_number
 
-GIVEN_UP_SECONDS = 1.0  # libzmq says at once that it tries again; then it will not
+CAME_UP, WENT_DOWN, IN_VAIN = "came up", "went down", "in vain"
 
 
 class Connector:
-    """One socket that connects to one endpoint at a time."""
+    """One socket that connects to one address at a time."""
 
-    def __init__(self, socket: zmq.Socket[bytes], endpoint: str = "") -> None:
+    def __init__(self, socket: zmq.Socket[bytes], wake: Callable[[], object]) -> None:
         self.socket = socket
         self.monitor = options.open_monitor(context.shared(), socket, options.CLIENT_MONITORED)
-        self.endpoint = endpoint
-        self._ended = False  # and libzmq has not said that it tries again
-        self._look_at = 0.0  # then it has given up
-        self._pause = Pause()
-        if endpoint:
-            socket.connect(endpoint)
+        self.address: Address | None = None
+        self.seen = ""  # what happened last on the way there
+        self._wake = wake
+        self._endpoint = ""  # that libzmq has
+        self._dial: Dial | None = None
+        self._resolver: Resolver | None = None
 
-    def connect(self, endpoint: str) -> None:
-        """To that endpoint, and to no other."""
-        if endpoint == self.endpoint:
+    def aim(self, address: Address) -> None:
+        """Connect there, and nowhere else."""
+        if address == self.address:
             return
         self._disconnect()
-        self.socket.connect(endpoint)
-        self.endpoint = endpoint
+        self.address, self.seen = address, ""
+        is_fixed = address.scheme == "ipc" or is_number(address.host)
+        self._dial = Dial(iter(random.random, None), (address.host or address.path) if is_fixed else "")
+        self._resolver = None if is_fixed else Resolver(address.host, self._wake)
 
-    def changes(self) -> Iterator[int]:
-        """What happened to the connection, as EVENT_HANDSHAKE_SUCCEEDED, _DISCONNECTED or _CONNECT_RETRIED."""
+    @property
+    def number(self) -> str:
+        """The host's number that it is connected to, or tries."""
+        return self._dial.current if self._dial is not None else ""
+
+    @property
+    def due(self) -> float:
+        """When `go_on` is to be called at the latest."""
+        if self._resolver is not None and self._resolver.has_answer:
+            return 0.0
+        return inf if self._dial is None else self._dial.due
+
+    def changes(self, seconds: float) -> Iterator[str]:
+        """What happened to the connection."""
         while (event := options.read_event(self.monitor)) is not None:
             kind, _value = event
-            self._ended = kind == zmq.EVENT_DISCONNECTED
-            self._look_at = 0.0
-            yield kind
+            dial = self._dial
+            if dial is None or not dial.current:
+                continue  # of a connection that was given up
+            if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                dial.came_up(seconds)
+                yield CAME_UP
+            else:  # DISCONNECTED; or CONNECT_RETRIED, in which libzmq says that it will not for years
+                was_up = dial.state == UP
+                self.seen = "the connection was lost" if was_up else "connection refused, or nobody there"
+                dial.failed(seconds)
+                yield WENT_DOWN if was_up else IN_VAIN
 
     def go_on(self, seconds: float) -> None:
-        """Where libzmq has given up, connect again, after a pause that grows."""
-        if not self._ended:
+        """Look up, connect, or give up what says nothing, when it is time."""
+        dial, resolver = self._dial, self._resolver
+        if dial is None or self.address is None:
             return
-        if not self._look_at:
-            self._pause.begin(seconds)
-            self._look_at = max(seconds + GIVEN_UP_SECONDS, self._pause.until)
-        elif seconds >= self._look_at:
-            self._ended = False
+        while resolver is not None and (answer := resolver.take()) is not None:
+            if not answer.numbers:
+                self.seen = answer.why
+            dial.looked_up(answer.numbers, seconds)
+        while seconds >= dial.due and (step := dial.turn(seconds)) is not None:
             self._disconnect()
-            self.socket.connect(self.endpoint)
+            if step is LOOK_UP and resolver is not None:
+                resolver.look_up()
+            elif isinstance(step, str):
+                self._endpoint = self.address.at(step).endpoint
+                self.socket.connect(self._endpoint)
+
+    def refuse(self, seconds: float) -> None:
+        """The connection is worth nothing: make another one."""
+        self._disconnect()
+        if self._dial is not None:
+            self._dial.refused(seconds)
+
+    def hurry(self, seconds: float) -> None:
+        """There is reason to think that a try would not be in vain now."""
+        if self._dial is not None:
+            self._dial.hurry(seconds)
+
+    @property
+    def why(self) -> str:
+        """What keeps it from being connected."""
+        if self._dial is not None and self._dial.state == LOOKING and not self.seen and self.address is not None:
+            return f"no name server tells the number of {self.address.host}"
+        return self.seen
 
     def close(self, linger_ms: int | None = None) -> None:
         """End it."""
@@ -67,8 +117,9 @@ class Connector:
         self.socket.close(linger=linger_ms)
 
     def _disconnect(self) -> None:
-        if self.endpoint:
+        if self._endpoint:
+            endpoint, self._endpoint = self._endpoint, ""
             try:
-                self.socket.disconnect(self.endpoint)
+                self.socket.disconnect(endpoint)
             except zmq.ZMQError:
                 pass  # libzmq has forgotten it already

@@ -6,50 +6,58 @@ Rules of this file: it belongs to the I/O thread (client.py), and decides nothin
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 
 import zmq
 
+from zchat.address import Address
 from zchat.sockets import context, options
-from zchat.sockets.connector import Connector
+from zchat.sockets.connector import CAME_UP, WENT_DOWN, Connector
 from zchat.sockets.options import DONTWAIT, POLLIN
 
 RECEIVED_MAX = 256  # replies per turn, …
 RECEIVED_SECONDS_MAX = 0.1  # … or as many as this takes: then it is time to hand on and send
 
-UP, DOWN = "up", "down"
-
 
 class Dealer:
     """The way to the broker."""
 
-    def __init__(self, poller: zmq.Poller, endpoint: str) -> None:
-        self._connector = Connector(options.client_dealer(context.shared()), endpoint)
+    def __init__(self, poller: zmq.Poller, address: Address, wake: Callable[[], object]) -> None:
+        self._connector = Connector(options.client_dealer(context.shared()), wake)
+        self._connector.aim(address)
         self.socket, self.monitor = self._connector.socket, self._connector.monitor
         self.go_on = self._connector.go_on
-        self.seen = ""  # what happened last on the way to the broker
         self._unsent: deque[bytes] = deque()
         poller.register(self.socket, POLLIN)
         poller.register(self.monitor, POLLIN)
+
+    @property
+    def due(self) -> float:
+        """When `go_on` is to be called at the latest."""
+        return self._connector.due
+
+    @property
+    def number(self) -> str:
+        """The host's number that it is connected to, or tries."""
+        return self._connector.number
+
+    @property
+    def seen(self) -> str:
+        """What happened last on the way to the broker."""
+        return self._connector.why
 
     @property
     def is_full(self) -> bool:
         """Whether something waits to be sent."""
         return bool(self._unsent)
 
-    def changes(self) -> Iterator[str]:
-        """Each time that the connection went UP or DOWN. What was unsent is void then."""
-        for kind in self._connector.changes():
-            if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+    def changes(self, seconds: float) -> Iterator[str]:
+        """Each time that the connection came up or went down. What was unsent is void then."""
+        for kind in self._connector.changes(seconds):
+            if kind in (CAME_UP, WENT_DOWN):
                 self._unsent.clear()
-                yield UP
-            elif kind == zmq.EVENT_DISCONNECTED:
-                self._unsent.clear()
-                self.seen = "the connection was lost"
-                yield DOWN
-            else:
-                self.seen = "connection refused, or nobody there"
+                yield kind
 
     def send(self, frames: Iterable[bytes], *, away: bool) -> None:
         """Send in order, as much as it takes; what it does not take is void while the broker is away."""

@@ -30,7 +30,7 @@ KEEPALIVE_COUNT = 3  # … and takes it for dead when it did not answer so many 
 UNACKED_MS_MAX = 4000  # … or took nothing of what was sent to it for so long
 HANDSHAKE_IVL_MS = 5000  # a connection that never speaks ZMTP is closed
 BACKLOG = 1024  # connections that wait for accept: thousands of clients come back at once after a restart
-RECONNECT_MIN_MS, RECONNECT_MAX_MS = 100, 5000  # doubling in between
+RECONNECT_NEVER_MS = 1_000_000_000  # 11 days: connector.py dials
 CONNECT_TIMEOUT_MS = 3000  # the kernel's own is minutes: a link that comes back would not be noticed
 ANSWER_BYTES_MAX = 64 << 20  # a frame to a client: above it the connection is given up; WHO of 100,000 is below
 FRAME_BYTES_MAX = 4 << 20  # above it libzmq cuts the sender off unheard; below, it gets an ERROR
@@ -148,10 +148,9 @@ def _connector(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket
     connector = context.socket(kind)
     connector.ipv6 = True
     connector.handshake_ivl = HANDSHAKE_IVL_MS
-    connector.reconnect_ivl = RECONNECT_MIN_MS
-    connector.reconnect_ivl_max = RECONNECT_MAX_MS
+    connector.reconnect_ivl = RECONNECT_NEVER_MS
     connector.connect_timeout = CONNECT_TIMEOUT_MS
-    connector.maxmsgsize = ANSWER_BYTES_MAX  # libzmq does not connect again after a larger one; connector.py does
+    connector.maxmsgsize = ANSWER_BYTES_MAX  # a larger one ends the connection
     return connector
 
 

@@ -5,14 +5,16 @@ Rules of this file: it belongs to the I/O thread (client.py), and decides nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from math import inf
 from time import monotonic
 
 import zmq
 
 from zchat import wire
+from zchat.address import Address
 from zchat.sockets import context, options
-from zchat.sockets.connector import Connector
+from zchat.sockets.connector import WENT_DOWN, Connector
 from zchat.sockets.options import DONTWAIT, POLLIN, RCVMORE
 
 RECEIVED_MAX = 256  # batches per turn, …
@@ -26,34 +28,44 @@ ARRAYS = frozenset([*(bytes([first]) for first in range(0x90, 0xA0)), b"\xdc", b
 class Subscriber:
     """Batches as they arrive."""
 
-    def __init__(self, poller: zmq.Poller) -> None:
-        self._poller = poller
+    def __init__(self, poller: zmq.Poller, wake: Callable[[], object]) -> None:
+        self._poller, self._wake = poller, wake
         self._connector: Connector | None = None
         self.sub: zmq.Socket[bytes] | None = None
         self.monitor: zmq.Socket[bytes] | None = None
 
-    def subscribe(self, publisher: str, subscriptions: list[tuple[bool, bytes]]) -> None:
-        """Connect to that endpoint, and to no other; then (subscribe or unsubscribe, topic), in order."""
+    @property
+    def due(self) -> float:
+        """When `go_on` is to be called at the latest."""
+        return inf if self._connector is None else self._connector.due
+
+    def subscribe(self, publisher: Address, subscriptions: list[tuple[bool, bytes]]) -> None:
+        """Connect there, and nowhere else; then (subscribe or unsubscribe, topic), in order."""
         if self._connector is None or self.sub is None:
             if not subscriptions:
                 return
-            self._connector = Connector(options.client_sub(context.shared()))
+            self._connector = Connector(options.client_sub(context.shared()), self._wake)
             self.sub, self.monitor = self._connector.socket, self._connector.monitor
             self._poller.register(self.sub, POLLIN)
             self._poller.register(self.monitor, POLLIN)
-        self._connector.connect(publisher)
+        self._connector.aim(publisher)
         for subscribes, topic in subscriptions:
             self.sub.setsockopt(zmq.SUBSCRIBE if subscribes else zmq.UNSUBSCRIBE, topic)
 
-    def is_disconnected(self) -> bool:
+    def is_disconnected(self, seconds: float) -> bool:
         """Whether the connection has ended since this was asked last."""
         assert self._connector is not None, "its monitor said something"
-        return zmq.EVENT_DISCONNECTED in list(self._connector.changes())
+        return WENT_DOWN in list(self._connector.changes(seconds))
 
     def go_on(self, seconds: float) -> None:
-        """Connect again where libzmq does not."""
+        """Connect again, when it is time."""
         if self._connector is not None:
             self._connector.go_on(seconds)
+
+    def hurry(self, seconds: float) -> None:
+        """The broker is there: so is what it publishes."""
+        if self._connector is not None:
+            self._connector.hurry(seconds)
 
     def received(self) -> Iterator[tuple[bytes, bytes]]:
         """(topic, frame) of what is there, up to a bound; messages of more or fewer frames are none."""
