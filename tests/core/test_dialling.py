@@ -91,6 +91,17 @@ def test_the_pause_is_the_smallest_again_once_a_connection_has_lasted(lasted: fl
     assert round(dial.due - at - lasted, 6) == rest
 
 
+def test_the_pause_is_the_smallest_after_a_connection_that_was_the_right_one_however_short() -> None:
+    dial, at = Dial(repeat(0.0), "127.0.0.1"), 0.0
+    for _ in range(3):
+        dial.turn(at)
+        dial.came_up(at)
+        dial.proved()
+        dial.failed(at)
+        assert dial.due == pytest.approx(at + REST_SECONDS_MIN)
+        at = dial.due
+
+
 def test_a_connection_that_is_worth_nothing_counts_as_none_however_long_it_lasted() -> None:
     dial, at = Dial(repeat(0.0), "127.0.0.1"), 0.0
     pauses = []

@@ -21,7 +21,7 @@ from math import inf
 REST_SECONDS_MIN, REST_SECONDS_MAX = 0.1, 5.0  # between rounds, doubling
 REST_SPREAD = 0.2  # and up to so much more, as thousands come back at once
 NEXT_SECONDS = 0.05  # from one address to the next
-UP_SECONDS = 1.0  # a connection that has lasted so long was one: pauses begin from the smallest
+UP_SECONDS = 1.0  # a connection that has lasted so long was one: the next pause is the smallest
 TRY_SECONDS_MIN, TRY_SECONDS_MAX = 1.0, 10.0  # for one address of several, doubling from round to round
 SILENT_SECONDS = 1.0  # a name server that has not answered yet: what was known before is tried
 LOOK_UP_SECONDS = 2.0  # the same with nothing to try: it is asked once more
@@ -63,6 +63,10 @@ class Dial:
         """It is connected."""
         self.state, self.due, self._up_at = UP, inf, seconds
         self._best, self._patience = self.current, TRY_SECONDS_MIN
+
+    def proved(self) -> None:
+        """What is there is what was looked for: the next pause is the smallest."""
+        self._rest = REST_SECONDS_MIN
 
     def failed(self, seconds: float) -> None:
         """The try was in vain, or the connection has ended. Said as often as one likes."""

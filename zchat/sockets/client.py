@@ -261,6 +261,7 @@ class Connection(Waiting):
                 self._changed.notify_all()
             if core.state == READY:
                 self._notices.there()
+                self._dealer.proved()
 
     def _send(self) -> None:
         self._dealer.send(self._core.take_sends(), away=self._core.state == AWAY)

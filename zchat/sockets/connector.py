@@ -99,6 +99,11 @@ class Connector:
         if self._dial is not None:
             self._dial.refused(seconds)
 
+    def proved(self) -> None:
+        """What it is connected to is what was looked for."""
+        if self._dial is not None:
+            self._dial.proved()
+
     def hurry(self, seconds: float) -> None:
         """There is reason to think that a try would not be in vain now."""
         if self._dial is not None:

@@ -27,7 +27,7 @@ class Dealer:
         self._connector = Connector(options.client_dealer(context.shared()), wake)
         self._connector.aim(address)
         self.socket, self.monitor = self._connector.socket, self._connector.monitor
-        self.go_on = self._connector.go_on
+        self.go_on, self.proved = self._connector.go_on, self._connector.proved
         self._unsent: deque[bytes] = deque()
         poller.register(self.socket, POLLIN)
         poller.register(self.monitor, POLLIN)
