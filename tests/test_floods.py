@@ -77,7 +77,10 @@ def test_a_missed_goal_is_seen(script: Any) -> None:
     assert not script.is_good({**good, "back_seconds": None})
 
 
-MESSAGES = ["rooms-10000", "who-lag", "heads", "seeks", "sessions", "users", "new-rooms", "cursors", "joins", "pages"]
+MESSAGES = [
+    *("rooms-10000", "who-lag", "who-lag-patterns", "who-lag-names", "who-rooms", "heads", "heads-patterns", "seeks"),
+    *("sessions", "users", "new-rooms", "cursors", "joins", "crowding", "members", "headers", "pages"),
+]
 
 
 @pytest.mark.parametrize("name", MESSAGES)

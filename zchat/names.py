@@ -93,18 +93,16 @@ def matches(pattern: str, room: str) -> bool:
 def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
     """A function that tells whether any of the patterns stands for a room."""
     literals: set[str] = set()
-    wildcards: _Tree = {}
-    for pattern in patterns:
+    wildcards: list[list[str]] = []
+    for pattern in dict.fromkeys(patterns):
         if is_pattern(pattern):
-            node = wildcards
-            for segment in pattern.split("."):
-                node = node.setdefault(segment, {})
-            node[""] = {}  # a pattern ends here; no segment is empty
+            wildcards.append(pattern.split("."))
         else:
             literals.add(pattern)
     if not wildcards:
         return literals.__contains__
-    return lambda room: room in literals or _is_under(wildcards, room)
+    fits = _fitting(wildcards)
+    return lambda room: room in literals or fits(room)
 
 
 def topic(room: str) -> bytes:
@@ -184,24 +182,41 @@ def _bounded_fold(kind: str, text: str) -> str:
     return folded
 
 
-_Tree = dict[str, "_Tree"]  # segment -> what may follow it
+def _fitting(patterns: list[list[str]]) -> Callable[[str], bool]:
+    """Of patterns with wildcards, all at once: a bit for each, so a room's segments are looked at once.
 
+    Some patterns and names are alike for as long as they can be: one by one they would take a thousand times as long.
+    """
+    depth = max(map(len, patterns))
+    exact: list[dict[str, int]] = [{} for _ in range(depth)]  # at each position: segment -> those that have it,
+    any_one, rest = [0] * depth, [0] * depth  # those that have `*`, and that end with `**`
+    whole = [0] * (depth + 1)  # those of so many segments
+    for number, pattern in enumerate(patterns):
+        bit = 1 << number
+        for at, segment in enumerate(pattern):
+            if segment == "**":
+                rest[at] |= bit
+            elif segment == "*":
+                any_one[at] |= bit
+            else:
+                exact[at][segment] = exact[at].get(segment, 0) | bit
+        if pattern[-1] != "**":
+            whole[len(pattern)] |= bit
+    levels = list(zip(exact, any_one, rest, strict=True))
 
-def _is_under(tree: _Tree, room: str) -> bool:
-    if room.startswith("@"):
-        return False
-    nodes = [tree]
-    for segment in room.split("."):
-        following: list[_Tree] = []
-        for node in nodes:
-            if "**" in node:
+    def fits(room: str) -> bool:
+        if room.startswith("@"):
+            return False
+        segments, left = room.split("."), (1 << len(patterns)) - 1
+        for segment, (having, any_segment, anything) in zip(segments, levels, strict=False):
+            if left & anything:
                 return True
-            if segment in node:
-                following.append(node[segment])
-            if "*" in node:
-                following.append(node["*"])
-        nodes = following
-    return any("" in node for node in nodes)
+            left &= any_segment | having.get(segment, 0)
+            if not left:
+                return False
+        return len(segments) <= depth and bool(left & whole[len(segments)])
+
+    return fits
 
 
 @lru_cache(maxsize=1024)

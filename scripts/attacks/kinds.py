@@ -22,6 +22,7 @@ RATE = 10 * MB  # a second, of all connections together
 FAST = 500 * MB  # as fast as it goes
 AT_ONCE = 2_000  # questions
 LARGE = 1 << 20
+BRANCHES = 10  # segments of a pattern that are a name or a star
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,60 @@ def _garbage(number: int, seq: int) -> bytes:
     return zmtp.frame(message(letters.PUBLISH, seq, "storm.0", 0, msgspec.Raw(secrets.token_bytes(200))))
 
 
+def _branches(number: int, log_id: str) -> Iterator[bytes]:
+    """Rooms and patterns that are alike for as long as they can be: a room is compared with each of them."""
+    yield _hello(f"flood-{number}")
+    beginning = ".".join("a" * (BRANCHES - 1))
+    for first in range(1, 10_000, 500):
+        yield b"".join(
+            zmtp.frame(letters.publish(each, f"{beginning}.{number}-{each}", b"x"))
+            for each in range(first, first + 500)
+        )
+    patterns = [".".join("*" if each >> at & 1 else "a" for at in range(BRANCHES)) for each in range(1 << BRANCHES)]
+    for request in count(10_000):
+        yield zmtp.frame(message(letters.HEADS, request, patterns))
+
+
+def _telling_apart(number: int, log_id: str) -> Iterator[bytes]:
+    """Listeners of patterns that nobody else has."""
+    yield _hello(f"guest-{number}")
+    yield zmtp.frame(message(letters.AT, [[0, [f"*.{number}-{each}"]] for each in range(64)]))
+
+
+def _telling_much(number: int, log_id: str) -> Iterator[bytes]:
+    """As many names as a session may tell."""
+    yield _hello(f"guest-{number}")
+    names = [f"{number:04}-{each:04}".ljust(64, "x") for each in range(1_000)]
+    yield zmtp.frame(message(letters.AT, [[1, names]]))
+
+
+def _crowding(number: int, log_id: str) -> Iterator[bytes]:
+    """Into as many rooms as it may be, all of the crowd into the same, and out of them again."""
+    yield _hello(f"guest-{number}")
+    names = [f"hall.{each}" for each in range(1_024)]
+    for turn in count(1):
+        yield zmtp.frame(message(letters.JOIN, turn, names))
+        yield zmtp.frame(message(letters.PART, turn, names))
+
+
+def _long_names(number: int, log_id: str) -> Iterator[bytes]:
+    yield _hello(f"guest-{number}")
+    names = [f"{each:04}".ljust(120, "x") for each in range(1_024)]
+    yield zmtp.frame(message(letters.JOIN, 1, names))
+
+
+def _members_speak(number: int, log_id: str) -> Iterator[bytes]:
+    """Small messages of sessions that are in many rooms."""
+    yield from _long_names(number, log_id)
+    for seq in count(1):
+        yield zmtp.frame(letters.publish(seq, "speakers", b"x"))
+
+
+def _headers(number: int, seq: int) -> bytes:
+    headers = {f"{each:x}": "" for each in range(170_000)}
+    return zmtp.frame(message(letters.PUBLISH, seq, "storm.0", 0, [[b"", "", headers]]))
+
+
 _TINY = b"".join(zmtp.frame(b"xyz"[: 1 + each % 3]) for each in range(9_000))
 # Each with a number of its own: what comes again is worked on once. More than there is is answered at once.
 _FETCHES = b"".join(zmtp.frame(message(letters.FETCH, each, ["**"], 0, 0)) for each in range(1, 32))
@@ -178,6 +233,26 @@ KINDS: dict[str, Kind] = {
         (Source(_after_hello(_asked(letters.HEADS, 1, ["**"])), every_seconds=1.0),),
         ROOMS_10K,
     ),
+    "heads-patterns": Kind(
+        "HEADS of 1,024 patterns that 10,000 rooms are like, again and again",
+        (Source(_branches),),
+    ),
+    "who-lag-patterns": Kind(
+        "2,000 WHO with lag at once, each second; 300 sessions of 64 listeners of patterns of their own, 10,000 rooms",
+        (Source(_telling_apart, 300), Source(_after_hello(_asked(letters.WHO, 1, "", True)), every_seconds=1.0)),
+        ROOMS_10K,
+    ),
+    "who-lag-names": Kind(
+        "2,000 WHO with lag at once, each second; 1,500 sessions that listen to 1,000 rooms",
+        (Source(_telling_much, 1_500), Source(_after_hello(_asked(letters.WHO, 1, "", True)), every_seconds=1.0)),
+    ),
+    "who-rooms": Kind(
+        "2,000 WHO at once, each second; 300 sessions in 1,024 rooms with long names",
+        (Source(_long_names, 300), Source(_after_hello(_asked(letters.WHO, 1)), every_seconds=1.0)),
+    ),
+    "crowding": Kind("500 sessions JOIN and PART 1,024 rooms", (Source(_crowding, 500),)),
+    "members": Kind("small messages of 300 sessions that are in 1,024 rooms", (Source(_members_speak, 300),)),
+    "headers": Kind("PUBLISH of 1 MiB of small headers", (Source(_made(_headers, 1)),)),
     "seeks": Kind(
         "10 connections with 31 SEEK of `**` to the second message, each second; 500,000 records",
         (Source(_after_hello(_SEEKS), 10, every_seconds=1.0),),

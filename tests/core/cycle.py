@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tests.core.presence import who
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
@@ -130,7 +131,7 @@ class Cycle:
 
     def take_replies(self) -> list[tuple[bytes, wire.BrokerMessage]]:
         """All of them, and the answers to all that was asked. The windows in ACKs are left out: see `window`."""
-        while self.core.answer((), self.now):
+        while self.core.answer(()):
             pass
         replies = [(connection, wire.decode_broker(frame)) for connection, frame in self.core.take_replies()]
         for _, reply in replies:
@@ -168,10 +169,10 @@ class Cycle:
     def facts(self, connection: bytes = b"") -> object:
         """All that can be seen of the core from outside, but for what it wants done and each session's `seq`."""
         core = self.core
-        here = core.registry.who("")
+        here = who(core.registry, "")
         sessions = [core.registry.find(member.session) for member in here]
         kept = [(each.rooms.copy(), each.written.copy(), list(each.listens)) for each in sessions if each is not None]
-        rooms = {room: core.registry.who(room) for room in core.registry.rooms()}
+        rooms = {room: who(core.registry, room) for room in core.registry.rooms()}
         answers = []
         if core.registry.of(connection) is not None:
             answers = [self.ask(connection, each) for each in (wire.Heads(0, ["**"]), wire.Rooms(0), wire.Cursors(0))]

@@ -6,16 +6,37 @@ import pytest
 
 from tests.core.cycle import Cycle, refused
 from zchat import wire
-from zchat.core.asked import Asked
+from zchat.core.asked import TRIED_STEPS, Asked, Asker, Work
 from zchat.errors import WireError
 
 
-def numbers(asked: Asked, full: set[bytes] | None = None) -> list[tuple[bytes, int]]:
-    """(connection, number of the request) in the order of their turns."""
+def working(steps: int) -> Work:
+    """What takes so many steps."""
+    for _ in range(steps - 1):
+        yield
+    return b"answer"
+
+
+def numbers(
+    asked: Asked, full: set[bytes] | None = None, steps: dict[int, int] | None = None
+) -> list[tuple[bytes, int]]:
+    """(connection, number of the request) in the order of their answers. Each takes one step, or so many."""
     found = []
-    while (turn := asked.next(full or set())) is not None:
-        found.append((turn[0], turn[1].request))
+    while (asker := asked.next(full or set())) is not None:
+        number = asker.waiting[0].question.request
+        asker.work = asker.work or working((steps or {}).get(number, 1))
+        if asked.work(asker) is not None:
+            found.append((asker.connection, number))
     return found
+
+
+def stepped(waiting: Asked, full: set[bytes]) -> Asker:
+    """Who was worked for, for a step, of what has no end."""
+    asker = waiting.next(full)
+    assert asker is not None
+    asker.work = asker.work or working(1 << 60)
+    assert waiting.work(asker) is None
+    return asker
 
 
 def asked(*questions: tuple[bytes, int], most: int = 100) -> Asked:
@@ -29,6 +50,35 @@ def test_connections_take_turns() -> None:
     waiting = asked((b"a", 1), (b"a", 2), (b"a", 3), (b"b", 1), (b"c", 1), (b"b", 2))
     assert numbers(waiting) == [(b"a", 1), (b"b", 1), (b"c", 1), (b"a", 2), (b"b", 2), (b"a", 3)]
     assert not waiting.has_next(())
+
+
+def test_what_is_short_does_not_wait_for_what_is_long() -> None:
+    waiting = asked((b"long", 1), (b"short", 2), (b"short", 3), (b"long", 4))
+    order = numbers(waiting, steps={1: 1000, 4: 1000})
+    assert order == [(b"short", 2), (b"short", 3), (b"long", 1), (b"long", 4)]
+    waiting = asked((b"long", 1))
+    for _ in range(500):
+        stepped(waiting, set())
+    waiting.ask(b"short", wire.Rooms(1))
+    assert {stepped(waiting, set()).connection for _ in range(2)} == {b"long", b"short"}
+
+
+def test_of_what_is_long_the_one_that_had_least_is_next() -> None:
+    waiting = asked((b"a", 1), (b"a", 2), (b"a", 3), (b"b", 4))
+    order = numbers(waiting, steps={1: 900, 2: 900, 3: 900, 4: 300})
+    assert order == [(b"a", 1), (b"b", 4), (b"a", 2), (b"a", 3)]
+
+
+def test_what_is_half_made_is_dropped_when_who_asked_reads_no_more_or_has_gone() -> None:
+    waiting = asked((b"a", 1), (b"b", 1))
+    at_work = [stepped(waiting, set()) for _ in range(4 * TRIED_STEPS)][-1]
+    other = stepped(waiting, {at_work.connection})
+    assert other is not at_work and at_work.work is None
+    waiting.forget(other.connection)
+    assert stepped(waiting, set()) is at_work
+    waiting.forget(at_work.connection)
+    waiting.ask(at_work.connection, wire.Rooms(2))
+    assert numbers(waiting) == [(at_work.connection, 2)]
 
 
 def test_one_too_many_is_refused_and_changes_nothing() -> None:

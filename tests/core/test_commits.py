@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.core.cycle import Cycle, Heard
+from tests.core.presence import who
 from zchat import wire
 from zchat.core.broker import Lookup
 from zchat.core.registry import LIVE, LOST
@@ -449,8 +450,8 @@ class AnyBroker(RuleBasedStateMachine):
             self.cycle.commit()
             self.carry()
         registry = self.cycle.core.registry
-        members = {(room, member.session) for room in registry.rooms() for member in registry.who(room)}
-        states = {member.state for room in registry.rooms() for member in registry.who(room)}
+        members = {(room, member.session) for room in registry.rooms() for member in who(registry, room)}
+        states = {member.state for room in registry.rooms() for member in who(registry, room)}
         assert states <= {LIVE} and LOST not in states
         assert self.members_by_the_log() <= members  # the others are of a crowd
         for session, connection in self.connections.items():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.core.cycle import BEGIN, Cycle, refused
 from zchat import wire
-from zchat.core.questions import LISTENS_BYTES_MAX
+from zchat.core.questions import LISTENS_BYTES_MAX, STEP
 from zchat.core.registry import GONE, LIVE, LOST
 from zchat.names import ROOM_BYTES_MAX
 
@@ -56,6 +58,52 @@ def test_heads_tell_what_was_broadcast_and_not_what_is_being_committed() -> None
     cycle.take_replies()
     answer = cycle.ask(alice, wire.Heads(2, ["general"]))
     assert (answer.head, dict(answer.rooms)) == (2, {"general": 2})
+
+
+def branches(segments: int) -> list[str]:
+    """All patterns of so many segments that are `a` or a star."""
+    return [".".join("*" if each >> at & 1 else "a" for at in range(segments)) for each in range(1 << segments)]
+
+
+def test_an_answer_is_made_in_short_steps_whatever_is_asked() -> None:
+    cycle = Cycle(crowd_members=0)
+    (alice,) = cycle.clients("alice")
+    rooms = [".".join("a" * 9) + f".{number}" for number in range(1_000)]
+    cycle.send(alice, wire.Join(1, rooms))
+    cycle.send(alice, wire.At([(0, [pattern]) for pattern in branches(6)]))
+    cycle.take_replies()
+    for question in (wire.Heads(2, branches(10)), wire.Who(3), wire.Who(4, "", True), wire.Rooms(5)):
+        cycle.send(alice, question)
+        steps = []
+        while True:
+            began = time.thread_time()
+            if not cycle.core.answer(()):
+                break
+            steps.append(time.thread_time() - began)
+        assert len(steps) > 1
+        assert sorted(steps)[-3:][0] < 0.02, "but for what the machine does meanwhile"
+        ((_, answer),) = cycle.take_replies()
+        assert getattr(answer, "request", answer) == question.request
+
+
+def test_what_many_ask_for_is_made_once_and_never_before_it_was_asked_for() -> None:
+    cycle = Cycle(crowd_members=0)
+    alice, bob = cycle.clients("alice", "bob")
+    cycle.send(alice, wire.Join(1, [f"room.{number}" for number in range(500)]))
+    cycle.take_replies()
+    for _ in range(2):
+        for client in (alice, bob):
+            cycle.send(client, *(wire.Rooms(number) for number in range(100)))
+        steps = 0
+        while cycle.core.answer(()):
+            steps += 1
+        assert steps < 200 + 2 * 500 // STEP, "the rooms were looked at once"
+        cycle.take_replies()
+    cycle.send(alice, wire.Rooms(1))
+    assert cycle.core.answer(())
+    cycle.send(bob, wire.Join(2, ["another"]), wire.Rooms(3))
+    answers = {reply.request: reply for _, reply in cycle.take_replies() if isinstance(reply, wire.RoomsAre)}
+    assert answers[3].rooms[-1].name == "another", "what was begun before is no answer to that"
 
 
 # --- who ----------------------------------------------------------------------------------------

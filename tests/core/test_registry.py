@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.core.presence import who
 from zchat.core import Instant
 from zchat.core.registry import (
     FORGOTTEN,
@@ -97,10 +98,10 @@ def test_an_event_leads_to_the_state_of_the_table(state: str, event: str) -> Non
 def test_an_event_that_is_not_in_the_table_changes_nothing(state: str, event: str) -> None:
     registry = registry_of()
     session = in_state(registry, state)
-    before = registry.who(""), registry.connections(), registry.next_deadline()
+    before = who(registry, ""), registry.connections(), registry.next_deadline()
     EVENTS[event](registry, session)
     assert session.state == state
-    assert (registry.who(""), registry.connections(), registry.next_deadline()) == before
+    assert (who(registry, ""), registry.connections(), registry.next_deadline()) == before
 
 
 def test_a_forgotten_session_is_found_no_more() -> None:
@@ -280,16 +281,16 @@ def test_who_tells_of_each_member_since_when_and_where() -> None:
     registry.join(alice, "build", False, at(3))
     registry.join(bob, "general", True, at(4))
     registry.disconnected(bob.connection, at(5))
-    told = [(member.user, member.state, member.since, member.seen, member.rooms) for member in registry.who("general")]
+    told = [(member.user, member.state, member.since, member.seen, member.rooms) for member in who(registry, "general")]
     assert told == [
         ("alice", LIVE, at(2).micros, at(0).micros, ["build", "general"]),
         ("bob", LOST, at(4).micros, at(5).micros, ["general"]),
     ]
-    assert [(member.session, member.since) for member in registry.who("")] == [
+    assert [(member.session, member.since) for member in who(registry, "")] == [
         ("s1", at(0).micros),
         ("s2", at(1).micros),
     ]
-    assert registry.who("nowhere") == []
+    assert who(registry, "nowhere") == []
     assert (registry.members("general"), registry.members("build"), registry.members("nowhere")) == (2, 1, 0)
 
 
@@ -298,9 +299,9 @@ def test_a_user_is_present_while_any_session_is() -> None:
     one, other = begun(registry, "s1", "Alice"), begun(registry, "s2", "alice")
     store(other)
     registry.bye(one, at(1))
-    assert [member.state for member in registry.who("")] == [LIVE]
+    assert [member.state for member in who(registry, "")] == [LIVE]
     registry.bye(other, at(2))
-    (gone,) = registry.who("")
+    (gone,) = who(registry, "")
     assert (gone.user, gone.session, gone.state, gone.seen) == ("alice", "", GONE, at(2).micros)
 
 
@@ -308,7 +309,7 @@ def test_a_user_who_comes_back_is_no_longer_told_as_gone() -> None:
     registry = registry_of()
     registry.bye(begun(registry), at(1))
     begun(registry, "s2")
-    assert [(member.session, member.state) for member in registry.who("")] == [("s2", LIVE)]
+    assert [(member.session, member.state) for member in who(registry, "")] == [("s2", LIVE)]
 
 
 def test_users_who_have_gone_are_remembered_up_to_a_number_the_latest_ones() -> None:
@@ -318,7 +319,7 @@ def test_users_who_have_gone_are_remembered_up_to_a_number_the_latest_ones() -> 
         registry.join(session, "general", True, at(seconds))
         registry.part(session, "general")
         registry.bye(session, at(seconds))
-    assert [(member.user, member.seen) for member in registry.who("")] == [("a", at(2).micros), ("c", at(3).micros)]
+    assert [(member.user, member.seen) for member in who(registry, "")] == [("a", at(2).micros), ("c", at(3).micros)]
 
 
 def test_one_that_never_stored_anything_is_forgotten_as_soon_as_it_is_gone() -> None:
@@ -368,7 +369,7 @@ def test_who_was_cut_off_by_the_restart_is_told_with_when_it_was_seen() -> None:
     registry = registry_of()
     rows = [SessionRow("s1", "alice", 7, 5, {}), SessionRow("s2", "bob", 1, 6, {"general": 4})]
     registry.restore(rows, [("alice", 3), ("carol", 2)], at(0))
-    told = {(member.user, member.state): member.seen for member in registry.who("")}
+    told = {(member.user, member.state): member.seen for member in who(registry, "")}
     assert told == {("bob", LOST): 6, ("alice", GONE): 5, ("carol", GONE): 2}
 
 
@@ -378,7 +379,7 @@ def test_the_users_seen_last_before_the_restart_are_remembered_longest() -> None
     alice = begun(registry, "s1", "alice")
     store(alice)
     registry.bye(alice, at(1))
-    assert {member.user for member in registry.who("")} == {"latest", "alice"}
+    assert {member.user for member in who(registry, "")} == {"latest", "alice"}
 
 
 # --- whatever is done to it ---------------------------------------------------------------------
@@ -560,7 +561,7 @@ class AnyRegistry(RuleBasedStateMachine):
         """Rows come in no order; those without a publish that was stored and without a room are none."""
         rows = [stay.session.row() for stay in self.stays.values() if stay.has_stored or any(stay.rooms.values())]
         rows += [self.registry.forgotten.row()] if self.forgotten >= 0 else []
-        seen = [(member.user, member.seen) for member in self.registry.who("") if member.state == GONE]
+        seen = [(member.user, member.seen) for member in who(self.registry, "") if member.state == GONE]
         self.former += self.registry.connections()
         self.registry = Registry(b"secret", SMALL)
         ended = self.registry.restore(rows, seen, self.now)
@@ -592,7 +593,7 @@ class AnyRegistry(RuleBasedStateMachine):
     def no_more_is_kept_of_who_has_gone_than_the_limits(self) -> None:
         stored = [stay for stay in self.stays.values() if stay.state == GONE and stay.deadline != self.now.seconds]
         assert len(stored) <= SMALL.gone_sessions_max
-        assert len(self.registry.who("")) <= len(self.stays) + SMALL.users_seen_max
+        assert len(who(self.registry, "")) <= len(self.stays) + SMALL.users_seen_max
 
     @invariant()
     def what_a_session_sent_that_was_forgotten_early_is_older_than_what_is_told(self) -> None:
@@ -612,7 +613,7 @@ class AnyRegistry(RuleBasedStateMachine):
     def members_are_what_the_joins_and_leaves_add_up_to(self) -> None:
         for room in ROOMS:
             members = {stay.session.id for stay in self.stays.values() if room in stay.rooms}
-            assert {member.session for member in self.registry.who(room)} == members
+            assert {member.session for member in who(self.registry, room)} == members
             assert self.registry.members(room) == len(members)
             assert (room in self.registry.rooms()) == bool(members)
 
@@ -634,7 +635,7 @@ class AnyRegistry(RuleBasedStateMachine):
 
     @invariant()
     def who_tells_of_all_who_are_here_and_of_users_who_have_gone(self) -> None:
-        told = self.registry.who("")
+        told = who(self.registry, "")
         here = {stay.session.id: stay.state for stay in self.stays.values() if stay.state in (LIVE, LOST)}
         assert {member.session: member.state for member in told if member.session} == here
         present = {user_key(stay.session.user) for stay in self.stays.values() if stay.state in (LIVE, LOST)}
@@ -652,7 +653,7 @@ class AnyRegistry(RuleBasedStateMachine):
         self.wait(KEPT)
         assert not self.stays and self.joins == self.leaves
         assert self.registry.next_deadline() is None and list(self.registry.rooms()) == []
-        assert all(member.state == GONE for member in self.registry.who(""))
+        assert all(member.state == GONE for member in who(self.registry, ""))
 
 
 AnyRegistry.TestCase.settings = settings(deadline=None, max_examples=100, stateful_step_count=40)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.core.cycle import PUBLISH_PORT, Cycle, Heard, refused
+from tests.core.presence import who
 from zchat import wire
 from zchat.core.registry import LIVE, LOST
 from zchat.log import SessionRow
@@ -21,7 +22,7 @@ def join(cycle: Cycle, connection: bytes, *rooms: str, request: int = 1) -> None
 
 
 def users(cycle: Cycle, room: str) -> list[tuple[str, str]]:
-    return [(member.user, member.state) for member in cycle.core.registry.who(room)]
+    return [(member.user, member.state) for member in who(cycle.core.registry, room)]
 
 
 # --- hello --------------------------------------------------------------------------------------
@@ -412,7 +413,7 @@ def test_who_has_gone_is_told_with_when_they_were_seen_also_after_a_restart() ->
     seen = cycle.now.micros
     cycle.commit()
     for _ in range(2):
-        ((member),) = cycle.core.registry.who("")
+        ((member),) = who(cycle.core.registry, "")
         assert (member.user, member.session, member.seen) == ("alice", "", seen)
         cycle.wait(5.0)
         cycle.start()
@@ -449,7 +450,7 @@ def test_an_address_begins_so_many_sessions_also_where_the_hello_is_not_the_firs
         assert cycle.take_replies() == [(connection, wire.HelloAgain())]
         cycle.core.received(connection, wire.encode(wire.Hello(wire.VERSION, "alice")), cycle.now)
         cycle.take_replies()
-    assert {member.address for member in cycle.core.registry.who("")} == {"10.0.0.1"}
+    assert {member.address for member in who(cycle.core.registry, "")} == {"10.0.0.1"}
     cycle.core.received(b"c2", wire.encode(wire.Hello(wire.VERSION, "alice")), cycle.now, "10.0.0.1")
     assert cycle.take_errors() == [(b"c2", "connection", 0, "busy")]
     cycle.core.received(b"c3", wire.encode(wire.Hello(wire.VERSION, "bob")), cycle.now, "10.0.0.2")
@@ -559,7 +560,7 @@ def test_users_who_did_nothing_are_not_told_of_and_invented_ones_push_out_no_oth
     cycle.clients("silent")
     cycle.send(b"silent", wire.Bye())
     cycle.commit()
-    assert [member.user for member in cycle.core.registry.who("")] == ["honest", "bad-7", "bad-8"]
+    assert [member.user for member in who(cycle.core.registry, "")] == ["honest", "bad-7", "bad-8"]
     assert "silent" not in dict(cycle.log.users_seen(99))
 
 

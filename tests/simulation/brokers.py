@@ -249,7 +249,7 @@ class SimulatedBroker(Process[set[str]]):
             self.append(append, now)
         for topic, frame in core.take_broadcasts(now):
             self._broadcast(topic, frame)
-        while core.answer((), now):
+        while core.answer(()):
             pass
         for connection, frame in core.take_replies():
             self._send(connection, frame, now)

@@ -280,7 +280,7 @@ class Pair:
         return moved
 
     def _reply(self) -> bool:
-        while self.core.answer((), self.now):
+        while self.core.answer(()):
             pass
         replies = self.core.take_replies()
         ends = {end.connection: end for end in self.ends}

@@ -17,6 +17,7 @@ from itertools import count
 from random import Random
 from typing import NamedTuple
 
+from tests.core.presence import who
 from tests.simulation.brokers import SimulatedBroker, SimulatedLog
 from tests.simulation.checker import INVALID, Verdict, check
 from tests.simulation.history import ACKED, MESSAGE, REFUSED, UNKNOWN, Begun, History, Item, Listening, Log, Record
@@ -337,7 +338,7 @@ class Simulation:
     def _cursor_trouble(self, program: Program, hearing: Hearing) -> str:
         """Why its cursor, or what the broker knows of it, is not where it is."""
         listener, session = hearing.listener, program.client.core.welcome
-        lags = {m.session: m.lag for m in self.broker.core._questions.who("", with_lag=True)}
+        lags = {m.session: m.lag for part in self.broker.core._questions.who("", with_lag=True) for m in part}
         if session is not None and lags.get(session.session, 0) > 0:
             return f"{program.name} lags by {lags[session.session]}"
         if not listener.cursor or listener.keep[0] != listener.chain.logs or not listener.keep[1]:
@@ -360,7 +361,7 @@ class Simulation:
                 found.extend(
                     f"session {session.id} is in {room}, who does not say so"
                     for room in session.rooms
-                    if session.id not in {member.session for member in broker.core.registry.who(room)}
+                    if session.id not in {member.session for member in who(broker.core.registry, room)}
                 )
         for program in self.alive:
             if len(program.client.core._publishing._unacked) > IN_FLIGHT_FRAMES_MAX:
@@ -471,7 +472,7 @@ class Simulation:
 
     def _members(self) -> dict[str, set[str]]:
         registry = self.broker.core.registry
-        return {room: {member.session for member in registry.who(room)} for room in ROOMS if registry.members(room)}
+        return {room: {member.session for member in who(registry, room)} for room in ROOMS if registry.members(room)}
 
     def _there(self) -> dict[str, set[str]]:
         there: dict[str, set[str]] = {}

@@ -94,7 +94,6 @@ class BrokerCore:
         session = self.registry.of(connection)
         if session is None:
             if isinstance(message, wire.Hello):
-                self._questions.changed()
                 self._hello(connection, message, now)
             elif connection not in self._stays.former:
                 self._replies.reply(connection, wire.HelloAgain())
@@ -113,7 +112,6 @@ class BrokerCore:
         self._reads.forget(connection)
         self._replies.forget(connection)
         self._asked.forget(connection)
-        self._questions.changed()
         self.registry.disconnected(connection, now)
 
     def subscribed(self, topic: bytes, now: Instant) -> None:
@@ -128,7 +126,6 @@ class BrokerCore:
         """The append that was taken last is kept, or (with an error) none of it. Then take everything."""
         commit, self._commit = self._commit, None
         assert commit is not None, "no append is under way"
-        self._questions.changed()
         if error is not None:
             self._not_kept(commit, error, now)
             return
@@ -164,7 +161,6 @@ class BrokerCore:
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: write the leaves that are due, mark the tails. Then take everything."""
-        self._questions.changed()
         self._stays.elapsed(now)
         for room in self._tails.due(now.seconds):
             self._broadcasts.append((room.topic, wire.encode(wire.Tail(room.last))))
@@ -202,18 +198,21 @@ class BrokerCore:
         """(connection, frame) to send on ROUTER, in order: one ACK for each connection."""
         return self._replies.take(self._gathering.window(self._commit))
 
-    def answer(self, full: Container[bytes], now: Instant) -> int:
-        """Answer one question, of a connection that is not in `full`. Then take replies.
+    def answer(self, full: Container[bytes]) -> bool:
+        """Work for a step on a question of a connection that is not in `full`. Then take replies.
 
-        Returns its bytes; 0: there is none.
+        False: there is none.
         """
-        while (turn := self._asked.next(full)) is not None:
-            connection, question = turn
-            if (session := self.registry.of(connection)) is not None:
-                frame = self._questions.answer(session, question, self.head, self._cursors, now)
-                self._replies.reply_frame(connection, frame)
-                return len(frame)
-        return 0
+        asker = self._asked.next(full)
+        if asker is None:
+            self._questions.none_waits()
+            return False
+        if asker.work is None and (session := self.registry.of(asker.connection)) is not None:
+            count = self._asked.count
+            asker.work = self._questions.work(session, asker.waiting[0], count, self.head, self._cursors)
+        if frame := self._asked.work(asker):
+            self._replies.reply_frame(asker.connection, frame)
+        return True
 
     def may_answer(self, full: Container[bytes]) -> bool:
         """Whether `answer` has something to do."""
@@ -354,8 +353,6 @@ class BrokerCore:
 
     def _answer(self, session: Session, message: wire.ClientMessage, now: Instant) -> wire.BrokerMessage | None:
         """The answer; DONE is told once what was changed is kept. Raises BadName, WireError."""
-        if isinstance(message, wire.Join | wire.Part | wire.Hello | wire.Bye | wire.At):
-            self._questions.changed()
         match message:
             case wire.Join():
                 self._stays.join(session, message, now)

@@ -2,34 +2,50 @@
 
 Rules of this file
 1. It reads the registry and the rooms, and writes neither.
-2. What many may ask for is made once, and kept until something changes (`changed`): the list of all rooms can be long.
-3. `may_read` is the one place that says which names a session may name.
+2. Answers are made in steps of some 0.1 ms (core/asked.py says whose turn it is). Between two of them things may
+   change: an answer tells of each room and session as it was at some moment after the question.
+3. What many ask for is made once: a list that was begun after a question came answers that question too.
+4. `may_read` is the one place that says which names a session may name.
 
 Tests: tests/core/test_questions.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Any
+from collections.abc import Callable, Generator, Hashable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from zchat import wire
-from zchat.core import Instant
-from zchat.core.asked import Question
+from zchat.core.asked import Question, Waiting, Work
 from zchat.core.cursors import Cursors
-from zchat.core.registry import Registry, Session
+from zchat.core.registry import Registry, Session, member_of
 from zchat.core.rooms import Room
 from zchat.errors import BadName, WireError
 from zchat.names import ROOM_BYTES_MAX, inbox, is_pattern, matcher, pattern_name
 
-MADE_MAX = 64  # answers that are kept
-PATTERNS_COMPARED_MAX = 64  # different patterns with a wildcard in one WHO with lag: each is a look at every room
+STEP = 64  # rooms, or sessions in few rooms
+STEP_NAMES = 32  # of rooms that a session is in or listens to cost as much as one more session
+MADE_BYTES_MAX = 16 << 20  # of lists that are kept for who waits for the same
+PATTERNS_COMPARED_MAX = 64  # different patterns with a wildcard in one WHO with lag: each is a look at every room,
+COMPARED_MAX = 1 << 20  # of which there are so many in one WHO
+
+Part = list[Any]  # elements of a list, made in one step
+Element = TypeVar("Element")
 
 LISTENS_BYTES_MAX = 128 << 10  # of the names of an AT: a listener of 1,024 rooms with usual names fits
 NAME_BYTES = 64  # what a name takes beside its letters
+
+
+class Made(NamedTuple):
+    """A list that answers what was asked."""
+
+    began: int  # how many questions had been asked then
+    head: int  # of the log, then
+    listed: msgspec.Raw
 
 
 class Questions:
@@ -38,12 +54,13 @@ class Questions:
     def __init__(self, registry: Registry, rooms: dict[str, Room]) -> None:
         self._registry = registry
         self._rooms = rooms
-        self._made: dict[Hashable, msgspec.Raw] = {}  # what was asked -> the list that answers it, encoded
+        self._made: dict[Hashable, Made] = {}  # by what was asked
+        self._made_bytes = 0
 
-    def changed(self) -> None:
-        """What is kept may not be true any more."""
-        if self._made:
-            self._made.clear()
+    def none_waits(self) -> None:
+        """All are answered."""
+        self._made.clear()
+        self._made_bytes = 0
 
     def check(self, session: Session, question: Question) -> None:
         """Raises BadName, WireError for what the session may not ask."""
@@ -52,29 +69,47 @@ class Questions:
         elif isinstance(question, wire.Who) and question.room:
             self.may_read(session, [question.room])
 
-    def answer(self, session: Session, question: Question, head: int, cursors: Cursors, now: Instant) -> bytes:
-        """The frame that answers it."""
+    def work(self, session: Session, waiting: Waiting, count: int, head: int, cursors: Cursors) -> Work:
+        """Make the frame that answers a question, in steps. `count`: how many have been asked by now."""
+        question, asked = waiting
+        number = question.request
+        if isinstance(question, wire.Cursors):
+            return wire.encode(wire.CursorsAre(number, cursors.of(session.user)))
         if isinstance(question, wire.Heads):
             names = question.patterns
-            listed = self._list(("heads", *names), lambda: self.heads(names))
-            return wire.encode(wire.HeadsAre(question.request, head, listed))
+            made = yield from self._list(("heads", *names), asked, count, head, lambda: self.heads(names))
+            return wire.encode(wire.HeadsAre(number, made.head, _as_list(made)))
         if isinstance(question, wire.Who):
             room, lag = question.room, question.lag
-            key = (room, lag, now.micros)  # each message changes when its sender was seen last
-            return wire.encode(wire.Present(question.request, self._list(key, lambda: self.who(room, lag))))
-        if isinstance(question, wire.Rooms):
-            own = inbox(session.user)
-            own = own if own in self._rooms else ""
-            return wire.encode(wire.RoomsAre(question.request, self._list(own, lambda: self.rooms(session))))
-        return wire.encode(wire.CursorsAre(question.request, cursors.of(session.user)))
+            made = yield from self._list(("who", room, lag), asked, count, head, lambda: self.who(room, lag))
+            return wire.encode(wire.Present(number, _as_list(made)))
+        own = inbox(session.user)
+        own = own if own in self._rooms else ""
+        made = yield from self._list(("rooms", own), asked, count, head, lambda: self.rooms(own))
+        return wire.encode(wire.RoomsAre(number, _as_list(made)))
 
-    def _list(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """A list that is encoded already, and encodes as itself."""
-        if key not in self._made:
-            if len(self._made) >= MADE_MAX:
-                self._made.clear()
-            self._made[key] = wire.encode_list(make())
-        return self._made[key]
+    def _list(
+        self, key: Hashable, asked: int, count: int, head: int, make: Callable[[], Iterator[Part]]
+    ) -> Generator[None, None, Made]:
+        kept = self._made.get(key)
+        if kept is not None and kept.began >= asked:
+            return kept
+        pieces, elements = [], 0
+        for part in make():
+            pieces.append(wire.encode_elements(part))
+            elements += len(part)
+            yield
+        made = Made(count, head, wire.list_of(elements, pieces))
+        self._keep(key, made)
+        return made
+
+    def _keep(self, key: Hashable, made: Made) -> None:
+        while key in self._made or (self._made and self._made_bytes + len(made.listed) > MADE_BYTES_MAX):
+            gone = self._made.pop(key if key in self._made else next(iter(self._made)))
+            self._made_bytes -= len(gone.listed)
+        if len(made.listed) <= MADE_BYTES_MAX:
+            self._made[key] = made
+            self._made_bytes += len(made.listed)
 
     def may_read(self, session: Session, patterns: list[str]) -> None:
         """Raises for names that are not canonical, too many of them, or the inbox of another user."""
@@ -102,45 +137,76 @@ class Questions:
             kept.append((at, names))
         return kept
 
-    def heads(self, patterns: list[str]) -> list[tuple[str, int]]:
-        """Room and last offset of the rooms that match."""
-        if all(name in self._rooms for name in patterns):
-            return [(name, self._rooms[name].last) for name in patterns]
+    def heads(self, patterns: list[str]) -> Iterator[Part]:
+        """Room and last offset of the rooms that match, in parts."""
+        if not any(map(is_pattern, patterns)):
+            for names in _steps(list(dict.fromkeys(patterns))):
+                yield [(name, self._rooms[name].last) for name in names if name in self._rooms]
+            return
         wanted = matcher(patterns)
-        return [(name, room.last) for name, room in self._rooms.items() if wanted(name)]
+        for rooms in _steps(list(self._rooms.values())):
+            yield [(room.name, room.last) for room in rooms if wanted(room.name)]
 
-    def rooms(self, session: Session) -> list[wire.Room]:
-        """The rooms that have a record or a member, without the inboxes of others."""
-        own = inbox(session.user)
+    def rooms(self, own: str) -> Iterator[Part]:
+        """The rooms that have a record or a member, without inboxes but the `own`, in parts."""
         members = self._registry.members
-        return [
-            wire.Room(name, room.last, members(name))
-            for name, room in self._rooms.items()
-            if (room.last or members(name)) and (not name.startswith("@") or name == own)
-        ]
+        for rooms in _steps(list(self._rooms.values())):
+            yield [
+                wire.Room(room.name, room.last, members(room.name))
+                for room in rooms
+                if (room.last or members(room.name)) and (not room.name.startswith("@") or room.name == own)
+            ]
 
-    def who(self, room: str, with_lag: bool) -> list[wire.Member]:
-        """The members of a room; of the broker, when it is empty."""
-        members = self._registry.who(room)
-        if not with_lag:
-            return members
-        lasts: dict[str, int] = {}  # pattern -> the last offset of any room that matches
-        return [replace(member, lag=self._lag(self._registry.find(member.session), lasts)) for member in members]
+    def who(self, room: str, with_lag: bool) -> Iterator[Part]:
+        """The members of a room, or with no room every session, and the users who have gone with when; in parts."""
+        lasts: dict[str, int] = {}  # pattern with a wildcard -> the last offset of any room that matches
+        part: Part = []
+        cost = 0
+        for session in self._registry.sessions_in(room):
+            if room and room not in session.rooms:
+                continue  # it has left meanwhile
+            member = member_of(session, room)
+            if with_lag:
+                for pattern in [each for _, patterns in session.listens for each in patterns if is_pattern(each)]:
+                    yield from self._compare(pattern, lasts)
+                member = replace(member, lag=self._lag(session, lasts))
+            part.append(member)
+            names = len(member.rooms) + (sum(len(names) for _, names in session.listens) if with_lag else 0)
+            cost += 1 + names // STEP_NAMES
+            if cost >= STEP:
+                yield part
+                part, cost = [], 0
+        yield part
+        if not room:
+            yield from _steps(self._registry.users_gone())
 
-    def _lag(self, session: Session | None, lasts: dict[str, int]) -> int:
-        if session is None or not session.listens:
+    def _compare(self, pattern: str, lasts: dict[str, int]) -> Iterator[Part]:
+        """Look at each room: a part without an element after each step."""
+        if pattern in lasts or len(lasts) >= min(PATTERNS_COMPARED_MAX, max(1, COMPARED_MAX // (len(self._rooms) + 1))):
+            return
+        wanted, last = matcher([pattern]), 0
+        for rooms in _steps(list(self._rooms.values())):
+            last = max([last, *(room.last for room in rooms if wanted(room.name))])
+            yield []
+        lasts[pattern] = last
+
+    def _lag(self, session: Session, lasts: dict[str, int]) -> int:
+        if not session.listens:
             return wire.UNKNOWN
         return max(0, *(self._last(patterns, lasts) - offset for offset, patterns in session.listens))
 
     def _last(self, patterns: list[str], lasts: dict[str, int]) -> int:
         """The last offset of any room that one of the patterns stands for."""
-        for pattern in patterns:
-            if pattern in lasts:
-                continue
-            if not is_pattern(pattern):
-                room = self._rooms.get(pattern)
-                lasts[pattern] = room.last if room else 0
-            elif len(lasts) < PATTERNS_COMPARED_MAX:
-                wanted = matcher([pattern])
-                lasts[pattern] = max((room.last for name, room in self._rooms.items() if wanted(name)), default=0)
-        return max((lasts.get(pattern, 0) for pattern in patterns), default=0)
+        rooms = self._rooms
+        return max((rooms[name].last if name in rooms else lasts.get(name, 0) for name in patterns), default=0)
+
+
+def _steps(elements: list[Element]) -> Iterator[list[Element]]:
+    each = iter(elements)
+    while part := list(islice(each, STEP)):
+        yield part
+
+
+def _as_list(made: Made) -> Any:
+    """Encoded already, it encodes as itself."""
+    return made.listed

@@ -314,17 +314,19 @@ class Registry:
         """Rooms that have a member."""
         return iter(self._members)
 
-    def who(self, room: str) -> list[Member]:
-        """The members of a room, or with no room every session, and the users who have gone with when."""
+    def sessions_in(self, room: str) -> list[Session]:
+        """The members of a room, or with no room every session that is live or lost."""
         if room:
-            return [_member(s, s.rooms[room]) for s in self._members.get(room, {}).values()]
-        here = [_member(s, s.since) for s in self._sessions.values() if s.state in (LIVE, LOST)]
-        gone = [
+            return list(self._members.get(room, {}).values())
+        return [session for session in self._sessions.values() if session.state in (LIVE, LOST)]
+
+    def users_gone(self) -> list[Member]:
+        """The users who have gone, with when."""
+        return [
             Member(user, "", GONE, 0, seen, [])
             for key, (user, seen) in self._users_seen.items()
             if key not in self._present
         ]
-        return here + gone
 
     # --- parts ------------------------------------------------------------------------------
 
@@ -396,5 +398,7 @@ class Registry:
         self._sessions.pop(session.id, None)
 
 
-def _member(session: Session, since: int) -> Member:
+def member_of(session: Session, room: str) -> Member:
+    """What WHO tells of a session, as a member of that room if it is one."""
+    since = session.rooms[room] if room else session.since
     return Member(session.user, session.id, session.state, since, session.seen, sorted(session.rooms), session.address)

@@ -190,12 +190,12 @@ class Broker:
             self._peers.cut_off_later(connection, now)
 
     def _answer(self, now: Instant) -> None:
-        """Questions, one of each connection in turn, as long as there is time."""
+        """Questions, as long as there is time."""
         core, full, made = self._core, self._peers.full, 0
         deadline = time.monotonic() + ANSWER_SECONDS
-        while made < ANSWER_BYTES_MAX and (size := core.answer(full, now)):
-            made += size
+        while made < ANSWER_BYTES_MAX and core.answer(full):
             for connection, frame in core.take_replies():
+                made += len(frame)
                 self._send(connection, frame, now)
             if time.monotonic() > deadline:
                 return

@@ -62,9 +62,14 @@ def encode(message: Encodable) -> bytes:
     return _encoder.encode(message)
 
 
-def encode_list(elements: Sequence[Any]) -> msgspec.Raw:
-    """A list of an answer that many get, to be spliced into each."""
-    return msgspec.Raw(_encoder.encode(elements))
+def encode_elements(elements: Sequence[Any]) -> bytes:
+    """Some elements of a list that is made in pieces."""
+    return _encoder.encode(elements)[_head_bytes(len(elements)) :]
+
+
+def list_of(count: int, pieces: Sequence[bytes]) -> msgspec.Raw:
+    """The list of so many elements, to be spliced into answers."""
+    return msgspec.Raw(b"".join([b"\xdd" + count.to_bytes(4, "big"), *pieces]))
 
 
 def encode_records(records: Sequence[RecordOrBody]) -> bytes:
@@ -213,6 +218,11 @@ def _numbered(frame: bytes) -> _Numbered | None:
         return _numbered_decoder.decode(first_elements(frame[:NUMBERED_BYTES_MAX], 2))
     except DECODING_ERRORS:
         return None
+
+
+def _head_bytes(count: int) -> int:
+    """Of a list of so many elements."""
+    return 1 if count < 16 else 3 if count < 1 << 16 else 5
 
 
 def _kinds(union: Any) -> frozenset[int]:
