@@ -21,7 +21,7 @@ import zmq
 from tests.conftest import BrokerProcess, eventually, zchat
 from zchat import names, wire
 from zchat.core import dialling
-from zchat.core.registry import OUTCOMES_MAX
+from zchat.core.session import OUTCOMES_MAX
 from zchat.errors import CODES, WireError
 from zchat.settings import Settings
 from zchat.sockets import greetings, options, peers

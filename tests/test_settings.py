@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from zchat import wire
-from zchat.core.registry import OUTCOMES_MAX
+from zchat.core.session import OUTCOMES_MAX
 from zchat.settings import Settings
 
 DEFAULTS = Settings()

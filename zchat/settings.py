@@ -66,6 +66,12 @@ class Settings:
         2_048  # rooms joined on one connection, each a record: twice what a session is a member of
     )
     connection_joins_a_second_max: float = 100.0
+    address_joins_max: int = 16_384  # of all connections of one address
+    address_joins_a_second_max: float = 2_000.0
+    memberships_max: int = 262_144  # rooms that all sessions are members of, together: about 100 MB
+    address_memberships_max: int = 65_536  # of the sessions of one address
+    listens_bytes_max: int = 32 << 20  # of what sessions tell of their listeners, together
+    address_listens_bytes_max: int = 8 << 20  # of the sessions of one address
     gone_sessions_max: int = 100_000  # sessions that have gone and can come back to their `seq`: about 60 MB
     address_gone_sessions_max: int = 20_000  # of these, who came from one address
     rooms_max: int = 262_144  # in all: about 200 MB

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from zchat.core.registry import Registry, member_of
+from zchat.core.registry import Registry
+from zchat.core.session import member_of
 from zchat.wire import Member
 
 

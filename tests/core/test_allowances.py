@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zchat.core import Instant
-from zchat.core.allowances import Allowance, Allowances, Remembered, origin
+from zchat.core.allowances import Allowance, Allowances, Remembered, Share, origin
 from zchat.errors import WireError
 from zchat.settings import Settings
 
@@ -158,9 +158,11 @@ def test_honest_use_is_never_refused() -> None:
     for client in range(4_000):  # after a restart, all from one host, and none has a row in the log
         connection = b"%d" % client
         allowances.begin(connection, "10.0.0.1", at(0))
-        for _ in range(2):
-            allowances.may_join(connection, 1_024, at(0))
-            allowances.join(connection, 1_024, at(0))
+        allowances.may_join(connection, "10.0.0.1", 4, at(0))
+        allowances.join(connection, "10.0.0.1", 4, at(0))
+    for _ in range(2):
+        allowances.may_join(b"one", "10.0.0.2", 1_024, at(0))
+        allowances.join(b"one", "10.0.0.2", 1_024, at(0))
     allowances.make("10.0.0.1", 50_000, at(0))  # rooms of one program
 
 
@@ -175,6 +177,34 @@ def test_a_connection_begins_so_many_sessions_and_an_address_makes_so_much() -> 
     refused(allowances, b"c2", "10.0.0.1")
     allowances.begin(b"c2", "10.0.0.2", at(0))
     allowances.make("10.0.0.1", 0, at(0))
+
+
+def test_joins_of_an_address_are_counted_over_its_connections() -> None:
+    allowances = Allowances(Settings(address_joins_max=5, address_joins_a_second_max=1))
+    for connection in (b"c1", b"c2"):
+        allowances.may_join(connection, "10.0.0.1", 2, at(0))
+        allowances.join(connection, "10.0.0.1", 2, at(0))
+        allowances.disconnected(connection)
+    with pytest.raises(WireError) as caught:
+        allowances.may_join(b"c3", "10.0.0.1", 2, at(0))
+    assert caught.value.code == "busy"
+    allowances.may_join(b"c3", "10.0.0.2", 2, at(0))
+    allowances.may_join(b"c3", "10.0.0.1", 2, at(1))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["10.0.0.1", "10.0.0.2", ""]), st.integers(0, 5)), max_size=30))
+def test_a_share_is_bounded_in_all_and_for_each_origin_and_is_had_again(steps: list[tuple[str, int]]) -> None:
+    share, held = Share(10, 6), dict[str, int]()
+    for address, amount in steps:
+        if share.has_room(address, amount):
+            share.add(address, amount)
+            held[address] = held.get(address, 0) + amount
+        assert share.held == sum(held.values()) <= 10
+        assert all(of <= 6 for of in held.values())
+    for address, amount in held.items():
+        assert share.has_room(address, -amount), "to give back is always allowed"
+        share.add(address, -amount)
+    assert share.held == 0 and share.has_room("10.0.0.3", 6) and not share.has_room("10.0.0.3", 7)
 
 
 def refused(allowances: Allowances, connection: bytes, address: str) -> None:

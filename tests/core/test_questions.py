@@ -9,7 +9,7 @@ import pytest
 from tests.core.cycle import BEGIN, Cycle, refused
 from zchat import wire
 from zchat.core.questions import LISTENS_BYTES_MAX, STEP
-from zchat.core.registry import GONE, LIVE, LOST
+from zchat.core.session import GONE, LIVE, LOST
 from zchat.names import ROOM_BYTES_MAX
 
 

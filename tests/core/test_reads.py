@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from zchat import wire
 from zchat.core.reads import GIVEN_OUT_MAX, LOOKUPS_MAX, READERS, Lookup, Read, Reads
-from zchat.core.registry import Session
 from zchat.core.replies import Replies
+from zchat.core.session import Session
 from zchat.errors import WireError
 
 SLICE_SECONDS = 0.02

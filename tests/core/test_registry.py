@@ -15,17 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.core.presence import who
 from zchat.core import Instant
-from zchat.core.registry import (
-    FORGOTTEN,
-    GONE,
-    LIVE,
-    LOST,
-    OUTCOMES_MAX,
-    PENDING,
-    TRANSITIONS,
-    Registry,
-    Session,
-)
+from zchat.core.registry import Registry
+from zchat.core.session import FORGOTTEN, GONE, LIVE, LOST, OUTCOMES_MAX, PENDING, TRANSITIONS, Session
 from zchat.log import SessionRow
 from zchat.names import user_key
 from zchat.settings import Settings

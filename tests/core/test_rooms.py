@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.allowances import Allowances
-from zchat.core.registry import Session
-from zchat.core.rooms import Room, Rooms, Run, Tails
+from zchat.core.rooms import DUE_MAX, Room, Rooms, Run, Tails
+from zchat.core.session import Session
 from zchat.errors import BadName, WireError
 from zchat.settings import Settings
 
@@ -234,3 +234,13 @@ def test_each_word_is_followed_by_a_marker_after_the_first_quiet_time_at_the_lat
         if name:
             tails.spoke(rooms[name], seconds)
             spoke[name] = seconds
+
+
+def test_markers_of_many_rooms_that_are_due_together_come_in_some_calls() -> None:
+    tails = Tails(FIRST, LAST)
+    spoken(tails, *(Room(f"room.{number}", 0) for number in range(3 * DUE_MAX)))
+    found = []
+    while (due := tails.next_deadline()) is not None and due <= FIRST:
+        found.append(tails.due(FIRST))
+    assert [len(rooms) for rooms in found] == [DUE_MAX] * 3
+    assert len({room.name for rooms in found for room in rooms}) == 3 * DUE_MAX

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from tests.core.cycle import PUBLISH_PORT, Cycle, Heard, refused
 from tests.core.presence import who
 from zchat import wire
-from zchat.core.registry import LIVE, LOST
+from zchat.core import Instant
+from zchat.core.session import LIVE, LOST
 from zchat.log import SessionRow
 
 
@@ -600,3 +602,79 @@ def test_a_join_that_would_make_too_many_rooms_is_refused_whole() -> None:
     join(cycle, alice, "a")
     refused(cycle, alice, wire.Join(2, ["b", "c"]), "over-limit")
     join(cycle, alice, "a", "b")
+
+
+def come(cycle: Cycle, address: str, *users: str) -> list[bytes]:
+    """Sessions of these users, all of one address."""
+    for user in users:
+        cycle.core.received(user.encode(), wire.encode(wire.Hello(wire.VERSION, user)), cycle.now, address)
+        cycle.take_replies()
+    return [user.encode() for user in users]
+
+
+# --- many at once -------------------------------------------------------------------------------
+
+
+def test_a_crowd_that_goes_at_once_leaves_in_some_calls_and_who_comes_back_meanwhile_has_not_left() -> None:
+    cycle = Cycle()
+    clients = cycle.clients(*(f"guest-{number}" for number in range(4)))
+    rooms = [f"room.{number}" for number in range(1_000)]
+    for client in clients:
+        cycle.send(client, wire.Join(1, rooms))
+    cycle.commit()
+    tokens = {}
+    for client in clients:
+        session = cycle.core.registry.of(client)
+        assert session is not None
+        tokens[session.user] = (session.id, cycle.core.registry.token(session))
+        cycle.disconnect(client)
+    cycle.take_replies()
+    calls, there = 0, [4]
+    cycle.now = Instant(cycle.now.seconds + 3.5, cycle.now.micros + 3_500_000)
+    while (due := cycle.core.next_deadline()) is not None and due <= cycle.now.seconds:
+        cycle.core.elapsed(cycle.now)
+        calls += 1
+        there.append(cycle.core.registry.members("room.0"))
+        if calls == 1:
+            last = cycle.core.registry.sessions_in("room.0")[-1]
+            assert cycle.hello(last.user, b"again", *tokens[last.user]).resumed
+    assert calls > 1 and all(before - after <= 2 for before, after in pairwise(there))
+    assert [session.user for session in cycle.core.registry.sessions_in("room.999")] == [last.user]
+    cycle.commit()
+    assert sum("leave" in record for record in cycle.presence("room.0")) == 3
+
+
+def test_memberships_are_bounded_in_all_and_of_an_address_and_come_back() -> None:
+    cycle = Cycle(memberships_max=5, address_memberships_max=3)
+    alice, bob, carol = *come(cycle, "10.0.0.1", "alice", "bob"), *come(cycle, "10.0.0.2", "carol")
+    cycle.send(alice, wire.Join(1, ["a", "b"]))
+    cycle.send(bob, wire.Join(1, ["a"]))
+    cycle.commit()
+    cycle.take_replies()
+    cycle.take_broadcasts()
+    refused(cycle, bob, wire.Join(2, ["b"]), "over-limit")
+    cycle.send(bob, wire.Join(3, ["a"]))  # it is there already
+    cycle.send(carol, wire.Join(3, ["a", "b"]))
+    cycle.commit()
+    assert wire.Done(3) in [reply for _, reply in cycle.take_replies()]
+    cycle.take_broadcasts()
+    refused(cycle, carol, wire.Join(4, ["c"]), "over-limit")
+    cycle.send(alice, wire.Bye())
+    cycle.send(carol, wire.Join(5, ["c"]))
+    cycle.commit()
+    assert (carol, wire.Done(5)) in cycle.take_replies()
+
+
+def test_what_is_told_of_listeners_is_bounded_together() -> None:
+    cycle = Cycle(listens_bytes_max=1_000, address_listens_bytes_max=500)
+    alice, bob, carol = *come(cycle, "10.0.0.1", "alice", "bob"), *come(cycle, "10.0.0.2", "carol")
+    told = {client: cycle.core.registry.of(client) for client in (alice, bob, carol)}
+    for client in told:
+        cycle.send(client, wire.At([(1, ["a", "b", "c", "d"])]))
+    assert [len(session.listens) for session in told.values() if session] == [1, 0, 1]
+    cycle.send(alice, wire.At([]))
+    cycle.send(bob, wire.At([(1, ["a", "b", "c", "d"])]))
+    assert [len(session.listens) for session in told.values() if session] == [0, 1, 1]
+    cycle.disconnect(bob)
+    cycle.send(alice, wire.At([(1, ["a", "b", "c", "d"])]))
+    assert [len(session.listens) for session in told.values() if session] == [1, 0, 1]

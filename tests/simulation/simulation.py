@@ -27,7 +27,7 @@ from zchat import wire
 from zchat.core.chain import LIVE, Chain, Start
 from zchat.core.client import READY
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX
-from zchat.core.registry import LIVE as SESSION_LIVE
+from zchat.core.session import LIVE as SESSION_LIVE
 from zchat.log import Keep
 from zchat.names import user_key
 from zchat.settings import Settings

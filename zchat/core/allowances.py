@@ -4,7 +4,8 @@ Rules of this file
 1. An allowance is a bucket of tokens for each key, full at first: `burst` tokens, and `refill` more a second.
 2. It remembers what was taken, not who was there: a bucket that is full again is forgotten.
 3. Whoever is refused by a rate is told `busy`, which says: later. Nothing was changed.
-4. What is remembered of those who have gone is bounded in all and for each origin. Who is above the bound of
+4. A share counts what is held: it is had again when its holder lets go of it, or goes.
+5. What is remembered of those who have gone is bounded in all and for each origin. Who is above the bound of
    its origin loses what is its own, so that a stranger who invents names pushes out no others.
 
     taken 3 of 4, refill 1/s:   0.5 s later 1.5 may be taken, 3 s later the bucket is full and forgotten
@@ -86,6 +87,7 @@ class Allowances:
         self._makings = Allowance[str](settings.address_makings_max, settings.address_makings_a_second_max)
         self._sessions = Allowance[bytes](settings.connection_sessions_max, settings.connection_sessions_a_second_max)
         self._joins = Allowance[bytes](settings.connection_joins_max, settings.connection_joins_a_second_max)
+        self._address_joins = Allowance[str](settings.address_joins_max, settings.address_joins_a_second_max)
 
     def make(self, address: str, things: int, now: Instant) -> None:
         """A peer of that address makes what outlives its connection. Raises WireError when it was too much."""
@@ -99,19 +101,45 @@ class Allowances:
         self.make(address, 1, now)
         self._sessions.take(connection, 1, now)
 
-    def may_join(self, connection: bytes, rooms: int, now: Instant) -> None:
-        """Raises WireError when there were too many joins on the connection."""
+    def may_join(self, connection: bytes, address: str, rooms: int, now: Instant) -> None:
+        """Raises WireError when there were too many joins on the connection, or of the address."""
         if not self._joins.has(connection, rooms, now):
             raise WireError("busy", "too many joins on this connection: later")
+        if not self._address_joins.has(origin(address), rooms, now):
+            raise WireError("busy", "too many joins from this address: later")
 
-    def join(self, connection: bytes, rooms: int, now: Instant) -> None:
+    def join(self, connection: bytes, address: str, rooms: int, now: Instant) -> None:
         """It joins so many rooms, as `may_join` has allowed."""
         self._joins.take(connection, rooms, now)
+        self._address_joins.take(origin(address), rooms, now)
 
     def disconnected(self, connection: bytes) -> None:
         """The connection is gone."""
         self._sessions.forget(connection)
         self._joins.forget(connection)
+
+
+class Share:
+    """How much there is of something as long as somebody holds it: so much in all, so much of one origin."""
+
+    def __init__(self, most: int, origin_most: int) -> None:
+        self._most = most
+        self._origin_most = origin_most
+        self._origins: dict[str, int] = {}
+        self.held = 0  # in all
+
+    def has_room(self, address: str, amount: int) -> bool:
+        """Whether a peer of that address may hold so much more."""
+        of = self._origins.get(origin(address), 0)
+        return amount <= 0 or (self.held + amount <= self._most and of + amount <= self._origin_most)
+
+    def add(self, address: str, amount: int) -> None:
+        """It holds so much more; less than 0 gives back."""
+        of = origin(address)
+        self.held += amount
+        left = self._origins[of] = self._origins.get(of, 0) + amount
+        if not left:
+            del self._origins[of]
 
 
 class Remembered(Generic[Thing]):

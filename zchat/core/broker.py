@@ -29,9 +29,10 @@ from zchat.core.questions import Questions
 from zchat.core.reads import Lookup as Lookup
 from zchat.core.reads import Read as Read
 from zchat.core.reads import Reads
-from zchat.core.registry import PENDING, Registry, Session
+from zchat.core.registry import Registry
 from zchat.core.replies import Replies
 from zchat.core.rooms import Rooms, Run, Tails
+from zchat.core.session import PENDING, Session
 from zchat.core.stays import Stays
 from zchat.errors import BadName, LogError, WireError
 from zchat.log import Append, LogFacts
@@ -379,7 +380,7 @@ class BrokerCore:
             case wire.Hello():
                 self._hello(session.connection, message, now)
             case wire.At():
-                session.listens = self._questions.listens(session, message.listeners)
+                self.registry.listens(session, *self._questions.listens(session, message.listeners))
         return None
 
     def _answer_kept(self, session: Session, request: int) -> None:

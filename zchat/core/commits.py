@@ -18,8 +18,8 @@ from typing import NamedTuple
 import msgspec
 
 from zchat import wire
-from zchat.core.registry import Session
 from zchat.core.rooms import Room, Run
+from zchat.core.session import Session
 from zchat.log import Append, CursorRow, StoredBatch
 
 WAITING_BYTES = 32 << 20  # of publishes wait for the log, when all have filled their windows,

@@ -22,8 +22,9 @@ from msgspec.structs import replace
 from zchat import wire
 from zchat.core.asked import Question, Waiting, Work
 from zchat.core.cursors import Cursors
-from zchat.core.registry import Registry, Session, member_of
+from zchat.core.registry import Registry
 from zchat.core.rooms import Room
+from zchat.core.session import Session, member_of
 from zchat.errors import BadName, WireError
 from zchat.names import ROOM_BYTES_MAX, inbox, is_pattern, matcher, pattern_name
 
@@ -121,8 +122,9 @@ class Questions:
             if pattern.startswith("@") and pattern != inbox(session.user):
                 raise WireError("denied", f"only its user reads {pattern}")
 
-    def listens(self, session: Session, told: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
-        """How far its listeners are, without what it may not read: WHO tells others of the lag.
+    def listens(self, session: Session, told: list[tuple[int, list[str]]]) -> tuple[list[tuple[int, list[str]]], int]:
+        """How far its listeners are, and how many bytes that takes. WHO tells others of the lag: nothing is kept of
+        what it may not read.
 
         The names are not checked. One that is no pattern stands for no room; one that is too long for one is not kept.
         Listeners beyond the bound in bytes are left out whole: of a part the lag would be wrong.
@@ -131,11 +133,12 @@ class Questions:
         kept, size = [], 0
         for at, patterns in told[: wire.LISTENERS_TOLD_MAX]:
             names = [name for name in patterns if len(name) <= ROOM_BYTES_MAX and (name[:1] != "@" or name == own)]
-            size += sum(len(name.encode()) + NAME_BYTES for name in names)
-            if size > LISTENS_BYTES_MAX:
+            more = sum(len(name.encode()) + NAME_BYTES for name in names)
+            if size + more > LISTENS_BYTES_MAX:
                 break
+            size += more
             kept.append((at, names))
-        return kept
+        return kept, size
 
     def heads(self, patterns: list[str]) -> Iterator[Part]:
         """Room and last offset of the rooms that match, in parts."""

@@ -25,8 +25,8 @@ from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 from zchat import wire
-from zchat.core.registry import Session
 from zchat.core.replies import Replies
+from zchat.core.session import Session
 from zchat.errors import WireError
 
 READERS = 2  # threads

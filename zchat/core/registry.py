@@ -5,13 +5,8 @@ Rules of this file
 2. Each written join has exactly one leave. A join that was not written (a crowd) has none.
 3. Frames of a session's former connection are ignored once it has resumed on another.
 4. `seq` counts up per session. One at or below the session's last is a repeat, and its outcome is told again.
-
 5. What is kept of who has gone is bounded: only a session that stored something is kept, only a user who joined
    or stored something is told of, and of both there are only so many, in all and of one origin.
-
-    live --disconnected--> lost --grace over--> gone --kept time over--> (forgotten)
-      ^                      |                    |
-      +------- resumed ------+----- resumed ------+        bye, from any state --> (forgotten)
 
 A gone session is in no room; its row is kept so that a publish it sends again is known for a repeat. When too
 many have gone, those that went first are forgotten early (`surplus`), and `kept_seconds` tells what still holds:
@@ -26,91 +21,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 
 from zchat.core import Instant
-from zchat.core.allowances import Remembered, origin
+from zchat.core.allowances import Remembered, Share, origin
+from zchat.core.session import GONE, LIVE, LOST, TRANSITIONS, Session
+from zchat.errors import WireError
 from zchat.log import SessionRow
 from zchat.names import user_key
 from zchat.settings import Settings
 from zchat.wire import Member
 
-LIVE, LOST, GONE, FORGOTTEN = "live", "lost", "gone", "forgotten"
-
-TRANSITIONS: dict[str, dict[str, str]] = {
-    LIVE: {"disconnected": LOST, "resumed": LIVE, "bye": FORGOTTEN},
-    LOST: {"grace over": GONE, "resumed": LIVE, "bye": FORGOTTEN},
-    GONE: {"kept over": FORGOTTEN, "resumed": LIVE, "bye": FORGOTTEN},
-    FORGOTTEN: {},
-}
-
-OUTCOMES_MAX = 1024  # outcomes remembered per session; a client has fewer publishes than that in flight
-
 GONE_OUTCOMES_MAX = 262_144  # of all sessions that have gone, about 25 MB; others are looked up in the log
-PENDING = -1  # an outcome: accepted, not committed yet
-
-Outcome = int | str  # offset of the first record (0: volatile), PENDING, or the code it was refused with
-
-
-@dataclass(slots=True, eq=False)
-class Session:
-    """One client's stay."""
-
-    id: str
-    user: str
-    since: int  # hello
-    seen: int
-    state: str = LIVE
-    connection: bytes = b""  # routing id; empty when it has none
-    hello: int = 0  # number of its last HELLO
-    ttl_ms: int = 0  # how long it may be silent, as it pings; 0: for ever
-    address: str = ""
-    rooms: dict[str, int] = field(default_factory=dict)  # room -> since
-    written: set[str] = field(default_factory=set)  # rooms whose log has this session's join
-    has_joined: bool = False  # a room,
-    has_stored: bool = False  # or given the log a publish, whose repeats must be known
-    has_row: bool = False  # the log has a row of it, or gets one with the commit under way
-    last_seq: int = 0
-    waiting: int = 0  # publishes that wait for the log,
-    waiting_bytes: int = 0  # and the bytes of their frames
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
-    deadline: float = 0.0  # monotonic: end of the grace time (lost) or of the kept time (gone); else 0
-    listens: list[tuple[int, list[str]]] = field(default_factory=list)  # how far its listeners of those patterns are
-
-    @property
-    def is_known(self) -> bool:
-        """Whether anybody can have met its user, so that `who` tells of the user when it has gone."""
-        return self.has_joined or self.has_stored
-
-    def row(self) -> SessionRow:
-        """What the log keeps of it."""
-        rooms = {room: since for room, since in self.rooms.items() if room in self.written}
-        return SessionRow(self.id, self.user, self.last_seq, self.seen, rooms)
-
-    def accept(self, seq: int) -> None:
-        """A publish is taken; its outcome follows with `settle`."""
-        self.last_seq = seq
-        self.outcomes[seq] = PENDING
-        if len(self.outcomes) > OUTCOMES_MAX:
-            del self.outcomes[next(iter(self.outcomes))]
-
-    def wait(self, size: int) -> None:
-        """A publish of so many bytes waits for the log; then `finish`."""
-        self.waiting += 1
-        self.waiting_bytes += size
-
-    def finish(self, seq: int, outcome: Outcome, size: int) -> None:
-        """What became of one that waited."""
-        self.waiting -= 1
-        self.waiting_bytes -= size
-        self.settle(seq, outcome)
-
-    def settle(self, seq: int, outcome: Outcome) -> None:
-        """What became of a publish."""
-        if seq in self.outcomes:
-            self.outcomes[seq] = outcome
+EXPIRED_MAX = 1_024  # rooms and sessions that are left in one call: each is some work, and a crowd may go at once
 
 
 class Registry:
@@ -131,6 +55,8 @@ class Registry:
         self.forgotten = Session("", "", 0, 0)  # stands for all that were forgotten early; its row says up to when
         self._forgotten_seconds: float | None = None  # the same, monotonic
         self._members: dict[str, dict[str, Session]] = {}  # room -> session id -> session
+        self._memberships = Share(settings.memberships_max, settings.address_memberships_max)
+        self._listens_bytes = Share(settings.listens_bytes_max, settings.address_listens_bytes_max)
         # User key -> user, last seen; of users who have gone
         self._users_seen = Remembered[tuple[str, int]](settings.users_seen_max, settings.address_users_seen_max)
         self._present: dict[str, int] = {}  # user key -> sessions that are live or lost
@@ -174,6 +100,7 @@ class Registry:
                 self._gone.put(session.id, session, None)
             for room in row.rooms:
                 self._members.setdefault(room, {})[session.id] = session
+            self._memberships.add(session.address, len(row.rooms))
         return [row.session for row in surplus]
 
     # --- tokens -----------------------------------------------------------------------------
@@ -229,13 +156,20 @@ class Registry:
             return None
         session.state = TRANSITIONS[LIVE]["disconnected"]
         session.connection = b""
-        session.listens = []  # it tells again when it is back
+        self.listens(session, [], 0)  # it tells again when it is back
         session.seen = now.micros
         self._wait(session, now.seconds + self._settings.grace_seconds)
         return session
 
+    def may_join(self, session: Session, rooms: int) -> None:
+        """Raises WireError where there would be too many members: WHO tells of all."""
+        if not self._memberships.has_room(session.address, rooms):
+            raise WireError("over-limit", "all sessions, or those of this address, are in as many rooms as they may be")
+
     def join(self, session: Session, room: str, written: bool, now: Instant) -> None:
         """The session becomes a member; `written` when the room's log gets a record of it."""
+        if room not in session.rooms:
+            self._memberships.add(session.address, 1)
         session.rooms[room] = now.micros
         session.has_joined = True
         if written:
@@ -244,7 +178,8 @@ class Registry:
 
     def part(self, session: Session, room: str) -> bool:
         """The session is no longer a member. Returns whether its join was written, so that a leave must be."""
-        session.rooms.pop(room, None)
+        if session.rooms.pop(room, None) is not None:
+            self._memberships.add(session.address, -1)
         members = self._members.get(room)
         if members is not None:
             members.pop(session.id, None)
@@ -254,6 +189,13 @@ class Registry:
         session.written.discard(room)
         return written
 
+    def listens(self, session: Session, told: list[tuple[int, list[str]]], size: int) -> None:
+        """How far its listeners are; nothing is known where that would be too much of all that is told."""
+        if not self._listens_bytes.has_room(session.address, size - session.listens_bytes):
+            told, size = [], 0
+        self._listens_bytes.add(session.address, size - session.listens_bytes)
+        session.listens, session.listens_bytes = told, size
+
     def bye(self, session: Session, now: Instant) -> None:
         """The session ends for good; the caller has parted it from its rooms."""
         self._forget(session, "bye", now)
@@ -261,14 +203,18 @@ class Registry:
     def expired(self, now: Instant) -> list[Session]:
         """The sessions whose grace time is over: now gone, and still in their rooms until the caller parts them.
 
-        Those whose kept time is over are forgotten on the way and returned too, with state FORGOTTEN.
+        Those whose kept time is over are forgotten on the way and returned too, with state FORGOTTEN. Where many are
+        due they come in some calls: `next_deadline` has passed until then.
         """
-        over = []
-        while (deadline := self._next_waiting()) is not None and deadline <= now.seconds:
+        over: list[Session] = []
+        left = EXPIRED_MAX
+        while left > 0 and (deadline := self._next_waiting()) is not None and deadline <= now.seconds:
             session = heappop(self._waiting)[2]
             session.deadline = 0.0  # it may be there twice
             over.append(session)
-        while (first := self._gone.first()) is not None and first.deadline <= now.seconds:
+            left -= 1 + len(session.rooms)
+        while left > 0 and (first := self._gone.first()) is not None and first.deadline <= now.seconds:
+            left -= 1
             self._no_longer_gone(first)
             first.deadline = 0.0
             over.append(first)
@@ -334,6 +280,9 @@ class Registry:
         if session.connection:
             self._connections.pop(session.connection, None)
         session.connection = connection
+        for share, amount in ((self._memberships, len(session.rooms)), (self._listens_bytes, session.listens_bytes)):
+            share.add(session.address, -amount)
+            share.add(address, amount)
         session.address = address
         session.seen = now.micros
         self._connections[connection] = session
@@ -391,14 +340,9 @@ class Registry:
             if session.connection:
                 session.seen = now.micros
             self._went(session)
+        self.listens(session, [], 0)
         session.state = TRANSITIONS[session.state][event]
         session.deadline = 0.0
         self._no_longer_gone(session)
         self._connections.pop(session.connection, None)
         self._sessions.pop(session.id, None)
-
-
-def member_of(session: Session, room: str) -> Member:
-    """What WHO tells of a session, as a member of that room if it is one."""
-    since = session.rooms[room] if room else session.since
-    return Member(session.user, session.id, session.state, since, session.seen, sorted(session.rooms), session.address)

@@ -19,10 +19,12 @@ import msgspec
 
 from zchat.core import Instant
 from zchat.core.allowances import Allowances
-from zchat.core.registry import Session
+from zchat.core.session import Session
 from zchat.errors import BadName, WireError
 from zchat.names import room_name, topic
 from zchat.wire import RawEntry
+
+DUE_MAX = 512  # tail markers at once: each is a message, and tens of thousands of rooms may have been made at once
 
 
 class Run:
@@ -142,9 +144,9 @@ class Tails:
             self._look_at(room, due)
 
     def due(self, seconds: float) -> list[Room]:
-        """The rooms that get a marker now."""
-        rooms = []
-        while self._due and self._due[0][0] <= seconds:
+        """The rooms that get a marker now. Where many are due they come in some calls."""
+        rooms: list[Room] = []
+        while len(rooms) < DUE_MAX and self._due and self._due[0][0] <= seconds:
             when, _, room = heappop(self._due)
             if when != room.tail_entry:
                 continue  # an earlier look took its place

@@ -17,9 +17,10 @@ from zchat.core import Instant
 from zchat.core.allowances import Allowances
 from zchat.core.commits import JOINED, Commit, Gathering, PresenceRecord
 from zchat.core.questions import Questions
-from zchat.core.registry import FORGOTTEN, Registry, Session
+from zchat.core.registry import Registry
 from zchat.core.replies import Replies
 from zchat.core.rooms import Rooms
+from zchat.core.session import FORGOTTEN, Session
 from zchat.errors import BadName, WireError
 from zchat.log import SessionRow
 from zchat.names import is_pattern, user_key, user_name
@@ -109,9 +110,11 @@ class Stays:
             raise WireError("too-many-rooms", f"limit {self._settings.session_rooms_max} rooms")
         if pattern := next(filter(is_pattern, fresh), ""):
             raise BadName("room", pattern, "a pattern is no room, nobody can be in it")
-        self._allowances.may_join(session.connection, len(fresh), now)
-        rooms = self._rooms.keep(fresh, session.address, now)
-        self._allowances.join(session.connection, len(fresh), now)
+        address = session.address
+        self._registry.may_join(session, len(fresh))
+        self._allowances.may_join(session.connection, address, len(fresh), now)
+        rooms = self._rooms.keep(fresh, address, now)
+        self._allowances.join(session.connection, address, len(fresh), now)
         for room in rooms:
             written = self._registry.members(room.name) < self._settings.crowd_members
             self._registry.join(session, room.name, written, now)

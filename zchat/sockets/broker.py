@@ -44,7 +44,8 @@ from zchat.sockets.readers import Readers
 
 DRAIN_SECONDS = 0.01  # of a turn: then it is time to commit and answer
 DRAINED_BYTES_MAX = 4 << 20
-DRAINED_UNTIMED = 16  # messages: so often is the clock looked at
+DRAINED_UNTIMED = 4  # messages, small ones: so often is the clock looked at
+SMALL_BYTES = 1_024  # a larger one may be work
 ANSWER_SECONDS = 0.01  # of a turn
 ANSWER_BYTES_MAX = 4 << 20
 GATHERED_BYTES_MAX = 128 << 20  # waiting for the commit under way: the windows of honest clients allow a quarter of it
@@ -262,6 +263,7 @@ class Broker:
                 session = core.registry.of(connection)
                 self._peers.spoke(peer, session is not None, session.ttl_ms if session else 0)
             size += taken
+            untimed -= taken // SMALL_BYTES
         return True
 
     def _has_session(self, connection: bytes) -> bool:
