@@ -99,7 +99,7 @@ def refusals() -> list[dict[str, Any]]:
             core.received(b"alice", GREETING, NOW)
             core.take_replies()
         core.received(b"alice", frame, NOW)
-        while core.answer(frozenset(), NOW):
+        while core.answer(frozenset()):
             pass
         ((_, answer),) = core.take_replies()
         before = [GREETING.hex()] if is_greeted else []
