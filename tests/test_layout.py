@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -23,36 +24,51 @@ BANNED = re.compile(r"utils?$|manager|helper|_v\d+$", re.IGNORECASE)
 
 
 class Layer(NamedTuple):
-    """What the files under `path` may import of zchat, and of the modules that `GUARDED` names."""
+    """What the files under `path` may import of zchat, and of what touches the world. One that may nothing, is pure."""
 
     path: str  # a file, or a folder with a slash at its end; the first row that fits counts
-    zchat: tuple[str, ...]
+    zchat: tuple[str, ...]  # modules; with a dot at its end, all that is under one, too
     others: tuple[str, ...]
 
 
 LEVEL_0 = ("errors", "names", "address", "settings", "printable", "message")
-WORDS = (*(f"zchat.{name}" for name in LEVEL_0), "zchat.wire")
+WORDS = (*(f"zchat.{name}" for name in LEVEL_0), "zchat.wire.")
 WORLD = ("asyncio", "concurrent", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time")
 IO_THREAD = ("zchat.sockets.client", "zchat.sockets.outbox", "zchat.sockets.clock")
 LAYERS = [
     *(Layer(f"zchat/{name}.py", WORDS, ()) for name in LEVEL_0),
     Layer("zchat/wire/", WORDS, ()),
-    Layer("zchat/core/", (*WORDS, "zchat.core", "zchat.log"), ()),  # of the log: what passes through it
+    Layer("zchat/core/", (*WORDS, "zchat.core.", "zchat.log"), ()),  # of the log: what passes through it
     Layer("zchat/log/__init__.py", WORDS, ()),
-    Layer("zchat/log/", (*WORDS, "zchat.log"), ("sqlite3", *WORLD)),
-    Layer("zchat/sockets/", (*WORDS, "zchat.core", "zchat.log", "zchat.sockets"), ("zmq", *WORLD)),
-    Layer("zchat/subscription.py", (*WORDS, "zchat.core", "zchat.sockets.client", "zchat.sockets.clock"), WORLD),
-    Layer("zchat/arguments.py", (*WORDS, "zchat.core"), WORLD),
-    Layer("zchat/client.py", (*WORDS, "zchat.arguments", "zchat.core", *IO_THREAD, "zchat.subscription"), WORLD),
-    Layer("zchat/__init__.py", ("zchat",), ()),
-    Layer("zchat/__main__.py", ("zchat.cli",), ()),
-    Layer("zchat/cli/broker.py", ("zchat",), ("typer", *WORLD)),  # joins the sockets and a log
-    Layer("zchat/cli/log.py", (*WORDS, "zchat.cli", "zchat.log"), ("typer", *WORLD)),  # without a broker
-    Layer("zchat/cli/", (*WORDS, "zchat", "zchat.cli"), ("typer", *WORLD)),
+    Layer("zchat/log/", (*WORDS, "zchat.log."), ("sqlite3", *WORLD)),
+    Layer("zchat/sockets/", (*WORDS, "zchat.core.", "zchat.log", "zchat.sockets."), ("zmq", *WORLD)),
+    Layer("zchat/subscription.py", (*WORDS, "zchat.core.", "zchat.sockets.client", "zchat.sockets.clock"), WORLD),
+    Layer("zchat/arguments.py", (*WORDS, "zchat.core."), WORLD),
+    Layer("zchat/client.py", (*WORDS, "zchat.arguments", "zchat.core.", *IO_THREAD, "zchat.subscription"), WORLD),
+    Layer("zchat/__init__.py", ("zchat.",), ("importlib",)),
+    Layer("zchat/__main__.py", ("zchat.cli.",), ("signal",)),
+    Layer("zchat/cli/broker.py", ("zchat.",), ("typer", *WORLD)),  # joins the sockets and a log
+    Layer("zchat/cli/log.py", (*WORDS, "zchat.cli.", "zchat.log."), ("typer", *WORLD)),  # without a broker
+    Layer("zchat/cli/", (*WORDS, "zchat", "zchat.cli."), ("typer", *WORLD)),
 ]
-PUBLIC = "zchat"  # in a row: the public names, not what is under it
-JOINS_ALL = ("zchat/__init__.py", "zchat/cli/broker.py")
+# All of Python's own modules that touch neither files nor clocks, nor anything else outside of the program.
+PURE = {
+    *(
+        "__future__",
+        "bisect",
+        "collections",
+        "dataclasses",
+        "datetime",
+        "enum",
+        "functools",
+        "hashlib",
+        "heapq",
+        "hmac",
+    ),
+    *("ipaddress", "itertools", "math", "operator", "re", "struct", "types", "typing", "unicodedata"),
+}
 GUARDED = {*WORLD, "nats", "redis", "sqlite3", "typer", "zmq"}
+WORLDLY = sys.stdlib_module_names - PURE
 FOREIGN_ERRORS = {"zmq": ("zchat/sockets/",), "sqlite3": ("zchat/log/",)}
 
 
@@ -113,20 +129,23 @@ def imports(node: ast.AST, *, for_types: bool) -> Iterator[Import]:
 
 def layers(of: Source) -> list[str]:
     """Imports go one way, and only some folders touch the world."""
-    layer = next((row for row in LAYERS if of.path.startswith(row.path)), None)
+    layer = layer_of(of.path)
     if layer is None:
         return [f"{of.path} has no row in LAYERS"]
     complaints = []
     for module, line in imports(of.tree, for_types=False):
         top = module.partition(".")[0]
         if top == "zchat":
-            folders = [name for name in layer.zchat if name != PUBLIC or of.path in JOINS_ALL]
-            if module not in layer.zchat and not module.startswith(tuple(f"{name}." for name in folders)):
+            if module not in layer.zchat and not f"{module}.".startswith(tuple(n for n in layer.zchat if n[-1] == ".")):
                 complaints.append(f"{of.path}:{line} imports {module}; it may import {', '.join(layer.zchat)}")
-        elif top in GUARDED and top not in layer.others:
+        elif top not in layer.others and (top in GUARDED or (not layer.others and top in WORLDLY)):
             may = ", ".join(layer.others) or "none of these"
             complaints.append(f"{of.path}:{line} imports {module}; of the world it may import {may}")
     return complaints
+
+
+def layer_of(path: str) -> Layer | None:
+    return next((row for row in LAYERS if path.startswith(row.path)), None)
 
 
 def edges(of: Source) -> list[str]:
@@ -211,6 +230,19 @@ def test_every_test_file_keeps_the_rule(rule: Rule) -> None:
     none(complaint for each in sources("tests") for complaint in rule(each))
 
 
+def test_what_is_pure_reaches_nothing_that_is_not() -> None:
+    reached = {module_of(each.path): {m for m, _ in imports(each.tree, for_types=False)} for each in sources("zchat")}
+    pure = {module_of(each.path) for each in sources("zchat") if (row := layer_of(each.path)) and not row.others}
+    assert {"zchat.core.broker", "zchat.names", "zchat.wire.decoding"} <= pure
+    for begin in pure:
+        found, waiting = set[str](), [begin]
+        while waiting:
+            module = waiting.pop()
+            found.add(module)
+            waiting += [each for each in reached[module] & reached.keys() if each not in found]
+        none(f"{begin} reaches {module}" for module in found - pure)
+
+
 def test_every_module_is_imported_by_another() -> None:
     used = {"zchat", "zchat.__main__"}
     for each in sources("zchat"):
@@ -240,6 +272,10 @@ def test_every_pure_module_and_log_has_the_test_file_that_mirrors_it() -> None:
         (layers, "zchat/core/broker.py", "import zmq"),
         (layers, "zchat/core/broker.py", "def f():\n    from time import monotonic"),
         (layers, "zchat/core/broker.py", "from zchat.sockets import options"),
+        (layers, "zchat/core/broker.py", "from zchat.log.sqlite import SqliteLog"),
+        (layers, "zchat/core/broker.py", "from zchat.log import sqlite"),
+        (layers, "zchat/core/broker.py", "import urllib.request"),
+        (layers, "zchat/names.py", "import pathlib"),
         (layers, "zchat/core/broker.py", "from zchat import client"),
         (layers, "zchat/names.py", "import zchat.core"),
         (layers, "zchat/client.py", "import zmq"),
