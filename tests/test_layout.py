@@ -46,6 +46,7 @@ LAYERS = [
     Layer("zchat/arguments.py", (*WORDS, "zchat.core."), WORLD),
     Layer("zchat/client.py", (*WORDS, "zchat.arguments", "zchat.core.", *IO_THREAD, "zchat.subscription"), WORLD),
     Layer("zchat/__init__.py", ("zchat.",), ("importlib",)),
+    Layer("zchat/testing.py", ("zchat.errors",), ("pathlib", "subprocess", "sys", "tempfile", "time")),
     Layer("zchat/__main__.py", ("zchat.cli.",), ("signal",)),
     Layer("zchat/cli/broker.py", ("zchat.",), ("typer", *WORLD)),  # joins the sockets and a log
     Layer("zchat/cli/log.py", (*WORDS, "zchat.cli.", "zchat.log."), ("typer", *WORLD)),  # without a broker
@@ -244,7 +245,7 @@ def test_what_is_pure_reaches_nothing_that_is_not() -> None:
 
 
 def test_every_module_is_imported_by_another() -> None:
-    used = {"zchat", "zchat.__main__"}
+    used = {"zchat", "zchat.__main__", "zchat.testing"}  # the last is for users' tests
     for each in sources("zchat"):
         for module, _line in imports(each.tree, for_types=True):
             if module != module_of(each.path):

@@ -140,12 +140,9 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import PackageNotFoundError, version  # 15 ms, for --version only
+        from zchat import __version__
 
-        try:
-            typer.echo(f"zchat {version('zchat')}")
-        except PackageNotFoundError:
-            typer.echo("zchat (not installed)")
+        typer.echo(f"zchat {__version__}")
         raise typer.Exit()
 
 

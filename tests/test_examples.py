@@ -1,0 +1,61 @@
+"""The programs in `examples/` do what they say."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import zchat
+from tests.conftest import BrokerProcess, environment
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def start(broker: BrokerProcess, *words: str) -> subprocess.Popen[str]:
+    env = environment({"ZCHAT_BROKER": broker.address, "ZCHAT_USER": "tester"})
+    command = [sys.executable, str(EXAMPLES / words[0]), *words[1:]]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def printed(broker: BrokerProcess, *words: str) -> str:
+    process = start(broker, *words)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, out
+    return out
+
+
+def test_every_example_is_tried() -> None:
+    assert {path.name for path in EXAMPLES.iterdir() if path.suffix} == {"deploys.py", "echo.py", "fast.py"}
+
+
+def test_the_newest_version_of_each_host_is_shown(broker: BrokerProcess) -> None:
+    for host, version in (("web2", "v1"), ("web1", "v1"), ("web2", "v2")):
+        assert printed(broker, "deploys.py", "report", host, version).startswith("stored at ")
+    assert printed(broker, "deploys.py", "show") == "web1 v1\nweb2 v2\n"
+
+
+def test_all_that_was_published_is_stored(broker: BrokerProcess) -> None:
+    assert printed(broker, "fast.py", "1000").startswith("1,000 messages stored, ")
+    with zchat.connect(broker.address, user="tester") as client:
+        assert [message.text for message in client.history("numbers")] == [str(number) for number in range(1000)]
+
+
+@pytest.mark.slow
+def test_the_bot_answers_also_what_came_while_it_was_away(broker: BrokerProcess) -> None:
+    with zchat.connect(broker.address, user="tester") as client, client.listen("general", echo=False) as messages:
+        bot = start(broker, "echo.py", "general")
+        while "echo" not in {member.user for member in client.who("general")}:
+            assert bot.poll() is None
+        client.send("general", "!echo one")
+        assert messages.get(30).text == "one"
+        bot.send_signal(signal.SIGINT)
+        assert bot.wait(30) == 0
+        client.send("general", "!echo two")
+        bot = start(broker, "echo.py", "general")
+        assert messages.get(30).text == "two"
+        bot.send_signal(signal.SIGINT)
+        assert bot.wait(30) == 0
