@@ -19,7 +19,8 @@ import pytest
 from hypothesis import settings
 
 READY = re.compile(r"zchat broker ready on (\S+) \(publishes on (\S+)\), log (.*)")
-START_SECONDS = 20.0
+START_SECONDS = 60.0
+WAIT_SECONDS = 30.0  # for anything else, on a machine that is busy
 COMMAND = (sys.executable, "-m", "zchat")
 
 # Else a test is red because the machine is busy.
@@ -31,6 +32,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes run the tests: of some files, none but this; else one more than cores, as many tests wait."""
+    if config.option.capture == "no" or not any(Path(arg).is_dir() for arg in config.args):
+        return 0
+    return (os.cpu_count() or 1) + 1
+
+
 @dataclass(frozen=True)
 class Result:
     """What one run of the command line printed and how it ended."""
@@ -40,7 +48,7 @@ class Result:
     status: int
 
 
-def eventually(condition: Callable[[], Any], what: str, within: float = 10.0) -> Any:
+def eventually(condition: Callable[[], Any], what: str, within: float = WAIT_SECONDS) -> Any:
     """Wait until the condition gives something true, and give that back; fail with what it gave last."""
     deadline = time.monotonic() + within
     while True:
@@ -64,7 +72,7 @@ def zchat(
     stdin: str | bytes | None = None,
     env: Mapping[str, str] | None = None,
     broker: BrokerProcess | None = None,
-    timeout: float = 30.0,
+    timeout: float = 60.0,
 ) -> Result:
     """Run `zchat ARGS…` to its end; with a broker, against that one."""
     more = {"ZCHAT_BROKER": broker.address, "ZCHAT_USER": "tester", **(env or {})} if broker else env
@@ -169,7 +177,7 @@ class BrokerProcess:
         process, self.process = self.process, None
         process.send_signal(signum)
         try:
-            return process.wait(timeout=20)
+            return process.wait(timeout=WAIT_SECONDS)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGABRT)  # faulthandler then tells where it hangs
             process.wait(timeout=10)
@@ -206,7 +214,7 @@ class Running:
         assert self.process.poll() is None, self.stderr
         return self
 
-    def end(self, signum: int | None = None, within: float = 20.0) -> Result:
+    def end(self, signum: int | None = None, within: float = WAIT_SECONDS) -> Result:
         """Close its stdin, send the signal if one is given, wait for its end."""
         if self.process.stdin is not None:
             self.process.stdin.close()

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import environment
-
-SCRIPTS = Path(__file__).parent.parent / "scripts"
-
-
-def bench(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(SCRIPTS / "bench.py"), *args],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=110,
-    )
+from tests.scripts import module, run
 
 
 @pytest.mark.slow
 def test_a_quick_run_measures_zchat_and_the_peers_that_are_there() -> None:
-    done = bench("--quick", "--count", "200", "--only", "volatile,durable,oneshot", "--json", "-")
+    done = run("bench.py", "--quick", "--count", "200", "--only", "volatile,durable,oneshot", "--json", "-")
     assert done.returncode == 0, done.stderr
     found = {(one["scenario"], one["contender"]): one for one in json.loads(done.stdout)["results"]}
     assert found["volatile", "zchat volatile"]["medians"]["rate"] > 0
@@ -40,9 +25,8 @@ def test_a_quick_run_measures_zchat_and_the_peers_that_are_there() -> None:
 
 @pytest.mark.slow
 def test_round_trips_and_connections_are_measured() -> None:
-    done = bench(
-        "--quick", "--only", "latency,connections", "--contenders", "zchat", "--connections", "5", "--json", "-"
-    )
+    args = "--quick --only latency,connections --contenders zchat --connections 5 --json -"
+    done = run("bench.py", *args.split())
     assert done.returncode == 0, done.stderr
     found = {(one["scenario"], one["contender"]): one["medians"] for one in json.loads(done.stdout)["results"]}
     for name in ("zchat volatile", "zchat durable"):
@@ -51,17 +35,14 @@ def test_round_trips_and_connections_are_measured() -> None:
 
 
 def test_a_scenario_that_does_not_exist_is_a_usage_error() -> None:
-    done = bench("--only", "nothing")
+    done = run("bench.py", "--only", "nothing")
     assert done.returncode == 2
     assert "no scenario nothing; there are volatile, durable" in done.stderr
 
 
 @pytest.fixture
 def contender(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import contenders.contender
-
-    return contenders.contender
+    return module(monkeypatch, "contenders.contender")
 
 
 def test_a_tally_has_all_with_the_last_message(contender: Any) -> None:

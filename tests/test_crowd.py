@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import environment
-
-SCRIPT = Path(__file__).parent.parent / "scripts" / "crowd.py"
-
-
-def crowd(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *args], capture_output=True, text=True, env=environment(), timeout=110
-    )
+from tests.scripts import run
 
 
 @pytest.mark.slow
 def test_a_hundred_clients_come_hear_and_leave() -> None:
-    done = crowd("--clients", "100", "--processes", "2", "--grace", "0.5", "--json")
+    done = run("crowd.py", "--clients", "100", "--processes", "2", "--grace", "0.5", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["clients"], found["joins"], found["leaves"], found["stays"]) == (100, 100, 100, 100)
@@ -32,6 +21,6 @@ def test_a_hundred_clients_come_hear_and_leave() -> None:
 
 @pytest.mark.slow
 def test_no_client_is_no_crowd() -> None:
-    done = crowd("--clients", "0")
+    done = run("crowd.py", "--clients", "0")
     assert (done.returncode, done.stdout) == (2, "")
     assert "at least one client" in done.stderr

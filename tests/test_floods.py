@@ -3,50 +3,29 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import environment
+from tests.scripts import module, run
 from zchat import wire
 from zchat.errors import WireError
-
-SCRIPTS = Path(__file__).parent.parent / "scripts"
-
-
-def floods(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(SCRIPTS / "floods.py"), *args],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=110,
-    )
 
 
 @pytest.fixture
 def kinds(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import attacks.kinds
-
-    return attacks.kinds
+    return module(monkeypatch, "attacks.kinds")
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import floods
-
-    return floods
+    return module(monkeypatch, "floods")
 
 
 @pytest.mark.slow
 def test_two_kinds_are_measured() -> None:
-    done = floods("--only", "garbage,joins", "--seconds", "1", "--json", "-")
+    done = run("floods.py", "--only", "garbage,joins", "--seconds", "1", "--json", "-")
     assert done.returncode == 0, done.stdout + done.stderr
     table, _, data = done.stdout.partition("\n[")
     for found, row in zip(json.loads(f"[{data}"), table.splitlines()[2:], strict=True):
@@ -58,7 +37,7 @@ def test_two_kinds_are_measured() -> None:
 
 
 def test_a_kind_that_does_not_exist_is_a_usage_error() -> None:
-    done = floods("--only", "rain")
+    done = run("floods.py", "--only", "rain")
     assert done.returncode == 2
     assert "no kind rain; there are rooms-10000" in done.stderr
 

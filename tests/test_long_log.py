@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import environment
-
-SCRIPT = Path(__file__).parent.parent / "scripts" / "long_log.py"
-
-
-def long_log(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *args], capture_output=True, text=True, env=environment(), timeout=60
-    )
+from tests.scripts import run
 
 
 @pytest.mark.slow
 def test_a_short_log_is_asked_and_published_to_and_removed(tmp_path: Path) -> None:
-    done = long_log("--records", "2000", "--publish", "500", "--folder", str(tmp_path))
+    done = run("long_log.py", "--records", "2000", "--publish", "500", "--folder", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
         "ready",
@@ -35,6 +25,6 @@ def test_a_short_log_is_asked_and_published_to_and_removed(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_log_that_is_too_short_to_ask_is_refused() -> None:
-    done = long_log("--records", "1")
+    done = run("long_log.py", "--records", "1")
     assert (done.returncode, done.stdout) == (2, "")
     assert "at least 10 records" in done.stderr

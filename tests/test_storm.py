@@ -5,43 +5,26 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from tests.conftest import environment, eventually
-
-SCRIPTS = Path(__file__).parent.parent / "scripts"
-
-
-def storm(*args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(SCRIPTS / "storm.py"), *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
+from tests.conftest import eventually
+from tests.scripts import module, start
 
 
 @pytest.fixture
 def attacks(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import attacks.deeds
-    import attacks.letters
-    import attacks.peers
-    import attacks.zmtp
-
-    return attacks
+    for name in ("deeds", "letters", "peers", "zmtp"):
+        module(monkeypatch, f"attacks.{name}")
+    return module(monkeypatch, "attacks")
 
 
 @pytest.mark.slow
 def test_a_broker_lives_through_some_seconds_and_its_clients_get_all() -> None:
-    done = storm("--seconds", "5", "--attackers", "2", "--json", "-")
+    done = start("storm.py", "--seconds", "5", "--attackers", "2", "--json", "-")
     out, err = done.communicate(timeout=110)
     assert done.returncode == 0, out + err
     found = json.loads(out[out.index("\n{") :])
@@ -53,7 +36,7 @@ def test_a_broker_lives_through_some_seconds_and_its_clients_get_all() -> None:
 
 @pytest.mark.slow
 def test_a_broker_that_dies_is_told_with_what_was_tried_last(tmp_path: Path) -> None:
-    done = storm("--seconds", "60", "--attackers", "1", "--keep", str(tmp_path / "run"))
+    done = start("storm.py", "--seconds", "60", "--attackers", "1", "--keep", str(tmp_path / "run"))
     journal = tmp_path / "run" / "attacker-0.0.journal"
     eventually(lambda: journal.exists() and journal.stat().st_size, "it is attacked", within=60.0)
     os.kill(broker_of(done.pid), signal.SIGKILL)
@@ -71,9 +54,9 @@ def broker_of(storm: int) -> int:
 
 def test_a_folder_that_is_not_empty_and_no_attacker_are_usage_errors(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
-    done = storm("--keep", str(tmp_path))
+    done = start("storm.py", "--keep", str(tmp_path))
     assert done.communicate() == ("", f"storm: {tmp_path} is not empty\n") and done.returncode == 2
-    done = storm("--attackers", "0")
+    done = start("storm.py", "--attackers", "0")
     assert "at least one attacker" in done.communicate()[1] and done.returncode == 2
 
 

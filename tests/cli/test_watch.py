@@ -220,17 +220,25 @@ def test_no_orphan_when_the_parent_is_killed_and_another_one_starts_at_once(watc
 
 @pytest.mark.slow
 def test_no_orphan_where_the_system_does_not_tell_of_the_parents_death() -> None:
+    until_we_end, ours = os.pipe()
     program = (
-        "import time\nfrom zchat.cli import watch\nwatch.end_at_end_of(0)\nprint('there', flush=True)\ntime.sleep(60)"
+        "import os\nfrom zchat.cli import watch\nwatch.end_at_end_of(0)\nprint('there', flush=True)\n"
+        f"os.read({until_we_end}, 1)"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(),
+        pass_fds=[until_we_end],
     )
+    os.close(until_we_end)
     assert process.stdin is not None and process.stdout is not None
     assert process.stdout.readline() == b"there\n"
     process.stdin.close()
     assert process.wait(10) == -signal.SIGKILL
     process.stdout.close()
+    os.close(ours)
 
 
 @pytest.mark.slow

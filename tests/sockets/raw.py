@@ -11,7 +11,7 @@ import zmq
 from zchat import wire
 
 T = TypeVar("T", bound=wire.BrokerMessage)
-HEAR_SECONDS = 10.0
+HEAR_SECONDS = 30.0
 
 
 class Speaker:
