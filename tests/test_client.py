@@ -432,29 +432,6 @@ def test_a_listener_is_told_from_where_it_is_live(anna: zchat.Client, room: str)
     anna.send(room, "after")
     assert listener.get(10).text == "after"
     assert [notice.kind for notice in notices] == ["live"] and notices[0].offset >= head
-    assert listener.is_live
-
-
-def test_iteration_ends_when_the_subscription_is_closed(anna: zchat.Client, room: str) -> None:
-    listener = anna.listen(room)
-    anna.send(room, "one")
-    threading.Timer(0.1, listener.close).start()
-    assert [message.text for message in listener] == ["one"]
-    assert list(listener) == []
-    with pytest.raises(zchat.Closed):
-        listener.get(1)
-    listener.close()
-
-
-def test_iteration_ends_when_the_client_is_closed(there: BrokerProcess, room: str) -> None:
-    client = zchat.connect(there.address, "anna")
-    listener, waiting = client.listen(room), client.listen(room)
-    client.send(room, "one")
-    threading.Timer(0.1, client.close).start()
-    assert [message.text for message in listener] == ["one"]
-    assert waiting.get(1).text == "one"
-    with pytest.raises(zchat.Closed):
-        waiting.get(1)
 
 
 def test_get_waits_no_longer_than_it_is_told_to(anna: zchat.Client, room: str) -> None:

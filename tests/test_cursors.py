@@ -110,7 +110,7 @@ def test_a_cursor_that_could_not_be_stored_says_from_where_it_repeats(
     send(client, "a", "3")
     assert got(subscription, 1) == ["3"]
     broker.kill()
-    eventually(lambda: not client.connection.is_ready, "the client knows that the broker is away")
+    eventually(lambda: not client._connection.is_ready, "the client knows that the broker is away")
     subscription.close()
     assert subscription.repeats_after == kept
     broker.start()

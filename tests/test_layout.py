@@ -34,7 +34,7 @@ class Layer(NamedTuple):
 LEVEL_0 = ("errors", "names", "address", "settings", "printable", "message")
 WORDS = (*(f"zchat.{name}" for name in LEVEL_0), "zchat.wire.")
 WORLD = ("asyncio", "concurrent", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time")
-IO_THREAD = ("zchat.sockets.client", "zchat.sockets.outbox", "zchat.sockets.clock")
+IO_THREAD = ("zchat.sockets.client", "zchat.sockets.outbox", "zchat.sockets.clock", "zchat.sockets.incoming")
 LAYERS = [
     *(Layer(f"zchat/{name}.py", WORDS, ()) for name in LEVEL_0),
     Layer("zchat/wire/", WORDS, ()),
@@ -42,7 +42,7 @@ LAYERS = [
     Layer("zchat/log/__init__.py", WORDS, ()),
     Layer("zchat/log/", (*WORDS, "zchat.log."), ("sqlite3", *WORLD)),
     Layer("zchat/sockets/", (*WORDS, "zchat.core.", "zchat.log", "zchat.sockets."), ("zmq", *WORLD)),
-    Layer("zchat/subscription.py", (*WORDS, "zchat.core.", "zchat.sockets.client", "zchat.sockets.clock"), WORLD),
+    Layer("zchat/subscription.py", (*WORDS, "zchat.core.", *IO_THREAD), WORLD),
     Layer("zchat/arguments.py", (*WORDS, "zchat.core."), WORLD),
     Layer("zchat/client.py", (*WORDS, "zchat.arguments", "zchat.core.", *IO_THREAD, "zchat.subscription"), WORLD),
     Layer("zchat/__init__.py", ("zchat.",), ("importlib",)),

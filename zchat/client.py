@@ -21,6 +21,7 @@ from zchat import wire
 from zchat.arguments import info, login_name, names_of, number_of, record_of, start_of, text_of
 from zchat.core.answers import Missing
 from zchat.core.chain import Chain, Notice, Start
+from zchat.core.client import AWAY, CLOSED, READY
 from zchat.core.history import History
 from zchat.core.listening import Listener
 from zchat.errors import Refused, UsageError
@@ -67,7 +68,8 @@ class Client:
     """A session with a broker. Thread-safe; a context manager. Made by `connect`."""
 
     def __init__(self, connection: Connection, welcome: wire.Welcome) -> None:
-        self.connection = connection  # not part of the public API
+        self._connection = connection
+        self._subscriptions: set[Subscription] = set()  # that are open
         self.address = str(connection.address)
         self.user = connection.user
         self._add = connection.outbox.add
@@ -82,22 +84,27 @@ class Client:
             if kind is None:
                 self.flush(CLOSE_SECONDS)
         finally:
-            self.close()
+            self._close(CLOSE_SECONDS, counts=kind is None)
+
+    def __repr__(self) -> str:
+        """`<zchat.Client alice at tcp://127.0.0.1:5555: connected>`."""
+        states = {READY: "connected", AWAY: "not connected", CLOSED: "closed"}
+        return f"<zchat.Client {self.user} at {self.address}: {states[self._connection.state]}>"
 
     @property
     def session(self) -> str:
         """The name of this session; a broker with another log gives another."""
-        return self.connection.welcome.session
+        return self._connection.welcome.session
 
     @property
     def log_id(self) -> str:
         """The name of the broker's log, in which offsets mean something."""
-        return self.connection.welcome.log_id
+        return self._connection.welcome.log_id
 
     @property
     def is_connected(self) -> bool:
         """Whether the broker is there, as far as is known; what is published meanwhile waits."""
-        return self.connection.is_ready
+        return self._connection.is_ready
 
     # --- publishing -------------------------------------------------------------------------
 
@@ -143,7 +150,7 @@ class Client:
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until everything published is acked. Raises the first Refused since the last flush, TimedOut."""
-        self.connection.flush(waitable(timeout))
+        self._connection.flush(waitable(timeout))
 
     # --- listening --------------------------------------------------------------------------
 
@@ -180,10 +187,13 @@ class Client:
             start = self._resumed(cursor, names, start, presence, deadline)
         several = len(names) > 1 or is_pattern(names[0])
         listener = Listener(names, Chain(names, start, presence, marks=bool(cursor) and several), cursor)
-        connection = self.connection
-        subscription = Subscription(connection, listener, start.after or 0, echo=echo, notify=notify, keeps=keeps)
+        connection, closed = self._connection, self._subscriptions.discard
+        subscription = Subscription(
+            connection, listener, start.after or 0, echo=echo, notify=notify, keeps=keeps, closed=closed
+        )
+        self._subscriptions.add(subscription)
         try:
-            connection.listen(listener, subscription.put, deadline)
+            connection.listen(listener, subscription._incoming, deadline)
             self._join(listener.rooms, deadline)  # once it is live: what others say to its coming is not missed
             if cursor and start.after is None:  # the first time it is kept where it begins, if nothing ever comes
                 subscription._begin_at(listener.chain.began, stored=self._store(cursor, listener.chain.began, deadline))
@@ -221,41 +231,53 @@ class Client:
         `lag` also tells how far each one's listeners are behind.
         """
         question = wire.Who(0, room_name(text_of("room", room)) if room else "", lag)
-        return self.connection.ask(question, wire.Present, self._deadline("who", timeout)).members
+        return self._connection.ask(question, wire.Present, self._deadline("who", timeout)).members
 
     def rooms(self, *, timeout: float | None = None) -> list[wire.Room]:
         """The rooms that have a record or a member."""
-        answer = self.connection.ask(wire.Rooms(0), wire.RoomsAre, self._deadline("rooms", timeout))
+        answer = self._connection.ask(wire.Rooms(0), wire.RoomsAre, self._deadline("rooms", timeout))
         return sorted(answer.rooms, key=lambda room: room.name)
 
     def cursors(self, *, timeout: float | None = None) -> list[wire.Cursor]:
         """The cursors that the broker keeps for this user, by name."""
-        return self.connection.ask(wire.Cursors(0), wire.CursorsAre, self._deadline("cursors", timeout)).cursors
+        return self._connection.ask(wire.Cursors(0), wire.CursorsAre, self._deadline("cursors", timeout)).cursors
 
     def set_cursor(self, name: str, offset: int, *, timeout: float | None = None) -> None:
         """Keep a cursor: `listen(resume=name)` goes on after that offset. Raises BadName, UsageError, Refused."""
         deadline = self._deadline("set_cursor", timeout)
-        self.connection.keep_cursor(cursor_name(text_of("cursor", name)), number_of("offset", offset), deadline)
+        self._connection.keep_cursor(cursor_name(text_of("cursor", name)), number_of("offset", offset), deadline)
 
     def drop_cursor(self, name: str, *, timeout: float | None = None) -> None:
         """Keep that cursor no longer; none of that name is no error. Raises BadName."""
         drop = wire.DropCursor(0, cursor_name(text_of("cursor", name)))
-        self.connection.ask(drop, wire.Done, self._deadline("drop_cursor", timeout))
+        self._connection.ask(drop, wire.Done, self._deadline("drop_cursor", timeout))
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
-        """End the session: its leave is written at once. What is not acked by then stays unknown."""
+        """End the session, its subscriptions first: its leaves are written at once.
+
+        What is published and not acked is waited for while the broker is there, up to `timeout` seconds. What is not
+        acked then stays unknown, and the logger `zchat` warns of it. Raises UsageError.
+        """
         seconds = waitable(timeout)
-        self.connection.close(CLOSE_SECONDS if seconds is None else seconds)
+        self._close(CLOSE_SECONDS if seconds is None else seconds)
 
     # --- parts ------------------------------------------------------------------------------
 
+    def _close(self, seconds: float, *, counts: bool = True) -> None:
+        deadline = Deadline("close", seconds)
+        try:
+            for subscription in list(self._subscriptions):
+                subscription._end(deadline, counts=counts, with_client=True)
+        finally:
+            self._connection.close(deadline.left() or 0.0)
+
     def _deadline(self, what: str, timeout: float | None) -> Deadline:
-        return self.connection.deadline(what, waitable(timeout))
+        return self._connection.deadline(what, waitable(timeout))
 
     def _store(self, cursor: str, offset: int, deadline: Deadline) -> bool:
         """Keep a cursor; False while the log cannot be written."""
         try:
-            self.connection.keep_cursor(cursor, offset, deadline)
+            self._connection.keep_cursor(cursor, offset, deadline)
         except Refused as error:
             if not error.code.startswith("log-"):
                 raise
@@ -265,14 +287,14 @@ class Client:
     def _join(self, rooms: set[str], deadline: Deadline) -> None:
         """Become a member; while the log cannot be written, listening goes on without."""
         try:
-            self.connection.join(rooms, deadline)
+            self._connection.join(rooms, deadline)
         except Refused as error:
             if not error.code.startswith("log-"):
                 raise
 
     def _resumed(self, cursor: str, names: list[str], start: Start, presence: bool, deadline: Deadline) -> Start:
         """Where a listener with that cursor starts; with none yet and no start, it is what comes once it is live."""
-        cursors = self.connection.ask(wire.Cursors(0), wire.CursorsAre, deadline).cursors
+        cursors = self._connection.ask(wire.Cursors(0), wire.CursorsAre, deadline).cursors
         kept = next((one.offset for one in cursors if one.name == cursor), None)
         if kept is None and start != Start():
             kept = start.after if start.after is not None else self._seek(names, start, presence, deadline).after
@@ -281,7 +303,7 @@ class Client:
 
     def _seek(self, names: list[str], start: Start, presence: bool, deadline: Deadline) -> wire.Position:
         seek = wire.Seek(0, names, start.last or 0, start.since or 0, presence)
-        return self.connection.ask(seek, wire.Position, deadline)
+        return self._connection.ask(seek, wire.Position, deadline)
 
     def _read(
         self,
@@ -298,7 +320,7 @@ class Client:
         history = History(names, after, position.head, begins_small=True)
         while history.fetch is not None and left > 0:
             deadline = in_all or self._deadline("history", None)  # of the client's: for each page
-            for part in history.take(self.connection.ask(history.fetch, wire.Page, deadline)):
+            for part in history.take(self._connection.ask(history.fetch, wire.Page, deadline)):
                 if isinstance(part, Missing):
                     if notify is not None:
                         notify(Notice("gap", part.first, part.last, part.room, reason=part.reason))

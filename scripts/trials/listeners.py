@@ -179,9 +179,9 @@ def narrow() -> None:
     """Smaller bounds, so that a listener meets them in seconds."""
     import zchat.core.chain as chain
     import zchat.core.held as held
-    import zchat.subscription as subscription
+    import zchat.sockets.incoming as incoming
 
-    subscription.QUEUED_BYTES_MAX, subscription.QUEUED_BYTES_LOW = 64 << 10, 16 << 10
+    incoming.QUEUED_BYTES_MAX, incoming.QUEUED_BYTES_LOW = 64 << 10, 16 << 10
     held.HELD_BYTES_MAX = 64 << 10
     chain.ROOMS_FETCHED_MAX = 2
 

@@ -232,7 +232,7 @@ def test_a_blocked_publish_ends_with_the_client(start_broker: StartBroker) -> No
 
     thread = threading.Thread(target=publish)
     thread.start()
-    eventually(lambda: len(anna.connection.outbox._chunks) >= 30, "it has filled the outbox")
+    eventually(lambda: len(anna._connection.outbox._chunks) >= 30, "it has filled the outbox")
     anna.close()
     thread.join(5)
     assert len(ended) == 1
@@ -246,7 +246,7 @@ def test_what_is_not_acked_at_the_end_is_unknown(start_broker: StartBroker, rela
     assert known.result(10) > 0
     way.stall(True)
     unknown = anna.publish("den", "two")
-    eventually(lambda: not anna.connection.outbox, "it is on its way")
+    eventually(lambda: not anna._connection.outbox, "it is on its way")
     anna.close(0.1)
     with pytest.raises(zchat.Closed):
         unknown.result(5)
@@ -444,7 +444,7 @@ def in_the_child(inherited: zchat.Client, address: str) -> int:
 def test_what_cannot_be_encoded_is_its_callers_trouble_alone(shared_broker: BrokerProcess) -> None:
     with zchat.connect(shared_broker.address, "anna") as anna:
         with pytest.raises(OverflowError):
-            anna.connection.keep_cursor("here", 2**70, Deadline("the cursor", 5))
+            anna._connection.keep_cursor("here", 2**70, Deadline("the cursor", 5))
         assert anna.send("den", "still there", timeout=20) > 0
 
 

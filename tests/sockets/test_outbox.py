@@ -28,6 +28,9 @@ class NoWaiter:
     def late(self, deadline: Deadline) -> TimedOut:
         raise AssertionError("there is no limit")
 
+    def told(self, error: Exception) -> None:
+        raise AssertionError("nothing went wrong")
+
 
 @pytest.fixture
 def outbox() -> Outbox:

@@ -92,7 +92,7 @@ def test_a_call_that_needs_the_broker_waits_until_it_is_back(anna: tuple[BrokerP
 def test_a_call_waits_as_long_as_its_caller_says(anna: tuple[BrokerProcess, zchat.Client], name: str) -> None:
     broker, client = anna
     for timeout, default in ((0.2, None), (None, 0.2), (0.2, 60.0)):
-        client.connection.timeout = default
+        client._connection.timeout = default
         began = time.monotonic()
         with pytest.raises(zchat.TimedOut) as caught:
             CALLS[name](client, timeout)

@@ -385,7 +385,7 @@ def test_whatever_ends_the_clients_thread_is_told_to_who_waits(wicked: Wicked, m
     client = zchat.connect(wicked.address, "tester", wait=5)
     subscription = client.listen("den")
     unknown = client.publish("den", "x", volatile=True)
-    monkeypatch.setattr(client.connection._core, "received", lambda frame, now: 1 // 0)
+    monkeypatch.setattr(client._connection._core, "received", lambda frame, now: 1 // 0)
     with pytest.raises(zchat.Closed, match="ZeroDivisionError"):
         client.who()
     with pytest.raises(zchat.Closed, match="ZeroDivisionError"):

@@ -8,6 +8,7 @@ import select
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,14 +78,15 @@ def send(
         with zchat.connect(broker, user, wait=wait, notify=_notice if verbose or is_watched else None) as client:
             publish = partial(client.publish, room, **more)
             sender = Sender(client, publish, wait, room if json else "")
-            if text and text != ["-"]:
-                sender.single(os.fsencode(" ".join(text)))
-            else:
-                if is_watched and os.isatty(streams.STDIN):
-                    ending.tell(f"each line is a message to {room}; Ctrl-D ends")
-                for lines in read_lines(sender.before_read):
-                    sender.lines(lines)
-            sender.finish()
+            with _in_our_words():
+                if text and text != ["-"]:
+                    sender.single(os.fsencode(" ".join(text)))
+                else:
+                    if is_watched and os.isatty(streams.STDIN):
+                        ending.tell(f"each line is a message to {room}; Ctrl-D ends")
+                    for lines in read_lines(sender.before_read):
+                        sender.lines(lines)
+                sender.finish()
     finally:
         is_told = isinstance(sys.exc_info()[1], ZchatError)
         # Of one message the error says it all.
@@ -93,6 +95,18 @@ def send(
     if is_watched and not json and sender.sent > 1:
         ending.tell(f"{sender.sent} messages sent")
     raise typer.Exit(1 if sender.left_out else 0)
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    """What is lost by an error the client warns of, too: that is for programs."""
+    try:
+        yield
+    except BaseException:
+        import logging  # 10 ms
+
+        logging.getLogger("zchat").disabled = True
+        raise
 
 
 def _notice(notice: Notice) -> None:

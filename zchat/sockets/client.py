@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -26,15 +27,16 @@ import zmq
 from zchat import wire
 from zchat.address import Address
 from zchat.core import Instant
-from zchat.core.chain import Delivery, Mark, Notice
+from zchat.core.chain import Notice
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, ClientCore
 from zchat.core.listening import Listener
 from zchat.core.publishing import Chunk
 from zchat.errors import Closed, Refused, TimedOut, Unreachable, WireError, ZchatError
-from zchat.sockets import context, options
+from zchat.sockets import context, exits, options
 from zchat.sockets.clock import Deadline, instant
 from zchat.sockets.connector import CAME_UP
 from zchat.sockets.dealer import Dealer
+from zchat.sockets.incoming import Incoming
 from zchat.sockets.notices import Notices
 from zchat.sockets.options import POLLIN
 from zchat.sockets.outbox import CHUNK_BYTES, Outbox
@@ -43,8 +45,6 @@ from zchat.sockets.waiting import Waiting
 
 TICK_SECONDS, TICK_MS = 0.05, 50  # what the core does by time is due in half seconds
 POLL_MS_MAX = 1000  # SUB sends its subscriptions only when its thread touches it
-
-Queue = Callable[[list[Delivery | Notice | Mark]], None]
 
 
 class Connection(Waiting):
@@ -60,10 +60,13 @@ class Connection(Waiting):
         self._waker = options.Waker()
         self._sleeping = False
         self._ending = False
-        self._queues: dict[Listener, Queue] = {}
+        self._incoming: dict[Listener, Incoming] = {}
+        self._sent: deque[Chunk] = deque()  # and not settled; some behind the first may be
         self._state = AWAY  # of the core, as last notified
         self._settled_upto = 0  # chunks, counted as the outbox opens them
-        self._refused: Refused | None = None  # the first since the last flush
+        self._refused: Refused | None = None  # the first since the last flush,
+        self._untold: Refused | None = None  # and the first of which nobody has been told at all
+        self._lost = 0  # messages that have no outcome, at the end
         self.broke: ZchatError | None = None  # why it ended, where nobody closed it
         self._seen = ""  # what keeps the broker away
         self._welcome: wire.Welcome | None = None  # whose publisher the SUB is connected to,
@@ -78,6 +81,7 @@ class Connection(Waiting):
         """Connect and say hello. Raises Unreachable, Refused."""
         context.keep_from_forks(self)
         self._thread.start()
+        exits.close_at_exit(self)
         try:
             with self._changed:
                 self._changed.wait_for(lambda: self._core.welcome or self._failure is not None, wait)
@@ -100,14 +104,14 @@ class Connection(Waiting):
         assert self._core.welcome is not None, "connected"
         return self._core.welcome
 
-    def listen(self, listener: Listener, queue: Queue, deadline: Deadline) -> None:
-        """Subscribe. What the chain hands on goes to `queue`, called on the I/O thread.
+    def listen(self, listener: Listener, incoming: Incoming, deadline: Deadline) -> None:
+        """Subscribe. What the chain hands on goes to `incoming`.
 
         Returns when everything from now on is handed on. Raises Unreachable, Closed.
         """
 
         def start(core: ClientCore, now: Instant) -> None:
-            self._queues[listener] = queue
+            self._incoming[listener] = incoming
             core.listen(listener, now)
 
         self.do(start)
@@ -122,7 +126,7 @@ class Connection(Waiting):
 
         def end(core: ClientCore, now: Instant) -> None:
             core.unlisten(listener, now)
-            self._queues.pop(listener, None)
+            self._incoming.pop(listener, None)
 
         self.do(end)
 
@@ -134,32 +138,62 @@ class Connection(Waiting):
         self.wait_for(lambda: self._settled_upto >= opened, self.deadline("acks", timeout))
         refused, self._refused = self._refused, None
         if refused is not None:
+            self.told(refused)
             raise refused
+
+    def settle(self, deadline: Deadline, *, while_away: bool = True) -> None:
+        """Wait until all that was published is settled, or the client has ended."""
+        opened = self.outbox.opened
+        if self._settled_upto < opened:
+            self._want_acks()
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._settled_upto >= opened or self._failure or not (while_away or self.is_ready),
+                deadline.left(),
+            )
 
     def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
         """Until the chunk's outcome is known. Raises TimedOut, Closed."""
         self._want_acks()
         self.wait_for(lambda: chunk.is_settled, self.deadline("ack", timeout))
 
+    def told(self, error: Exception) -> None:
+        """The program knows of it."""
+        if isinstance(error, Refused):
+            self._untold = None
+
     def close(self, timeout: float) -> None:
-        """Say bye, wait for the answer, end the thread. What is unacked stays unknown."""
+        """Wait for acks and say bye while the broker is there, end the thread. What is unacked stays unknown."""
         if self._thread.ident is None:
             return
-        if self._thread.is_alive() and not self._ending:
-            if self._core.state == READY and timeout > 0:
-                self.later(lambda core, now: core.bye())
-                with self._changed:
-                    self._changed.wait_for(lambda: self._core.state == CLOSED or self._failure is not None, timeout)
+        deadline = Deadline("close", timeout)
+        try:
+            if self._thread.is_alive() and not self._ending and timeout > 0:
+                self.settle(deadline, while_away=False)
+                self._say_bye(deadline)
+        finally:  # a signal, too
             self._ending = True
             self._waker.wake()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=5.0)
+        exits.closed(self)
+        self._tell_lost()
+
+    def finish(self, deadline: Deadline) -> None:
+        """At the end of the process. The thread stays: those who use the client now end with the process."""
+        if self._failure is None:
+            self._say_bye(deadline)
+            self._lost = self._unsettled()
+        self._tell_lost()
 
     def forked(self) -> None:
         """In a child after a fork: the sockets belong to the parent's thread, and would hang."""
-        self._failure = Closed("this process was forked: connect again in the child")
+        self._failure = self.broke = Closed("this process was forked: connect again in the child")
         self._changed = threading.Condition()
+        self._sleeping = False
         self.outbox.forked(self._failure)
+        for incoming in list(self._incoming.values()):
+            incoming.forked()
 
     # --- the I/O thread ---------------------------------------------------------------------
 
@@ -229,15 +263,16 @@ class Connection(Waiting):
             chunk = self.outbox.take()
             if chunk is None:
                 break
+            self._sent.append(chunk)
             core.publish(chunk, now)
         self._send()
 
     def _hand_on(self, now: Instant) -> None:
         """Give the listeners what is theirs."""
         for listener, out in self._core.take_deliveries(now):
-            queue = self._queues.get(listener)
-            if queue is not None:
-                queue(out)
+            incoming = self._incoming.get(listener)
+            if incoming is not None:
+                incoming.put(out)
 
     def _carry_out(self, now: Instant) -> None:
         core = self._core
@@ -254,7 +289,11 @@ class Connection(Waiting):
             with self._changed:
                 self._state = core.state
                 self._settled_upto = core.settled_upto
-                self._refused = self._refused or next(iter(refused or ()), None)
+                while self._sent and self._sent[0].is_settled:
+                    self._sent.popleft()
+                if refused:
+                    self._refused = self._refused or refused[0]
+                    self._untold = self._untold or refused[0]
                 for number, answer in answers:
                     if number in self._answers:
                         self._answers[number] = answer
@@ -289,11 +328,12 @@ class Connection(Waiting):
     def _end(self) -> None:
         self._failure = error = self._failure or Closed()
         unknown = error if isinstance(error, Closed) else Closed(str(error))  # a Refused would say: not stored
+        self._lost = self._unsettled()
         self._core.close(unknown)
         for chunk in self.outbox.close(unknown):
             chunk.error = unknown
-        for queue in self._queues.values():
-            queue([])  # the end
+        for incoming in self._incoming.values():
+            incoming.end()
         self._notices.end(self.broke)
         self._waker.close()
         with self._changed:
@@ -306,6 +346,27 @@ class Connection(Waiting):
         if self._core.state == GREETING and self._core.welcome is None:
             return "something answers there, but not a zchat broker"
         return self._seen if self._core.state == AWAY else "it is there, and slow"
+
+    def _say_bye(self, deadline: Deadline) -> None:
+        if self._core.state == READY:
+            self.later(lambda core, now: core.bye())
+            with self._changed:
+                self._changed.wait_for(lambda: self._core.state == CLOSED or self._failure, deadline.left())
+
+    def _unsettled(self) -> int:
+        """Messages that were to be stored, and have no outcome."""
+        chunks = [*list(self._sent), *self.outbox.waiting()]
+        return sum(len(chunk.records) for chunk in chunks if not chunk.is_settled and not chunk.flags & wire.VOLATILE)
+
+    def _tell_lost(self) -> None:
+        """What the program has not been told, and nobody else will tell."""
+        lost, self._lost = self._lost, 0
+        refused, self._untold = self._untold, None
+        if lost:
+            what = "1 message has" if lost == 1 else f"{lost} messages have"
+            exits.tell(f"zchat: {what} no acknowledgement of {self.address}, and may be lost: the client has ended")
+        if refused is not None:
+            exits.tell(f"zchat: {self.address} refused what was published, and it is not stored: {refused}")
 
     def _want_acks(self) -> None:
         """Somebody is about to wait for what becomes of what was published so far."""

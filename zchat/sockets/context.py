@@ -13,7 +13,7 @@ from typing import Protocol
 
 import zmq
 
-from zchat.sockets import options
+from zchat.sockets import exits, options
 from zchat.sockets.memory import keep_for_frames
 
 
@@ -44,7 +44,10 @@ _lock = threading.Lock()
 
 
 def _forked() -> None:
+    global _lock
+    _lock = threading.Lock()  # a thread that is not there any more may hold it
     _contexts.clear()
+    exits.forked()
     for connection in list(_connections):
         connection.forked()
 

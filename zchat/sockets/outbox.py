@@ -50,6 +50,9 @@ class Waiter(Protocol):
     def late(self, deadline: Deadline) -> TimedOut:
         """What a call raises when its time is over."""
 
+    def told(self, error: Exception) -> None:
+        """The program gets that as an outcome."""
+
 
 class Publication(msgspec.Struct, frozen=True, gc=False):
     """One message on its way to the broker."""
@@ -57,6 +60,17 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     _waiter: Waiter
     _chunk: Chunk
     _index: int
+
+    def __repr__(self) -> str:
+        """`<zchat.Publication to general: offset 12>`; or what became of it instead."""
+        chunk = self._chunk
+        if not chunk.is_settled:
+            state = "no outcome yet"
+        elif chunk.error is not None:
+            state = f"{type(chunk.error).__name__}: {chunk.error}"
+        else:
+            state = f"offset {chunk.first + self._index}" if chunk.first else "broadcast"
+        return f"<zchat.Publication to {chunk.room}: {state}>"
 
     def done(self) -> bool:
         """Whether its outcome is known."""
@@ -68,10 +82,11 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
         Raises Refused when it was not stored, TimedOut (ask again: it is still being sent), and Closed when the client
         ended without knowing.
         """
-        chunk = self._chunk
+        seconds, chunk = waitable(timeout), self._chunk
         if not chunk.is_settled:
-            self._waiter.wait_for_settled(chunk, waitable(timeout))
+            self._waiter.wait_for_settled(chunk, seconds)
         if chunk.error is not None:
+            self._waiter.told(chunk.error)
             raise chunk.error
         return chunk.first + self._index if chunk.first else 0
 
@@ -128,6 +143,10 @@ class Outbox:
             if was_full and self._size <= OUTBOX_BYTES_MAX:
                 self._changed.notify_all()
             return chunk
+
+    def waiting(self) -> list[Chunk]:
+        """The chunks that have not been taken."""
+        return list(self._chunks)
 
     def close(self, error: ZchatError) -> list[Chunk]:
         """Take no more; `add` raises `error` from now on. Returns what was never sent."""

@@ -18,7 +18,7 @@ from typing import TypeVar
 from zchat import wire
 from zchat.address import Address
 from zchat.core import Instant
-from zchat.core.client import READY, Answer, ClientCore, Request
+from zchat.core.client import AWAY, CLOSED, READY, Answer, ClientCore, Request
 from zchat.errors import Refused, TimedOut, Unreachable, WireError, ZchatError
 from zchat.sockets.clock import Deadline
 
@@ -41,7 +41,13 @@ class Waiting:
     @property
     def is_ready(self) -> bool:
         """Whether the broker is there."""
-        return self._core.state == READY and self._failure is None
+        return self.state == READY
+
+    @property
+    def state(self) -> str:
+        """READY, AWAY or CLOSED, for whoever has been connected once."""
+        state = self._core.state
+        return CLOSED if self._failure is not None or state == CLOSED else READY if state == READY else AWAY
 
     def why_not(self) -> str:
         """What keeps the broker from answering, as far as we know."""

@@ -1,0 +1,91 @@
+"""What the I/O thread has for the consumer of one subscription: in order, and bounded in bytes.
+
+Rules of this file
+1. Above the bound the chain is paused, and what comes meanwhile is fetched when the consumer has caught up.
+2. The consumer alone takes from the left of `buffer`, without the lock. Who closes takes from the right, under it, so
+   that each message was either handed over or was not.
+3. In a child of a fork it has ended, and nobody holds the lock.
+
+Tests: tests/test_client.py, tests/test_endings.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import RLock
+from typing import TypeAlias
+
+from zchat.core.chain import Delivery, Mark, Notice
+from zchat.core.held import cost
+from zchat.message import Message
+
+QUEUED_BYTES_MAX = 32 << 20  # of a listener that does not read: what comes after is fetched again when it does
+QUEUED_BYTES_LOW = 8 << 20
+NOTICE_BYTES = 300  # what one takes, and a mark
+
+Item: TypeAlias = Delivery | Notice | Mark
+
+
+class Incoming:
+    """Between the I/O thread, which puts, and the consumer, who takes. `pause` stops the chain, or lets it go on."""
+
+    def __init__(self, pause: Callable[[bool], None]) -> None:
+        self.buffer: deque[Message] = deque()  # of the batch that is being handed over
+        self.lock = RLock()  # of what is handed over, and of the end; a signal may close what it interrupts
+        self._pause = pause
+        self._queue: SimpleQueue[Item | None] = SimpleQueue()
+        self._put_bytes = 0  # written by the I/O thread
+        self._taken_bytes = 0  # written by the consumer
+        self._paused = False
+
+    def put(self, items: list[Item]) -> None:
+        """What the chain hands on. On the I/O thread."""
+        for item in items:
+            self._put_bytes += _size(item)
+            self._queue.put(item)
+        if not self._paused and self._put_bytes - self._taken_bytes > QUEUED_BYTES_MAX:
+            self._paused = True
+            self._pause(True)
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        self._queue.put(None)
+
+    def take(self, timeout: float | None) -> Item | None:
+        """The next one; None at the end, however often it is asked. Raises queue.Empty."""
+        item = self._queue.get(timeout=timeout)
+        if item is None:
+            self._queue.put(None)
+            return None
+        self._taken_bytes += _size(item)
+        if self._paused and self._put_bytes - self._taken_bytes < QUEUED_BYTES_LOW:
+            self._paused = False
+            self._pause(False)
+        return item
+
+    def is_empty(self) -> bool:
+        """Whether nothing can be taken without waiting."""
+        return self._queue.empty()
+
+    def drop(self) -> Message | None:
+        """Empty the buffer. The first message that was in it; None: all have been handed over. Under the lock."""
+        first = None
+        while True:
+            try:
+                first = self.buffer.pop()
+            except IndexError:
+                return first
+
+    def forked(self) -> None:
+        """In a child after a fork: it is the parent's."""
+        self.lock = RLock()
+        self.buffer.clear()
+        self._queue = SimpleQueue()
+        self.end()
+
+
+def _size(item: Item) -> int:
+    """Bytes of memory."""
+    return item.size + cost(item.batch) if isinstance(item, Delivery) else NOTICE_BYTES
