@@ -131,6 +131,7 @@ def test_a_wait_of_0_is_one_try(there: BrokerProcess) -> None:
         ("tcp://127.0.0.1:9", "anna", float("nan"), zchat.UsageError),
         ("tcp://127.0.0.1:9", "anna", "1", zchat.UsageError),
         ("tcp://127.0.0.1:9", "anna", None, zchat.UsageError),
+        ("tcp://127.0.0.1:9", "anna", [], zchat.UsageError),
     ],
 )
 def test_what_is_of_another_type_is_refused_before_anything_is_tried(
@@ -249,6 +250,38 @@ def test_a_volatile_message_is_heard_and_not_stored(anna: zchat.Client, ben: zch
         (lambda client: client.send("den", "x", timeout="1"), zchat.UsageError),
         (lambda client: client.flush(float("nan")), zchat.UsageError),
         (lambda client: client.listen("den").get("1"), zchat.UsageError),
+        *[
+            (lambda client, more=more: client.publish("den", "x", **more), zchat.UsageError)
+            for more in (
+                *({"headers": headers} for headers in (0, [], ["a"], "ab", [("a", "b")], {b"a": b"b"}, {"a": None})),
+                *({"event": event} for event in (b"x", None, 5)),
+                *({"volatile": volatile} for volatile in ("no", 5, -1, 1, None)),
+            )
+        ],
+        *[
+            (lambda client, more=more: client.listen("den", resume="c", **more), zchat.UsageError)
+            for more in (
+                *({flag: value} for flag in ("echo", "presence", "keeps") for value in ("no", 1, None)),
+                *({"notify": 5}, {"timeout": "1"}, {"after": True}, {"after": 1.0}, {"since": True}, {"last": "1"}),
+            )
+        ],
+        *[
+            (lambda client, more=more: client.history("den", **more), zchat.UsageError)
+            for more in ({"presence": "no"}, {"notify": 5}, {"timeout": "1"}, {"limit": True}, {"after": 1.0})
+        ],
+        (lambda client: client.publish("den", [1, 2]), zchat.UsageError),
+        (lambda client: client.listen(["den"]), zchat.BadName),
+        (lambda client: client.listen("den", resume=""), zchat.BadName),
+        (lambda client: client.who(""), zchat.BadName),
+        (lambda client: client.who(0), zchat.BadName),
+        (lambda client: client.who("den", lag=5), zchat.UsageError),
+        (lambda client: client.set_cursor("c", True), zchat.UsageError),
+        (lambda client: client.set_cursor("c", 1, timeout="1"), zchat.UsageError),
+        (lambda client: client.drop_cursor("c", timeout="1"), zchat.UsageError),
+        (lambda client: client.who(timeout="1"), zchat.UsageError),
+        (lambda client: client.rooms(timeout=[]), zchat.UsageError),
+        (lambda client: client.cursors(timeout=float("nan")), zchat.UsageError),
+        (lambda client: client.close("1"), zchat.UsageError),
         (lambda client: client.listen("@ben"), zchat.Refused),
         (lambda client: list(client.history("@ben")), zchat.Refused),
         (lambda client: client.who("@ben"), zchat.Refused),
@@ -257,10 +290,24 @@ def test_a_volatile_message_is_heard_and_not_stored(anna: zchat.Client, ben: zch
 def test_what_cannot_be_is_an_error_and_the_client_goes_on(
     anna: zchat.Client, room: str, call: Callable[[zchat.Client], object], error: type[zchat.ZchatError]
 ) -> None:
+    before = [(cursor.name, cursor.offset) for cursor in anna.cursors()], list(anna.history("den"))
     with pytest.raises(error):
         call(anna)
     anna.flush(10)
+    assert ([(cursor.name, cursor.offset) for cursor in anna.cursors()], list(anna.history("den"))) == before
     assert anna.send(room, "well") > 0
+
+
+def test_what_is_there_already_is_not_given_for_a_time_that_cannot_be(anna: zchat.Client, room: str) -> None:
+    publication = anna.publish(room, "x")
+    publication.result(10)
+    listener = anna.listen(room, after=0)
+    eventually(listener.pending, "it is there")
+    calls: list[Callable[[Any], object]] = [publication.result, listener.get]
+    for call in calls:
+        with pytest.raises(zchat.UsageError):
+            call("1")
+    assert listener.get(0).text == "x"
 
 
 # --- listen ------------------------------------------------------------------------------------------

@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from operator import index
+from typing import Any, TypeVar
 
 from zchat import wire
 from zchat.core.deliveries import Start
 from zchat.errors import BadName, UsageError
 from zchat.names import pattern_name
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def login_name() -> str:
@@ -32,6 +35,8 @@ def record_of(body: bytes | str, event: str, headers: Mapping[str, str] | None) 
     """A record, and its size."""
     try:
         content = body.encode() if isinstance(body, str) else bytes(memoryview(body))  # bytes(5) would be five zeros
+        if headers is not None and not isinstance(headers, Mapping):
+            raise TypeError
         if event == "message" and not headers:
             return content, len(content)
         fields = dict(headers) if headers else None
@@ -73,9 +78,25 @@ def text_of(kind: str, name: str) -> str:
     return name
 
 
+def flag_of(what: str, value: bool) -> bool:
+    """True or False, and nothing that is taken for one of them: "no" would be true."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{what} is True or False")
+    return value
+
+
+def function_of(what: str, value: F | None) -> F | None:
+    """What is called later, by whom nobody would look for."""
+    if value is not None and not callable(value):
+        raise UsageError(f"{what} is a function")
+    return value
+
+
 def number_of(what: str, value: int) -> int:
     """An offset or a count, as the wire and the log can have it."""
     try:
+        if isinstance(value, bool):
+            raise TypeError
         number = index(value)
     except TypeError:
         raise UsageError(f"{what} is no whole number") from None
@@ -87,6 +108,8 @@ def number_of(what: str, value: int) -> int:
 def _microseconds(since: float | datetime) -> int:
     """Since 1970; what is before is the beginning."""
     try:
+        if isinstance(since, bool):
+            raise TypeError
         seconds = since.timestamp() if isinstance(since, datetime) else since
         microseconds = int((seconds + 0.0) * 1_000_000)
     except (TypeError, ValueError, OverflowError):

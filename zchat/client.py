@@ -18,7 +18,7 @@ from types import TracebackType
 
 from zchat import address as addresses
 from zchat import wire
-from zchat.arguments import info, login_name, names_of, number_of, record_of, start_of, text_of
+from zchat.arguments import flag_of, function_of, info, login_name, names_of, number_of, record_of, start_of, text_of
 from zchat.core.answers import Missing
 from zchat.core.chain import Chain, Notice, Start
 from zchat.core.client import AWAY, CLOSED, READY
@@ -59,7 +59,7 @@ def connect(
         raise UsageError("wait is None, not seconds")
     user = os.environ.get("ZCHAT_USER") or login_name() if user is None else text_of("user", user)
     address = os.environ.get("ZCHAT_BROKER") or DEFAULT_ADDRESS if address is None else address
-    connection = Connection(addresses.parse(address), user_name(user), info(), notify)
+    connection = Connection(addresses.parse(address), user_name(user), info(), function_of("notify", notify))
     connection.timeout = timeout
     return Client(connection, connection.start(seconds or TRY_SECONDS))
 
@@ -123,10 +123,10 @@ class Client:
         Raises BadName, TooLarge, UsageError, TimedOut (it is not queued), Closed.
         """
         try:
-            if type(body) is bytes and not headers and event == "message":
+            if type(body) is bytes and headers is None and event == "message" and type(volatile) is bool:
                 return self._add(room, body, len(body), volatile)
             record, size = record_of(body, event, headers)
-            return self._add(room, record, size, volatile)
+            return self._add(room, record, size, flag_of("volatile", volatile))
         except (AttributeError, TypeError):
             text_of("room", room)  # looked at only now: each message would pay for it
             raise
@@ -181,6 +181,9 @@ class Client:
         """
         names = names_of(patterns, "listen to")
         start = start_of(after, last, since)
+        for what, flag in (("echo", echo), ("presence", presence), ("keeps", keeps)):
+            flag_of(what, flag)
+        function_of("notify", notify)
         cursor = cursor_name(text_of("cursor", resume)) if resume is not None else ""
         deadline = self._deadline("the subscription", timeout)
         if cursor:
@@ -221,6 +224,7 @@ class Client:
         names = names_of(patterns, "read")
         start = start_of(after, last, since)
         most = wire.OFFSET_MAX if limit is None else number_of("limit", limit)
+        flag_of("presence", presence), function_of("notify", notify)
         return self._read(names, start, 0 if last == 0 else most, presence, notify, waitable(timeout))
 
     # --- asking -----------------------------------------------------------------------------
@@ -230,7 +234,8 @@ class Client:
 
         `lag` also tells how far each one's listeners are behind.
         """
-        question = wire.Who(0, room_name(text_of("room", room)) if room else "", lag)
+        name = "" if room is None else room_name(text_of("room", room))
+        question = wire.Who(0, name, flag_of("lag", lag))
         return self._connection.ask(question, wire.Present, self._deadline("who", timeout)).members
 
     def rooms(self, *, timeout: float | None = None) -> list[wire.Room]:

@@ -81,8 +81,8 @@ class Connection(Waiting):
         """Connect and say hello. Raises Unreachable, Refused."""
         context.keep_from_forks(self)
         self._thread.start()
-        exits.close_at_exit(self)
         try:
+            exits.close_at_exit(self)
             with self._changed:
                 self._changed.wait_for(lambda: self._core.welcome or self._failure is not None, wait)
                 welcome = self._core.welcome
