@@ -207,11 +207,14 @@ class StartError(ZchatError):
 
 
 class LogError(ZchatError):
-    """The log could not keep or read records. `code` is one of `CODES`."""
+    """The log could not keep or read records. `code` is one of `CODES`.
 
-    def __init__(self, code: str, text: str) -> None:
+    `is_final`: it keeps nothing more until it is opened anew.
+    """
+
+    def __init__(self, code: str, text: str, *, is_final: bool = False) -> None:
         super().__init__(code, text)
-        self.code, self.text = code, text
+        self.code, self.text, self.is_final = code, text, is_final
 
     def __str__(self) -> str:
         """What the log said."""

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,29 @@ def hook(event, args):
     if event in ("import", "open", "sqlite3.connect", "_thread.start_new_thread"):
         os.write(into, f"{event} {str(args[:1])[:200]!r}\\n".encode())
 sys.addaudithook(hook)
+from zchat.__main__ import main
+main()
+"""
+# Once the file is there, the WAL is on a device that takes every write and cannot be synced: for this process only.
+UNSYNCED = """
+import os, sys, threading, time
+from zchat.cli import broker
+announce, wanted = broker._announce, sys.argv.pop(1)
+def fail(wal):
+    while not os.path.exists(wanted):
+        time.sleep(0.01)
+    nowhere = os.open("/dev/null", os.O_RDWR)
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}") == wal:
+                os.dup2(nowhere, int(name))
+        except OSError:
+            pass
+    os.remove(wanted)
+def then_fail(running, log):
+    announce(running, log)
+    threading.Thread(target=fail, args=(os.path.join(log, "log.db-wal"),), daemon=True).start()
+broker._announce = then_fail
 from zchat.__main__ import main
 main()
 """
@@ -151,3 +174,41 @@ def test_a_broker_without_memory_is_started_again(start_broker: StartBroker) -> 
         client.flush(20)
         assert next(iter(client.history("den"))).text == "before"
     assert broker._end(signal.SIGTERM) == 0
+
+
+def test_a_log_whose_disk_could_not_sync_is_opened_anew_and_what_was_acked_is_there(
+    start_broker: StartBroker, tmp_path: Path
+) -> None:
+    wanted = tmp_path / "fail"
+    broker = start_broker(run=(sys.executable, "-c", UNSYNCED, str(wanted)), watched=True)
+    # Not `with client`: that raises at its end, as something was refused.
+    with closing(zchat.connect(broker.address, "alice", wait=20)) as client, client.listen("den") as listener:
+        first = client.send("den", "kept")
+        wanted.touch()
+        eventually(lambda: not wanted.exists(), "the disk fails")
+        with pytest.raises(zchat.Refused, match="keeps nothing more until it is opened anew"):
+            client.send("den", "lost", timeout=20)
+        assert client.send("den", "kept as well", timeout=20) > first
+        heard = [listener.get(20).text for _ in range(2)]
+        assert heard == ["kept", "kept as well"] == [message.text for message in client.history("den")]
+    eventually(lambda: "it is started again" in broker.stderr(), "the operator is told")
+    assert "zchat: the log failed (IOERR_FSYNC) and keeps nothing more until it is opened anew\n" in broker.stderr()
+    assert broker.stderr().count("zchat broker ready") == 2
+
+
+def test_a_broker_that_nobody_watches_ends_with_a_status_when_its_disk_could_not_sync(
+    start_broker: StartBroker, tmp_path: Path
+) -> None:
+    wanted = tmp_path / "fail"
+    broker = start_broker(run=(sys.executable, "-c", UNSYNCED, str(wanted)))
+    assert broker.process is not None
+    with closing(zchat.connect(broker.address, "alice", wait=20)) as client:
+        wanted.touch()
+        eventually(lambda: not wanted.exists(), "the disk fails")
+        with pytest.raises(zchat.Refused):
+            client.send("den", "lost", timeout=20)
+        assert broker.process.wait(20) == 1
+    broker.process = None
+    assert broker.stderr().endswith(
+        "zchat: the log failed (IOERR_FSYNC) and keeps nothing more until it is opened anew\n"
+    )

@@ -7,7 +7,17 @@ from typing import Any, get_args
 import pytest
 
 from zchat import wire
-from zchat.core.answers import LIMIT_MAX, Answer, Missing, Request, Stored, check_kind, check_welcome, parts_of
+from zchat.core.answers import (
+    LIMIT_MAX,
+    Answer,
+    Missing,
+    Request,
+    Stored,
+    check_kind,
+    check_welcome,
+    may_be_later,
+    parts_of,
+)
 from zchat.errors import WireError
 from zchat.names import matcher
 
@@ -159,3 +169,12 @@ def test_a_limit_that_makes_no_sense_is_an_error(name: str) -> None:
 def test_a_welcome_that_nobody_can_go_by_is_an_error(welcome: wire.Welcome) -> None:
     with pytest.raises(WireError):
         check_welcome(welcome)
+
+
+def test_what_may_be_granted_later_is_told_from_what_may_not() -> None:
+    for code in ("busy", "over-limit", "log-full", "log-failed", "log-read-only"):
+        assert may_be_later(wire.Error("request", 1, code, ""))
+    assert may_be_later(WireError("bad-frame", "no sense"))
+    for code in ("denied", "bad-room", "too-many-rooms"):
+        assert not may_be_later(wire.Error("request", 1, code, ""))
+    assert not may_be_later(wire.Done(1))

@@ -351,16 +351,35 @@ def test_a_part_that_is_repeated_does_not_undo_a_later_join() -> None:
     assert core.take_answers() == [(2, wire.Done(2))]  # overtaken: whoever waits for it goes on
 
 
-def test_a_join_that_the_log_refused_is_tried_again_while_it_is_wanted() -> None:
+@pytest.mark.parametrize("code", ["log-full", "busy", "over-limit"])
+def test_a_join_that_is_refused_for_now_is_tried_again_while_it_is_wanted(code: str) -> None:
     core = ready()
     core.join({"general", "build"}, at(0))
     core.take_sends()
-    receive(core, wire.Error("request", 1, "log-full", ""))
+    receive(core, wire.Error("request", 1, code, ""))
     assert [number for number, _ in core.take_answers()] == [1]
     core.part({"build"}, at(1))
     core.take_sends()
     core.elapsed(at(REPEAT_SECONDS))
     assert wire.Join(3, ["general"]) in sent(core)
+
+
+def test_rooms_that_are_joined_again_after_a_break_are_asked_for_until_they_are_granted() -> None:
+    core = ready()
+    core.join({"general"}, at(0))
+    core.take_sends()
+    receive(core, wire.Done(1))
+    core.disconnected("gone")
+    core.connected()
+    receive(core, welcome_of())
+    asked = 0
+    for seconds in range(0, 60):
+        core.elapsed(at(seconds))
+        for message in sent(core):
+            if isinstance(message, wire.Join):
+                asked += 1
+                receive(core, wire.Error("request", message.request, "busy", "later"), seconds=seconds)
+    assert 10 < asked < 30, "again and again, and not too often"
 
 
 def test_a_join_that_may_not_be_is_not_tried_again() -> None:

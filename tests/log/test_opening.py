@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,23 @@ def test_a_new_log_is_made(tmp_path: Path) -> None:
     again = opening.open_database(tmp_path / "log.db", "full")
     again.connection.close()
     assert opened.identity == again.identity
+
+
+def test_nothing_is_written_behind_what_a_broker_that_was_killed_has_left_in_the_wal(
+    open_log: OpenLog, tmp_path: Path
+) -> None:
+    """A part of it may be in memory only, after an error of fsync: what is behind that would be lost with it."""
+    killed = open_log()
+    Scribe(killed).write("a", b"acked")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("log.db", "log.db-wal"):
+        shutil.copy(tmp_path / "log" / name, copy / name)
+    assert (copy / "log.db-wal").stat().st_size > 0
+    opened = opening.open_database(copy / "log.db", "full")
+    assert opened.rooms.head == 1
+    assert (copy / "log.db-wal").stat().st_size == 0
+    opened.connection.close()
 
 
 @pytest.mark.parametrize("content", [b"", None])

@@ -17,6 +17,7 @@ import zmq
 
 import zchat
 from tests.conftest import BrokerProcess, environment, eventually
+from zchat import wire
 
 pytestmark = pytest.mark.slow  # each starts processes
 
@@ -42,10 +43,15 @@ def serves(broker: BrokerProcess) -> bool:
         return subscription.get(20).text == "hello"
 
 
-def zmtp(address: str, kind: bytes) -> socket.socket:
-    """A TCP connection that has done the handshake of ZMTP 3.0 (RFC 23), mechanism NULL."""
-    host, _, port = address.removeprefix("tcp://").rpartition(":")
-    connection = socket.create_connection((host, int(port)), timeout=20)
+def zmtp(address: str, kind: bytes, source: str = "") -> socket.socket:
+    """A connection that has done the handshake of ZMTP 3.0 (RFC 23), mechanism NULL; on TCP from that address."""
+    if address.startswith("ipc://"):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(20)
+        connection.connect(address.removeprefix("ipc://"))
+    else:
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        connection = socket.create_connection((host, int(port)), timeout=20, source_address=(source, 0))
     connection.sendall(b"\xff" + bytes(8) + b"\x7f\3\0" + b"NULL".ljust(20, b"\0") + bytes(32))
     ready = b"\5READY" + b"\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
     connection.sendall(bytes([4, len(ready)]) + ready)
@@ -164,6 +170,43 @@ def test_connections_up_to_the_limit_of_descriptors_leave_some_for_the_log(
         eventually(lambda: "no descriptor left for it (ulimit -n)" in broker.stderr(), "the operator is told")
         assert broker.stderr().count("is cut off") == 1
     eventually(lambda: len(os.listdir(descriptors)) < 64, "silent connections are closed", within=20)
+    assert serves(broker)
+
+
+def hello(user: str) -> bytes:
+    said = wire.encode(wire.Hello(wire.VERSION, user))
+    return bytes([0, len(said)]) + said
+
+
+def test_who_has_most_connections_makes_room_for_others(start_broker: Callable[..., BrokerProcess]) -> None:
+    limited = ("/bin/sh", "-c", 'ulimit -n 256; exec "$@"', "sh", sys.executable, "-m", "zchat")
+    broker = start_broker(run=limited)
+    with ExitStack() as held:
+        for number in range(120):  # there is room for 96, and all of them say HELLO
+            try:
+                connection = held.enter_context(zmtp(broker.address, b"DEALER", "127.0.0.1"))
+                connection.sendall(hello(f"guest-{number}"))
+            except OSError:
+                break  # it was cut off at once
+        eventually(lambda: "no descriptor left for it (ulimit -n)" in broker.stderr(), "there is no room left")
+        for number in range(20):
+            honest = held.enter_context(zmtp(broker.address, b"DEALER", "127.0.0.2"))
+            honest.sendall(hello(f"honest-{number}"))
+            assert honest.recv(4096), "it is welcome"
+
+
+def test_what_is_not_counted_on_ipc_fills_no_memory(start_broker: Callable[..., BrokerProcess], tmp_path: Path) -> None:
+    broker = start_broker(bind=f"ipc://{tmp_path}/socket")
+    before, sent, most = resident_bytes(broker), 0, 0
+    with zmtp(broker.address, b"DEALER") as attacker, pytest.raises(OSError):
+        attacker.sendall(hello("attacker"))
+        while sent < 2048 * MIB:
+            attacker.sendall(MORE_TO_COME)
+            sent += len(MORE_TO_COME)
+            most = max(most, resident_bytes(broker))
+    assert most < 600 * MIB
+    eventually(lambda: resident_bytes(broker) < before + 64 * MIB, "the memory comes back")
+    eventually(lambda: "on ipc nobody counts it" in broker.stderr(), "the operator is told")
     assert serves(broker)
 
 

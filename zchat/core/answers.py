@@ -96,6 +96,13 @@ def check_kind(request: Request, answer: Answer) -> None:
         raise wrong(f"{type(answer).__name__} in answer to {type(request).__name__}")
 
 
+def may_be_later(answer: Answer) -> bool:
+    """Whether what is refused now may be granted later: the log is in trouble, or there was too much of it."""
+    if isinstance(answer, wire.Error):
+        return answer.code in ("busy", "over-limit") or answer.code.startswith("log-")
+    return isinstance(answer, WireError)
+
+
 def is_name(room: str) -> bool:
     """Whether a room may be called so, as far as it matters to memory: what its letters may be, the broker decides."""
     return 0 < len(room) <= ROOM_BYTES_MAX

@@ -55,7 +55,7 @@ class ClientCore:
         self._timeline = Timeline()
         self._joined: dict[str, int] = {}  # room -> listeners and explicit joins that want it
         self._left: dict[str, None] = {}  # rooms that it is out of: an older copy of the log may have it in them
-        self._unsettled_rooms: set[str] = set()  # the log refused a JOIN or PART of them
+        self._unsettled_rooms: set[str] = set()  # a JOIN or PART of them was refused, for now
         self._settle_at = 0.0  # when that is asked for again
         # What the shell takes.
         self._sends: list[bytes] = []
@@ -336,7 +336,7 @@ class ClientCore:
         self._sends.append(wire.encode(request))
 
     def _settle_rooms(self, now: Instant) -> None:
-        """The log refused a JOIN or PART: who still wants it waits for no answer any more."""
+        """A JOIN or PART was refused for now: who still wants it waits for no answer any more."""
         rooms, self._unsettled_rooms = self._unsettled_rooms, set()
         if wanted := rooms & self._joined.keys():
             self.ask(wire.Join(0, sorted(wanted)), now)
@@ -394,7 +394,6 @@ class ClientCore:
         del self._requests[number]
         if not was_listener:
             self._answers.append((number, answer))
-        refused = isinstance(answer, WireError) or (isinstance(answer, wire.Error) and answer.code.startswith("log-"))
-        if refused and isinstance(request, wire.Join | wire.Part):
+        if answers.may_be_later(answer) and isinstance(request, wire.Join | wire.Part):
             self._unsettled_rooms.update(request.rooms)
             self._settle_at = now.seconds + REPEAT_SECONDS

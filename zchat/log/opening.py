@@ -107,7 +107,22 @@ def _load(path: Path, connection: sqlite3.Connection) -> Opened:
             if not schema.is_sealed(row):
                 raise _Wrong(f"a row of {table} has another checksum")
     connection.execute("SELECT user, seen FROM seen ORDER BY seen DESC LIMIT 10000").fetchall()
+    _begin_wal_anew(connection)
     return Opened(connection, identity, rooms, known)
+
+
+def _begin_wal_anew(connection: sqlite3.Connection) -> None:
+    """Nothing is written behind what another process has left in the WAL. Raises sqlite3.Error.
+
+    If that ended at an error of fsync, the system may have dropped a part of the WAL that is still read from memory:
+    after a power cut all behind that part would be lost, however often it was synced. What is read now is moved into
+    the database and synced there. Where somebody reads the log meanwhile, or its disk is full, that is done later.
+    """
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as error:
+        if schema.name_of(error).startswith("IOERR"):
+            raise
 
 
 def _rooms(connection: sqlite3.Connection) -> list[RoomRow]:

@@ -5,7 +5,7 @@ Rules of this file
    wait (checkpoints, trimming) comes behind, in short steps.
 2. There is no work in Python for each record.
 3. A commit that failed was rolled back: nothing of it is kept. Where that is not certain (an error of
-   fsync) the log keeps nothing more until it is opened again: a second try could say "kept" of bytes that
+   fsync) the log keeps nothing more until it is opened anew: a second try could say "kept" of bytes that
    the system has dropped.
 
     append -> queue -> writer thread: BEGIN, rows, COMMIT -> rooms' state -> done -> checkpoint | trim step
@@ -298,8 +298,8 @@ class SqliteLog:
             self._disk.ran_out()
         elif name.startswith("IOERR"):
             if committing and not name.startswith(_ROLLED_BACK):
-                text = f"the log failed ({name}) and keeps nothing more until the broker is started again"
-                self._failed = LogError("log-failed", text)
+                text = f"the log failed ({name}) and keeps nothing more until it is opened anew"
+                self._failed = LogError("log-failed", text, is_final=True)
                 return self._failed
             return self._disk.why_not() or schema.log_error(error)
         return schema.log_error(error)

@@ -78,6 +78,7 @@ class Broker:
         self._stopping = False
         self._waker = options.Waker()
         self._finished: deque[Callable[[Instant], None]] = deque()  # from other threads, for the loop
+        self._failed: LogError | None = None  # the log keeps nothing more
         self._suspicious = False  # the XPUB got something that is no subscription
         self._meters: Meters | None = None
 
@@ -113,7 +114,7 @@ class Broker:
         self._waker.wake()
 
     def run(self) -> None:
-        """Serve until `stop`, then close all but the log."""
+        """Serve until `stop`, then close all but the log. Raises LogError when that keeps nothing more."""
         poller = zmq.Poller()
         poller.register(self._xpub, POLLIN)
         monitors = self._peers.monitors
@@ -164,6 +165,8 @@ class Broker:
             self._finish()
         finally:
             self._close()
+        if self._failed is not None:
+            raise self._failed
 
     # --- one cycle --------------------------------------------------------------------------
 
@@ -207,7 +210,10 @@ class Broker:
 
     def _on_commit(self, had_records: bool, error: LogError | None, now: Instant) -> None:
         self._core.committed(error, now)
-        if error is not None and error.code != self._trouble:
+        if error is not None and error.is_final:
+            # To go on would refuse everything for ever. What is started next opens the log anew, and reads what it has.
+            self._failed, self._stopping = error, True
+        elif error is not None and error.code != self._trouble:
             self._trouble = error.code
             cure = "; stop the broker and run `zchat log repair`" if error.code == "log-damaged" else ""
             self._tell(f"{error}: what is sent is refused{cure}")

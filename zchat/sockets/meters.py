@@ -9,7 +9,8 @@ Rules of this file
 
     a client      8 MiB, twice what an honest one may have unanswered, or about 10,000 messages; before its HELLO 64 KiB
     a subscriber  512 KiB of subscriptions: libzmq takes them all in before the program sees one
-    all together  above `memory_watch_bytes` of memory in use, the one with most goes first
+    all together  above `memory_watch_bytes` of memory in use, the one with most goes first; on ipc the kernel does not
+                  count, so where that is not enough all who come by it go, and the honest come back
 
 Spec: docs/design.md, "Who takes too much". Tests: tests/sockets/test_peers.py, tests/sockets/test_overload.py.
 """
@@ -50,6 +51,7 @@ FREED_SECONDS = 0.25  # until what a peer had filled is free again
 FLOODS = "sends faster than it is allowed to"
 SUBSCRIBES = "subscribes without end"
 HOARDS = "takes most of the broker's memory, which is short"
+MAY_HOARD = "may take most of the broker's memory, which is short: on ipc nobody counts it"
 
 
 class Hoard(NamedTuple):
@@ -206,6 +208,10 @@ class Meters:
             if excess > 0:
                 self._cut_off(hoard.peer, HOARDS)
             excess -= hoard.bytes
+        if excess > 0:
+            for hoard in hoards:
+                if not hoard.peer.is_tcp and hoard.peer.descriptor >= 0:
+                    self._cut_off(hoard.peer, MAY_HOARD)
 
     def _cut_off(self, peer: Peer, reason: str) -> None:
         if self._cutoffs.cut_off(peer.descriptor, peer.name, reason):

@@ -6,6 +6,7 @@ Rules of this file: the broker's loop writes the counts, the thread of meters.py
 
 from __future__ import annotations
 
+from zchat.core.allowances import origin
 from zchat.sockets.cutoffs import address_of
 
 
@@ -43,8 +44,8 @@ class Peer:
     def __init__(self, descriptor: int, name: object, seconds: float) -> None:
         self.descriptor = descriptor  # -1: it has ended
         self.name = name  # of the other end, by the kernel: whether the descriptor still is this peer's
-        self.host = address_of(name)
-        self.address = self.host  # as people know it, once it has spoken
+        self.address = address_of(name)  # as people know it, once it has spoken
+        self.host = origin(self.address)  # what counts as one peer
         self.since = seconds
         # What came of it.
         self.taken = 0  # bytes that the program got, with the framing of ZMTP

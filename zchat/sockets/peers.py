@@ -15,6 +15,7 @@ Spec: docs/design.md, "The broker's sockets". Tests: tests/sockets/test_peers.py
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import zmq
@@ -301,9 +302,16 @@ class Peers:
             peer.is_cut_off = self._cutoffs.cut_off(peer.descriptor, peer.name, REFUSED)
 
     def _refuse_too_many(self, peers: dict[int, Peer], newest: Peer) -> None:
-        """Out of descriptors libzmq spins, and the log opens no file."""
-        if len(peers) > self._each_max:
-            self._cutoffs.cut_off(newest.descriptor, newest.name, TOO_MANY)
+        """Out of descriptors libzmq spins, and the log opens no file. The newest of the host that has most goes."""
+        if len(peers) <= self._each_max:
+            return
+        hosts = Counter(peer.host for peer in peers.values() if not peer.is_cut_off)
+        most = max(hosts.values(), default=0)
+        for peer in (newest, *reversed(peers.values())):
+            if not peer.is_cut_off and hosts[peer.host] == most:
+                peer.is_cut_off = True
+                self._cutoffs.cut_off(peer.descriptor, peer.name, TOO_MANY)
+                return
 
     def _cut_off(self, peer: Peer, reason: str) -> None:
         if self._cutoffs.cut_off(peer.descriptor, peer.name, reason):
