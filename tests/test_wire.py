@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import types
 from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
@@ -430,3 +431,48 @@ def test_the_request_that_an_answer_without_sense_is_for_can_be_read() -> None:
     assert wire.number_of(msgspec.msgpack.encode([36, 7, "x"])) == 7
     for frame in (b"", b"\xc1", b"\x91\x24", b"\x92\x24\xa1x", b"\x92\x24", b"\x91" * 5000):
         assert wire.number_of(frame) == 0
+
+
+# --- what is large ------------------------------------------------------------------------------
+
+
+def array(count: int, element: bytes) -> bytes:
+    return b"\xdd" + count.to_bytes(4, "big") + count * element
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\x94\x27\x01\x05" + array(10_000_000, b"\x92\xa1a\x07"),  # HEADS_ARE
+        b"\x93\x29\x01" + array(10_000_000, b"\x93\xa1a\x07\x01"),  # ROOMS_ARE
+        b"\x93\x28\x01" + array(2_000_000, b"\x96\xa1a\xa1b\xa4live\x01\x01\x90"),  # PRESENT
+        b"\x93\x28\x01" + array(100, b"\x96\xa1a\xa1b\xa4live\x01\x01" + array(200_000, b"\xa2ab")),
+        b"\x96\x25\x01" + array(5_000_000, b"\x92\xa1a\xa1b") + b"\x01\xc2\x90",  # PAGE
+        b"\x96\x25\x01\x90\x01\xc2" + array(3_000_000, b"\x94\xa1a\x01\x02\xa1b"),
+        b"\x92\x22" + array(10_000_000, b"\x92\x01\x02"),  # ACK
+        b"\x93\x2c\x01" + array(4_000_000, b"\x93\xa1a\x01\x02"),  # CURSORS_ARE
+    ],
+    ids=["heads", "rooms", "members", "rooms of members", "batches", "gaps", "ack", "cursors"],
+)
+def test_an_answer_that_would_become_too_much_is_refused_before_it_does(frame: bytes) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(WireError) as caught:
+        wire.decode_broker(frame)
+    assert caught.value.code == "bad-frame"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
+    with pytest.raises(WireError):
+        wire.decode_broadcast(b"\x95\x00\x01\x00\x01" + array(1, b"\x94\xa1a\xa1b\x01" + array(5_000_000, b"\xc4\x00")))
+
+
+def test_the_largest_answers_of_an_honest_broker_pass() -> None:
+    names = [f"{number:06}".ljust(128, "x") for number in range(262_144)]
+    for message in (
+        wire.HeadsAre(1, 5, [(name, 7) for name in names]),
+        wire.RoomsAre(1, [wire.Room(name, 7, 1) for name in names]),
+        wire.Page(1, [], 9, False, [(name, 1, 2, "trimmed") for name in names]),
+        wire.Present(
+            1, [wire.Member("a", "s", "live", 1, 1, names[at : at + 512]) for at in range(0, len(names), 512)]
+        ),
+    ):
+        assert len(wire.encode(message)) > 16 << 20
+        assert type(wire.decode_broker(wire.encode(message))) is type(message)

@@ -17,6 +17,7 @@ import msgspec
 
 from zchat.errors import WireError
 from zchat.wire.checking import DECODING_ERRORS, check_records, text_of
+from zchat.wire.large import check_large, check_large_broadcast
 from zchat.wire.messages import VERSION, At, BrokerMessage, Bye, ClientMessage, Hello, Publish, Sync, Tail
 from zchat.wire.nesting import first_elements, without_depth
 from zchat.wire.records import Batch, BatchHead, Natural, RawBatch, RecordOrBody
@@ -122,6 +123,7 @@ def decode_bodies(raw: msgspec.Raw | bytes) -> list[bytes] | None:
 def decode_broker(frame: bytes) -> BrokerMessage:
     """What a broker's ROUTER sent. Raises WireError with `bad-frame` or `unknown-kind`."""
     try:
+        check_large(frame)
         return _read(_broker_decoder.decode, frame)
     except DECODING_ERRORS as error:
         raise _why(frame, _BROKER_KINDS, error) from error
@@ -130,6 +132,7 @@ def decode_broker(frame: bytes) -> BrokerMessage:
 def decode_broadcast(frame: bytes) -> Batch | Tail | Sync:
     """What a broker's XPUB sent. Raises WireError."""
     try:
+        check_large_broadcast(frame)
         if frame[1:2] in _MARKERS:
             return _read(_marker_decoder.decode, frame)
         return _read(_batch_decoder.decode, frame)

@@ -1,0 +1,85 @@
+"""Whether a large frame of a broker can be true, before it is decoded: as objects it takes thirty times its bytes.
+
+Rules of this file
+1. Small frames are not looked at: what they become is bounded by their size.
+2. An honest broker's answers pass: all rooms, all sessions with their rooms, a page with a gap in each room.
+3. What does not raises ValueError, as a decoder does.
+
+Spec: docs/protocol.md, "What a client should not believe". Tests: tests/test_wire.py.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from zchat.wire.nesting import count_of
+
+LARGE_BYTES = 8 << 20  # of an answer or a broadcast
+ELEMENTS_MAX = 1 << 20  # rooms, gaps; rooms of all members together: four times what a broker of ours keeps
+MEMBERS_MAX = 1 << 17
+
+_PAGE, _HEADS_ARE, _PRESENT, _ROOMS_ARE = 37, 39, 40, 41
+
+
+class _Answer(msgspec.Struct, array_like=True):
+    """The elements of an answer as bytes."""
+
+    kind: int
+    request: msgspec.Raw
+    third: msgspec.Raw = msgspec.Raw()
+    fourth: msgspec.Raw = msgspec.Raw()
+    fifth: msgspec.Raw = msgspec.Raw()
+    sixth: msgspec.Raw = msgspec.Raw()
+
+
+class _Member(msgspec.Struct, array_like=True):
+    """Up to its rooms."""
+
+    user: msgspec.Raw
+    session: msgspec.Raw
+    state: msgspec.Raw
+    since: msgspec.Raw
+    seen: msgspec.Raw
+    rooms: msgspec.Raw
+
+
+_answer_decoder = msgspec.msgpack.Decoder(_Answer)
+_members_decoder = msgspec.msgpack.Decoder(list[_Member])
+
+
+def check_large(frame: bytes) -> None:
+    """Of an answer. Raises ValueError, or what a decoder raises."""
+    if len(frame) <= LARGE_BYTES:
+        return
+    answer = _answer_decoder.decode(frame)
+    if answer.kind == _PAGE:
+        if len(answer.third) > LARGE_BYTES:
+            raise ValueError(f"a page with {len(answer.third)} bytes of batches")
+        _check_count(answer.sixth, ELEMENTS_MAX)
+    elif answer.kind == _HEADS_ARE:
+        _check_count(answer.fourth, ELEMENTS_MAX)
+    elif answer.kind == _ROOMS_ARE:
+        _check_count(answer.third, ELEMENTS_MAX)
+    elif answer.kind == _PRESENT:
+        _check_count(answer.third, MEMBERS_MAX)
+        names = sum(_count(member.rooms) for member in _members_decoder.decode(answer.third))
+        if names > ELEMENTS_MAX:
+            raise ValueError(f"{names} rooms of members")
+    else:
+        raise ValueError(f"{len(frame)} bytes are too many")
+
+
+def check_large_broadcast(frame: bytes) -> None:
+    """Of a batch or marker. Raises ValueError."""
+    if len(frame) > LARGE_BYTES:
+        raise ValueError(f"{len(frame)} bytes are too many")
+
+
+def _check_count(array: msgspec.Raw, most: int) -> None:
+    count = _count(array)
+    if count > most:
+        raise ValueError(f"a list of {count} elements")
+
+
+def _count(array: msgspec.Raw) -> int:
+    return count_of(bytes(memoryview(array)[:5]))
