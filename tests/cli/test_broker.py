@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import COMMAND, BrokerProcess, Running, eventually, zchat
+from tests.conftest import COMMAND, BrokerProcess, Running, eventually, steady_address, zchat
 
 pytestmark = pytest.mark.slow  # each starts processes
 
@@ -50,9 +49,9 @@ def test_in_the_background_of_a_script_it_outlives_ctrl_c(start_zchat: Callable[
 
 
 def test_the_next_port_broadcasts_when_the_port_was_named(start_broker: StartBroker) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    broker = start_broker("--memory", bind=f"tcp://127.0.0.1:{port}")
+    bind = steady_address()  # of which the next one is free, too
+    port = int(bind.rpartition(":")[2])
+    broker = start_broker("--memory", bind=bind)
     assert broker.address.endswith(f":{port}") and broker.publish_address.endswith(f":{port + 1}")
     assert broker.log == "in memory"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -59,7 +60,18 @@ def test_the_room_is_named_where_there_may_be_several(monkeypatch: pytest.Monkey
 
 def test_colour_is_the_same_for_a_user_each_time() -> None:
     coloured = output.people(show_room=False, colour=True)
-    assert coloured(message(body=b"a")).count(b"\x1b") == coloured(message(body=b"b")).count(b"\x1b") == 4
+
+    def colour(user: str, body: bytes) -> bytes:
+        found = re.search(rb"\x1b\[(\d+)m" + user.encode() + rb"\x1b\[0m", coloured(message(user=user, body=body)))
+        assert found, "the name is coloured"
+        return found[1]
+
+    users = [f"user{number}" for number in range(50)]
+    first = {user: colour(user, b"a") for user in users}
+    assert len(set(first.values())) > len(output.NAME_COLOURS) // 2, "users differ"
+    output._coloured_name.cache_clear()  # as in another process,
+    assert {user: colour(user, b"b") for user in reversed(users)} == first
+    assert colour("alice", b"x") == b"91", "and in one whose hashes are others"
 
 
 def test_no_colour_where_it_is_not_wanted() -> None:

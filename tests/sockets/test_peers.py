@@ -272,16 +272,33 @@ def test_one_that_has_gone_and_did_not_begin_with_hello_is_passed_over_at_once(b
 
 
 def test_a_client_that_pings_and_then_says_nothing_is_dead_and_one_that_does_not_ping_is_not(bound: Bound) -> None:
-    with zmtp(bound.address, b"DEALER") as pings, zmtp(bound.address, b"DEALER") as quiet:
-        for connection, ttl_ms in ((pings, 500), (quiet, 0)):
-            bound.peers.spoke(meet(bound, connection), True, ttl_ms)
-        peers, began = list(bound.peers.clients.values()), time.monotonic()
-        while time.monotonic() - began < 1.0:
-            pings.sendall(PING)
-            bound.meters().look(time.monotonic(), 0, is_stuck=False)
-        assert all(map(alive, peers))
-        pings.sendall(b"\0\1x")  # the last sign of life: libzmq waits for no ping after it
-        eventually(lambda: sorted(map(alive, peers)) == [False, True], "it is dead")
+    for _ in range(30):  # a busy machine may leave no time to ping
+        with zmtp(bound.address, b"DEALER") as pings, zmtp(bound.address, b"DEALER") as quiet:
+            peers = [meet(bound, connection) for connection in (pings, quiet)]
+            for peer, ttl_ms in zip(peers, (500, 0), strict=True):
+                bound.peers.spoke(peer, True, ttl_ms)
+            if not pinged_in_time(bound, pings, 0.25):
+                continue
+            assert all(map(alive, peers))
+            pings.sendall(b"\0\1x")  # the last sign of life: libzmq waits for no ping after it
+            eventually(lambda: list(map(alive, peers)) == [False, True], "it is dead")  # noqa: B023
+            return
+    pytest.skip("the machine is too busy to ping twice a second")
+
+
+def pinged_in_time(bound: Bound, connection: socket.socket, pause_max: float) -> bool:
+    """Ping for a second. False when there was a longer pause than that."""
+    began = last = time.monotonic()
+    while last - began < 1.0:
+        try:
+            connection.sendall(PING)
+        except OSError:
+            return False  # it was taken for dead
+        bound.meters().look(time.monotonic(), 0, is_stuck=False)
+        before, last = last, time.monotonic()
+        if last - before > pause_max:
+            return False
+    return True
 
 
 def alive(peer: Peer) -> bool:
