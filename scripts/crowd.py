@@ -29,7 +29,7 @@ import zmq
 
 import zchat
 from zchat import wire
-from zchat.address import Address, parse
+from zchat.address import Address, Published, parse
 from zchat.core import Instant
 from zchat.core.chain import Chain, Delivery, Start
 from zchat.core.client import AWAY, GREETING, ClientCore
@@ -66,8 +66,10 @@ class Guest:
         self._core.listen(self._listener, now)
         self._join = self._core.join({room}, now)
         self._dealer = options.client_dealer(context)
-        self._dealer.connect(address.endpoint)
         self._sub = options.client_sub(context)
+        for each in (self._dealer, self._sub):  # a client of ours dials itself; this one is as short as can be
+            each.reconnect_ivl, each.reconnect_ivl_max = 100, 5000
+        self._dealer.connect(address.endpoint)
         self._publisher = ""
         self.heard = 0
         self.breaks = 0  # of its connection
@@ -108,7 +110,7 @@ class Guest:
         for _, out in core.take_deliveries(now):
             self.heard += sum(isinstance(item, Delivery) and item.room.startswith(NEWS) for item in out)
         if core.welcome is not None:
-            publisher = self._address.publisher(core.welcome.publish_port).endpoint
+            publisher = self._address.publisher(Published(core.welcome.publish_port)).endpoint
             if publisher != self._publisher:
                 self._sub.connect(publisher)
                 self._publisher = publisher

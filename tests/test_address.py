@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchat.address import Address, parse, parse_bind
+from zchat.address import Address, Published, parse, parse_bind, parse_published
 from zchat.errors import BadAddress
 
 
@@ -131,8 +131,8 @@ def test_all_interfaces_are_not_local() -> None:
 
 
 def test_the_publisher_is_at_another_port_of_the_same_host_or_beside_the_socket() -> None:
-    assert str(parse("[::1]:7000").publisher(7001)) == "tcp://[::1]:7001"
-    assert str(parse("ipc:///run/zchat").publisher(0)) == "ipc:///run/zchat.pub"
+    assert str(parse("[::1]:7000").publisher(Published(7001))) == "tcp://[::1]:7001"
+    assert str(parse("ipc:///run/zchat").publisher(Published(0))) == "ipc:///run/zchat.pub"
 
 
 @given(st.text(max_size=30))
@@ -162,5 +162,65 @@ def test_a_link_local_address_keeps_its_interface(text: str, canonical: str) -> 
 
 def test_an_address_is_dialled_by_a_number_of_its_host() -> None:
     assert parse("host:6000").at("10.0.0.1").endpoint == "tcp://10.0.0.1:6000"
-    assert parse("host:6000").at("fe80::1%eth0").publisher(7).endpoint == "tcp://[fe80::1%eth0]:7"
+    assert parse("host:6000").at("fe80::1%eth0").publisher(Published(7)).endpoint == "tcp://[fe80::1%eth0]:7"
     assert parse("ipc:///run/zchat").at("10.0.0.1") == parse("ipc:///run/zchat")
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical", "publisher"),
+    [
+        ("host:7555,9000", "tcp://host:7555,9000", "tcp://host:9000"),
+        ("HOST,7556", "tcp://host:5555,7556", "tcp://host:7556"),
+        ("[::1]:7555,7556", "tcp://[::1]:7555,7556", "tcp://[::1]:7556"),
+        ("tcp://host:7555,Other:9000", "tcp://host:7555,other:9000", "tcp://other:9000"),
+        ("host:7555,[fe80::1%eth0]:9000", "tcp://host:7555,[fe80::1%eth0]:9000", "tcp://[fe80::1%eth0]:9000"),
+    ],
+)
+def test_an_address_may_name_both_ports(text: str, canonical: str, publisher: str) -> None:
+    address = parse(text)
+    assert str(address) == canonical and parse(canonical) == address
+    assert address.endpoint == canonical.partition(",")[0]
+    assert str(address.publisher(Published(5556, "ignored", 5555))) == publisher
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("host:7555,", '"" names no port, such as 5556 or host:5556'),
+        ("host:7555,other", '"other" names no port, such as 5556 or host:5556'),
+        ("host:7555,0", "port 0 is not in 1..65535"),
+        ("host:7555,65536", "port 65536 is not in 0..65535"),
+        ("host:7555,*:9000", "* is all interfaces of a broker, a client needs one host"),
+        ("host:7555,:9000", "no host"),
+        ("host:7555,7556,7557", '"7556,7557" names no port, such as 5556 or host:5556'),
+        (",7556", "no host"),
+    ],
+)
+def test_a_second_port_that_is_none_says_why(text: str, why: str) -> None:
+    with pytest.raises(BadAddress) as caught:
+        parse(text)
+    assert (caught.value.address, caught.value.why) == (text, why)
+
+
+@pytest.mark.parametrize(
+    ("dialled", "told", "publisher"),
+    [
+        ("host:5555", Published(5556, "", 5555), "tcp://host:5556"),
+        ("host:7555", Published(5556, "", 5555), "tcp://host:7556"),  # a tunnel, or a container
+        ("host:80", Published(20_001, "", 20_000), "tcp://host:81"),
+        ("host:7555", Published(5556), "tcp://host:5556"),  # advertised
+        ("host:7555", Published(5556, "other"), "tcp://other:5556"),
+        ("host:65535", Published(5556, "", 5555), "tcp://host:5556"),  # what is not there is not taken
+        ("host:1", Published(5000, "", 6000), "tcp://host:5000"),
+    ],
+)
+def test_the_publisher_is_as_far_from_what_was_dialled_as_from_what_the_broker_has(
+    dialled: str, told: Published, publisher: str
+) -> None:
+    assert str(parse(dialled).publisher(told)) == publisher
+
+
+def test_what_is_published_may_be_at_a_port_or_a_host_and_a_port() -> None:
+    assert parse_published("9000") == Published(9000)
+    assert parse_published("Host:9000") == Published(9000, "host")
+    assert parse_published("[::1]:9000") == Published(9000, "::1")

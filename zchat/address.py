@@ -2,7 +2,8 @@
 
 Rules of this file
 1. It is pure: no name is looked up, no port is tried. Whether the host exists, `sockets/` finds out.
-2. A broker has two endpoints. An address names the first (ROUTER); `publisher` gives the second (XPUB).
+2. A broker has two endpoints. An address names the first (ROUTER), and the second (XPUB) where it is not to be found
+   by what the broker tells of it: `publisher`.
 3. What is no address raises BadAddress, whose `why` says what is wrong.
 
     written                     means
@@ -12,6 +13,8 @@ Rules of this file
     ::1   [::1]:6000            tcp://[::1]:5555   tcp://[::1]:6000
     fe80::1%eth0                tcp://[fe80::1%eth0]:5555, by that interface
     ipc:///run/zchat            itself; the XPUB is at /run/zchat.pub
+    host:7555,9000              the ROUTER at tcp://host:7555, the XPUB at tcp://host:9000
+    host:7555,other:9000        the same with the XPUB on another host
 
     to bind only
     *   0.0.0.0   ::            all interfaces; `*` is IPv4 and IPv6
@@ -41,25 +44,35 @@ _DIGITS = re.compile(r"[0-9]+")
 _DOTTED = re.compile(r"[0-9.]+")
 
 
+class Published(NamedTuple):
+    """Where a broker says that it publishes."""
+
+    port: int
+    host: str = ""  # empty: the one that was dialled
+    beside: int = 0  # the port that was dialled, if nothing leads on to it; 0: `port` is right wherever one comes from
+
+
 class Address(NamedTuple):
-    """One endpoint: `tcp` with host and port, or `ipc` with a path."""
+    """One endpoint: `tcp` with host and port, or `ipc` with a path; and the second one, where it is named."""
 
     scheme: str
     host: str = ""
     port: int = 0
     path: str = ""
+    publish_host: str = ""  # empty: the same
+    publish_port: int = 0  # 0: it is not named
 
     def __str__(self) -> str:
         """Canonical: `tcp://host:port`, IPv6 in brackets, `ipc://path`."""
-        if self.scheme == "ipc":
-            return f"ipc://{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"tcp://{host}:{self.port}"
+        if not self.publish_port:
+            return self.endpoint
+        host = f"{_bracketed(self.publish_host)}:" if self.publish_host else ""
+        return f"{self.endpoint},{host}{self.publish_port}"
 
     @property
     def endpoint(self) -> str:
         """What libzmq binds and connects to."""
-        return str(self)
+        return f"ipc://{self.path}" if self.scheme == "ipc" else f"tcp://{_bracketed(self.host)}:{self.port}"
 
     def at(self, number: str) -> Address:
         """The same with a number for its host's name."""
@@ -70,28 +83,47 @@ class Address(NamedTuple):
         """True when nobody can reach it from another machine: ipc and loopback."""
         return self.scheme == "ipc" or self.host in ("localhost", "::1") or _is_loopback(self.host)
 
-    def publisher(self, port: int) -> Address:
-        """Where the XPUB is: at `port` on the same host; for ipc beside it, `port` is not used."""
+    def publisher(self, told: Published) -> Address:
+        """Where the XPUB of the broker is that was dialled here; for ipc beside it.
+
+        Who dialled another port than the broker has comes through a tunnel, or from outside of a container: what
+        leads on its two ports has them as far from each other, if nobody says otherwise.
+        """
         if self.scheme == "ipc":
-            return self._replace(path=f"{self.path}.pub")
-        return self._replace(port=port)
+            return Address("ipc", path=f"{self.path}.pub")
+        if self.publish_port:
+            return Address("tcp", self.publish_host or self.host, self.publish_port)
+        moved = told.port + self.port - told.beside if told.beside else told.port
+        return Address("tcp", told.host or self.host, moved if 0 < moved <= PORT_MAX else told.port)
 
 
 def parse(text: str) -> Address:
     """The address of a broker to connect to. Raises BadAddress."""
-    address = _parsed(text)
-    if address.scheme == "tcp":
-        if address.host in ALL_INTERFACES:
-            raise BadAddress(text, f"{address.host} is all interfaces of a broker, a client needs one host")
-        if address.port == 0:
-            raise BadAddress(text, f"port 0 is not in 1..{PORT_MAX}")
-    name, zone, interface = address.host.partition("%")
-    return address._replace(host=name.lower() + zone + interface)
+    first, comma, second = text.partition(",") if _is_tcp(text) else (text, "", "")
+    address = _parsed(first, text)
+    if address.scheme == "ipc":
+        return address
+    published = parse_published(second, text) if comma else Published(0)
+    return address._replace(
+        host=_dialled(text, address.host, address.port), publish_host=published.host, publish_port=published.port
+    )
+
+
+def parse_published(text: str, whole: str = "") -> Published:
+    """Where clients find an XPUB, as `PORT` or `HOST:PORT`, a part of `whole`. Raises BadAddress."""
+    host, port = ("", text) if _DIGITS.fullmatch(text) else _split(whole or text, text)
+    if port is None:
+        raise BadAddress(whole or text, f'"{text}" names no port, such as 5556 or host:5556')
+    number = _checked_port(whole or text, port)
+    if not host and not _DIGITS.fullmatch(text):
+        raise BadAddress(whole or text, "no host")
+    name = _dialled(whole or text, _checked_host(whole or text, host) if host else "", number)
+    return Published(number, name)
 
 
 def parse_bind(text: str) -> Address:
     """The address for a broker to bind. Port 0 is any free port. Raises BadAddress."""
-    address = _parsed(text)
+    address = _parsed(text, text)
     if address.scheme == "tcp":
         if address.port == PORT_MAX:
             raise BadAddress(text, f"port {PORT_MAX} has no next one, and a broker needs two")
@@ -100,12 +132,32 @@ def parse_bind(text: str) -> Address:
     return address
 
 
-def _parsed(text: str) -> Address:
+def _is_tcp(text: str) -> bool:
     if not isinstance(text, str):
         raise BadAddress(repr(text), "an address is text")
-    scheme, separator, rest = text.partition("://")
+    return not text.startswith("ipc://")
+
+
+def _dialled(text: str, host: str, port: int) -> str:
+    """A host as clients dial it; the interface of a link-local address keeps its case."""
+    if host in ALL_INTERFACES:
+        raise BadAddress(text, f"{host} is all interfaces of a broker, a client needs one host")
+    if port == 0:
+        raise BadAddress(text, f"port 0 is not in 1..{PORT_MAX}")
+    name, zone, interface = host.partition("%")
+    return name.lower() + zone + interface
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _parsed(part: str, text: str) -> Address:
+    """What a part of that text is, or all of it."""
+    _is_tcp(text)
+    scheme, separator, rest = part.partition("://")
     if not separator:
-        scheme, rest = "tcp", text
+        scheme, rest = "tcp", part
     if scheme == "ipc":
         return Address("ipc", path=_checked_path(text, rest))
     if scheme != "tcp":

@@ -13,6 +13,7 @@ import msgspec
 
 from tests.core.presence import who
 from zchat import wire
+from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
 from zchat.errors import LogError, WireError
@@ -22,7 +23,7 @@ from zchat.names import room_of
 from zchat.settings import Settings
 
 BEGIN = Instant(1_000.0, 1_700_000_000_000_000)
-PUBLISH_PORT = 5556
+PORT, PUBLISH_PORT = 5555, 5556
 
 
 class Heard(NamedTuple):
@@ -51,7 +52,9 @@ class Cycle:
     def start(self) -> None:
         """The broker starts on the log as it is."""
         facts = facts_of(self.log, self.settings.users_seen_max)
-        self.core = BrokerCore(self.settings, facts, self._session_ids, PUBLISH_PORT, self.now)
+        self.core = BrokerCore(
+            self.settings, facts, self._session_ids, Published(PUBLISH_PORT, "there", PORT), self.now
+        )
         self.append = None
 
     # --- what clients send ------------------------------------------------------------------

@@ -275,6 +275,13 @@ def test_a_volatile_batch_stands_outside_the_order() -> None:
     assert chain.state == FILLING
 
 
+def test_a_volatile_batch_of_a_connection_that_has_proved_nothing_is_left_out() -> None:
+    chain = live_chain()
+    chain.unsynced()
+    chain.broadcast("general", batch_of(0, 0, kind=wire.VOLATILE_MESSAGES), 10)
+    assert chain.take() == []
+
+
 # --- gaps that stay -----------------------------------------------------------------------------
 
 

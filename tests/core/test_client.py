@@ -436,7 +436,7 @@ def test_a_broker_that_stops_does_not_end_the_session() -> None:
 def test_what_a_chain_asks_is_asked_and_its_answer_is_no_ones_elses() -> None:
     core = ready()
     listener = listening(core, "general", start=Start(after=0))
-    core.broadcast(wire.PRIVATE_TOPIC + b"n1", wire.encode(wire.Sync(b"n1", 40)), at(0))
+    core.broadcast(wire.PRIVATE_TOPIC + b"n1", wire.encode(wire.Sync(b"n1", 40, "A")), at(0))
     assert core.take_news() == []
     core.take_deliveries(at(0))
     assert sent(core) == [wire.Fetch(1, ["general"], 0, 40)]
@@ -452,7 +452,7 @@ def test_what_a_chain_asks_is_asked_and_its_answer_is_no_ones_elses() -> None:
 def test_a_question_that_was_out_at_a_break_is_asked_anew_once_it_is_synced() -> None:
     core = ready()
     listening(core, "general", start=Start(after=0))
-    core.broadcast(wire.PRIVATE_TOPIC + b"n1", wire.encode(wire.Sync(b"n1", 40)), at(0))
+    core.broadcast(wire.PRIVATE_TOPIC + b"n1", wire.encode(wire.Sync(b"n1", 40, "A")), at(0))
     core.take_deliveries(at(0))
     core.disconnected("cut")
     core.connected()
@@ -460,7 +460,7 @@ def test_a_question_that_was_out_at_a_break_is_asked_anew_once_it_is_synced() ->
     receive(core, welcome_of(resumed=True))
     core.take_deliveries(at(0))
     assert not any(isinstance(message, wire.Fetch) for message in sent(core))
-    core.broadcast(wire.PRIVATE_TOPIC + b"n2", wire.encode(wire.Sync(b"n2", 50)), at(0))
+    core.broadcast(wire.PRIVATE_TOPIC + b"n2", wire.encode(wire.Sync(b"n2", 50, "A")), at(0))
     core.take_deliveries(at(0))
     assert wire.Fetch(2, ["general"], 0, 40) in sent(core)
 
@@ -468,7 +468,7 @@ def test_a_question_that_was_out_at_a_break_is_asked_anew_once_it_is_synced() ->
 def test_nothing_is_asked_for_a_listener_that_has_gone() -> None:
     core = ready()
     listener = listening(core, "general", start=Start(after=0))
-    core.broadcast(wire.PRIVATE_TOPIC + b"n1", wire.encode(wire.Sync(b"n1", 40)), at(0))
+    core.broadcast(wire.PRIVATE_TOPIC + b"n1", wire.encode(wire.Sync(b"n1", 40, "A")), at(0))
     core.take_deliveries(at(0))
     core.unlisten(listener, at(0))
     core.unlisten(listener, at(0))

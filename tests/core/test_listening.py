@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
+import pytest
+
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.chain import CHECKING, LIVE, NEW, Chain, Delivery, Mark, Notice, Start
@@ -13,6 +15,8 @@ from zchat.core.listening import (
     CHECK_SECONDS,
     KEEP_SECONDS,
     MARK_SECONDS,
+    SILENCE_SECONDS,
+    STRANGERS_MAX,
     SYNC_SECONDS,
     Listener,
     Listening,
@@ -118,6 +122,75 @@ def test_a_sync_without_a_session_is_asked_for_again() -> None:
     assert listening.take_subscriptions() == [(True, private(2))]
     listening.synced(wire.Sync(b"n2", 41), WELCOME)
     assert listener.chain.state == LIVE
+
+
+STARTED = wire.Welcome(wire.VERSION, "s1", b"token", False, "log", 40, 5556, {}, NOON, 0, [("A", 0), ("B", 30)])
+
+
+@pytest.mark.parametrize("start", ["", "A", "C"])
+def test_a_sync_of_another_broker_makes_nothing_live_and_its_connection_is_given_up(start: str) -> None:
+    listening = Listening(nonces())
+    listener = listener_of("general")
+    listening.publisher = "tcp://there:5556"
+    listening.listen(listener, at(0))
+    assert not listening.take_stranger()
+    for number in range(1, 4):
+        listening.synced(wire.Sync(b"n%d" % number, 40, start), STARTED)
+        assert listener.chain.state == NEW
+        assert listening.take_stranger() and not listening.take_stranger()
+        assert bool(listening.trouble) == (number == STRANGERS_MAX)
+        listening.unsubscribed(at(number))  # as the shell does
+    told = "another broker publishes at tcp://there:5556, where this one is said to"
+    assert listening.trouble == told
+    assert listening.take_deliveries() == [(listener, [Notice("lost", reason=told)])]
+    listening.synced(wire.Sync(b"n4", 40, "B"), STARTED)
+    assert not listening.take_stranger() and listening.trouble == ""
+    assert listening.take_deliveries() == [(listener, [Notice("live", 40)])]
+
+
+def test_nothing_of_a_connection_is_handed_on_until_it_has_proved_itself() -> None:
+    listener = listener_of("general", cursor="mine")
+    listening = live(listener)
+    listening.unsubscribed(at(1))
+    for base, prev, kind in ((41, 0, wire.MESSAGES), (0, 0, wire.VOLATILE_MESSAGES)):
+        entries = [wire.Entry("mallory", "s9", 1, [b"false"])]
+        listening.broadcast(topic("general"), wire.Batch(kind, base, prev, NOON, entries), 10)
+    listening.broadcast(topic("general"), wire.Tail(99), 10)
+    listening.missed(topic("general"), b"no batch")
+    assert listening.take_deliveries() == [] and listening.take_questions(at(1)) == []
+    listening.synced(wire.Sync(b"n2", 99, "another"), WELCOME)
+    assert listening.take_deliveries() == [] and listening.take_questions(at(2)) == []
+    assert listener.chain.highest == 40
+    listening.unsubscribed(at(2))
+    listening.synced(wire.Sync(b"n3", 40), WELCOME)
+    ((_, question),) = listening.take_questions(at(2))
+    assert isinstance(question, wire.Heads)
+    assert listening.take_deliveries() == []
+
+
+def test_a_broker_that_welcomes_anew_has_not_been_strange() -> None:
+    listening = Listening(nonces())
+    listening.listen(listener_of("general"), at(0))
+    for number in range(1, 2 * STRANGERS_MAX):
+        listening.synced(wire.Sync(b"n%d" % number, 40, "C"), STARTED)
+        listening.back(at(number), None)
+    assert listening.trouble == ""
+
+
+def test_subscriptions_that_are_not_live_for_long_are_told_with_the_place() -> None:
+    listening = Listening(nonces())
+    listener = listener_of("general")
+    listening.publisher = "tcp://there:5556 (connection refused)"
+    listening.listen(listener, at(0))
+    listening.elapsed(at(SILENCE_SECONDS - 1))
+    assert listening.trouble == ""
+    listening.elapsed(at(SILENCE_SECONDS + 1))
+    assert "tcp://there:5556 (connection refused)" in listening.trouble == listening.silence
+    listening.unlisten(listener)
+    other = listener_of("build")
+    listening.listen(other, at(100))
+    listening.elapsed(at(101))
+    assert listening.trouble == ""
 
 
 def test_a_second_listener_does_not_disturb_the_first() -> None:

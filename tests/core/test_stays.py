@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.core.cycle import PUBLISH_PORT, Cycle, Heard, refused
+from tests.core.cycle import PORT, PUBLISH_PORT, Cycle, Heard, refused
 from tests.core.presence import who
 from zchat import wire
 from zchat.core import Instant
@@ -39,6 +39,7 @@ def test_a_hello_is_answered_with_all_that_a_client_must_know() -> None:
     welcome = cycle.hello("alice")
     assert (welcome.version, welcome.session, welcome.resumed) == (wire.VERSION, "s2", False)
     assert (welcome.log_id, welcome.head, welcome.publish_port) == (cycle.log.log_id, 2, PUBLISH_PORT)
+    assert (welcome.publish_host, welcome.port) == ("there", PORT)
     assert welcome.limits == cycle.settings.told() and welcome.limits["session_rooms_max"] == 7
     assert welcome.time >= cycle.now.micros
 

@@ -219,7 +219,7 @@ class AnyBroker(RuleBasedStateMachine):
         core = self.core
         assert len(core._requests) <= len(self.asked) + 3 * len(self.listeners) + 4
         assert not core._answers and not core._refusals and not core._sends
-        assert len(core._listening._by_topic) <= TOPICS_CACHED_MAX + 1
+        assert len(core.listening._by_topic) <= TOPICS_CACHED_MAX + 1
         for listener in self.listeners:
             assert listener.chain._held.bytes <= HELD_BYTES_MAX and len(listener.chain._seen) <= ROOMS_SEEN_MAX + 1
             assert len(listener.chain._gaps) <= GAPS_HELD_MAX

@@ -20,6 +20,7 @@ from tests.simulation.network import BrokerSocket, Connection, Port, World
 from tests.simulation.pair import answer_read, copy_of, log_facts, numbered_log
 from tests.simulation.process import Process
 from zchat import wire
+from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Lookup, Read
 from zchat.errors import LogError
@@ -160,7 +161,7 @@ class SimulatedBroker(Process[set[str]]):
         self._more = False  # the last drain did not reach the end
         session_ids = (f"s{number}-{at}" for at in count(1))
         self.core = BrokerCore(
-            settings, log_facts(log.memory, settings, f"{log.name}/{number}"), session_ids, 1, world.now
+            settings, log_facts(log.memory, settings, f"{log.name}/{number}"), session_ids, Published(1), world.now
         )
         self.wake()
 

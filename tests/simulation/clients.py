@@ -171,7 +171,7 @@ class SimulatedClient(Process[Readable | None]):
             if broadcast is None:
                 return
             assert isinstance(broadcast, tuple)
-            chains = [listener.chain for listener in self.core._listening.listeners]
+            chains = [listener.chain for listener in self.core.listening.listeners]
             live = [chain for chain in chains if chain.state == LIVE]
             self.core.broadcast(*broadcast, now)
             if broadcast[1][1] == TAIL:

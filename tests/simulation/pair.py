@@ -22,6 +22,7 @@ from itertools import count
 from typing import Protocol
 
 from zchat import wire
+from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Lookup, Read
 from zchat.core.chain import Chain, Delivery, Mark, Notice, Start
@@ -311,7 +312,7 @@ class Pair:
 
     def _start(self) -> BrokerCore:
         facts = log_facts(self.log, self.settings, f"start-{next(self._starts)}")
-        return BrokerCore(self.settings, facts, self._session_ids, PUBLISH_PORT, self.now)
+        return BrokerCore(self.settings, facts, self._session_ids, Published(PUBLISH_PORT), self.now)
 
     def _subscribe_again(self, end: End) -> None:
         for topic in sorted(end.topics):

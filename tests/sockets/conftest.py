@@ -34,12 +34,12 @@ def speak(context: zmq.Context[zmq.Socket[bytes]]) -> Callable[[str], Speaker]:
 
 
 @pytest.fixture
-def relay() -> Iterator[Callable[[BrokerProcess], Relay]]:
+def relay() -> Iterator[Callable[..., Relay]]:
     """Makes ways to a broker that can be cut."""
     relays: list[Relay] = []
 
-    def lead_to(broker: BrokerProcess) -> Relay:
-        relays.append(Relay(broker))
+    def lead_to(broker: BrokerProcess, *ways: tuple[int, int]) -> Relay:
+        relays.append(Relay(broker, *ways))
         return relays[-1]
 
     yield lead_to

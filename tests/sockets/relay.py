@@ -1,4 +1,4 @@
-"""A way to a broker that can be cut: 127.0.0.2 with the broker's ports, led on to 127.0.0.1."""
+"""A way to a broker that can be cut, as a tunnel is: ports of 127.0.0.2, led on to those of 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from tests.conftest import BrokerProcess
 class Relay:
     """Leads every connection on, until it is cut or stalled."""
 
-    def __init__(self, broker: BrokerProcess) -> None:
-        self.address = broker.address.replace("127.0.0.1", "127.0.0.2")
+    def __init__(self, broker: BrokerProcess, *ways: tuple[int, int]) -> None:
+        """`ways`: (port here, port there); else the broker's own two. The address is that of the first."""
+        own = [port_of(broker.address), port_of(broker.publish_address)]
+        self.ways = dict(ways or zip(own, own, strict=True))
+        self.address = f"tcp://127.0.0.2:{next(iter(self.ways))}"
         self.connections = 0  # so far
         self._flowing = threading.Event()
         self._flowing.set()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._listeners = []
-        for address in (broker.address, broker.publish_address):
-            port = int(address.rpartition(":")[2])
+        for port in self.ways:
             listener = socket.create_server(("127.0.0.2", port), backlog=128)
             self._listeners.append(listener)
             threading.Thread(target=self._accept, args=(listener, port), daemon=True).start()
@@ -49,7 +51,7 @@ class Relay:
             except OSError:
                 return  # closed
             try:
-                far = socket.create_connection(("127.0.0.1", port))
+                far = socket.create_connection(("127.0.0.1", self.ways[port]))
             except OSError:
                 near.close()
                 continue
@@ -68,6 +70,11 @@ class Relay:
             pass
         _end(source)
         _end(target)
+
+
+def port_of(address: str) -> int:
+    """Of `tcp://host:port`."""
+    return int(address.rpartition(":")[2])
 
 
 def _end(each: socket.socket) -> None:

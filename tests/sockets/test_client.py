@@ -25,7 +25,7 @@ from zchat.sockets.clock import Deadline
 pytestmark = pytest.mark.slow  # each starts processes, or waits for a break to be noticed
 
 StartBroker = Callable[..., BrokerProcess]
-LeadTo = Callable[[BrokerProcess], Relay]
+LeadTo = Callable[..., Relay]
 
 
 # --- breaks ------------------------------------------------------------------------------------------

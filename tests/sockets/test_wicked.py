@@ -317,7 +317,7 @@ def test_among_frames_that_are_none_a_batch_still_comes(wicked: Wicked, start_zc
 def test_a_broker_that_never_says_sync_is_not_waited_for(wicked: Wicked) -> None:
     wicked.syncs = False
     _, stderr, status = command(wicked, "listen", "den", wait="1")
-    assert status == 3 and "the subscription did not become live" in stderr[0]
+    assert status == 3 and "the subscriptions are not live" in stderr[0]
 
 
 def test_history_that_never_ends_keeps_to_the_timeout(wicked: Wicked) -> None:

@@ -29,7 +29,7 @@ from zchat.cli.interrupts import ENDS, handle, interrupts
 from zchat.errors import StartError, UsageError
 
 if TYPE_CHECKING:
-    from zchat.address import Address
+    from zchat.address import Address, Published
     from zchat.log import Log
     from zchat.settings import Settings
     from zchat.sockets.broker import Broker
@@ -55,6 +55,15 @@ def broker(
             "--bind", metavar="ADDRESS", envvar="ZCHAT_BIND", help="tcp://HOST:PORT, tcp://*:PORT or ipc://PATH."
         ),
     ] = options.DEFAULT_BROKER,
+    advertise: Annotated[
+        str | None,
+        typer.Option(
+            "--advertise",
+            metavar="[HOST:]PORT",
+            envvar="ZCHAT_ADVERTISE",
+            help="Where clients find the second port, if a container or NAT gives it another number or host.",
+        ),
+    ] = None,
     data: options.Data = None,
     memory: Annotated[bool, typer.Option("--memory", help="Keep the log in memory; it ends with the broker.")] = False,
     sync: Annotated[
@@ -108,6 +117,9 @@ def broker(
     from zchat.settings import Settings
 
     at = address.parse_bind(bind)
+    published = None if advertise is None else address.parse_published(advertise)
+    if published and at.scheme == "ipc":
+        raise UsageError("--advertise names a port, and an ipc broker has none")
     default = Settings()
     settings = Settings(
         grace_seconds=default.grace_seconds if grace is None else grace,
@@ -115,10 +127,17 @@ def broker(
         retention=tuple(map(options.retention, retain or [])),
     )
     folder = None if memory else options.data_folder(data)
-    _serve(at, folder, sync, settings, None if no_watch else watch.fork())
+    _serve(at, published, folder, sync, settings, None if no_watch else watch.fork())
 
 
-def _serve(at: Address, folder: Path | None, sync: Sync, settings: Settings, child: watch.Child | None) -> None:
+def _serve(
+    at: Address,
+    published: Published | None,
+    folder: Path | None,
+    sync: Sync,
+    settings: Settings,
+    child: watch.Child | None,
+) -> None:
     """Be the broker, until a signal ends it."""
     faulthandler.enable()  # libzmq ends a process that trips over one of its asserts: then say where
     threading.excepthook = _end_with_thread
@@ -132,7 +151,7 @@ def _serve(at: Address, folder: Path | None, sync: Sync, settings: Settings, chi
     log = _patiently(lambda: _open_log(folder, sync))
 
     def start() -> Broker:
-        running = Broker(log, at, settings, ending.tell, publisher_port=ports.publisher_port)
+        running = Broker(log, at, settings, ending.tell, ports.publisher_port, published)
         running.start()
         return running
 

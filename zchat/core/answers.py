@@ -112,10 +112,10 @@ def check_welcome(welcome: wire.Welcome) -> None:
     """Raise WireError for one that no client can go by."""
     if welcome.version != wire.VERSION:
         raise wrong(f"a WELCOME of protocol version {welcome.version}, and {wire.VERSION} was asked for")
-    if welcome.publish_port > PORT_MAX:
-        raise wrong(f"a WELCOME with port {welcome.publish_port}")
-    if max(len(welcome.session), len(welcome.log_id), len(welcome.token)) > NAME_MAX:
-        raise wrong("a WELCOME with a name or token of more than 256 characters")
+    if max(welcome.publish_port, welcome.port) > PORT_MAX:
+        raise wrong(f"a WELCOME with port {max(welcome.publish_port, welcome.port)}")
+    if max(len(welcome.session), len(welcome.log_id), len(welcome.token), len(welcome.publish_host)) > NAME_MAX:
+        raise wrong("a WELCOME with a name, token or host of more than 256 characters")
     for name, least in LIMITS_MIN.items():
         limit = welcome.limits.get(name)
         if limit is not None and not least <= limit <= LIMIT_MAX:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 
 from zchat import wire
+from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.allowances import Allowances
 from zchat.core.asked import Asked
@@ -44,7 +45,7 @@ class BrokerCore:
     """One broker. Feed it what happens, then do what it says."""
 
     def __init__(
-        self, settings: Settings, facts: LogFacts, session_ids: Iterator[str], publish_port: int, now: Instant
+        self, settings: Settings, facts: LogFacts, session_ids: Iterator[str], published: Published, now: Instant
     ) -> None:
         self.settings = settings
         self.head = facts.head
@@ -55,7 +56,7 @@ class BrokerCore:
         self._starts: list[tuple[str, int]] = list(facts.starts)
         self._next = facts.head + 1
         self._time = facts.last_time
-        self._publish_port = publish_port
+        self._published = published
         self._rooms = Rooms(facts.rooms, self._allowances, settings.rooms_max)
         self._tails = Tails(settings.tail_first_seconds, settings.tail_last_seconds)
         self._cursors = Cursors(facts.cursors, facts.log_id, settings, self._allowances)
@@ -118,10 +119,8 @@ class BrokerCore:
     def subscribed(self, topic: bytes, now: Instant) -> None:
         """A subscriber's private topic is in place: everything from here on reaches it. Then take broadcasts."""
         self._flush_volatile(now)
-        nonce = topic[len(wire.PRIVATE_TOPIC) :]
-        self._broadcasts.append(
-            (topic, wire.encode(wire.Sync(nonce, self.head, self._starts[-1][0] if self._starts else "")))
-        )
+        nonce, start = topic[len(wire.PRIVATE_TOPIC) :], self._starts[-1][0] if self._starts else ""
+        self._broadcasts.append((topic, wire.encode(wire.Sync(nonce, self.head, start))))
 
     def committed(self, error: LogError | None, now: Instant) -> None:
         """The append that was taken last is kept, or (with an error) none of it. Then take everything."""
@@ -131,8 +130,7 @@ class BrokerCore:
             self._not_kept(commit, error, now)
             return
         for run in commit.runs:
-            room = run.room
-            offset = run.base
+            room, offset = run.room, run.base
             self._broadcasts.append((room.topic, run.frame))
             self.head = room.last = run.base + run.records - 1
             self._tails.spoke(room, now.seconds)
@@ -331,11 +329,13 @@ class BrokerCore:
             resumed,
             self._log_id,
             self.head,
-            self._publish_port,
+            self._published.port,
             limits,
             max(self._time, now.micros),
             hello.number,
             self._starts,
+            self._published.host,
+            self._published.beside,
         )
         self._replies.reply(connection, welcome)
 

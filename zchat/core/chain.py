@@ -147,16 +147,16 @@ class Chain:
         self._begin_anew(Notice("gap", upto + 1, last, reason="log"))
         self._seen = {room: min(seen, upto) for room, seen in self._seen.items() if min(seen, upto) > self.floor}
 
-    def broken(self, reason: str) -> None:
+    def broken(self, reason: str, *, anew: bool = False) -> None:
         """The broker answers nothing that makes sense, or nothing at all: it is asked again."""
-        self._out += self._told.broken(reason)
+        self._out += self._told.broken(reason, anew=anew)
 
     def broadcast(self, room: str, batch: wire.Batch, size: int) -> None:
         """A batch came live; it has a place, or is volatile."""
         if self.state == NEW:
             return  # at or below the head that `synced` will tell: fetched, if it is wanted
         if batch.kind == wire.VOLATILE_MESSAGES:
-            if not self._paused:
+            if self._synced and not self._paused:
                 self._out.append(Delivery(room, batch, 0, 0, size))
         elif self._paused:
             self._doubtful = True

@@ -51,7 +51,7 @@ class ClientCore:
         self._publishing = Publishing()
         self._requests: dict[int, tuple[Request, float]] = {}  # number -> request, when it is sent again
         self._cursors: dict[str, int] = {}  # name -> number of the last request that changes it
-        self._listening = Listening(nonces)
+        self.listening = Listening(nonces)
         self._timeline = Timeline()
         self._joined: dict[str, int] = {}  # room -> listeners and explicit joins that want it
         self._left: dict[str, None] = {}  # rooms that it is out of: an older copy of the log may have it in them
@@ -81,13 +81,13 @@ class ClientCore:
             return
         self.state = AWAY
         self._sends.clear()
-        for listener in self._listening.listeners:
+        for listener in self.listening.listeners:
             self._requests.pop(listener.asked, None)
-        self._listening.lost(reason)
+        self.listening.lost(reason)
 
     def unsubscribed(self, now: Instant) -> None:
         """The SUB's connection is gone. It subscribes again by itself; a fresh SYNC is asked for, to say when."""
-        self._listening.unsubscribed(now)
+        self.listening.unsubscribed(now)
 
     def received(self, frame: bytes, now: Instant) -> None:
         """A frame came on the DEALER. Then take everything."""
@@ -111,7 +111,7 @@ class ClientCore:
                     self.connected()
             case wire.Goodbye():
                 if message.reason != "bye":
-                    self._listening.stopping("the broker is stopping", now)
+                    self.listening.stopping("the broker is stopping", now)
                 elif self._leaving and self.state != CLOSED:
                     self.state = CLOSED
                     self._answers.append((0, message))
@@ -125,14 +125,13 @@ class ClientCore:
             if isinstance(message, wire.Batch) and message.kind != wire.VOLATILE_MESSAGES:
                 answers.last_of(message)
         except WireError:
-            self._listening.missed(topic, frame)
+            self.listening.missed(topic, frame)
             return
         if isinstance(message, wire.Sync):
-            is_ours = self.state == READY and message.start in ("", self._timeline.start)
-            self._listening.synced(message, self.welcome if is_ours else None)
+            self.listening.synced(message, self.welcome if self.state == READY else None)
             self._news = True
         else:
-            self._listening.broadcast(topic, message, len(frame))
+            self.listening.broadcast(topic, message, len(frame))
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: repeat what had no answer. Then take everything."""
@@ -149,11 +148,12 @@ class ClientCore:
             self._ask_again(number, now)
         if self._unsettled_rooms and self._settle_at <= now.seconds:
             self._settle_rooms(now)
-        self._listening.elapsed(now)
+        self.listening.elapsed(now)
+        self._news |= bool(self.listening.trouble)
         if self.welcome is not None:
-            for listener, cursor in self._listening.take_cursors(self.welcome.log_id, now):
+            for listener, cursor in self.listening.take_cursors(self.welcome.log_id, now):
                 listener.keep_number = self.ask(cursor, now)
-        at = self._listening.take_at(now)
+        at = self.listening.take_at(now)
         if at is not None:
             self._sends.append(wire.encode(at))
 
@@ -196,12 +196,12 @@ class ClientCore:
 
     def listen(self, listener: Listener, now: Instant) -> None:
         """Subscribe; the chain says when it is live."""
-        self._listening.listen(listener, now)
+        self.listening.listen(listener, now)
 
     def unlisten(self, listener: Listener, now: Instant) -> None:
         """Unsubscribe."""
-        if listener in self._listening.listeners:
-            self._listening.unlisten(listener)
+        if listener in self.listening.listeners:
+            self.listening.unlisten(listener)
             self._timeline.saw(listener.chain.highest)
             self._requests.pop(listener.asked, None)
             self._requests.pop(listener.keep_number, None)
@@ -248,7 +248,7 @@ class ClientCore:
 
     def take_subscriptions(self) -> list[tuple[bool, bytes]]:
         """(subscribe or unsubscribe, topic) for the SUB, in order."""
-        return self._listening.take_subscriptions()
+        return self.listening.take_subscriptions()
 
     def take_answers(self) -> list[tuple[int, Answer]]:
         """(number, answer) of requests; WireError for one that makes no sense."""
@@ -265,10 +265,10 @@ class ClientCore:
 
     def take_deliveries(self, now: Instant) -> list[tuple[Listener, list[Delivery | Notice | Mark]]]:
         """What each listener gets. Then take sends."""
-        for listener, question in self._listening.take_questions(now):
+        for listener, question in self.listening.take_questions(now):
             self._requests.pop(listener.asked, None)  # a broker that stops, and says so, answers it no more
             listener.asked = self.ask(question, now)
-        return self._listening.take_deliveries()
+        return self.listening.take_deliveries()
 
     # --- parts ------------------------------------------------------------------------------
 
@@ -285,7 +285,7 @@ class ClientCore:
         if self._leaving:  # a BYE that arrived ended the session: one that begins now would store repeats twice
             self._leave(welcome)
             return
-        for listener in self._listening.listeners:
+        for listener in self.listening.listeners:
             self._timeline.saw(listener.chain.highest)
         broken = self._timeline.welcomed(welcome)
         if broken is not None:
@@ -303,7 +303,7 @@ class ClientCore:
         if known is not None and known.starts != welcome.starts and welcome.resumed and self._left:
             self.ask(wire.Part(0, sorted(self._left)), now)
         if known is not None:
-            self._listening.back(now, broken)
+            self.listening.back(now, broken)
 
     def _refuse_cursors(self, now: Instant) -> None:
         """The log is another one, or went back: offsets that are on their way to it mean nothing there."""
@@ -388,7 +388,7 @@ class ClientCore:
             self._timeline.saw(answer.head)
         elif isinstance(answer, wire.Page):
             self._timeline.saw(answer.upto)
-        was_listener = self._listening.answered(number, answer, now)
+        was_listener = self.listening.answered(number, answer, now)
         if was_listener is None:
             return  # asked again when it is due
         del self._requests[number]

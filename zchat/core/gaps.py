@@ -65,9 +65,9 @@ class Told:
         """The connection broke. Who is not live yet has lost nothing."""
         return self.broken(reason) if self._live else []
 
-    def broken(self, reason: str) -> list[Notice]:
-        """The broker makes no sense, or is silent."""
-        if self._lost:
+    def broken(self, reason: str, *, anew: bool = False) -> list[Notice]:
+        """The broker makes no sense, or is silent; `anew`: that is told also where it was lost before."""
+        if self._lost and not anew:
             return []
         self._lost = True
         return [Notice("lost", reason=reason)]

@@ -4,6 +4,8 @@ Rules of this file
 1. The topics first, then a private topic with a fresh nonce. The SYNC that comes on it says that they are live.
 2. After a break libzmq subscribes again by itself. A fresh nonce follows, and every chain compares the heads.
 3. A position that a cursor is kept at is one that the consumer has reached and behind which nothing is missing.
+4. What publishes proves itself: a SYNC names the broker's start, as WELCOME did. Until one has come on a connection,
+   nothing of that connection is handed on; and one that names another is given up.
 
 Spec: docs/protocol.md, "Subscribing" and "Cursors". Tests: tests/core/test_listening.py.
 """
@@ -27,6 +29,7 @@ MARK_SECONDS = 2.0  # the same for a cursor over several rooms that has moved: o
 KEEP_SECONDS = 0.5  # a cursor is kept this often: what was handed over since then comes again after a crash
 AT_SECONDS = 1.0  # the broker is told this often how far the listeners have got
 SILENCE_SECONDS = 30.0  # a question without an answer, or subscriptions that are not live, for so long: told
+STRANGERS_MAX = 3  # SYNCs of another broker in a row: a broker that was started anew may be ahead of its WELCOME
 
 TOPICS_CACHED_MAX = 10_000
 
@@ -36,6 +39,10 @@ class Listening:
 
     def __init__(self, nonces: Iterator[bytes]) -> None:
         self.listeners: list[Listener] = []
+        self.publisher = ""  # where the broker publishes, and what is known of the way there: told by the shell
+        self.trouble = ""  # what keeps the subscriptions from being live, once it is told
+        self._strangers = 0  # SYNCs of another broker, in a row
+        self._is_strange = False  # the last one was
         self._nonces = nonces
         self._nonce = b""
         self._synced = True  # the nonce's SYNC has come
@@ -73,6 +80,7 @@ class Listening:
                 else:
                     listener.chain.other_log()
         self._synced = True  # one that is lost for as long as the connection was is no trouble of its own
+        self._strangers, self.trouble = 0, ""
         if self.listeners:
             self._new_nonce(now)
         self._at = []
@@ -105,13 +113,21 @@ class Listening:
             listener.chain.missed(room, last)
 
     def synced(self, sync: wire.Sync, welcome: wire.Welcome | None) -> None:
-        """A SYNC came: the listeners that waited for it are live."""
+        """A SYNC came: the listeners that waited for it are live, if it is that broker's who said WELCOME."""
         if not self._nonce or sync.nonce != self._nonce:
             return
         self._give_back()
-        self._synced = welcome is not None
+        self._synced = False
         if welcome is None:
             return  # the session is not there: asked for again with the next WELCOME
+        if sync.start != (welcome.starts[-1][0] if welcome.starts else ""):
+            self._is_strange = True
+            self._strangers += 1
+            if self._strangers >= STRANGERS_MAX:
+                self._tell(f"another broker publishes at {self.publisher}, where this one is said to", anew=True)
+            return
+        self._synced = True
+        self._strangers, self.trouble = 0, ""
         for listener in self.listeners:
             if not listener.chain.is_synced:
                 listener.chain.synced(sync.head, welcome.time)
@@ -140,8 +156,8 @@ class Listening:
         for listener in self.listeners:
             if listener.asked and now.seconds - listener.asked_at > SILENCE_SECONDS:
                 listener.chain.broken("the broker does not answer")
-            elif not self._synced and now.seconds - self._unsynced_at > SILENCE_SECONDS:
-                listener.chain.broken("the broker does not say that the subscriptions are live")
+        if not self._synced and now.seconds - self._unsynced_at > SILENCE_SECONDS:
+            self._tell(self.silence)
         if now.seconds >= self._check_at:
             self._check_at = now.seconds + CHECK_SECONDS
             for listener in self.listeners:
@@ -156,6 +172,8 @@ class Listening:
 
     def listen(self, listener: Listener, now: Instant) -> None:
         """Subscribe."""
+        if not self.listeners:
+            self._synced, self._strangers, self.trouble = True, 0, ""
         self.listeners.append(listener)
         self._by_topic.clear()
         for topic in listener.topics:
@@ -176,6 +194,16 @@ class Listening:
                 self._subscriptions.append((False, topic))
 
     # --- what to do -------------------------------------------------------------------------
+
+    @property
+    def silence(self) -> str:
+        """What is to be said where no SYNC comes."""
+        return f"the subscriptions are not live: the broker publishes at {self.publisher}, and says nothing there"
+
+    def take_stranger(self) -> bool:
+        """Whether the SUB is connected to another broker: that connection is to be made anew."""
+        is_strange, self._is_strange = self._is_strange, False
+        return is_strange
 
     def take_subscriptions(self) -> list[tuple[bool, bytes]]:
         """(subscribe or unsubscribe, topic) for the SUB, in order."""
@@ -221,6 +249,11 @@ class Listening:
         return wire.At(at)
 
     # --- parts ------------------------------------------------------------------------------
+
+    def _tell(self, trouble: str, *, anew: bool = False) -> None:
+        anew, self.trouble = anew and trouble != self.trouble, trouble
+        for listener in self.listeners:
+            listener.chain.broken(trouble, anew=anew)
 
     def _listening(self, topic: bytes) -> tuple[str, list[Listener]]:
         try:

@@ -26,7 +26,7 @@ from math import inf
 import zmq
 
 from zchat import wire
-from zchat.address import Address
+from zchat.address import Address, Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
 from zchat.core.clocks import NOTICED_SECONDS, Clocks
@@ -66,11 +66,13 @@ class Broker:
         settings: Settings | None = None,
         tell: Callable[[str], object] | None = None,
         publisher_port: int = 0,  # 0: the next after `bind`, any where that is any
+        advertised: Published | None = None,  # None: clients find it by that
     ) -> None:
         options.check_libzmq()
         self.settings = settings or Settings()
         self.address = bind  # with the port that was got, once started
-        self.publisher_address = bind.publisher(publisher_port or (bind.port + 1 if bind.port else 0))
+        self.publisher_address = bind.publisher(Published(publisher_port or (bind.port + 1 if bind.port else 0)))
+        self._advertised = advertised
         self._log = log
         self._tell = tell or (lambda text: None)  # for the operator: one line
         self._trouble = ""  # code of what the log said last, empty when it works
@@ -100,8 +102,9 @@ class Broker:
         log = self._log
         facts = facts_of(log, self.settings.users_seen_max)
         self._peers.publisher_port = port = self.publisher_address.port
+        published = self._advertised or Published(port, beside=self.address.port)
         now = instant()
-        self._core = BrokerCore(self.settings, facts, _session_ids(), port, now)
+        self._core = BrokerCore(self.settings, facts, _session_ids(), published, now)
         self._clocks = Clocks(now)
         if ahead := self._ahead(now):
             self._tell(f"the clock is behind{ahead}")

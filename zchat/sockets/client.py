@@ -21,11 +21,12 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from math import inf
+from time import monotonic
 
 import zmq
 
 from zchat import wire
-from zchat.address import Address
+from zchat.address import Address, Published
 from zchat.core import Instant
 from zchat.core.chain import Notice
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, ClientCore
@@ -115,11 +116,14 @@ class Connection(Waiting):
             core.listen(listener, now)
 
         self.do(start)
+        listening, began = self._core.listening, monotonic()
         try:
-            self.wait_for(lambda: listener.chain.is_begun, deadline)
+            self.wait_for(lambda: bool(listener.chain.is_begun or listening.trouble), deadline)
         except TimedOut:
-            why = "the subscription did not become live" if self.is_ready else self.why_not()
+            why = listening.trouble or listening.silence if self.is_ready else self.why_not()
             raise Unreachable(str(self.address), deadline.seconds or 0.0, why) from None
+        if not listener.chain.is_begun:
+            raise Unreachable(str(self.address), round(monotonic() - began, 1), listening.trouble)
 
     def unlisten(self, listener: Listener) -> None:
         """Unsubscribe; nothing comes after it returns."""
@@ -237,6 +241,9 @@ class Connection(Waiting):
         if self._subscriber.sub in ready:
             for topic, frame in self._subscriber.received():
                 core.broadcast(topic, frame, now)
+            if core.listening.take_stranger():
+                self._subscriber.refuse(now.seconds)
+                core.unsubscribed(now)
             self._hand_on(now)
         if self._waking in ready:
             self._waker.clear()
@@ -253,7 +260,7 @@ class Connection(Waiting):
             core.elapsed(now)
             self._dealer.go_on(now.seconds)
             self._subscriber.go_on(now.seconds)
-            self._seen = self._dealer.seen
+            self._seen, core.listening.publisher = self._dealer.seen, self._subscriber.place
         self._carry_out(now)
 
     def _publish(self, now: Instant) -> None:
@@ -316,11 +323,12 @@ class Connection(Waiting):
     def _subscribe(self, subscriptions: list[tuple[bool, bytes]], now: Instant) -> None:
         welcome, number = self._core.welcome, self._dealer.number
         assert welcome is not None, "it was connected"
-        if self.address.scheme == "tcp" and not welcome.publish_port:
+        if self.address.scheme == "tcp" and not (welcome.publish_port or self.address.publish_port):
             self._failure = WireError("bad-frame", "the broker's WELCOME has no port to subscribe at")
             return
         if welcome is not self._welcome and number:  # of several brokers of one name, what the one that spoke publishes
-            self._publisher = self.address.at(number).publisher(welcome.publish_port)
+            told = Published(welcome.publish_port, welcome.publish_host, welcome.port)
+            self._publisher = self.address.at(number).publisher(told)
             self._subscriber.hurry(now.seconds)
         self._welcome = welcome
         self._subscriber.subscribe(self._publisher, subscriptions)

@@ -68,6 +68,7 @@ class Connector:
             if dial is None or not dial.current:
                 continue  # of a connection that was given up
             if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.seen = ""
                 dial.came_up(seconds)
                 yield CAME_UP
             else:  # DISCONNECTED; or CONNECT_RETRIED, in which libzmq says that it will not for years

@@ -77,7 +77,7 @@ def numbers_of(host: str) -> Answer:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:
         return Answer([], f"the host name {host} is not known: {error.strerror or error}")
-    except UnicodeError:
+    except ValueError:  # what no DNS can carry
         return Answer([], f"the host name {host} is none")
     found.sort(key=lambda entry: entry[0] != socket.AF_INET)
     return Answer(list(dict.fromkeys(_written(*entry[4]) for entry in found)))

@@ -62,6 +62,18 @@ class Subscriber:
         if self._connector is not None:
             self._connector.go_on(seconds)
 
+    def refuse(self, seconds: float) -> None:
+        """What it is connected to is another broker: nothing more of it comes, and the connection is made anew."""
+        if self._connector is not None:
+            self._connector.refuse(seconds)
+
+    @property
+    def place(self) -> str:
+        """Where it connects to, and what keeps it from that."""
+        if self._connector is None or self._connector.address is None:
+            return ""
+        return f"{self._connector.address}" + (f" ({self._connector.why})" if self._connector.why else "")
+
     def hurry(self, seconds: float) -> None:
         """The broker is there: so is what it publishes."""
         if self._connector is not None:

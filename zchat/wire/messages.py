@@ -160,11 +160,13 @@ class Welcome(msgspec.Struct, array_like=True, tag=33):
     resumed: bool
     log_id: str
     head: Natural  # highest offset that was broadcast
-    publish_port: Natural  # TCP port of the XPUB on the host that was dialled; 0 for ipc: path + ".pub"
+    publish_port: Natural  # TCP port of the XPUB; 0 for ipc: path + ".pub"
     limits: dict[str, Natural]
     time: Natural  # the broker's clock, microseconds since 1970
     hello: Natural = 0  # number of the HELLO that this answers
     starts: list[tuple[str, Natural]] = []  # (id, head of the log then), the present one last
+    publish_host: str = ""  # of the XPUB; empty: the host that was dialled
+    port: Natural = 0  # of the ROUTER: who dialled another one adds the difference to `publish_port`; 0: nobody does
 
 
 class Ack(msgspec.Struct, array_like=True, tag=34):
