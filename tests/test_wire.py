@@ -44,6 +44,7 @@ CLIENT_EXAMPLES: list[wire.ClientMessage] = [
 ]
 BROKER_EXAMPLES: list[wire.BrokerMessage] = [
     wire.Welcome(wire.VERSION, "s1", b"token", False, "log", 41, 5556, {"record_bytes_max": 1 << 20}, 17),
+    wire.Welcome(wire.VERSION, "s1", b"token", True, "log", 41, 9000, {}, 17, 3, [("A", 0), ("B", 30)], "there", 5555),
     wire.Ack([(1, 41), (2, 0)]),
     wire.Error("publish", 3, "too-large", "record is 9 bytes, limit 8"),
     wire.Done(2),
@@ -63,6 +64,7 @@ BROADCAST_EXAMPLES: list[wire.Batch | wire.Tail | wire.Sync] = [
     wire.Batch(wire.VOLATILE_MESSAGES, 0, 0, 0, []),
     wire.Tail(41),
     wire.Sync(b"nonce", 41),
+    wire.Sync(b"nonce", 41, "B"),
 ]
 EXAMPLES: list[tuple[Callable[[bytes], Any], Any]] = [
     *((wire.decode_client, message) for message in CLIENT_EXAMPLES),

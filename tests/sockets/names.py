@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.conftest import COMMAND
 
-ADDRESS = "127.0.53.53"
+ADDRESS = f"127.53.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 255}"  # of this process: tests run side by side
 A, IN, TTL = 1, 1, 0
 HEADER = struct.Struct("!HHHHHH")
 NAME_ERROR, ANSWERED = 0x8183, 0x8180  # flags

@@ -20,6 +20,7 @@ import msgspec
 
 from tests.test_wire import BROADCAST_EXAMPLES, BROKER_EXAMPLES, CLIENT_EXAMPLES
 from zchat import names, wire
+from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
 from zchat.errors import BadName
@@ -94,7 +95,8 @@ def refusals() -> list[dict[str, Any]]:
     made = []
     for what, frame, is_greeted in REFUSED:
         settings = Settings()
-        core = BrokerCore(settings, facts_of(MemoryLog(), settings.users_seen_max), iter(("session",)), 5556, NOW)
+        facts = facts_of(MemoryLog(), settings.users_seen_max)
+        core = BrokerCore(settings, facts, iter(("session",)), Published(5556), NOW)
         if is_greeted:
             core.received(b"alice", GREETING, NOW)
             core.take_replies()
