@@ -176,6 +176,23 @@ def test_a_broker_without_memory_is_started_again(start_broker: StartBroker) -> 
     assert broker._end(signal.SIGTERM) == 0
 
 
+def test_a_broker_that_computes_lets_its_threads_go_on_soon(start_broker: StartBroker) -> None:
+    program = """
+import sys
+from zchat.cli import broker
+announce = broker._announce
+def tell_first(running, log):
+    print(f"threads take turns after {sys.getswitchinterval():.4f} s", file=sys.stderr)
+    announce(running, log)
+broker._announce = tell_first
+from zchat.__main__ import main
+main()
+"""
+    broker = start_broker("--memory", run=(sys.executable, "-c", program))
+    assert f"threads take turns after {command.SWITCH_SECONDS:.4f} s" in broker.stderr()
+    assert command.SWITCH_SECONDS < 0.005, "what Python does by itself"
+
+
 def test_a_log_whose_disk_could_not_sync_is_opened_anew_and_what_was_acked_is_there(
     start_broker: StartBroker, tmp_path: Path
 ) -> None:

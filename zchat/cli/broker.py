@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 OPTION_ALIASES = {"d": "data"}
 IN_USE_SECONDS = 1.0  # a broker that was killed a moment ago holds its folder and its ports for no longer
 IN_USE_LOOK_SECONDS = 0.02
+# A thread that computes lets the others go on this often. The log's writer and the readers need the interpreter for a
+# moment some ten times in a commit or a page: beside a loop that is busy with questions each would wait Python's 5 ms.
+SWITCH_SECONDS = 0.001
 
 
 class Sync(StrEnum):
@@ -145,6 +148,7 @@ def _serve(
     from zchat.sockets.memory import keep_for_broker
 
     keep_for_broker()
+    sys.setswitchinterval(SWITCH_SECONDS)
     ports = child.ports if child else watch.Ports()
     if ports.port:
         at = at._replace(port=ports.port)
