@@ -169,6 +169,7 @@ def test_a_body_that_looks_like_a_template_is_not_filled_in() -> None:
         (Notice(kind="live", offset=7), "live from offset 7"),
         (Notice(kind="lost", reason="no answer"), "connection lost: no answer; trying again"),
         (Notice(kind="lost"), "connection lost; trying again"),
+        (Notice(kind="stranger", reason="another broker"), "another broker: nothing of it is printed; trying again"),
         (Notice(kind="back", records=1), "back, 1 message recovered"),
         (
             Notice(kind="gap", offset=4, last=9, room="ops", reason="damaged"),

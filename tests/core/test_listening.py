@@ -142,8 +142,12 @@ def test_a_sync_of_another_broker_makes_nothing_live_and_its_connection_is_given
         listening.unsubscribed(at(number))  # as the shell does
     told = "another broker publishes at tcp://there:5556, where this one is said to"
     assert listening.trouble == told
-    assert listening.take_deliveries() == [(listener, [Notice("lost", reason=told)])]
-    listening.synced(wire.Sync(b"n4", 40, "B"), STARTED)
+    assert listening.take_deliveries() == [(listener, [Notice("stranger", reason=told)])]
+    listening.synced(wire.Sync(b"n4", 40, "C"), STARTED)
+    assert listening.take_deliveries() == [], "it is told once"
+    listening.unsubscribed(at(4))
+    listening.take_stranger()
+    listening.synced(wire.Sync(b"n5", 40, "B"), STARTED)
     assert not listening.take_stranger() and listening.trouble == ""
     assert listening.take_deliveries() == [(listener, [Notice("live", 40)])]
 

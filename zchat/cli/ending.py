@@ -83,6 +83,8 @@ def _run(command: Callable[[], Any]) -> int:
 
 
 def _hint(error: ZchatError) -> str:
+    if isinstance(error, Unreachable) and "publishes at" in error.why:
+        return "a tunnel or container leads both ports on, side by side; else name the second: --broker HOST:PORT,PORT"
     if isinstance(error, Unreachable):
         return "start a broker with `zchat broker`, or name another one with --broker or ZCHAT_BROKER"
     return ""

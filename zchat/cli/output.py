@@ -222,6 +222,8 @@ def notice_text(notice: Notice) -> str:
         return f"live from offset {notice.offset}"
     if notice.kind == "lost":
         return f"connection lost{f': {notice.reason}' if notice.reason else ''}; trying again"
+    if notice.kind == "stranger":
+        return f"{notice.reason}: nothing of it is printed; trying again"
     if notice.kind == "back":
         return f"back, {counted(notice.records, 'message')} recovered"
     if notice.kind == "recovered":

@@ -95,11 +95,11 @@ class Printer:
             self._written()
 
     def notice(self, notice: Notice) -> None:
-        """Live, lost, back: on stderr for people. A gap: always on stderr, and an object of --json."""
+        """Live, lost, back: on stderr for people. Another broker, a gap: always; a gap is an object of --json, too."""
         if notice.kind == "gap":
             if self._json:
                 self.print_object(output.gap_object(notice))
-        elif not self._verbose:
+        elif not self._verbose and notice.kind != "stranger":
             return
         self.flush()  # what came before it stands before it
         ending.tell(output.notice_text(notice))

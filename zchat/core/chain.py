@@ -147,9 +147,13 @@ class Chain:
         self._begin_anew(Notice("gap", upto + 1, last, reason="log"))
         self._seen = {room: min(seen, upto) for room, seen in self._seen.items() if min(seen, upto) > self.floor}
 
-    def broken(self, reason: str, *, anew: bool = False) -> None:
+    def broken(self, reason: str) -> None:
         """The broker answers nothing that makes sense, or nothing at all: it is asked again."""
-        self._out += self._told.broken(reason, anew=anew)
+        self._out += self._told.broken(reason)
+
+    def stranger(self, reason: str) -> None:
+        """Another broker publishes where this one is said to."""
+        self._out += self._told.stranger(reason)
 
     def broadcast(self, room: str, batch: wire.Batch, size: int) -> None:
         """A batch came live; it has a place, or is volatile."""

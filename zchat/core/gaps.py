@@ -15,12 +15,14 @@ from typing import NamedTuple
 class Notice(NamedTuple):
     """What a listener is told besides messages, in order with them."""
 
-    kind: str  # "live", "lost", "back", "recovered" or "gap"
+    kind: str  # "live", "lost", "stranger", "back", "recovered" or "gap"
     offset: int = 0  # live: everything above it comes by itself; gap: the first that is missing
     last: int = 0  # gap: the last that is missing
     room: str = ""  # gap: whose; empty where it concerns all
     records: int = 0  # back, recovered: how many were fetched
-    reason: str = ""  # lost: why; gap: "damaged", "trimmed", or "log": with a `last` it went back, else it is another
+    reason: str = (
+        ""  # lost, stranger: why; gap: "damaged", "trimmed", or "log": with a `last` it went back, else it is another
+    )
 
 
 class Gaps:
@@ -65,12 +67,17 @@ class Told:
         """The connection broke. Who is not live yet has lost nothing."""
         return self.broken(reason) if self._live else []
 
-    def broken(self, reason: str, *, anew: bool = False) -> list[Notice]:
-        """The broker makes no sense, or is silent; `anew`: that is told also where it was lost before."""
-        if self._lost and not anew:
+    def broken(self, reason: str) -> list[Notice]:
+        """The broker makes no sense, or is silent."""
+        if self._lost:
             return []
         self._lost = True
         return [Notice("lost", reason=reason)]
+
+    def stranger(self, reason: str) -> list[Notice]:
+        """Another broker is where this one should be. That is told also where it was lost before."""
+        self._lost = True
+        return [Notice("stranger", reason=reason)]
 
     def recovered(self, records: int) -> None:
         """So many were fetched; what is fetched before it is live for the first time is history."""

@@ -123,8 +123,10 @@ class Listening:
         if sync.start != (welcome.starts[-1][0] if welcome.starts else ""):
             self._is_strange = True
             self._strangers += 1
-            if self._strangers >= STRANGERS_MAX:
-                self._tell(f"another broker publishes at {self.publisher}, where this one is said to", anew=True)
+            if self._strangers == STRANGERS_MAX:
+                self.trouble = f"another broker publishes at {self.publisher}, where this one is said to"
+                for listener in self.listeners:
+                    listener.chain.stranger(self.trouble)
             return
         self._synced = True
         self._strangers, self.trouble = 0, ""
@@ -157,7 +159,9 @@ class Listening:
             if listener.asked and now.seconds - listener.asked_at > SILENCE_SECONDS:
                 listener.chain.broken("the broker does not answer")
         if not self._synced and now.seconds - self._unsynced_at > SILENCE_SECONDS:
-            self._tell(self.silence)
+            self.trouble = self.silence
+            for listener in self.listeners:
+                listener.chain.broken(self.trouble)
         if now.seconds >= self._check_at:
             self._check_at = now.seconds + CHECK_SECONDS
             for listener in self.listeners:
@@ -249,11 +253,6 @@ class Listening:
         return wire.At(at)
 
     # --- parts ------------------------------------------------------------------------------
-
-    def _tell(self, trouble: str, *, anew: bool = False) -> None:
-        anew, self.trouble = anew and trouble != self.trouble, trouble
-        for listener in self.listeners:
-            listener.chain.broken(trouble, anew=anew)
 
     def _listening(self, topic: bytes) -> tuple[str, list[Listener]]:
         try:
