@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow  # each starts processes
 Store = tuple[BrokerProcess, Path]
 
 FULL = Path("/dev/full")
-ROOMS = 150
+ROOMS = 300
 PIPE_BYTES = 4096
 LINES = "".join(f"{number}\n" for number in range(2_000))
 
@@ -48,7 +48,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
             client.publish(f"many.{number}", f"message {number} " + "x" * 40)
             client.set_cursor(f"cursor-{number}", number)
         client.flush(10)
-        for number in range(40):
+        for number in range(80):
             with api.connect(broker.address, f"guest-{number}") as guest:
                 guest.send("many.0", "hello")
         copy = folder / "copy"

@@ -216,7 +216,8 @@ def test_frames_of_a_former_connection_are_ignored(shared_broker: BrokerProcess,
     with zchat.connect(shared_broker.address, "ben") as client:
         assert [message.text for message in client.history("hall", presence=True)] == ["one", "two"]
         assert [(one.user, one.state) for one in client.who() if one.user == "freya"] == [("freya", "live")]
-    assert not former.dealer.poll(200), "nothing is said to a former connection"
+    assert former.hear(wire.Error).code == "session-taken"
+    assert not former.dealer.poll(200), "nothing more is said to a former connection"
 
 
 def test_a_connection_that_said_no_hello_is_told_to(shared_broker: BrokerProcess, speak: Speak) -> None:
@@ -289,7 +290,7 @@ def test_sigterm_keeps_what_was_accepted_and_tells_everybody(
     speaker, idle = speak(broker.address), speak(broker.address)
     speaker.hello("anna")
     idle.hello("ben")
-    for seq in range(1, 2001):
+    for seq in range(1, wire.IN_FLIGHT_MAX + 1):
         speaker.say(publish(seq, "den", b"%d" % seq))
     broker.stop()
     assert idle.hear(wire.Goodbye).reason == "stopping"
@@ -309,7 +310,7 @@ def test_no_acked_message_is_missing_after_a_kill(start_broker: StartBroker, spe
     broker = start_broker()
     speaker = speak(broker.address)
     speaker.hello("anna")
-    for seq in range(1, 1001):
+    for seq in range(1, wire.IN_FLIGHT_MAX + 1):
         speaker.say(publish(seq, "den", b"%d" % seq))
     pairs = dict(speaker.hear(wire.Ack).pairs)
     broker.kill()

@@ -18,7 +18,24 @@ import msgspec
 from zchat.errors import WireError
 from zchat.wire.checking import DECODING_ERRORS, check_records, text_of
 from zchat.wire.large import check_large, check_large_broadcast
-from zchat.wire.messages import VERSION, At, BrokerMessage, Bye, ClientMessage, Hello, Publish, Sync, Tail
+from zchat.wire.messages import (
+    VERSION,
+    At,
+    BrokerMessage,
+    Bye,
+    ClientMessage,
+    CursorsAre,
+    Done,
+    HeadsAre,
+    Hello,
+    Page,
+    Position,
+    Present,
+    Publish,
+    RoomsAre,
+    Sync,
+    Tail,
+)
 from zchat.wire.nesting import first_elements, without_depth
 from zchat.wire.records import Batch, BatchHead, Natural, RawBatch, RecordOrBody
 
@@ -197,7 +214,7 @@ def mended(frame: bytes) -> bytes:
 def number_of(frame: bytes) -> int:
     """The request that an answer is for which makes no sense otherwise; 0 for none."""
     numbered = _numbered(frame)
-    return 0 if numbered is None else numbered.number
+    return numbered.number if numbered is not None and numbered.kind in _ANSWERS else 0
 
 
 # --- parts --------------------------------------------------------------------------------------
@@ -234,6 +251,7 @@ def _kinds(union: Any) -> frozenset[int]:
 
 _CLIENT_KINDS = _kinds(ClientMessage)
 _HELLO, _PUBLISH = Hello.__struct_config__.tag, Publish.__struct_config__.tag
+_ANSWERS = _kinds(Done | Page | Position | HeadsAre | Present | RoomsAre | CursorsAre)
 _UNNUMBERED = frozenset([_HELLO, At.__struct_config__.tag, Bye.__struct_config__.tag])
 _BROKER_KINDS = _kinds(BrokerMessage)
 _MARKERS = frozenset(bytes([kind]) for kind in _kinds(Tail | Sync))  # a batch's kind is below 3
