@@ -16,19 +16,23 @@ from typing import Any, TypeVar
 from zchat import wire
 from zchat.core.deliveries import Start
 from zchat.errors import BadName, UsageError
-from zchat.names import pattern_name
+from zchat.names import pattern_name, user_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def login_name() -> str:
-    """The name that the system knows this user by."""
+    """The name that the system knows this user by. Raises BadName where it can be nobody's here: `DOMAIN\\alice`."""
     import getpass
 
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
     except (OSError, KeyError):
         return "anonymous"
+    try:
+        return user_name(name)
+    except BadName as error:
+        raise BadName("login name", name, error.why) from None
 
 
 def record_of(body: bytes | str, event: str, headers: Mapping[str, str] | None) -> tuple[wire.RecordOrBody, int]:

@@ -85,7 +85,7 @@ class UsageError(ZchatError, ValueError):
 
 
 class BadName(UsageError):
-    """A name that is not allowed: `kind` is room, pattern, user or cursor, `why` says what is wrong."""
+    """A name that is not allowed: `kind` is room, pattern, user, login name or cursor, `why` says what is wrong."""
 
     def __init__(self, kind: str, name: str, why: str) -> None:
         super().__init__(kind, name, why)
@@ -94,7 +94,7 @@ class BadName(UsageError):
     @property
     def code(self) -> str:
         """What a broker refuses it with; rooms and patterns share one."""
-        return "bad-room" if self.kind == "pattern" else f"bad-{self.kind}"
+        return {"pattern": "bad-room", "login name": "bad-user"}.get(self.kind, f"bad-{self.kind}")
 
     def __str__(self) -> str:
         """`room "a..b": empty segment at position 2`."""

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import environment, zchat
 from zchat.cli import ALIASES, COMMANDS
+from zchat.cli.log import Action
 
 
 def test_help_lists_every_command_with_its_first_line() -> None:
@@ -114,6 +115,10 @@ def test_completion_offers_commands_and_options() -> None:
     assert commands.stdout.split() == list(COMMANDS)
     options = zchat(env=asked | {"COMP_WORDS": "zchat listen --la", "COMP_CWORD": "2"})
     assert options.stdout.split() == ["--last"]
+    actions = zchat(env=asked | {"COMP_WORDS": "zchat log ", "COMP_CWORD": "2"})
+    assert actions.stdout.split() == list(Action)
+    actions = zchat(env=asked | {"COMP_WORDS": "zchat log re", "COMP_CWORD": "2"})
+    assert actions.stdout.split() == ["repair", "remove"]
 
 
 @pytest.mark.parametrize("args", [["--help"], ["send", "--help"], ["listen", "--help"], ["broker", "--help"]])

@@ -159,6 +159,34 @@ def test_a_template_reaches_nothing_but_the_fields(template: str, wrong: str) ->
     assert wrong in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (rb"C:\new", r"C:\\new"),
+        (b"C:\new", r"C:\new"),
+        (rb"C:\table", r"C:\\table"),
+        (b"C:\table", r"C:\table"),
+        (b"\x1b", r"\x1b"),
+        (rb"\x1b", r"\\x1b"),
+        (b"\xc2\x85", r"\x85"),
+        (b"\x85", r"\udc85"),
+        (rb"\udc85", r"\\udc85"),
+        ("\ufffd".encode(), "\ufffd"),
+        (b"\xff", r"\udcff"),
+    ],
+)
+def test_a_template_shows_a_body_so_that_it_can_be_told_what_it_was(body: bytes, shown: str) -> None:
+    assert output.by_template("{body}")(message(body=body)).decode() == shown
+
+
+@given(st.binary())
+def test_what_a_template_shows_of_a_body_has_one_meaning(body: bytes) -> None:
+    shown = output.by_template("{body}")(message(body=body))
+    whole = shown.replace(b"\\\\", b"\\x5c").decode("unicode_escape" if shown.isascii() else "utf-8")
+    if shown.isascii():
+        assert whole.encode("utf-8", "surrogateescape") == body
+
+
 def test_a_body_that_looks_like_a_template_is_not_filled_in() -> None:
     assert output.by_template("{body}")(message(body=b"{user}")) == b"{user}"
 

@@ -79,6 +79,13 @@ def test_a_line_that_is_none_is_told_with_its_number_and_leaves_nothing(
     assert {path.name for path in (tmp_path / "log").iterdir()} == {"log.lock"}
 
 
+def test_a_byte_order_mark_at_the_beginning_is_passed_over(tmp_path: Path) -> None:
+    lines = [b"\xef\xbb\xbf" + json.dumps(LINE).encode(), json.dumps({**LINE, "offset": 6}).encode()]
+    assert import_lines(tmp_path / "new", lines).records == 2
+    with pytest.raises(WireError, match=r"^line 2: "):
+        import_lines(tmp_path / "other", [lines[1], lines[0]])
+
+
 def test_a_line_needs_no_more_than_a_record_has(tmp_path: Path) -> None:
     line = json.dumps(LINE).encode()
     import_lines(tmp_path / "log", [b"", line, b"\n"])

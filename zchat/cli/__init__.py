@@ -12,13 +12,13 @@ Docs: docs/cli.md. Tests: tests/cli/.
 from __future__ import annotations
 
 import importlib
-from difflib import get_close_matches
+import sys
 from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from zchat.cli import ending, streams
+from zchat.cli import ending, home, streams, usage
 
 
 class Row(NamedTuple):
@@ -96,8 +96,7 @@ class Commands(TyperGroup):
             return command.name, command, args[1:]
         if args[0].startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
-        near = get_close_matches(args[0], [*COMMANDS, *ALIASES], n=1)
-        meant = f', did you mean "{near[0]}"?' if near else ""
+        meant = usage.suggestion(args[0], [*COMMANDS, *ALIASES], usage.COMMANDS_MEANT)
         return ctx.fail(f'no command "{args[0]}"{meant}')
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -158,4 +157,10 @@ def zchat(
 def main() -> None:
     """Run the command that sys.argv names, and exit with its status."""
     streams.be_utf_8()
-    ending.end(ending.run(lambda: typer.main.get_command(app).main(prog_name="zchat", standalone_mode=False)))
+    ending.end(ending.run(_run))
+
+
+def _run() -> Any:
+    if "--install-completion" in sys.argv[1:2]:
+        home.need("it says where your shell's files are")
+    return typer.main.get_command(app).main(prog_name="zchat", standalone_mode=False)

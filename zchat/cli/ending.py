@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 
 from typer._click.exceptions import ClickException, NoArgsIsHelpError  # the only name that every 0.26 … 0.28 has
 
-from zchat.cli import streams
+from zchat.cli import streams, usage
 from zchat.cli.interrupts import ReaderGone, handle, interrupts
-from zchat.errors import Unreachable, ZchatError
+from zchat.errors import BadName, Unreachable, ZchatError
 from zchat.printable import printable
 
 
@@ -87,6 +87,8 @@ def _hint(error: ZchatError) -> str:
         return "a tunnel or container leads both ports on, side by side; else name the second: --broker HOST:PORT,PORT"
     if isinstance(error, Unreachable):
         return "start a broker with `zchat broker`, or name another one with --broker or ZCHAT_BROKER"
+    if isinstance(error, BadName) and error.kind == "login name":
+        return "say who you are with --user or ZCHAT_USER"
     return ""
 
 
@@ -95,9 +97,5 @@ def _usage_error(error: ClickException) -> int:
     if isinstance(error, NoArgsIsHelpError):  # `zchat` alone: the help is the answer
         print(error.format_message(), file=sys.stderr)
         return 2
-    text = error.format_message().rstrip(".")
-    context = getattr(error, "ctx", None)
-    hint = f"{context.command_path} --help" if context is not None else ""
-    if text.startswith("No such option: -") and hint.startswith("zchat send"):
-        hint = "a text that begins with a dash goes after two: zchat send ROOM -- -5"
-    return tell(text[:1].lower() + text[1:], hint, status=error.exit_code)
+    text, hint = usage.explain(error, sys.argv[1:])
+    return tell(text, hint, status=error.exit_code)

@@ -41,7 +41,9 @@ def history(
     options.check_output(json, template, raw, presence)
     import zchat  # 80 ms of zmq and msgspec, which `zchat history --help` need not wait for
     from zchat.cli.printer import Printer
+    from zchat.names import pattern_name
 
+    patterns = [pattern_name(pattern) for pattern in patterns]  # before anybody waits for a broker
     printer = Printer(patterns, json=json, template=template, raw=raw)
     with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
         past = client.history(*patterns, **begin, limit=count, presence=presence, notify=printer.notice)

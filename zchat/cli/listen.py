@@ -79,7 +79,9 @@ def listen(
         raise UsageError("--end and --resume cannot go together")
     import zchat  # 80 ms of zmq and msgspec, which `zchat listen --help` need not wait for
     from zchat.cli.printer import Printer
+    from zchat.names import cursor_name, pattern_name
 
+    patterns, resume = list(map(pattern_name, patterns)), None if resume is None else cursor_name(resume)
     printer = Printer(patterns, json=json, template=template, raw=raw, verbose=verbose)
     deadline = None if timeout is None else time.monotonic() + timeout
     with zchat.connect(broker, user, wait=wait, timeout=wait) as client:

@@ -40,7 +40,12 @@ def _action(text: str) -> Action:
 def log(
     action: Annotated[
         Action,
-        typer.Argument(parser=_action, metavar="check|repair|export|import|backup|usage|remove", help="What to do."),
+        typer.Argument(
+            parser=_action,
+            autocompletion=lambda: list(Action),
+            metavar="check|repair|export|import|backup|usage|remove",
+            help="What to do.",
+        ),
     ],
     target: Annotated[
         Path | None, typer.Argument(metavar="[TARGET]", help="backup: the file to make, or the folder to make it in.")

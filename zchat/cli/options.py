@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, TypedDict
 
 import typer
 
+from zchat.cli import home
 from zchat.errors import BadName, UsageError
 
 if TYPE_CHECKING:
@@ -172,6 +174,8 @@ def data_folder(given: Path | None) -> Path:
     """Where the log is."""
     if given is not None:
         return given
+    if not os.environ.get("XDG_DATA_HOME"):
+        home.need("name the folder of the log with --data or ZCHAT_DATA")
     from platformdirs import user_data_dir  # only a broker has a folder
 
     return Path(user_data_dir("zchat", appauthor=False))

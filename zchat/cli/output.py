@@ -183,15 +183,16 @@ FIELDS: dict[str, Callable[[Any], str]] = {
     "user": lambda message: _in_a_column(message.user),
     "time": lambda message: rfc3339(message.time),
     "event": lambda message: _in_a_column(message.event),
-    "body": lambda message: _in_a_column(message.text),
+    "body": lambda message: _in_a_column(message.body.decode("utf-8", "surrogateescape")),
     "headers": lambda message: escaped(json_text.dumps(dict(message.headers), ensure_ascii=False)),
 }
 """What a template can name. Nothing else of a message is reached: a template is no program."""
 
 
 def _in_a_column(text: str) -> str:
-    """Printable, and without the tabs that a template puts between fields."""
-    return printable(text).replace("\t", "\\t")
+    """Printable, without the tabs that a template puts between fields, and so that it can be told what it was: a
+    backslash is two, and a byte that is no UTF-8 is `\\udcXX`, which no text has."""
+    return printable(text.replace("\\", "\\\\")).replace("\t", "\\t")
 
 
 def by_template(template: str) -> Format:
@@ -210,7 +211,8 @@ def by_template(template: str) -> Format:
             escape = found["escape"]
             text = ESCAPES.get(escape, f"\\{escape}") if escape else (found["text"] or found["brace"][0])
             parts.append(lambda _, text=text: text)  # type: ignore[misc]
-    return lambda message: "".join([part(message) for part in parts]).encode()
+    # Bytes of the template that are no UTF-8 go as they are.
+    return lambda message: "".join([part(message) for part in parts]).encode("utf-8", "surrogateescape")
 
 
 # --- what is not a message ----------------------------------------------------------------------

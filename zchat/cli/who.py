@@ -34,7 +34,10 @@ def who(
     """
     import zchat  # 80 ms of zmq and msgspec, which `zchat who --help` need not wait for
     from zchat.cli import output
+    from zchat.names import room_name
 
+    if room is not None:
+        room = room_name(room)  # before anybody waits for a broker
     with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
         members = client.who(room, lag=lag)
     if json:

@@ -135,7 +135,7 @@ def _attach(connection: sqlite3.Connection, path: Path, *, is_at_rest: bool) -> 
         mode = "ro&vfs=unix-none" if wal.exists() and wal.stat().st_size else "ro&immutable=1"
     if "vfs" in mode:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # of what is attached, too: before it is read
-    connection.execute("ATTACH ? AS source", (f"file:{quote(str(path))}?mode={mode}",))
+    connection.execute("ATTACH ? AS source", (f"file:{quote(os.fsencode(path))}?mode={mode}",))
     connection.execute("PRAGMA source.mmap_size=0")
     connection.execute(f"PRAGMA source.cache_size=-{schema.READER_CACHE_KIB}")
 

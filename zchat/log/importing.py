@@ -34,6 +34,7 @@ TIME_END = micros("2255-01-01T00:00:00Z")  # in that year microseconds pass OFFS
 SESSION_BYTES_MAX = 64  # a broker's have 16
 EVENTS = ("join", "leave")  # of presence, and of nothing else
 TOLD_LINES = 1_000
+BOM = b"\xef\xbb\xbf"  # what some editors and shells begin a file with
 
 
 class _Either(msgspec.Struct):
@@ -83,6 +84,8 @@ def import_lines(folder: Path, lines: Iterable[bytes], progress: Progress | None
             number = 0
             try:
                 for number, line in enumerate(lines, 1):
+                    if number == 1:
+                        line = line.removeprefix(BOM)
                     if line.strip():
                         importing.take(_decode(line))
                     if progress is not None and number % TOLD_LINES == 0:
