@@ -186,11 +186,14 @@ class Client:
         function_of("notify", notify)
         cursor = cursor_name(text_of("cursor", resume)) if resume is not None else ""
         deadline = self._deadline("the subscription", timeout)
+        connection = self._connection
         if cursor:
             start = self._resumed(cursor, names, start, presence, deadline)
+        elif (start.after or 0) > connection.welcome.head:
+            _check_after(start, self._seek(names, start, presence, deadline))
         several = len(names) > 1 or is_pattern(names[0])
         listener = Listener(names, Chain(names, start, presence, marks=bool(cursor) and several), cursor)
-        connection, closed = self._connection, self._subscriptions.discard
+        closed = self._subscriptions.discard
         subscription = Subscription(
             connection, listener, start.after or 0, echo=echo, notify=notify, keeps=keeps, closed=closed
         )
@@ -216,7 +219,7 @@ class Client:
         notify: Callable[[Notice], None] | None = None,
         timeout: float | None = None,
     ) -> Iterator[Message]:
-        """What is stored, up to now, in offset order; all of it when no start is named, at most `limit`.
+        """What is stored, up to now, in offset order; all of it when no start is named, at most `limit` messages.
 
         `notify` is told of gaps, in order with the messages. Raises TimedOut when it is not all there within
         `timeout` seconds, counted from the first message that is asked for; WireError where the broker makes no sense.
@@ -307,7 +310,8 @@ class Client:
         return Start(after=kept)
 
     def _seek(self, names: list[str], start: Start, presence: bool, deadline: Deadline) -> wire.Position:
-        seek = wire.Seek(0, names, start.last or 0, start.since or 0, presence)
+        # Joins and leaves are no messages: of the last n, only those between them are read.
+        seek = wire.Seek(0, names, start.last or 0, start.since or 0, presence and not start.last)
         return self._connection.ask(seek, wire.Position, deadline)
 
     def _read(
@@ -321,11 +325,16 @@ class Client:
     ) -> Iterator[Message]:
         in_all = None if timeout is None else self._deadline("history", timeout)
         position = self._seek(names, start, presence, in_all or self._deadline("history", None))
+        _check_after(start, position)
+        log_id = self.log_id
         after = start.after or 0 if start.last is None and start.since is None else position.after
         history = History(names, after, position.head, begins_small=True)
         while history.fetch is not None and left > 0:
             deadline = in_all or self._deadline("history", None)  # of the client's: for each page
-            for part in history.take(self._connection.ask(history.fetch, wire.Page, deadline)):
+            page = self._connection.ask(history.fetch, wire.Page, deadline)
+            if self.log_id != log_id:
+                raise Refused("other-log", f"the broker has log {self.log_id} now, what was read is of log {log_id}")
+            for part in history.take(page):
                 if isinstance(part, Missing):
                     if notify is not None:
                         notify(Notice("gap", part.first, part.last, part.room, reason=part.reason))
@@ -335,5 +344,11 @@ class Client:
                 for message in messages(part.room, part.batch, after + 1):
                     if message.offset > position.head or left <= 0:
                         return
-                    left -= 1
+                    left -= part.batch.kind == wire.MESSAGES
                     yield message
+
+
+def _check_after(start: Start, position: wire.Position) -> None:
+    """Refuse to begin above the head: that is an offset of another log, or of what a log had before it went back."""
+    if (start.after or 0) > position.head:
+        raise Refused("bad-request", f"offset {start.after} is above the head, {position.head}")

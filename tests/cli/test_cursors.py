@@ -81,7 +81,7 @@ def test_cursors_are_listed_set_and_removed(broker: BrokerProcess) -> None:
     head, row = zchat("cursors", broker=broker).stdout.splitlines()
     assert (head.split(), row.split()[:2]) == (["NAME", "OFFSET", "SET"], ["x", "1"])
     facts = json.loads(zchat("cursors", "X", "--json", broker=broker).stdout)
-    assert list(facts) == ["name", "offset", "time"] and facts["offset"] == 1
+    assert list(facts) == ["name", "offset", "place", "time"] and facts["offset"] == 1
     assert resumed(broker, "a", "-n", "1") == "2\n"
     assert zchat("cursors", "x", "--remove", broker=broker) == Result("", "", 0)
     assert zchat("cursors", broker=broker).stdout == "NAME  OFFSET  SET\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -98,3 +99,59 @@ def test_a_wait_of_0_is_one_try(broker: BrokerProcess) -> None:
         "zchat: no broker answered at tcp://127.0.0.1:9 within 1 s (connection refused, or nobody there)",
         3,
     )
+
+
+def places(broker: BrokerProcess, *args: str) -> list[str]:
+    shown = zchat("history", "a", "--json", *args, broker=broker)
+    assert (shown.stderr, shown.status) == ("", 0)
+    return [json.loads(line)["place"] for line in shown.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("command", [["history", "a"], ["listen", "a", "-e"], ["listen", "a", "-n", "2"]])
+def test_what_json_prints_is_a_place_to_begin_after(filled: BrokerProcess, command: list[str]) -> None:
+    place = places(filled)[2]
+    assert place == zchat("history", "a", "-n", "3", "--format", "{place}", broker=filled).stdout.split()[2]
+    shown = zchat(*command, "--raw", "--after", place, broker=filled)
+    assert (shown.stdout.split(), shown.stderr, shown.status) == (["4", "5"], "", 0)
+
+
+def test_places_of_acks_and_cursors_are_taken_too(filled: BrokerProcess) -> None:
+    (sent,) = zchat("send", "a", "6", "--json", broker=filled).stdout.splitlines()
+    assert places(filled, "--after", json.loads(sent)["place"]) == []
+    (kept,) = zchat("cursors", "k", "--set", places(filled)[3], "--json", broker=filled).stdout.splitlines()
+    assert json.loads(kept)["place"] == places(filled)[3]
+    assert places(filled, "--after", json.loads(kept)["place"]) == places(filled)[4:]
+
+
+@pytest.mark.parametrize("command", ["history a --after", "listen a -e --after", "listen a --after", "cursors k --set"])
+def test_an_offset_of_another_log_or_above_the_head_is_refused(
+    filled: BrokerProcess, start_broker: Callable[..., BrokerProcess], command: str
+) -> None:
+    place = places(filled)[2]
+    log_id = place.partition("@")[2]
+    other = start_broker()
+    zchat("send", "a", stdin="1\n2\n3\n4\n", broker=other)
+    other_id = places(other)[0].partition("@")[2]
+    refused = f"zchat: the broker refused: offset 3 is of log {log_id}, the broker has log {other_id} [other-log]\n"
+    assert zchat(*command.split(), place, broker=other) == Result("", refused, 4)
+    for offset in ("999", f"999@{other_id}"):
+        refused = zchat(*command.split(), offset, broker=other).stderr
+        assert refused == "zchat: the broker refused: offset 999 is above the head, 4 [bad-request]\n"
+
+
+@pytest.mark.parametrize("text", ["-1", "x", "7@", "@x", "7 8", "7@a@b", "7.5", "1" * 5000])
+def test_what_is_no_offset_is_one_line(text: str) -> None:
+    shown = zchat("history", "a", f"--after={text}")
+    assert shown.stderr.splitlines()[0].startswith("zchat: invalid value for '--after': ")
+    assert (shown.stdout, shown.status) == ("", 2)
+
+
+@pytest.mark.parametrize("command", [["history"], ["listen", "-e"], ["listen", "-n", "2"]])
+def test_the_last_messages_are_counted_without_joins_and_leaves(broker: BrokerProcess, command: list[str]) -> None:
+    for number in range(4):
+        zchat("send", "a", str(number), broker=broker)
+        zchat("listen", "a", "-t", "0", "-u", "guest", broker=broker)
+    shown = zchat(*command, "a", "--last", "2", "--presence", "--format", "{event}{body}", broker=broker).stdout
+    assert shown.split()[:4] == ["message2", "join", "leavebye", "message3"]
+    some = zchat(*command, "a", "--last", "4", "-n", "2", "--presence", "--format", "{event}{body}", broker=broker)
+    assert (some.stdout.split(), some.status) == (["message0", "join", "leavebye", "message1"], 0)

@@ -92,7 +92,7 @@ def test_json_is_one_object_a_line(broker: BrokerProcess) -> None:
     send(broker, "a", "1", "2")
     lines = zchat("listen", "a", "-e", "--json", broker=broker).stdout.splitlines()
     facts = [json.loads(line) for line in lines]
-    assert [list(one) for one in facts] == [["room", "offset", "user", "time", "event", "body", "headers"]] * 2
+    assert [list(one) for one in facts] == [["room", "offset", "place", "user", "time", "event", "body", "headers"]] * 2
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", facts[0]["time"])
     assert facts[0]["offset"] < facts[1]["offset"]
 

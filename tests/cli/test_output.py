@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from zchat import Message, Notice, UsageError
 from zchat.cli import output
 
+LOG = output.Log("0ca8")
 NOON = 1_789_992_000_000_000 + 123_456  # 2026-09-21T12:00:00.123456Z
 
 
@@ -82,30 +83,34 @@ def test_no_colour_where_it_is_not_wanted() -> None:
 
 
 def test_json_has_the_facts_in_their_order() -> None:
-    line = output.json_line(message(headers={"k": "v"}, body="é".encode()))
+    line = output.json_lines(LOG)(message(headers={"k": "v"}, body="é".encode()))
     assert line.decode() == (
-        '{"room":"general","offset":7,"user":"alice","time":"2026-09-21T12:00:00.123456Z",'
+        '{"room":"general","offset":7,"place":"7@0ca8","user":"alice","time":"2026-09-21T12:00:00.123456Z",'
         '"event":"message","body":"é","headers":{"k":"v"}}'
     )
 
 
 def test_json_of_a_body_that_is_not_utf_8_has_it_as_base64() -> None:
-    found = json.loads(output.json_line(message(body=b"\xff\x00")))
+    found = json.loads(output.json_lines(LOG)(message(body=b"\xff\x00")))
     assert found["body_base64"] == "/wA=" and "body" not in found
 
 
 def test_json_of_a_volatile_message_has_no_offset() -> None:
-    assert json.loads(output.json_line(message(offset=0)))["offset"] is None
+    shown = json.loads(output.json_lines(LOG)(message(offset=0)))
+    assert (shown["offset"], shown["place"]) == (None, None)
+    assert output.by_template("{place}", LOG)(message(offset=0)) == b"-"
 
 
 @given(st.text(), st.text())
 def test_json_on_a_terminal_says_the_same_in_printable_characters(body: str, user: str) -> None:
-    shown = output.json_on_terminal(
+    shown = output.json_lines(LOG, terminal=True)(
         message(body=body.encode("utf-8", "replace"), user=user.encode("utf-8", "replace").decode())
     )
     assert shown.decode().isprintable()
     assert json.loads(shown) == json.loads(
-        output.json_line(message(body=body.encode("utf-8", "replace"), user=user.encode("utf-8", "replace").decode()))
+        output.json_lines(LOG)(
+            message(body=body.encode("utf-8", "replace"), user=user.encode("utf-8", "replace").decode())
+        )
     )
 
 
@@ -114,9 +119,9 @@ def test_no_format_but_raw_and_json_lets_a_control_character_through(body: bytes
     hostile = message(body=body, user=user, room=user, event=event)
     for shown in (
         output.people(show_room=True, colour=False)(hostile),
-        output.by_template("{room}{user}{event}{body}{headers}")(hostile),
+        output.by_template("{room}{user}{event}{body}{headers}", LOG)(hostile),
         output.raw_on_terminal(hostile),
-        output.json_on_terminal(hostile),
+        output.json_lines(LOG, terminal=True)(hostile),
     ):
         assert not any(
             (character < " " and character != "\t") or "\x7f" <= character <= "\x9f" for character in shown.decode()
@@ -128,6 +133,7 @@ def test_no_format_but_raw_and_json_lets_a_control_character_through(body: bytes
     [
         ("{user}: {body}", "alice: hello"),
         (r"{offset}\t{room}\n{event}", "7\tgeneral\nmessage"),
+        ("{place}", "7@0ca8"),
         ("{time}", "2026-09-21T12:00:00.123456Z"),
         ("{headers}", '{"k": "v"}'),
         ("{{{body}}}", "{hello}"),
@@ -137,7 +143,7 @@ def test_no_format_but_raw_and_json_lets_a_control_character_through(body: bytes
     ],
 )
 def test_a_template_is_filled_in(template: str, line: str) -> None:
-    assert output.by_template(template)(message(headers={"k": "v"})).decode() == line
+    assert output.by_template(template, LOG)(message(headers={"k": "v"})).decode() == line
 
 
 @pytest.mark.parametrize(
@@ -155,7 +161,7 @@ def test_a_template_is_filled_in(template: str, line: str) -> None:
 )
 def test_a_template_reaches_nothing_but_the_fields(template: str, wrong: str) -> None:
     with pytest.raises(UsageError, match=r"^--format: ") as refused:
-        output.by_template(template)
+        output.by_template(template, LOG)
     assert wrong in str(refused.value)
 
 
@@ -176,19 +182,19 @@ def test_a_template_reaches_nothing_but_the_fields(template: str, wrong: str) ->
     ],
 )
 def test_a_template_shows_a_body_so_that_it_can_be_told_what_it_was(body: bytes, shown: str) -> None:
-    assert output.by_template("{body}")(message(body=body)).decode() == shown
+    assert output.by_template("{body}", LOG)(message(body=body)).decode() == shown
 
 
 @given(st.binary())
 def test_what_a_template_shows_of_a_body_has_one_meaning(body: bytes) -> None:
-    shown = output.by_template("{body}")(message(body=body))
+    shown = output.by_template("{body}", LOG)(message(body=body))
     whole = shown.replace(b"\\\\", b"\\x5c").decode("unicode_escape" if shown.isascii() else "utf-8")
     if shown.isascii():
         assert whole.encode("utf-8", "surrogateescape") == body
 
 
 def test_a_body_that_looks_like_a_template_is_not_filled_in() -> None:
-    assert output.by_template("{body}")(message(body=b"{user}")) == b"{user}"
+    assert output.by_template("{body}", LOG)(message(body=b"{user}")) == b"{user}"
 
 
 @pytest.mark.parametrize(

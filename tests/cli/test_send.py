@@ -74,7 +74,7 @@ def test_json_prints_room_and_offset_of_each_message(broker: BrokerProcess) -> N
     assert (sent.stderr, sent.status) == ("", 0)
     told = [json.loads(line) for line in sent.stdout.splitlines()]
     kept = [json.loads(line) for line in zchat("history", "a", "--json", broker=broker).stdout.splitlines()]
-    assert told == [{"room": "a", "offset": one["offset"]} for one in kept]
+    assert told == [{"room": "a", "offset": one["offset"], "place": one["place"]} for one in kept]
     assert [one["body"] for one in kept] == ["1", "2", "3"]
 
 
@@ -90,7 +90,7 @@ def test_a_volatile_message_reaches_who_listens_and_is_not_kept(
 ) -> None:
     listener = start_zchat("listen", "a", "--raw", "-v", "-n", "1", broker=broker).live()
     sent = zchat("send", "a", "now", "--volatile", "--json", broker=broker)
-    assert sent == Result('{"room":"a","offset":null}\n', "", 0)
+    assert sent == Result('{"room":"a","offset":null,"place":null}\n', "", 0)
     assert listener.end().stdout == "now\n"
     assert bodies(broker, "a") == []
 

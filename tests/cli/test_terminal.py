@@ -208,3 +208,18 @@ def test_a_sender_on_a_terminal_ends_with_ctrl_d(broker: BrokerProcess, terminal
     sender.type("one\ntwo\n\x04")
     sender.shows("zchat: 2 messages sent\n")
     assert sender.status() == 0
+
+
+def test_on_a_terminal_people_learn_of_direct_messages(
+    broker: BrokerProcess, terminal: Callable[..., Terminal]
+) -> None:
+    env = {"ZCHAT_BROKER": broker.address}
+    listener = terminal([*COMMAND, "listen", "general"], ZCHAT_USER="Bob", **env)
+    listener.shows("zchat: live from offset 0; direct messages to you: zchat listen @bob\n")
+    listener.type("\x03")
+    assert on_terminal(broker, "send", "@Bob", "lunch?") == (
+        "zchat: only bob can read this, with: zchat listen @bob\n",
+        0,
+    )
+    direct = terminal([*COMMAND, "listen", "@bob", "general", "--last", "1"], ZCHAT_USER="Bob", **env)
+    assert "direct messages" not in direct.shows("#@bob tester: lunch?\n")

@@ -14,7 +14,13 @@ from zchat.errors import UsageError
 def cursors(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A cursor; none lists all of yours.")] = None,
     set_: Annotated[
-        int | None, typer.Option("--set", metavar="OFFSET", min=0, help="Go on after this offset the next time.")
+        options.Place | None,
+        typer.Option(
+            "--set",
+            metavar="OFFSET",
+            parser=options.place,
+            help="Go on after this offset, or place of --json, the next time.",
+        ),
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Keep it no longer.")] = False,
     json: options.Json = False,
@@ -35,7 +41,7 @@ def cursors(
         raise UsageError("--set and --remove cannot go together")
     if name is None and (set_ is not None or remove):
         raise UsageError("no NAME of a cursor to set or remove")
-    options.check_numbers({"--set": set_})
+    options.check_numbers({"--set": None if set_ is None else set_.offset})
     import zchat  # 80 ms of zmq and msgspec, which `zchat cursors --help` need not wait for
     from zchat.cli import output
     from zchat.names import cursor_name
@@ -43,15 +49,22 @@ def cursors(
     wanted = None if name is None else cursor_name(name)
     with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
         if wanted is not None and set_ is not None:
-            client.set_cursor(wanted, set_)
+            options.check_log(set_, client.log_id)
+            client.set_cursor(wanted, set_.offset)
         elif wanted is not None and remove:
             client.drop_cursor(wanted)
             return
+        log_id = client.log_id
         found = [cursor for cursor in client.cursors() if wanted in (None, cursor.name)]
     if json:
         terminal = sys.stdout.isatty()
         for cursor in found:
-            facts = {"name": cursor.name, "offset": cursor.offset, "time": output.rfc3339(cursor.time)}
+            facts = {
+                "name": cursor.name,
+                "offset": cursor.offset,
+                "place": f"{cursor.offset}@{log_id}",
+                "time": output.rfc3339(cursor.time),
+            }
             sys.stdout.write(output.object_line(facts, terminal=terminal).decode() + "\n")
     else:
         rows = [[cursor.name, str(cursor.offset), output.local_time(cursor.time)] for cursor in found]

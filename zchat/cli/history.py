@@ -46,5 +46,7 @@ def history(
     patterns = [pattern_name(pattern) for pattern in patterns]  # before anybody waits for a broker
     printer = Printer(patterns, json=json, template=template, raw=raw)
     with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
+        options.check_log(after, client.log_id)
+        printer.begin(client)
         past = client.history(*patterns, **begin, limit=count, presence=presence, notify=printer.notice)
         printer.print_past(past, count)

@@ -63,10 +63,12 @@ def listen(
     """Print the messages of rooms as they come.
 
     Nothing is missed: when the connection breaks, it comes back by itself and prints what was sent
-    meanwhile. To listen to a room is to join it; a pattern only observes.
+    meanwhile. To listen to a room is to join it; a pattern only observes. Direct messages to alice
+    come to alice who listens to @alice.
 
     Examples:
       zchat listen general
+      zchat listen general @alice
       zchat listen general --last 20 --presence
       zchat listen 'build.**' --since 2h --json
       zchat listen load -n 100000 --raw
@@ -85,8 +87,8 @@ def listen(
     printer = Printer(patterns, json=json, template=template, raw=raw, verbose=verbose)
     deadline = None if timeout is None else time.monotonic() + timeout
     with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
-        if no_self:
-            printer.leave_out(client.user)
+        options.check_log(after, client.log_id)
+        printer.begin(client, without_own=no_self)
         if end:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             past = client.history(*patterns, **begin, presence=presence, notify=printer.notice, timeout=left)
@@ -95,20 +97,20 @@ def listen(
             subscription = client.listen(
                 *patterns, **begin, presence=presence, resume=resume, keeps=False, notify=printer.notice
             )
-            if resume is not None:
-                _print_and_keep(subscription, printer, count, deadline, resume)
-            else:
-                with subscription:
-                    _print_live(subscription, printer, count, deadline)
+            _print_and_keep(subscription, printer, count, deadline, resume)
     if count is not None and printer.printed < count and not end:
         ending.tell(f"{printer.printed} of {count} messages came within {timeout:g} s")
         raise typer.Exit(TimedOut.exit_status)
 
 
 def _print_and_keep(
-    subscription: Subscription, printer: Printer, count: int | None, deadline: float | None, cursor: str
+    subscription: Subscription, printer: Printer, count: int | None, deadline: float | None, cursor: str | None
 ) -> None:
-    """The same with a cursor: a signal waits until what is printed is noted, and what is noted is stored."""
+    """Print; with a cursor, a signal waits until what is printed is noted, and what is noted is stored."""
+    if cursor is None:
+        with subscription:
+            _print_live(subscription, printer, count, deadline)
+        return
     printer.when_written(subscription.keep)
     try:
         with interrupts.held(), subscription:

@@ -7,12 +7,12 @@ import os
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias, TypedDict
 
 import typer
 
 from zchat.cli import home
-from zchat.errors import BadName, UsageError
+from zchat.errors import BadName, Refused, UsageError
 
 if TYPE_CHECKING:
     from zchat.settings import Keep
@@ -27,6 +27,7 @@ SECONDS_MAX = 1e8  # three years: what is longer cannot be waited for
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|[smhdw])?", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d*)?)((?:[kmgt]i?)?b)", re.ASCII | re.IGNORECASE)
+_PLACE = re.compile(r"(\d{1,30})(?:@(\w+))?", re.ASCII)
 _UNIX_TIME = re.compile(r"\d{9,10}(?:\.\d+)?", re.ASCII)
 
 
@@ -116,6 +117,27 @@ def header(text: str) -> tuple[str, str]:
     return name, value
 
 
+class Place(NamedTuple):
+    """An offset, and the log that it is of where that was said."""
+
+    offset: int
+    log_id: str = ""
+
+
+def place(text: str) -> Place:
+    """What `7` and `7@0ca8f08933b5a3be` name."""
+    found = _PLACE.fullmatch(text.strip())
+    if not found:
+        raise typer.BadParameter(f'"{text}" is no offset, such as 0, 7 or 7@0ca8f08933b5a3be')
+    return Place(int(found[1]), found[2] or "")
+
+
+def check_log(given: Place | None, log_id: str) -> None:
+    """Refuse an offset that is of another log than the broker's."""
+    if given is not None and given.log_id not in ("", log_id):
+        raise Refused("other-log", f"offset {given.offset} is of log {given.log_id}, the broker has log {log_id}")
+
+
 Broker: TypeAlias = Annotated[
     str,
     typer.Option(
@@ -143,7 +165,14 @@ Since: TypeAlias = Annotated[
     typer.Option("--since", metavar="TIME", parser=moment, help="Begin at a time: 2h, 30m, 1d (ago), or an ISO time."),
 ]
 After: TypeAlias = Annotated[
-    int | None, typer.Option("--after", metavar="OFFSET", min=0, help="Begin after an offset; 0 is the beginning.")
+    Place | None,
+    typer.Option(
+        "--after",
+        metavar="OFFSET",
+        parser=place,
+        help="Begin after an offset; 0 is the beginning. A place of --json, such as 7@0ca8f08933b5a3be, is one too, of "
+        "that log only.",
+    ),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 Template: TypeAlias = Annotated[
@@ -152,7 +181,8 @@ Template: TypeAlias = Annotated[
         "--format",
         "-f",
         metavar="TEMPLATE",
-        help="Print a line by a template of {room} {offset} {user} {time} {event} {body} {headers}, \\t and \\n.",
+        help="Print a line by a template of {room} {offset} {place} {user} {time} {event} {body} {headers}, \\t "
+        "and \\n.",
     ),
 ]
 Raw: TypeAlias = Annotated[bool, typer.Option("--raw", help="Print bodies only, byte for byte, a newline after each.")]
@@ -189,11 +219,12 @@ class Begin(TypedDict):
     after: int | None
 
 
-def begin(last: int | None, since: datetime | None, after: int | None) -> Begin:
+def begin(last: int | None, since: datetime | None, after: Place | None) -> Begin:
     """Where to begin, said once."""
     _only_one({"--last": last, "--since": since, "--after": after})
-    check_numbers({"--last": last, "--after": after})
-    return Begin(last=last, since=since, after=after)
+    offset = None if after is None else after.offset
+    check_numbers({"--last": last, "--after": offset})
+    return Begin(last=last, since=since, after=offset)
 
 
 def check_numbers(given: dict[str, int | None]) -> None:

@@ -44,12 +44,12 @@ _TEMPLATE = re.compile(
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
-def choose(*, json: bool, template: str | None, raw: bool, one_room: bool, terminal: bool) -> Format:
+def choose(*, json: bool, template: str | None, raw: bool, one_room: bool, terminal: bool, log: Log) -> Format:
     """The format that the options ask for."""
     if json:
-        return json_on_terminal if terminal else json_line
+        return json_lines(log, terminal=terminal)
     if template is not None:
-        return by_template(template)
+        return by_template(template, log)
     if raw:
         return raw_on_terminal if terminal else attrgetter("body")
     return people(show_room=not one_room, colour=terminal and coloured(os.environ))
@@ -107,6 +107,7 @@ def raw_on_terminal(message: Message) -> bytes:
 class _TextLine(msgspec.Struct):
     room: str
     offset: int | None
+    place: str | None
     user: str
     time: str
     event: str
@@ -117,6 +118,7 @@ class _TextLine(msgspec.Struct):
 class _BytesLine(msgspec.Struct):
     room: str
     offset: int | None
+    place: str | None
     user: str
     time: str
     event: str
@@ -127,19 +129,32 @@ class _BytesLine(msgspec.Struct):
 _encode = msgspec.json.Encoder().encode
 
 
-def json_line(message: Message) -> bytes:
-    """The object of --json; the offset of a volatile message is null."""
-    facts = (message.room, message.offset or None, message.user, rfc3339(message.time), message.event)
-    headers = dict(message.headers)
-    try:
-        return _encode(_TextLine(*facts, message.body.decode(), headers))
-    except UnicodeDecodeError:
-        return _encode(_BytesLine(*facts, message.body, headers))
+class Log:
+    """The log that messages are of, as whoever prints them learns it."""
+
+    def __init__(self, log_id: str = "") -> None:
+        self.id = log_id
 
 
-def json_on_terminal(message: Message) -> bytes:
-    """The same object; what is not printable is written as \\uXXXX."""
-    return escaped(json_line(message).decode()).encode()
+def place(offset: int, log_id: str) -> str | None:
+    """`7@0ca8f08933b5a3be`: an offset that says of which log it is; none of a volatile message."""
+    return f"{offset}@{log_id}" if offset else None
+
+
+def json_lines(log: Log, *, terminal: bool = False) -> Format:
+    """The object of --json, where offset and place of a volatile message are null; what a terminal would not show is
+    \\uXXXX there."""
+
+    def line(message: Message) -> bytes:
+        offset = message.offset
+        head = (message.room, offset or None, place(offset, log.id), message.user, rfc3339(message.time), message.event)
+        headers = dict(message.headers)
+        try:
+            return _encode(_TextLine(*head, message.body.decode(), headers))
+        except UnicodeDecodeError:
+            return _encode(_BytesLine(*head, message.body, headers))
+
+    return (lambda message: escaped(line(message).decode()).encode()) if terminal else line
 
 
 def escaped(text: str) -> str:
@@ -195,13 +210,16 @@ def _in_a_column(text: str) -> str:
     return printable(text.replace("\\", "\\\\")).replace("\t", "\\t")
 
 
-def by_template(template: str) -> Format:
+def by_template(template: str, log: Log) -> Format:
     """A format from text with `{field}`s; `{{` and `}}` are braces, `\\n \\t \\r \\0 \\\\` escapes."""
     parts: list[Callable[[Any], str]] = []
     for found in _TEMPLATE.finditer(template):
         if (field := found["field"]) is not None:
+            if field == "place":
+                parts.append(lambda message: printable(place(message.offset, log.id) or "-"))
+                continue
             if field not in FIELDS:
-                raise UsageError(f'--format: no field "{{{field}}}"; there are {", ".join(FIELDS)}')
+                raise UsageError(f'--format: no field "{{{field}}}"; there are {", ".join([*FIELDS, "place"])}')
             parts.append(FIELDS[field])
         elif found["wrong"] is not None:
             raise UsageError(

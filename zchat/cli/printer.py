@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from zchat.cli import ending, output, streams
 from zchat.cli.interrupts import interrupts
 from zchat.errors import TimedOut, ZchatError
-from zchat.names import user_key
+from zchat.names import inbox, user_key
 
 if TYPE_CHECKING:
-    from zchat import Message, Notice
+    from zchat import Client, Message, Notice
 
 LINES_MAX = 256  # a write costs as much as some 20 lines: spread over this many it does not count
 BYTES_MAX = 65_536  # what a pipe takes at once
@@ -35,13 +35,27 @@ class Printer:
         streams.watch_reader()
         self._terminal = sys.stdout.isatty()
         self._json = json
+        self._patterns = patterns
+        self._aside = ""  # told once it is live
         self._verbose = verbose or sys.stderr.isatty()
-        self._format = output.choose(json=json, template=template, raw=raw, one_room=one_room, terminal=self._terminal)
+        self.log = output.Log()  # of the messages that are printed
+        self._format = output.choose(
+            json=json, template=template, raw=raw, one_room=one_room, terminal=self._terminal, log=self.log
+        )
         self._lines: list[bytes] = []
         self._size = 0
         self._left_out: str | None = None
         self._written: Callable[[], None] | None = None
         self.printed = 0  # messages
+
+    def begin(self, client: Client, *, without_own: bool = False) -> None:
+        """What is printed comes from here; `without_own`: nothing of this user, however the name is written."""
+        self.log.id = client.log_id
+        if without_own:
+            self._left_out = user_key(client.user)
+        own = inbox(client.user)
+        if sys.stderr.isatty() and own not in self._patterns:
+            self._aside = f"; direct messages to you: zchat listen {own}"
 
     def print(self, message: Message) -> None:
         """One message, unless it is to be left out."""
@@ -50,7 +64,7 @@ class Printer:
         line = self._format(message)
         self._lines.append(line)
         self._size += len(line)
-        self.printed += 1
+        self.printed += message.event not in ("join", "leave")
         if self._size > BYTES_MAX or len(self._lines) >= LINES_MAX:
             self.flush()
 
@@ -72,10 +86,6 @@ class Printer:
             self.flush()
             raise
         self.flush()
-
-    def leave_out(self, user: str) -> None:
-        """Print nothing of this user, however the name is written."""
-        self._left_out = user_key(user)
 
     def when_written(self, written: Callable[[], None]) -> None:
         """Call this each time that everything printed so far is written."""
@@ -102,7 +112,8 @@ class Printer:
         elif not self._verbose and notice.kind != "stranger":
             return
         self.flush()  # what came before it stands before it
-        ending.tell(output.notice_text(notice))
+        self.log.id = notice.log_id or self.log.id
+        ending.tell(output.notice_text(notice) + (self._aside if notice.kind == "live" else ""))
 
     def _write(self) -> None:
         """Write it all, by no buffer: what a second signal cuts off must not be written later."""

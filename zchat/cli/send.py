@@ -78,6 +78,8 @@ def send(
         with zchat.connect(broker, user, wait=wait, notify=_notice if verbose or is_watched else None) as client:
             publish = partial(client.publish, room, **more)
             sender = Sender(client, publish, wait, room if json else "")
+            if is_watched and not json and room.startswith("@"):
+                ending.tell(f"only {room[1:]} can read this, with: zchat listen {room}")
             with _in_our_words():
                 if text and text != ["-"]:
                     sender.single(os.fsencode(" ".join(text)))
@@ -216,7 +218,13 @@ class Sender:
 
     def _print(self, offsets: list[int]) -> None:
         name = json_text.dumps(self._json_room)  # ASCII, so it suits a terminal too
-        lines = [f'{{"room":{name},"offset":{offset or "null"}}}\n' for offset in offsets]
+        log = json_text.dumps(f"@{self._client.log_id}")[1:]
+        lines = [
+            f'{{"room":{name},"offset":{offset},"place":"{offset}{log}}}\n'
+            if offset
+            else f'{{"room":{name},"offset":null,"place":null}}\n'
+            for offset in offsets
+        ]
         try:
             streams.write("".join(lines).encode())
         except ReaderGone:

@@ -112,7 +112,7 @@ class Chain:
         self._asked = False  # its answer will not come
         self._out += self._told.lost(reason)
 
-    def other_log(self) -> None:
+    def other_log(self, log_id: str = "") -> None:
         """The broker has another log, in which offsets mean nothing: `synced` follows, and it goes on from the time
         that it had reached."""
         if self.state == NEW:
@@ -124,7 +124,7 @@ class Chain:
         if self._is_fresh:
             self._begin_anew()  # nothing is missing but what was told already
         else:
-            self._begin_anew(Notice("gap", self.floor + 1, 0, reason="log"))
+            self._begin_anew(Notice("gap", self.floor + 1, 0, reason="log", log_id=log_id))
             self._start = begins
         self._is_fresh = True
         self._seen.clear()
@@ -273,7 +273,9 @@ class Chain:
             self._fill(self.patterns, start.after, head, head)
         elif start.last is not None or start.since is not None:
             self.state = SEEKING
-            self._question = wire.Seek(0, self.patterns, start.last or 0, start.since or 0, self._presence)
+            self._question = wire.Seek(
+                0, self.patterns, start.last or 0, start.since or 0, self._presence and not start.last
+            )
         else:
             self.floor = self.began = head
             self._filled()

@@ -303,7 +303,7 @@ class ClientCore:
         if known is not None and known.starts != welcome.starts and welcome.resumed and self._left:
             self.ask(wire.Part(0, sorted(self._left)), now)
         if known is not None:
-            self.listening.back(now, broken)
+            self.listening.back(now, broken, welcome.log_id)
 
     def _refuse_cursors(self, now: Instant) -> None:
         """The log is another one, or went back: offsets that are on their way to it mean nothing there."""

@@ -23,6 +23,7 @@ class Notice(NamedTuple):
     reason: str = (
         ""  # lost, stranger: why; gap: "damaged", "trimmed", or "log": with a `last` it went back, else it is another
     )
+    log_id: str = ""  # gap: of the other log
 
 
 class Gaps:

@@ -71,14 +71,14 @@ class Listening:
         if self.listeners:
             self._new_nonce(now)
 
-    def back(self, now: Instant, broken: Break | None) -> None:
+    def back(self, now: Instant, broken: Break | None, log_id: str = "") -> None:
         """The session goes on; where the log is not what it was, `broken` says how."""
         if broken is not None:
             for listener in self.listeners:
                 if broken.last:
                     listener.chain.went_back(broken.upto, broken.last)
                 else:
-                    listener.chain.other_log()
+                    listener.chain.other_log(log_id)
         self._synced = True  # one that is lost for as long as the connection was is no trouble of its own
         self._strangers, self.trouble = 0, ""
         if self.listeners:
