@@ -76,7 +76,7 @@ def test_the_honest_one_is_believed(wicked: Wicked) -> None:
     lines = [f"number {number}" for number in range(1, HEAD + 1)]
     assert command(wicked, "history", "den", "--raw") == ("\n".join([*lines, ""]), [], 0)
     assert command(wicked, "listen", "den", "--last", "3", "-n", "3", "--raw")[0].splitlines() == lines
-    assert command(wicked, "send", "den", "x", "--json") == ('{"room":"den","offset":7,"place":"7@log-1"}\n', [], 0)
+    assert command(wicked, "send", "den", "x", "--json") == ('{"room":"den","offset":7,"place":"7@log"}\n', [], 0)
 
 
 @pytest.mark.parametrize("lie", LIES)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zchat.cli import ending, options, streams
-from zchat.cli.interrupts import ReaderGone
+from zchat.cli.interrupts import ReaderGone, interrupts
 from zchat.errors import Refused, TimedOut, TooLarge, Unreachable, ZchatError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def send(
                 else:
                     if is_watched and os.isatty(streams.STDIN):
                         ending.tell(f"each line is a message to {room}; Ctrl-D ends")
-                    for lines in read_lines(sender.before_read):
+                    for lines in read_lines(sender.before_read, sender.takes):
                         sender.lines(lines)
                 sender.finish()
     finally:
@@ -142,15 +142,18 @@ class Sender:
         self._taken += 1
         self._unacked.append([self._publish(body)])
 
+    def takes(self, count: int) -> None:
+        """So many lines were read: whatever comes now, they are sent or told of."""
+        self._taken += count
+
     def lines(self, lines: list[bytes]) -> None:
-        """Send the lines of one block; raises Refused when one before them was."""
+        """Send the lines of one block, which were taken; raises Refused when one before them was."""
         publish = self._publish
         block: list[Publication] = []
         self._unacked.append(block)
         add = block.append
         rest = iter(lines)
-        number, left_out = self._taken, self.left_out
-        self._taken += len(lines)
+        number, left_out = self._taken - len(lines), self.left_out
         while True:
             try:
                 for line in rest:
@@ -181,8 +184,8 @@ class Sender:
         """A sentence on what was not stored, once the client is closed; empty where all was."""
         from zchat.cli.output import counted
 
-        lost = self.sent - self._acked - sum(map(len, self._unacked))  # read, and not even published
-        unknown = 0
+        unknown = self.sent - self._acked - sum(map(len, self._unacked))  # read, and hardly published
+        lost = 0
         for publication in chain.from_iterable(self._unacked):
             try:
                 publication.result(0)
@@ -231,22 +234,28 @@ class Sender:
             self._json_room = ""  # what is to be sent is sent all the same
 
 
-def read_lines(before_read: Callable[[], None]) -> Iterator[list[bytes]]:
+def read_lines(before_read: Callable[[], None], takes: Callable[[int], None]) -> Iterator[list[bytes]]:
     """The lines of stdin without their ends, a list for each read: what is there now is not held back.
 
-    Of a line longer than LINE_BYTES_MAX that many bytes and one more are kept.
+    Of a line longer than LINE_BYTES_MAX that many bytes and one more are kept. `takes` is told how many there are, and
+    no first signal comes between what is read and that.
     """
     rest = b""
-    while True:
-        before_read()
-        block = streams.read(BLOCK_BYTES)
-        if not block:
-            break
-        complete, newline, rest = (rest + block).rpartition(b"\n")
-        if newline:
+    is_over = False
+    while not is_over:
+        with interrupts.held():
+            with interrupts.passing():
+                before_read()
+                select.select([streams.STDIN], [], [])
+            block = streams.read(BLOCK_BYTES)
+            is_over = not block
+            complete, newline, rest = (rest + block).rpartition(b"\n")
             if b"\r" in complete:
                 complete = complete.replace(b"\r\n", b"\n").removesuffix(b"\r")
-            yield complete.split(b"\n")
+            lines = complete.split(b"\n") if newline else []
+            if is_over and rest:
+                lines = [rest.removesuffix(b"\r")]
+            takes(len(lines))
+        if lines:
+            yield lines
         rest = rest[: LINE_BYTES_MAX + 1]
-    if rest:
-        yield [rest.removesuffix(b"\r")]
