@@ -508,7 +508,36 @@ def test_the_largest_offset_and_the_oldest_time_are_no_trouble(anna: zchat.Clien
     for start in starts:
         assert [message.text for message in anna.history(room, limit=largest, **start)] == ["x"]
         assert anna.listen(room, **start).get(10).text == "x"
-    assert list(anna.history(room, after=largest)) == list(anna.history(room, since=9e9)) == []
+    assert list(anna.history(room, since=9e9)) == []
+
+
+@pytest.mark.parametrize("beyond", [100_000, zchat.wire.OFFSET_MAX])
+def test_an_offset_above_the_head_is_no_place_to_begin(anna: zchat.Client, room: str, beyond: int) -> None:
+    head = anna.send(room, "x")
+    after = min(head + beyond, zchat.wire.OFFSET_MAX)
+    for begin in (lambda: list(anna.history(room, after=after)), lambda: anna.listen(room, after=after)):
+        with pytest.raises(
+            zchat.Refused, match=rf"^the broker refused: offset {after} is above the head, \d+ "
+        ) as refused:
+            begin()
+        assert refused.value.definite
+    assert list(anna.history(room, after=head)) == []
+    with anna.listen(room, after=head) as listener:
+        anna.send(room, "y")
+        assert listener.get(10).text == "y"
+
+
+def test_the_last_messages_and_a_limit_count_no_joins(anna: zchat.Client, ben: zchat.Client, room: str) -> None:
+    for text in "xyz":
+        anna.send(room, text)
+        ben.listen(room).close()
+
+    def shown(**start: Any) -> list[str]:
+        return [message.text or message.event for message in anna.history(room, presence=True, **start)]
+
+    assert shown(last=2) == ["y", "join", "bye", "z", "join", "bye"]
+    assert shown(last=3, limit=2) == ["x", "join", "bye", "y"]
+    assert [taken(anna.listen(room, last=1, presence=True), 2)[at].event for at in (0, 1)] == ["message", "join"]
 
 
 def test_as_many_rooms_as_one_message_may_name_are_listened_to(anna: zchat.Client, room: str) -> None:

@@ -310,9 +310,7 @@ class Client:
         return Start(after=kept)
 
     def _seek(self, names: list[str], start: Start, presence: bool, deadline: Deadline) -> wire.Position:
-        # Joins and leaves are no messages: of the last n, only those between them are read.
-        seek = wire.Seek(0, names, start.last or 0, start.since or 0, presence and not start.last)
-        return self._connection.ask(seek, wire.Position, deadline)
+        return self._connection.ask(start.seek(names, presence), wire.Position, deadline)
 
     def _read(
         self,

@@ -273,9 +273,7 @@ class Chain:
             self._fill(self.patterns, start.after, head, head)
         elif start.last is not None or start.since is not None:
             self.state = SEEKING
-            self._question = wire.Seek(
-                0, self.patterns, start.last or 0, start.since or 0, self._presence and not start.last
-            )
+            self._question = start.seek(self.patterns, self._presence)
         else:
             self.floor = self.began = head
             self._filled()

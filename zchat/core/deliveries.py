@@ -34,3 +34,7 @@ class Start(NamedTuple):
     after: int | None = None
     last: int | None = None
     since: int | None = None  # microseconds since 1970
+
+    def seek(self, patterns: list[str], presence: bool) -> wire.Seek:
+        """The question where that is. Joins and leaves are none of the last messages: those between them are read."""
+        return wire.Seek(0, patterns, self.last or 0, self.since or 0, presence and not self.last)
