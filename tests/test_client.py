@@ -567,7 +567,7 @@ def test_history_is_read_from_where_it_is_told_to(anna: zchat.Client, room: str)
     assert texts() == texts(after=0) == texts(last=10) == texts(last=99) == texts(limit=99) == "0123456789"
     assert (texts(after=offsets[5]), texts(last=4), texts(limit=3)) == ("6789", "6789", "012")
     assert (texts(after=offsets[5], limit=2), texts(last=4, limit=1), texts(limit=0)) == ("67", "6", "")
-    assert (texts(last=0), texts(after=offsets[-1]), texts(after=offsets[-1] + 1000)) == ("", "", "")
+    assert (texts(last=0), texts(after=offsets[-1])) == ("", "")
     [third] = [message.time for message in anna.history(room, after=offsets[1], limit=1)]
     assert texts(since=third / 1e6) == texts(since=datetime.fromtimestamp(third / 1e6, UTC)) == "23456789"
     assert texts(since=time.time() + 60) == ""
