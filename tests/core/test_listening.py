@@ -184,12 +184,12 @@ def test_a_broker_that_welcomes_anew_has_not_been_strange() -> None:
 def test_subscriptions_that_are_not_live_for_long_are_told_with_the_place() -> None:
     listening = Listening(nonces())
     listener = listener_of("general")
-    listening.publisher = "tcp://there:5556 (connection refused)"
+    listening.publisher, listening.seen = "tcp://there:5556", "connection refused"
     listening.listen(listener, at(0))
     listening.elapsed(at(SILENCE_SECONDS - 1))
     assert listening.trouble == ""
     listening.elapsed(at(SILENCE_SECONDS + 1))
-    assert "tcp://there:5556 (connection refused)" in listening.trouble == listening.silence
+    assert "tcp://there:5556: connection refused" in listening.trouble == listening.silence
     listening.unlisten(listener)
     other = listener_of("build")
     listening.listen(other, at(100))

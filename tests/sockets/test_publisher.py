@@ -164,4 +164,4 @@ def test_a_publisher_that_nobody_is_at_is_named(start_broker: StartBroker, relay
     way = relay(broker, (near, ports(broker)[0]))
     ended = command("listen", "den", env={"ZCHAT_BROKER": way.address}, timeout=30)
     assert ended.status == 3
-    assert f"tcp://127.0.0.2:{next_to_it} (connection refused" in ended.stderr
+    assert f"tcp://127.0.0.2:{next_to_it}: connection refused" in ended.stderr

@@ -39,7 +39,7 @@ class Listening:
 
     def __init__(self, nonces: Iterator[bytes]) -> None:
         self.listeners: list[Listener] = []
-        self.publisher = ""  # where the broker publishes, and what is known of the way there: told by the shell
+        self.publisher, self.seen = "", ""  # where the broker publishes, and what keeps from there: told by the shell
         self.trouble = ""  # what keeps the subscriptions from being live, once it is told
         self._strangers = 0  # SYNCs of another broker, in a row
         self._is_strange = False  # the last one was
@@ -202,7 +202,8 @@ class Listening:
     @property
     def silence(self) -> str:
         """What is to be said where no SYNC comes."""
-        return f"the subscriptions are not live: the broker publishes at {self.publisher}, and says nothing there"
+        why = f": {self.seen}" if self.seen else ""
+        return f"the subscriptions are not live, nothing comes from where it publishes at {self.publisher}{why}"
 
     def take_stranger(self) -> bool:
         """Whether the SUB is connected to another broker: that connection is to be made anew."""

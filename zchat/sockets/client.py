@@ -260,7 +260,8 @@ class Connection(Waiting):
             core.elapsed(now)
             self._dealer.go_on(now.seconds)
             self._subscriber.go_on(now.seconds)
-            self._seen, core.listening.publisher = self._dealer.seen, self._subscriber.place
+            self._seen = self._dealer.seen
+            core.listening.publisher, core.listening.seen = self._subscriber.place
         self._carry_out(now)
 
     def _publish(self, now: Instant) -> None:

@@ -68,11 +68,10 @@ class Subscriber:
             self._connector.refuse(seconds)
 
     @property
-    def place(self) -> str:
+    def place(self) -> tuple[str, str]:
         """Where it connects to, and what keeps it from that."""
-        if self._connector is None or self._connector.address is None:
-            return ""
-        return f"{self._connector.address}" + (f" ({self._connector.why})" if self._connector.why else "")
+        connector = self._connector
+        return ("", "") if connector is None else (str(connector.address or ""), connector.why)
 
     def hurry(self, seconds: float) -> None:
         """The broker is there: so is what it publishes."""
