@@ -57,7 +57,7 @@ def test_a_listener_that_has_not_begun_takes_no_offset_of_another_log_for_a_good
     pair.reconnect(bob)
     pair.run()
     assert bob.bodies(heard) == [b"new"] * 7
-    assert bob.delivered[heard][0] == Notice("gap", 6, 0, reason="log")
+    assert bob.delivered[heard][0] == Notice("gap", 6, 0, reason="log", log_id="log-2")
 
 
 def test_a_welcome_that_was_lost_is_asked_for_again() -> None:
