@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import islice
 from typing import Any
 
 import pytest
 
-from tests.scripts import module, run
+from tests.scripts import SCRIPTS, module, run
 from zchat import wire
 from zchat.errors import WireError
 
@@ -86,3 +87,14 @@ def frames(chunk: bytes) -> list[bytes]:
         found.append(chunk[start : start + size])
         chunk = chunk[start + size :]
     return found
+
+
+def test_the_docs_have_a_row_of_each_kind(kinds: Any) -> None:
+    text = (SCRIPTS.parent / "docs" / "benchmarks.md").read_text()
+    told = dict(re.findall(r"^\| `([\w-]+)` \| (.*?) \| [\d.]+ MB/s \|", text, re.M))
+    assert told == {name: kind.what for name, kind in kinds.KINDS.items()} | {kinds.TOGETHER: "all of these together"}
+
+
+def test_the_docs_tell_of_each_script() -> None:
+    told = "".join(path.read_text() for path in [*SCRIPTS.parent.glob("*.md"), *SCRIPTS.parent.glob("docs/*.md")])
+    assert [path.name for path in SCRIPTS.glob("*.py") if f"scripts/{path.name}" not in told] == []
