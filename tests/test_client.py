@@ -14,6 +14,7 @@ import pytest
 
 import zchat
 from tests.conftest import BrokerProcess, eventually
+from zchat.wire import OFFSET_MAX
 
 pytestmark = pytest.mark.slow  # a broker is a process
 
@@ -503,7 +504,7 @@ def test_a_time_to_wait_may_be_longer_than_a_thread_can_wait(anna: zchat.Client,
 
 def test_the_largest_offset_and_the_oldest_time_are_no_trouble(anna: zchat.Client, room: str) -> None:
     anna.send(room, "x")
-    largest = zchat.wire.OFFSET_MAX
+    largest = OFFSET_MAX
     starts: list[dict[str, Any]] = [{"last": largest}, {"since": 0}, {"since": -1e30}, {"after": 0}]
     for start in starts:
         assert [message.text for message in anna.history(room, limit=largest, **start)] == ["x"]
@@ -511,10 +512,10 @@ def test_the_largest_offset_and_the_oldest_time_are_no_trouble(anna: zchat.Clien
     assert list(anna.history(room, since=9e9)) == []
 
 
-@pytest.mark.parametrize("beyond", [100_000, zchat.wire.OFFSET_MAX])
+@pytest.mark.parametrize("beyond", [100_000, OFFSET_MAX])
 def test_an_offset_above_the_head_is_no_place_to_begin(anna: zchat.Client, room: str, beyond: int) -> None:
     head = anna.send(room, "x")
-    after = min(head + beyond, zchat.wire.OFFSET_MAX)
+    after = min(head + beyond, OFFSET_MAX)
     for begin in (lambda: list(anna.history(room, after=after)), lambda: anna.listen(room, after=after)):
         with pytest.raises(
             zchat.Refused, match=rf"^the broker refused: offset {after} is above the head, \d+ "
