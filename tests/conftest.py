@@ -198,6 +198,11 @@ class Running:
         return self.stdout_path.read_text(errors="backslashreplace")
 
     @property
+    def lines(self) -> list[str]:
+        """The whole lines of that: the last one may be half written."""
+        return self.stdout.rpartition("\n")[0].splitlines()
+
+    @property
     def stderr(self) -> str:
         """What it has said so far."""
         return self.stderr_path.read_text(errors="backslashreplace")

@@ -105,7 +105,7 @@ def hosts() -> Iterator[Hosts]:
 
 def messages(listener: Running) -> list[dict[str, Any]]:
     """What a listener with --json has printed."""
-    return [json.loads(line) for line in listener.stdout.splitlines()]
+    return [json.loads(line) for line in listener.lines]
 
 
 def told(listener: Running) -> list[tuple[str, str, str]]:

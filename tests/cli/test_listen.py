@@ -147,6 +147,6 @@ def test_a_broker_with_another_log_is_a_gap_on_stderr_and_in_json(
     eventually(lambda: '"event":"gap"' in listener.stdout, "the gap is told", within=20)
     send(broker, "a", "after")
     eventually(lambda: "after" in listener.stdout, "the next message is printed", within=20)
-    gap = json.loads(listener.stdout.splitlines()[1])
+    gap = json.loads(listener.lines[1])
     assert list(gap) == ["event", "room", "first", "last", "reason"] and gap["reason"] == "log"
     assert listener.stderr == "zchat: gap: the broker has another log than before, its offsets begin anew\n"

@@ -152,7 +152,7 @@ def test_a_listener_whose_way_leads_to_another_broker_later_believes_nothing_of_
         second = ben.send("den", "two")
         way.ways[publisher] = publisher
         eventually(lambda: "two" in listener.stdout, "it hears again", within=30)
-        bodies = [json.loads(line)["body"] for line in listener.stdout.splitlines()]
+        bodies = [json.loads(line)["body"] for line in listener.lines]
         assert bodies == ["one", "two"]
         assert listener.end(15).stderr.count("\n") == 1
         with zchat.connect(right.address, "anna") as anna:
