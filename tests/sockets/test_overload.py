@@ -115,7 +115,8 @@ def test_subscriptions_that_come_faster_than_libzmq_gives_them_are_cut_off_while
         client.send("honest", "hello", timeout=60)
         worked = cpu_seconds(broker) - worked
     assert worked < 2.0  # it worked no longer before it answered: on a busy machine it waits for more than that
-    assert resident_bytes(broker) - before < 300 * MIB  # 26 MB of topics would be a tree of more than 1 GB
+    # 26 MB of topics would be a tree of more than 1 GB; how soon it is seen depends on who else is at work here.
+    assert resident_bytes(broker) - before < 500 * MIB
     eventually(lambda: resident_bytes(broker) - before < 64 * MIB, "the memory comes back", within=30)
     assert "127.0.0.1 is cut off: it subscribes" in broker.stderr()
 
