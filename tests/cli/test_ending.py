@@ -47,7 +47,7 @@ def test_a_command_that_waits_for_the_broker_ends_at_a_signal(start_zchat: Start
     # Its I/O threads are there once it waits; until then the signal may come before the handlers do.
     tasks = Path(f"/proc/{waiting.process.pid}/task")
     eventually(lambda: len(list(tasks.iterdir())) > 2, "it tries to connect")
-    assert waiting.end(signum, within=5) == Result("", "", -signum)
+    assert waiting.end(signum) == Result("", "", -signum)
 
 
 @pytest.mark.parametrize("resume", [[], ["--resume", "k"]])
