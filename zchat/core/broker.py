@@ -247,7 +247,7 @@ class BrokerCore:
             if session.waiting_bytes >= wire.WINDOW_BYTES_MAX:  # who keeps to the window is never here
                 raise WireError("busy", f"{session.waiting_bytes} bytes wait for the log, more than any window")
             if session.waiting >= self.settings.in_flight_max:
-                raise WireError("busy", f"{session.waiting} publishes wait for the log: limit")
+                raise WireError("busy", f"{session.waiting} publishes wait for the log, as many as may")
             count = checked_records(message, frame, self.settings)
             is_volatile = message.flags & wire.VOLATILE
             room = self._rooms.get(message.room)

@@ -90,27 +90,6 @@ class Peers:
         self._read_router_monitor(now)
         self._read_xpub_monitor(now)
 
-    def _read_router_monitor(self, now: Instant) -> None:
-        while (event := options.read_event(self._router_monitor)) is not None:
-            kind, descriptor = event
-            if kind == zmq.EVENT_ACCEPTED:
-                self._came(descriptor, now)
-            else:
-                self._client_went(descriptor, now)
-
-    def _read_xpub_monitor(self, now: Instant) -> None:
-        while (event := options.read_event(self._xpub_monitor)) is not None:
-            kind, descriptor = event
-            if kind == zmq.EVENT_ACCEPTED:
-                self._subscriber_went(descriptor)
-                peer = Peer(descriptor, name_of_peer(descriptor), now.seconds)
-                peer.behind_at = self.broadcast_bytes
-                self.subscribers[descriptor] = peer
-                self._refuse_who_floods(peer, now, subscribes=True)
-                self._refuse_too_many(self.subscribers, peer)
-            else:
-                self._subscriber_went(descriptor)
-
     # --- ROUTER -----------------------------------------------------------------------------
 
     def meet(self, connection: bytes, frame: zmq.Frame, now: Instant) -> Peer:
@@ -274,6 +253,27 @@ class Peers:
         options.close_monitor(self._xpub, self._xpub_monitor)
 
     # --- parts ------------------------------------------------------------------------------
+
+    def _read_router_monitor(self, now: Instant) -> None:
+        while (event := options.read_event(self._router_monitor)) is not None:
+            kind, descriptor = event
+            if kind == zmq.EVENT_ACCEPTED:
+                self._came(descriptor, now)
+            else:
+                self._client_went(descriptor, now)
+
+    def _read_xpub_monitor(self, now: Instant) -> None:
+        while (event := options.read_event(self._xpub_monitor)) is not None:
+            kind, descriptor = event
+            if kind == zmq.EVENT_ACCEPTED:
+                self._subscriber_went(descriptor)
+                peer = Peer(descriptor, name_of_peer(descriptor), now.seconds)
+                peer.behind_at = self.broadcast_bytes
+                self.subscribers[descriptor] = peer
+                self._refuse_who_floods(peer, now, subscribes=True)
+                self._refuse_too_many(self.subscribers, peer)
+            else:
+                self._subscriber_went(descriptor)
 
     def _came(self, descriptor: int, now: Instant) -> None:
         self._client_went(descriptor, now)
