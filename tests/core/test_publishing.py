@@ -10,6 +10,7 @@ from zchat.core.publishing import (
     QUIET_FRAMES_MAX,
     QUIET_SECONDS,
     REPEAT_SECONDS,
+    WINDOW_KEPT_SECONDS,
     Chunk,
     Publishing,
 )
@@ -271,10 +272,30 @@ def test_what_is_unacked_keeps_to_the_window_and_one_may_always_be_out() -> None
     assert not publishing.has_room, "the broker has less to give"
     assert publishing.again(Instant(2.0, 0)) == [frames[3]], "what came before is sent again all the same"
     publishing.acked(wire.Ack([(3, 3)], 1), Instant(2.0, 0))
-    assert publishing.has_room, "nothing is without an outcome: the first window holds"
+    assert publishing.has_room, "one may always be out"
     large = Chunk("general", 0)
     large.records.append(bytes(100_000))
     publishing.add(large, Instant(2.0, 0))
     assert not publishing.has_room
     publishing.refused(4, Refused("log-full"))
     assert publishing.has_room
+
+
+def test_the_window_of_an_ack_holds_until_nothing_was_unacked_for_a_moment() -> None:
+    """Else a publisher that the broker keeps up with would fall back to the first window after each ACK."""
+    publishing = Publishing()
+    publishing.welcomed(wire.Welcome(1, "s", b"", False, "log", 0, 0, {"window_bytes": 1000}, 0), Instant(1.0, 0))
+
+    def add(seconds: float) -> None:
+        chunk = Chunk("general", 0)
+        chunk.records.append(bytes(2000))
+        publishing.add(chunk, Instant(seconds, 0))
+
+    add(1.0)
+    assert not publishing.has_room
+    publishing.acked(wire.Ack([(1, 1)], 3000), Instant(1.0, 0))
+    add(1.0 + WINDOW_KEPT_SECONDS / 2)
+    assert publishing.has_room, "the stream goes on, with the window that it had"
+    publishing.acked(wire.Ack([(2, 2)], 3000), Instant(2.0, 0))
+    add(2.0 + WINDOW_KEPT_SECONDS * 2)
+    assert not publishing.has_room, "the first window holds again"

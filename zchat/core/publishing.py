@@ -2,8 +2,8 @@
 
 Rules of this file
 1. A publish is kept, frame and all, until the broker says what became of it. A repeat is the same frame.
-2. What has no outcome has a bound in bytes, the window. WELCOME tells the first one, which holds whenever nothing is
-   unanswered, and each ACK the next. One frame may always be out, however large.
+2. What has no outcome has a bound in bytes, the window. WELCOME tells the first one, and each ACK the next, which ends
+   when nothing was unacked for a moment: in between, a stream of publishes keeps it. One frame may always be out.
 3. A small volatile publish may be quiet: it asks for no ACK, which spares everybody a hop. The ACK of a
    later one tells of it too, and whoever waits for it has the newest one repeated, which is answered.
 
@@ -20,6 +20,7 @@ from zchat.errors import Refused
 
 IN_FLIGHT_FRAMES_MAX = 32  # unacked PUBLISH frames; what waits meanwhile makes the next ones larger
 QUIET_FRAMES_MAX = 15  # quiet ones in a row: flow control needs an ACK now and then
+WINDOW_KEPT_SECONDS = 0.1  # nothing was unacked: then the first window holds again
 QUIET_BYTES = 4096  # larger ones are no round trips, and to repeat them would cost more than an ACK
 QUIET_SECONDS = 0.5  # then the outcome is asked for, so that nothing stays open
 KEPT_SHARE = 0.9  # of the time for which a session is kept may pass: two clocks never agree
@@ -77,6 +78,7 @@ class Publishing:
         self._unacked_bytes = 0
         self._first_window = self._window = wire.WINDOW_BYTES
         self._frames_max = IN_FLIGHT_FRAMES_MAX
+        self._idle_since = 0.0  # when nothing was left unacked
         self._heard = 0.0  # when the oldest of them became that, or all were sent again
         self._quiet = 0  # in a row
         self._former_session = 0  # publishes up to this `seq` were sent in another session, too
@@ -107,6 +109,8 @@ class Publishing:
         chunk.frame = wire.encode(wire.Publish(chunk.seq, chunk.room, chunk.flags, records))
         if not self._unacked:
             self._heard = now.seconds
+            if now.seconds - self._idle_since > WINDOW_KEPT_SECONDS:
+                self._window = self._first_window
         self._unacked[chunk.seq] = chunk
         self._unacked_bytes += len(chunk.frame)
         may_be_quiet = chunk.flags & wire.VOLATILE and len(chunk.frame) < QUIET_BYTES and chunk.seq > self._wanted
@@ -135,7 +139,7 @@ class Publishing:
         self._window = ack.window or self._first_window
         if not self._unacked:
             self._quiet = 0
-            self._window = self._first_window
+            self._idle_since = now.seconds
         if next(iter(self._unacked), 0) != oldest:  # the others' ACKs say nothing of one whose own was lost
             self._heard = now.seconds
         return settled
