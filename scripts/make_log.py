@@ -19,10 +19,10 @@ from pathlib import Path
 
 from zchat import wire
 from zchat.errors import StartError
-from zchat.log import schema
-from zchat.log.building import Builder
-from zchat.log.folder import Folder
-from zchat.log.state import RoomRow
+from zchat.log.offline.building import Builder
+from zchat.log.sqlite import schema
+from zchat.log.sqlite.folder import Folder
+from zchat.log.sqlite.state import RoomRow
 
 RECORD_MICROS = 1_000  # between one record and the next
 USER, SESSION = "maker", "made-by-make-log"

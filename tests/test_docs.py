@@ -327,7 +327,7 @@ def test_every_place_that_a_module_refers_to_exists() -> None:
 def test_the_design_names_every_module() -> None:
     modules = section_of("docs/design.md", "## Modules")
     for path in sorted((ROOT / "zchat").rglob("*.py")):
-        package, name = path.parent.name, path.name
+        package, name = path.parent.relative_to(ROOT / "zchat").as_posix(), path.name
         named = f"`{package}/`" if name == "__init__.py" or package in ("cli", "wire") else f"`{name}`"
         assert named in modules or path == ROOT / "zchat" / "__init__.py", path
 

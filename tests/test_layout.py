@@ -34,13 +34,16 @@ class Layer(NamedTuple):
 LEVEL_0 = ("errors", "names", "address", "settings", "printable", "message")
 WORDS = (*(f"zchat.{name}" for name in LEVEL_0), "zchat.wire.")
 WORLD = ("asyncio", "concurrent", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time")
+LOG = ("zchat.log", "zchat.log.retention", "zchat.log.slices")  # what every log is made of
 IO_THREAD = ("zchat.sockets.client", "zchat.sockets.outbox", "zchat.sockets.clock", "zchat.sockets.incoming")
 LAYERS = [
     *(Layer(f"zchat/{name}.py", WORDS, ()) for name in LEVEL_0),
     Layer("zchat/wire/", WORDS, ()),
     Layer("zchat/core/", (*WORDS, "zchat.core.", "zchat.log"), ()),  # of the log: what passes through it
     Layer("zchat/log/__init__.py", WORDS, ()),
-    Layer("zchat/log/", (*WORDS, "zchat.log."), ("sqlite3", *WORLD)),
+    Layer("zchat/log/sqlite/", (*WORDS, *LOG, "zchat.log.sqlite."), ("sqlite3", *WORLD)),
+    Layer("zchat/log/offline/", (*WORDS, *LOG, "zchat.log.sqlite.", "zchat.log.offline."), ("sqlite3", *WORLD)),
+    Layer("zchat/log/", (*WORDS, *LOG), WORLD),
     Layer("zchat/sockets/", (*WORDS, "zchat.core.", "zchat.log", "zchat.sockets."), ("zmq", *WORLD)),
     Layer("zchat/subscription.py", (*WORDS, "zchat.core.", *IO_THREAD), WORLD),
     Layer("zchat/arguments.py", (*WORDS, "zchat.core."), WORLD),
@@ -70,7 +73,7 @@ PURE = {
 }
 GUARDED = {*WORLD, "nats", "redis", "sqlite3", "typer", "zmq"}
 WORLDLY = sys.stdlib_module_names - PURE
-FOREIGN_ERRORS = {"zmq": ("zchat/sockets/",), "sqlite3": ("zchat/log/",)}
+FOREIGN_ERRORS = {"zmq": ("zchat/sockets/",), "sqlite3": ("zchat/log/sqlite/", "zchat/log/offline/")}
 
 
 class Source(NamedTuple):
@@ -273,8 +276,10 @@ def test_every_pure_module_and_log_has_the_test_file_that_mirrors_it() -> None:
         (layers, "zchat/core/broker.py", "import zmq"),
         (layers, "zchat/core/broker.py", "def f():\n    from time import monotonic"),
         (layers, "zchat/core/broker.py", "from zchat.sockets import options"),
-        (layers, "zchat/core/broker.py", "from zchat.log.sqlite import SqliteLog"),
+        (layers, "zchat/core/broker.py", "from zchat.log.sqlite.log import SqliteLog"),
         (layers, "zchat/core/broker.py", "from zchat.log import sqlite"),
+        (layers, "zchat/log/sqlite/log.py", "from zchat.log.offline import repairing"),
+        (layers, "zchat/log/memory.py", "import sqlite3"),
         (layers, "zchat/core/broker.py", "import urllib.request"),
         (layers, "zchat/names.py", "import pathlib"),
         (layers, "zchat/core/broker.py", "from zchat import client"),
@@ -286,7 +291,7 @@ def test_every_pure_module_and_log_has_the_test_file_that_mirrors_it() -> None:
         (layers, "zchat/of_tomorrow.py", ""),
         (edges, "zchat/client.py", "try: pass\nexcept zmq.Again: pass"),
         (edges, "zchat/sockets/broker.py", "try: pass\nexcept (OSError, sqlite3.Error): pass"),
-        (decoders, "zchat/log/links.py", "decode = msgspec.msgpack.Decoder(int).decode"),
+        (decoders, "zchat/log/sqlite/links.py", "decode = msgspec.msgpack.Decoder(int).decode"),
         (decoders, "zchat/core/chain.py", "msgspec.msgpack.decode(frame)"),
         (lengths, "zchat/names.py", "pass\n" * 301),
         (lengths, "zchat/names.py", '"""More than 300 lines, as it has."""\n' + "pass\n" * 400),
@@ -308,10 +313,10 @@ def test_a_rule_catches_what_breaks_it(rule: Rule, path: str, text: str) -> None
         (layers, "zchat/core/broker.py", "if TYPE_CHECKING:\n    import zmq"),
         (layers, "zchat/sockets/broker.py", "import zmq, time"),
         (layers, "zchat/cli/send.py", "import zchat\nfrom zchat import Message"),
-        (layers, "zchat/cli/broker.py", "from zchat.log.sqlite import SqliteLog"),
+        (layers, "zchat/cli/broker.py", "from zchat.log.sqlite.log import SqliteLog"),
         (edges, "zchat/sockets/broker.py", "try: pass\nexcept (OSError, zmq.ZMQError): pass"),
         (decoders, "zchat/wire/decoding.py", "msgspec.msgpack.decode(frame)"),
-        (decoders, "zchat/log/schema.py", "msgspec.msgpack.Encoder()"),
+        (decoders, "zchat/log/sqlite/schema.py", "msgspec.msgpack.Encoder()"),
         (lengths, "zchat/names.py", '"""More than 300 lines, as it has."""\n' + "pass\n" * 300),
         (sleeps, "tests/conftest.py", "def eventually(): time.sleep(1)"),
     ],

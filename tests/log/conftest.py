@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from zchat.log.sqlite import SqliteLog
+from zchat.log.sqlite.log import SqliteLog
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from tests.log.contract import Scribe, read_all
 from zchat import wire
-from zchat.log import CursorRow, LogPage, SessionRow, StoredBatch, schema
-from zchat.log.sqlite import SqliteLog
+from zchat.log import CursorRow, LogPage, SessionRow, StoredBatch
+from zchat.log.sqlite import schema
+from zchat.log.sqlite.log import SqliteLog
 
 
 def written(folder: Path, rooms: int = 3, batches: int = 200, size: int = 200) -> list[StoredBatch]:

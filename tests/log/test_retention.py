@@ -7,7 +7,7 @@ import pytest
 from zchat import wire
 from zchat.log import retention
 from zchat.log.retention import Rule, is_last_of_messages
-from zchat.log.state import RoomRow
+from zchat.log.sqlite.state import RoomRow
 from zchat.settings import Keep
 
 MESSAGES, PRESENCE = wire.MESSAGES, wire.PRESENCE

@@ -14,7 +14,7 @@ from tests.conftest import BrokerProcess, eventually
 from tests.log.contract import Scribe
 from tests.sockets.raw import Speaker, publish
 from zchat import wire
-from zchat.log.sqlite import SqliteLog
+from zchat.log.sqlite.log import SqliteLog
 from zchat.settings import Settings
 
 pytestmark = pytest.mark.slow

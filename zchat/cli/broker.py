@@ -198,7 +198,7 @@ def _open_log(folder: Path | None, sync: Sync) -> Log:
         from zchat.log.memory import MemoryLog
 
         return MemoryLog()
-    from zchat.log.sqlite import SqliteLog
+    from zchat.log.sqlite.log import SqliteLog
 
     return SqliteLog(folder, sync=sync.value, tell=ending.tell)
 

@@ -14,7 +14,7 @@ from zchat.cli.progress import Progress
 from zchat.errors import UsageError
 
 if TYPE_CHECKING:
-    from zchat.log.offline import Finding
+    from zchat.log.offline.repairing import Finding
 
 
 class Action(StrEnum):
@@ -116,7 +116,7 @@ def _refuse_strangers(action: Action, target: Path | None, *, json: bool, remove
 
 def _check(folder: Path, json: bool) -> int:
     from zchat.cli import output
-    from zchat.log import offline
+    from zchat.log.offline import repairing
     from zchat.printable import printable
 
     terminal = sys.stdout.isatty()
@@ -133,7 +133,7 @@ def _check(folder: Path, json: bool) -> int:
         sys.stdout.write(f"{line}\n")
 
     with Progress("checking") as progress:
-        checked = offline.check(folder, found, progress)
+        checked = repairing.check(folder, found, progress)
     sys.stdout.flush()
     whole = output.counted(checked.records, "record")
     ending.tell(f"{checked.rooms} rooms, {whole}, head {checked.head}: {output.counted(checked.findings, 'finding')}")
@@ -142,10 +142,10 @@ def _check(folder: Path, json: bool) -> int:
 
 def _repair(folder: Path) -> None:
     from zchat.cli import output
-    from zchat.log import offline
+    from zchat.log.offline import repairing
 
     with Progress("repairing") as progress:
-        repaired = offline.repair(folder, progress)
+        repaired = repairing.repair(folder, progress)
     if repaired is None:
         ending.tell("nothing is damaged; the log stays as it is")
         return
@@ -162,7 +162,7 @@ def _repair(folder: Path) -> None:
 
 
 def _export(folder: Path) -> None:
-    from zchat.log import exporting
+    from zchat.log.offline import exporting
 
     write = sys.stdout.buffer.write
     with Progress("exporting") as progress:
@@ -173,7 +173,7 @@ def _export(folder: Path) -> None:
 
 def _import(folder: Path) -> None:
     from zchat.cli import output
-    from zchat.log import importing
+    from zchat.log.offline import importing
 
     with Progress("importing") as progress:
         imported = importing.import_lines(folder, streams.standard_input(), progress)
@@ -186,7 +186,7 @@ def _import(folder: Path) -> None:
 
 def _backup(folder: Path, target: Path) -> None:
     from zchat.cli import output
-    from zchat.log import backup
+    from zchat.log.offline import backup
 
     with Progress("copying") as progress:
         made = backup.backup(folder, target, progress)
@@ -196,7 +196,7 @@ def _backup(folder: Path, target: Path) -> None:
 
 def _usage(folder: Path, json: bool) -> None:
     from zchat.cli import output
-    from zchat.log import usage
+    from zchat.log.offline import usage
 
     used, terminal = usage.usage(folder), sys.stdout.isatty()
     rooms = (("largest_rooms", used.largest_rooms), ("newest_rooms", used.newest_rooms))
@@ -232,7 +232,7 @@ def _list(name: str, heads: tuple[str, ...], rows: list[list[str]]) -> None:
 
 def _remove(folder: Path, what: tuple[list[str], ...], *, dry_run: bool) -> None:
     from zchat.cli import output
-    from zchat.log import removing
+    from zchat.log.offline import removing
     from zchat.names import pattern_name
 
     rooms, sessions_of, cursors_of, seen = what

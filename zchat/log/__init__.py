@@ -2,7 +2,7 @@
 
 A log is the broker's memory: batches of records in offset order, and the sessions that wrote them.
 One contract suite, tests/log/contract.py, runs on every implementation; `log/memory.py` is the
-executable specification, `log/sqlite.py` the log on disk.
+executable specification, `log/sqlite/log.py` the log on disk.
 """
 
 from __future__ import annotations
