@@ -74,6 +74,10 @@ def test_version_is_one_line() -> None:
             "zchat: invalid value for '--count' / '-n': 0 is not in the range x>=1\nhint: zchat listen --help\n",
         ),
         (
+            ["history", "a", "--last", "ten"],
+            "zchat: invalid value for '--last': 'ten' is not a whole number\nhint: zchat history --help\n",
+        ),
+        (
             ["listen", "a", "--since", "later"],
             "zchat: invalid value for '--since': \"later\" is no time, such as 2h, 1d, 2026-09-20 or "
             "2026-09-20T12:00:00Z\nhint: zchat listen --help\n",

@@ -130,6 +130,15 @@ def test_names_are_coloured_unless_colour_is_not_wanted(broker: BrokerProcess) -
     assert "\x1b[" not in zchat("history", "a", broker=broker, env={"NO_COLOR": ""}).stdout
 
 
+@pytest.mark.parametrize("args", [("history", "nobody"), ("listen", "nobody", "--end")])
+def test_people_are_told_that_there_is_nothing_to_print(broker: BrokerProcess, args: tuple[str, ...]) -> None:
+    zchat("send", "a", "x", broker=broker)
+    assert on_terminal(broker, *args) == ("zchat: no messages found; zchat rooms lists the rooms\n", 0)
+    assert "found" not in on_terminal(broker, args[0], "a", *args[2:])[0]
+    shown = zchat(*args, broker=broker)
+    assert (shown.stdout, shown.stderr, shown.status) == ("", "", 0)
+
+
 def test_a_listener_says_when_it_is_live(broker: BrokerProcess) -> None:
     shown, status = on_terminal(broker, "listen", "a", "-t", "0.2")
     assert shown.startswith("zchat: live from offset ") and (shown.count("\n"), status) == (1, 0)

@@ -86,6 +86,8 @@ class Printer:
             self.flush()
             raise
         self.flush()
+        if not self.printed and sys.stderr.isatty():
+            ending.tell("no messages found; zchat rooms lists the rooms")
 
     def when_written(self, written: Callable[[], None]) -> None:
         """Call this each time that everything printed so far is written."""

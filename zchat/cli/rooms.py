@@ -15,7 +15,8 @@ def rooms(
 ) -> None:
     """List the rooms of the broker.
 
-    A room is there when it has a member or a message. LAST is the offset of its last record.
+    A room is there when it has a member or a message. LAST is the offset of its last record; with --json,
+    place is that offset with the log that it is of.
 
     Examples:
       zchat rooms
@@ -25,11 +26,16 @@ def rooms(
     from zchat.cli import output
 
     with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
-        found = client.rooms()
+        found, log_id = client.rooms(), client.log_id
     if json:
         terminal = sys.stdout.isatty()
         for room in found:
-            facts = {"room": room.name, "members": room.members, "last": room.last or None}
+            facts = {
+                "room": room.name,
+                "members": room.members,
+                "last": room.last or None,
+                "place": output.place(room.last, log_id),
+            }
             sys.stdout.write(output.object_line(facts, terminal=terminal).decode() + "\n")
     else:
         rows = [[room.name, str(room.members), str(room.last or "-")] for room in found]

@@ -46,7 +46,7 @@ def explain(error: ClickException, arguments: Sequence[str]) -> tuple[str, str]:
     hint = f"{context.command_path} --help" if context is not None else ""
     option = getattr(error, "option_name", "")
     if context is None or not error.message.startswith("No such option"):
-        text = error.format_message().rstrip(".")
+        text = error.format_message().rstrip(".").replace(" is not a valid int range", " is not a whole number")
         return text[:1].lower() + text[1:], hint
     if context.command.name == "send" and is_text(given(option, arguments)):
         hint = "a text that begins with a dash goes after two: zchat send ROOM -- -5"

@@ -31,7 +31,8 @@ def test_it_is_made_for_nobody_else(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_locked_is_refused_with_the_number_of_the_process(tmp_path: Path) -> None:
     first = Folder(tmp_path)
-    assert f"in use by process {os.getpid()}" in refused(tmp_path)
+    what_to_do = "a broker or zchat log: end it, or name another folder with --data"
+    assert refused(tmp_path) == f"the folder {tmp_path} is in use by process {os.getpid()}, {what_to_do}"
     first.close()
     Folder(tmp_path).close()
 

@@ -176,7 +176,9 @@ def _flock(descriptor: int, path: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = _owner(path)
-        raise StartError(f"the folder {path} is in use{owner and f' by process {owner}'}: choose another one") from None
+        by = f" by process {owner}" if owner else ""
+        what_to_do = "end it, or name another folder with --data"
+        raise StartError(f"the folder {path} is in use{by}, a broker or zchat log: {what_to_do}") from None
     except OSError as error:
         raise StartError(f"cannot lock the folder {path}: {error.strerror}") from error
 
