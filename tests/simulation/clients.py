@@ -1,77 +1,237 @@
-"""The client's shell in the simulation: what zchat/sockets/client.py does, on simulated sockets.
+"""The client in the simulation: the shipped engine and outbox, on simulated sockets.
 
-Rules of this file: it takes its turns in the order of its model, and calls the core in that order and no other.
+Rules of this file: what a client does is the engine's; here is only what ZeroMQ's sockets would do, and time.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from typing import NamedTuple
+from math import inf
 
 from tests.simulation.network import ClientSocket, Connection, Port, World
 from tests.simulation.process import Process
-from zchat import wire
+from zchat import address, wire
+from zchat.address import Address
 from zchat.core import Instant
 from zchat.core.chain import LIVE
-from zchat.core.client import AWAY, CLOSED, READY, Answer, ClientCore
+from zchat.core.client import CLOSED, READY, Answer, ClientCore
+from zchat.core.engine import Engine
+from zchat.core.listening import Listening
+from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES, WOKEN
 from zchat.core.publishing import Chunk
-from zchat.errors import Closed
+from zchat.errors import Closed, Refused, TimedOut
+from zchat.sockets.clock import Deadline
+from zchat.sockets.outbox import Outbox
 
+HELLO = b"\1"
 TAIL = wire.encode(wire.Tail(0))[1]
 RECEIVED_MAX = 16  # of a turn; 256 in truth
-POLL_SECONDS_MAX = 1.0
-TICK_SECONDS = 0.05
 CLOSE_SECONDS = 5.0
-
-Finished = Callable[[Instant], None]
-
-
-class Readable(NamedTuple):
-    """What a poll says."""
-
-    dealer: bool
-    dealer_monitor: bool
-    sub: bool
-    sub_monitor: bool
-    busy: bool
+ADDRESS = address.parse("tcp://127.0.0.1:5555")
 
 
-class SimulatedClient(Process[Readable | None]):
-    """One client process: a core, its sockets, and the turns of its I/O thread."""
+class SimulatedPort:
+    """See `zchat.core.port.Port`: a DEALER and a SUB, which connect again by themselves."""
 
-    def __init__(self, world: World, port: Port, user: str, number: int) -> None:
+    due = inf
+    number = ADDRESS.host
+    seen = ""
+    place = ("", "")
+
+    def __init__(self, world: World, port: Port, wake: Callable[[], None], listening: Listening) -> None:
+        self.sub: ClientSocket | None = None
+        self.is_reachable = True
+        self._world = world
+        self._port = port
+        self._wake = wake
+        self._listening = listening
+        self._is_woken = False
+        self._unsent: deque[bytes] = deque()
+        self._polled: Connection | None = None  # the DEALER's, as the poll had it
+        self._greeted: Connection | None = None  # the DEALER's that HELLO was sent on
+        self._topics: dict[bytes, None] = {}
+        self._subscribed: Connection | None = None  # the SUB's connection that knows the topics
+        self.dealer = ClientSocket(world, port, "dealer", wake)
+
+    @property
+    def sockets(self) -> list[ClientSocket]:
+        """That it has."""
+        return [self.dealer] if self.sub is None else [self.dealer, self.sub]
+
+    def now(self) -> Instant:
+        """The world's clocks."""
+        return self._world.now
+
+    def poll(self, seconds: float) -> int:
+        """What is there now: nobody sleeps here, time passes in the world."""
+        dealer, sub = self.dealer, self.sub
+        self._polled = dealer.connection
+        found = CHANGES if dealer.events else 0
+        found |= REPLIES if dealer.is_readable else 0
+        found |= SUB_CHANGES if sub is not None and sub.events else 0
+        found |= BATCHES if sub is not None and sub.is_readable else 0
+        return found | WOKEN if self._is_woken else found
+
+    def wake(self) -> None:
+        """End the sleep."""
+        self._is_woken = True
+        self._wake()
+
+    def woken(self) -> None:
+        """It has ended."""
+        self._is_woken = False
+
+    def changes(self, seconds: float) -> Iterator[bool]:
+        """Of the DEALER's connection."""
+        while self.dealer.events:
+            self._unsent.clear()
+            yield self.dealer.events.popleft() == "up"
+
+    def is_unsubscribed(self, seconds: float) -> bool:
+        """Whether the SUB's connection went down."""
+        assert self.sub is not None, "its monitor said something"
+        events = list(self.sub.events)
+        self.sub.events.clear()
+        return "down" in events
+
+    def batches(self) -> Iterator[tuple[bytes, bytes]]:
+        """What can be read."""
+        assert self.sub is not None, "it can be read"
+        self._attach()
+        for _ in range(RECEIVED_MAX):
+            broadcast = self.sub.receive()
+            if broadcast is None:
+                return
+            assert isinstance(broadcast, tuple)
+            chains = [listener.chain for listener in self._listening.listeners]
+            live = [chain for chain in chains if chain.state == LIVE]
+            yield broadcast
+            if broadcast[1][1] == TAIL:
+                self._world.counts["losses told by a tail"] += sum(chain.state != LIVE for chain in live)
+
+    def replies(self) -> Iterator[bytes]:
+        """What can be read."""
+        for _ in range(RECEIVED_MAX):
+            frame = self.dealer.receive()
+            if frame is None:
+                return
+            assert isinstance(frame, bytes)
+            yield frame
+
+    @property
+    def is_full(self) -> bool:
+        """Whether something waits to be sent."""
+        return bool(self._unsent)
+
+    def send(self, frames: Iterable[bytes], *, away: bool) -> None:
+        """As a DEALER does that keeps nothing for a broker that is away."""
+        self._unsent.extend(frames)
+        while self._unsent:
+            frame = self._unsent[0]
+            self._check(frame)
+            if not self.dealer.send(frame):
+                if away:
+                    self._unsent.clear()
+                return
+            self._unsent.popleft()
+            if frame[1:2] == HELLO and self._world.chance(self._world.faults.hello_doubled):
+                self.dealer.send(frame)
+
+    def subscribe(self, publisher: Address, subscriptions: list[tuple[bool, bytes]]) -> None:
+        """The SUB is made with the first one."""
+        if self.sub is None:
+            if not subscriptions:
+                return
+            self.sub = ClientSocket(self._world, self._port, "sub", self._wake, is_reachable=self.is_reachable)
+        for subscribes, topic in subscriptions:
+            if subscribes:
+                self._topics[topic] = None
+            else:
+                self._topics.pop(topic, None)
+            if self.sub.connection is self._subscribed:
+                self.sub.send((b"\1" if subscribes else b"\0") + topic)
+        self._attach()
+
+    def hurry(self, seconds: float) -> None:
+        """It connects when it does."""
+
+    def refuse(self, seconds: float) -> None:
+        """Cut the SUB's connection; another one follows."""
+        self._world.counts["strangers refused"] += 1
+        if self.sub is not None and self.sub.connection is not None:
+            self.sub.connection.cut()
+
+    def proved(self) -> None:
+        """It knows no other broker."""
+
+    def go_on(self, seconds: float) -> None:
+        """Time has passed: libzmq does what it does when its thread touches it."""
+        self._attach()
+
+    def _check(self, frame: bytes) -> None:
+        """Nothing is said before HELLO on a connection that the engine can know of."""
+        connection = self.dealer.connection
+        if frame[1:2] == HELLO:
+            self._greeted = connection
+        elif connection is not None and connection is self._polled and connection is not self._greeted:
+            raise AssertionError(f"{frame.hex()} was said before HELLO")
+
+    def _attach(self) -> None:
+        """libzmq subscribes again on a new connection, in byte order, once the socket's thread touches it."""
+        if self.sub is not None and self.sub.connection is not None and self.sub.connection is not self._subscribed:
+            self._subscribed = self.sub.connection
+            for topic in sorted(self._topics):
+                self.sub.send(b"\1" + topic)
+
+
+class NobodyWaits:
+    """No call of a program waits here: see `zchat.sockets.outbox.Waiter`."""
+
+    def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
+        """Never."""
+        raise NotImplementedError
+
+    def deadline(self, what: str, timeout: float | None) -> Deadline:
+        """Its outbox is never full."""
+        raise NotImplementedError
+
+    def late(self, deadline: Deadline) -> TimedOut:
+        """Never."""
+        raise NotImplementedError
+
+    def told(self, error: Exception) -> None:
+        """Never."""
+
+
+class SimulatedClient(Process[int]):
+    """One client process: an engine and its port, and the turns of its I/O thread."""
+
+    def __init__(self, world: World, port: Port, user: str, number: int, engine_type: type[Engine] = Engine) -> None:
         super().__init__(world)
         self.core = ClientCore(user, {}, (f"{number}-{at}".encode() for at in count(1)))
-        self.outbox: deque[Chunk] = deque()
-        self.commands: deque[Finished] = deque()
         self.answers: dict[int, Answer] = {}  # to requests of the program
-        self.deliver: Callable[[], None] = lambda: None
-        self._port = port
-        self._tick = 0.0
-        self._unsent: deque[bytes] = deque()
-        self._topics: dict[bytes, None] = {}
-        self._sub: ClientSocket | None = None
-        self._subscribed: Connection | None = None  # the SUB's connection that knows the topics
-        self._is_reachable = True
+        self.told: Callable[[], None] = lambda: None  # a turn is over
         self._ending: float | None = None  # said bye; by then it ends anyway
-        self._dealer = ClientSocket(world, port, "dealer", self.wake)
+        self._port = SimulatedPort(world, port, self.wake, self.core.listening)
+        self.outbox = Outbox(lambda: self.engine.wake(), NobodyWaits())
+        self.engine = engine_type(self.core, ADDRESS, self._port, self.outbox, self)
         self.wake()
 
     @property
     def sockets(self) -> list[ClientSocket]:
         """That it has."""
-        return [self._dealer] if self._sub is None else [self._dealer, self._sub]
+        return self._port.sockets
 
     @property
     def is_reachable(self) -> bool:
         """Whether the network has it."""
-        return self._is_reachable
+        return self._port.is_reachable
 
     @is_reachable.setter
     def is_reachable(self, reachable: bool) -> None:
-        self._is_reachable = reachable
+        self._port.is_reachable = reachable
         for socket in self.sockets:
             socket.is_reachable = reachable
             if not reachable and socket.connection is not None:
@@ -80,7 +240,7 @@ class SimulatedClient(Process[Readable | None]):
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits in it to be sent."""
-        return not (self.outbox or self.commands or self._unsent)
+        return not (self.outbox or self._port.is_full)
 
     # --- its life ---------------------------------------------------------------------------
 
@@ -93,120 +253,38 @@ class SimulatedClient(Process[Readable | None]):
     def close(self) -> None:
         """As `Client.close`: bye, then wait for its answer, but not for ever."""
         if self.core.state == READY:
-            self.commands.append(lambda now: self.core.bye())
+            self.engine.later(lambda core, now: core.bye())
             self._ending = self._world.seconds + CLOSE_SECONDS
         else:
             self._ending = self._world.seconds
-        self.wake()
+            self.wake()
 
     # --- turns ------------------------------------------------------------------------------
 
-    def poll(self) -> Readable | None:
-        """What can be read or is to be done."""
-        dealer, sub = self._dealer, self._sub
-        busy = bool(self.commands or (self.outbox and self.core.has_room))
-        readable = Readable(
-            dealer.is_readable, bool(dealer.events), bool(sub and sub.is_readable), bool(sub and sub.events), busy
-        )
-        return readable if any(readable) else None
+    def poll(self) -> int:
+        """What can be read."""
+        return self._port.poll(0.0)
 
-    def act(self, polled: Readable | None) -> float | None:
-        """One turn of `Connection._turn`."""
-        now, core, sub = self._world.now, self.core, self._sub
-        polled = polled or Readable(False, False, False, False, False)
-        while polled.dealer_monitor and self._dealer.events:
-            self._unsent.clear()
-            if self._dealer.events.popleft() == "up":
-                core.connected()
-            else:
-                core.disconnected("the connection was lost")
-        while sub is not None and polled.sub_monitor and sub.events:
-            if sub.events.popleft() == "down":
-                core.unsubscribed(now)
-        if sub is not None:
-            self._attach(sub)
-            if polled.sub:
-                self._receive_batches(sub, now)
-                self.deliver()
-        if self.outbox:
-            self._publish(now)
-        if polled.dealer:
-            self._receive_replies(now)
-            self._publish(now)
-        while self.commands:
-            self.commands.popleft()(now)
-        if now.seconds >= self._tick:
-            self._tick = now.seconds + TICK_SECONDS
-            core.elapsed(now)
-        self._carry_out()
-        if self._ending is not None and (core.state == CLOSED or now.seconds >= self._ending):
-            core.close(Closed())
-            self.deliver()
+    def act(self, polled: int) -> float | None:
+        """One turn."""
+        self.engine.turn(polled)
+        assert self.engine.failure is None, "no broker refuses it"
+        if self._ending is not None and (self.core.state == CLOSED or self._world.seconds >= self._ending):
+            self.engine.close(Closed())
+            self.told()
             self.kill()
-        return now.seconds + (0.005 if self._unsent else POLL_SECONDS_MAX)
+            return None
+        self.told()
+        return self._world.seconds + self.engine.rest()
 
-    def _publish(self, now: Instant) -> None:
-        while self.core.has_room and self.outbox:
-            self.core.publish(self.outbox.popleft(), now)
-        self._send()
+    # --- what its engine tells --------------------------------------------------------------
 
-    def _attach(self, sub: ClientSocket) -> None:
-        """libzmq subscribes again on a new connection, in byte order, once the socket's thread touches it."""
-        if sub.connection is not None and sub.connection is not self._subscribed:
-            self._subscribed = sub.connection
-            for topic in sorted(self._topics):
-                sub.send(b"\1" + topic)
+    def there(self) -> None:
+        """The broker is there."""
 
-    def _receive_replies(self, now: Instant) -> None:
-        for _ in range(RECEIVED_MAX):
-            frame = self._dealer.receive()
-            if frame is None:
-                return
-            assert isinstance(frame, bytes)
-            self.core.received(frame, now)
+    def lost(self) -> None:
+        """It is away."""
 
-    def _receive_batches(self, sub: ClientSocket, now: Instant) -> None:
-        for _ in range(RECEIVED_MAX):
-            broadcast = sub.receive()
-            if broadcast is None:
-                return
-            assert isinstance(broadcast, tuple)
-            chains = [listener.chain for listener in self.core.listening.listeners]
-            live = [chain for chain in chains if chain.state == LIVE]
-            self.core.broadcast(*broadcast, now)
-            if broadcast[1][1] == TAIL:
-                self._world.counts["losses told by a tail"] += sum(chain.state != LIVE for chain in live)
-
-    def _carry_out(self) -> None:
-        self.deliver()
-        subscriptions = self.core.take_subscriptions()
-        if subscriptions or self.core.welcome is not None:
-            self._subscribe(subscriptions)
-        self._send()
-        self.answers.update(self.core.take_answers())
-        self.core.take_news()
-
-    def _send(self) -> None:
-        self._unsent.extend(self.core.take_sends())
-        while self._unsent:
-            frame = self._unsent[0]
-            if not self._dealer.send(frame):
-                if self.core.state == AWAY:
-                    self._unsent.clear()
-                return
-            self._unsent.popleft()
-            if frame[1:2] == b"\1" and self._world.chance(self._world.faults.hello_doubled):
-                self._dealer.send(frame)
-
-    def _subscribe(self, subscriptions: list[tuple[bool, bytes]]) -> None:
-        if self.core.welcome is None or not (subscriptions or self._sub is not None):
-            return
-        if self._sub is None:
-            self._sub = ClientSocket(self._world, self._port, "sub", self.wake, is_reachable=self._is_reachable)
-        for subscribes, topic in subscriptions:
-            if subscribes:
-                self._topics[topic] = None
-            else:
-                self._topics.pop(topic, None)
-            if self._sub.connection is self._subscribed:
-                self._sub.send((b"\1" if subscribes else b"\0") + topic)
+    def news(self, refused: list[Refused], answers: list[tuple[int, Answer]]) -> None:
+        """What it asked was answered."""
+        self.answers.update(answers)

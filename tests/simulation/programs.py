@@ -32,11 +32,13 @@ from tests.simulation.network import Port, World
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.chain import NEW, SEEKING, Chain, Delivery, Mark, Notice, Start
+from zchat.core.client import ClientCore
+from zchat.core.engine import Engine
 from zchat.core.listening import Listener
-from zchat.core.publishing import Chunk
-from zchat.errors import Refused
+from zchat.errors import Closed, Refused
 from zchat.message import messages
 from zchat.names import is_pattern
+from zchat.sockets.outbox import Publication
 
 
 class Written(NamedTuple):
@@ -45,8 +47,7 @@ class Written(NamedTuple):
     number: int
     room: str
     body: bytes
-    chunk: Chunk
-    at: int  # in the chunk
+    publication: Publication
     volatile: bool
 
 
@@ -114,6 +115,17 @@ class Hearing:
             self.log = log
             self.items.append(Continued(log.name))
 
+    def put(self, items: list[Delivery | Notice | Mark]) -> None:
+        """What the engine hands on."""
+        self._program.begin(self)
+        self.take(items, self._program.logs, log_of(self._program.client.core.welcome))
+
+    def end(self) -> None:
+        """The client has ended: nothing more comes."""
+
+    def forked(self) -> None:
+        """There are no processes here."""
+
     def take(self, out: list[Delivery | Notice | Mark], logs: dict[str, SimulatedLog], name: str) -> None:
         """What its chain hands on."""
         self._program.world.note(self.name, out)
@@ -151,14 +163,22 @@ class Hearing:
 class Program:
     """One client process and the program in it."""
 
-    chain_type = Chain
-
-    def __init__(self, world: World, port: Port, logs: dict[str, SimulatedLog], user: str, number: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        port: Port,
+        logs: dict[str, SimulatedLog],
+        user: str,
+        number: int,
+        chain_type: type[Chain] = Chain,  # see sabotage.py
+        engine_type: type[Engine] = Engine,
+    ) -> None:
         self.world = world
         self.name = f"p{number}"
         self.user = user
-        self.client = SimulatedClient(world, port, user, number)
-        self.client.deliver = self._deliver
+        self._chain_type = chain_type
+        self.client = SimulatedClient(world, port, user, number, engine_type)
+        self.client.told = self._told
         self.written: list[Written] = []
         self.hearings: list[Hearing] = []
         self.wanted: Counter[str] = Counter()  # rooms that it is to be in
@@ -167,85 +187,81 @@ class Program:
         self.cursors: set[str] = set()  # that it goes on from
         self._resuming: dict[int, Resuming] = {}  # by the request that it waits for
         self.is_closing = False
-        self._logs = logs
+        self.logs = logs
 
     # --- what it does -----------------------------------------------------------------------
 
     def publish(self, room: str, records: int, volatile: bool) -> None:
-        """One chunk."""
-        chunk = Chunk(room, wire.VOLATILE if volatile else 0)
-        for at in range(records):
+        """So many messages at once."""
+        for _ in range(records):
             number = len(self.written) + 1
             body = f"{self.name}:{number}:{'x' * self.world.random.randint(0, 20)}".encode()
-            chunk.records.append(body if number % 3 else wire.Record(body))
-            self.written.append(Written(number, room, body, chunk, at, volatile))
-        self.client.outbox.append(chunk)
-        self.client.wake()
+            record = body if number % 3 else wire.Record(body)
+            publication = self.client.outbox.add(room, record, len(body), volatile)
+            self.written.append(Written(number, room, body, publication, volatile))
 
     def listen(
         self, patterns: list[str], start: Start, presence: bool, marks: bool, head: tuple[str, int], cursor: str = ""
     ) -> Hearing:
         """As `Client.listen`; it returns when `Hearing.log` is set. `head`: which log is how far now."""
-        listener = Listener(patterns, self.chain_type(patterns, start, presence, marks=marks), cursor)
+        listener = Listener(patterns, self._chain_type(patterns, start, presence, marks=marks), cursor)
         hearing = Hearing(self, f"{self.name}/{len(self.hearings) + 1}", listener, start, presence)
         hearing.head = head
         self.hearings.append(hearing)
 
-        def begin(now: Instant) -> None:
-            welcome = self.client.core.welcome
-            hearing.asked_log = log_of(welcome)
-            self.client.core.listen(listener, now)
+        def begin(core: ClientCore, now: Instant) -> None:
+            hearing.asked_log = log_of(core.welcome)
+            self.client.engine.consumers[listener] = hearing
+            core.listen(listener, now)
 
-        self._do(begin)
+        self.client.engine.later(begin)
         return hearing
 
     def resume(self, cursor: str, patterns: list[str], head: tuple[str, int]) -> None:
         """As `Client.listen(resume=…)`: where that cursor is, or live the first time."""
 
-        def ask(now: Instant) -> None:
-            self._resuming[self.client.core.ask(wire.Cursors(0), now)] = Resuming(cursor, patterns, head, 0)
-
         self.cursors.add(cursor)
-        self._do(ask)
+        self._ask(wire.Cursors(0), Resuming(cursor, patterns, head, 0))
 
     def unlisten(self, hearing: Hearing) -> None:
         """As `Subscription.close`."""
         hearing.is_over = True
 
-        def end(now: Instant) -> None:
-            self.client.core.unlisten(hearing.listener, now)
+        def end(core: ClientCore, now: Instant) -> None:
+            core.unlisten(hearing.listener, now)
+            self.client.engine.consumers.pop(hearing.listener, None)
             if hearing.is_joined:
                 self.wanted.subtract(hearing.listener.rooms)
-                self.client.core.part(hearing.listener.rooms, now)
+                core.part(hearing.listener.rooms, now)
 
-        self._do(end)
+        self.client.engine.later(end)
 
     def join(self, room: str) -> None:
         """Without listening."""
         self.joined[room] += 1
 
-        def join(now: Instant) -> None:
+        def join(core: ClientCore, now: Instant) -> None:
             self.wanted[room] += 1
-            number = self.client.core.join({room}, now)
+            number = core.join({room}, now)
             if number:
                 self.asked[number] = room
 
-        self._do(join)
+        self.client.engine.later(join)
 
     def part(self, room: str) -> None:
         """Take a join back."""
         self.joined[room] -= 1
 
-        def part(now: Instant) -> None:
+        def part(core: ClientCore, now: Instant) -> None:
             self.wanted[room] -= 1
-            self.client.core.part({room}, now)
+            core.part({room}, now)
 
-        self._do(part)
+        self.client.engine.later(part)
 
     def pause(self, hearing: Hearing, paused: bool) -> None:
         """As `Subscription.put` does when its queue is full, and `_take` when it is not any more."""
         hearing.paused = paused
-        self._do(lambda now: hearing.listener.chain.paused(paused))
+        self.client.engine.later(lambda core, now: hearing.listener.chain.paused(paused))
 
     def close(self) -> None:
         """As `Client.close`."""
@@ -263,45 +279,48 @@ class Program:
 
     # --- what it sees -----------------------------------------------------------------------
 
-    def _do(self, command: object) -> None:
-        self.client.commands.append(command)  # type: ignore[arg-type]
-        self.client.wake()
+    def begin(self, hearing: Hearing) -> None:
+        """`listen` returns, once it may."""
+        if hearing.log is None and not hearing.is_over and hearing.listener.chain.is_begun:
+            name = log_of(self.client.core.welcome)
+            hearing.begin(self.logs[name], self.logs[name].memory.head(), self.logs)
+            self.client.engine.later(partial(self._join, hearing))
 
-    def _deliver(self) -> None:
-        core = self.client.core
-        now = self.world.now
-        hearings = {hearing.listener: hearing for hearing in self.hearings}
-        name = log_of(core.welcome)
+    def _told(self) -> None:
+        """A turn is over."""
+        name = log_of(self.client.core.welcome)
         for hearing in self.hearings:
-            if hearing.log is None and not hearing.is_over and hearing.listener.chain.is_begun:
-                hearing.begin(self._logs[name], self._logs[name].memory.head(), self._logs)
-                self._do(partial(self._join, hearing))
-        for listener, out in core.take_deliveries(now):
-            hearings[listener].take(out, self._logs, name)
+            self.begin(hearing)
         for hearing in self.hearings:
             if hearing.log is not None and hearing.listener.chain.state == NEW:
-                hearing.go_on(self._logs[name])  # once more another one, before it had begun in the last
+                hearing.go_on(self.logs[name])  # once more another one, before it had begun in the last
             elif hearing.log is not None and not hearing.is_over:
-                hearing.continue_in(self._logs[name])
+                hearing.continue_in(self.logs[name])
         for hearing in self.hearings:
             answer = self.client.answers.pop(hearing.join_number, None) if hearing.join_number else None
             if answer is not None:
                 hearing.join_number = 0
                 if isinstance(answer, wire.Error):  # the log's trouble: it listens all the same, and is in later
                     self.world.counts["joins refused"] += 1
-        self._go_on(now)
+        self._go_on()
         for number in [number for number in self.asked if number in self.client.answers]:
             room = self.asked.pop(number)
             if isinstance(self.client.answers.pop(number), wire.Error) and self.joined[room] > 0:
                 self.part(room)
 
-    def _join(self, hearing: Hearing, now: Instant) -> None:
+    def _join(self, hearing: Hearing, core: ClientCore, now: Instant) -> None:
         if not hearing.is_over:
             hearing.is_joined = True
             self.wanted.update(hearing.listener.rooms)
-            hearing.join_number = self.client.core.join(hearing.listener.rooms, now)
+            hearing.join_number = core.join(hearing.listener.rooms, now)
 
-    def _go_on(self, now: Instant) -> None:
+    def _ask(self, request: wire.Cursors | wire.Seek | wire.SetCursor, resuming: Resuming) -> None:
+        def ask(core: ClientCore, now: Instant) -> None:
+            self._resuming[core.ask(request, now)] = resuming
+
+        self.client.engine.later(ask)
+
+    def _go_on(self) -> None:
         """The next step of those that resume a cursor: CURSORS, and the first time SEEK and SET_CURSOR."""
         core = self.client.core
         for number in [number for number in self._resuming if number in self.client.answers]:
@@ -314,11 +333,11 @@ class Program:
                         self.world.counts["cursors found"] += 1
                         self._listen_after(resuming._replace(after=kept[0]))
                     else:
-                        self._resuming[core.ask(wire.Seek(0, patterns), now)] = resuming
+                        self._ask(wire.Seek(0, patterns), resuming)
                 case wire.Position() as answer:
                     if core.welcome is not None:
                         cursor = wire.SetCursor(0, name, core.welcome.log_id, answer.head)
-                        self._resuming[core.ask(cursor, now)] = resuming._replace(after=answer.head)
+                        self._ask(cursor, resuming._replace(after=answer.head))
                 case wire.Done():
                     self._listen_after(resuming._replace(after=after))
                 case _:
@@ -334,12 +353,14 @@ class Program:
     def sent(self) -> Iterator[Sent]:
         """Its messages as it knows them in the end."""
         for written in self.written:
-            chunk = written.chunk
             outcome, offset = UNKNOWN, 0
-            if chunk.first >= 0:
-                outcome, offset = ACKED, chunk.first + written.at if chunk.first else 0
-            elif isinstance(chunk.error, Refused) and chunk.error.definite:
-                outcome = REFUSED
+            try:
+                if written.publication.done():
+                    outcome, offset = ACKED, written.publication.result()
+            except Refused as error:
+                outcome = REFUSED if error.definite else UNKNOWN
+            except Closed:
+                pass
             yield Sent(self.name, written.number, written.room, digest(written.body), outcome, offset, written.volatile)
 
 

@@ -1,7 +1,7 @@
 """The same simulation with a promise's mechanism switched off: what the checker must not let pass.
 
-Rules of this file: what is sabotaged is the simulator's use of the cores, never the product; nothing here
-changes a core for any other test.
+Rules of this file: what is sabotaged is a subclass that only these runs take, never the product; nothing here
+changes a core or an engine for any other test.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from tests.simulation.brokers import SimulatedBroker
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.chain import LIVE, NEW, Chain
+from zchat.core.engine import Engine
+from zchat.core.port import CHANGES, SUB_CHANGES
 from zchat.errors import LogError
 from zchat.log import Append
 
@@ -87,3 +89,16 @@ class WithoutSync(Chain):
         if self.state == NEW and batch.kind != wire.VOLATILE_MESSAGES:
             self._synced, self.state, self.floor = True, LIVE, batch.base - 1
         super().broadcast(room, batch, size)
+
+
+class ChangesAfterCommands(Engine):
+    """What happened to the connections is taken last: what is said meanwhile goes out on one that nobody knows of."""
+
+    def turn(self, ready: int) -> None:
+        """Keep it for the end of the turn."""
+        self.__dict__["kept"] = ready & (CHANGES | SUB_CHANGES)
+        super().turn(ready & ~(CHANGES | SUB_CHANGES))
+
+    def _do_commands(self, now: Instant) -> None:
+        super()._do_commands(now)
+        self._take_changes(self.__dict__["kept"], now)

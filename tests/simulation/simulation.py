@@ -26,6 +26,7 @@ from tests.simulation.programs import Hearing, Program, log_of, record_of
 from zchat import wire
 from zchat.core.chain import LIVE, Chain, Start
 from zchat.core.client import READY
+from zchat.core.engine import Engine
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX
 from zchat.core.session import LIVE as SESSION_LIVE
 from zchat.log import Keep
@@ -74,10 +75,12 @@ class Simulation:
         *,
         broker_type: type[SimulatedBroker] = SimulatedBroker,
         chain_type: type[Chain] = Chain,
+        engine_type: type[Engine] = Engine,
     ) -> None:
         self.world = World(seed, faults)
         self._broker_type = broker_type  # see sabotage.py
         self._chain_type = chain_type
+        self._engine_type = engine_type
         self.seed = seed
         self.settings = settings or Settings(restart_grace_seconds=6.0, page_bytes_max=700, batch_bytes_max=400)
         self.port = Port()
@@ -96,8 +99,9 @@ class Simulation:
         """A program begins."""
         if len(self.alive) < PROGRAMS_MAX:
             user = self.world.random.choice(USERS)
-            program = Program(self.world, self.port, self.logs, user, next(self._program_numbers))
-            program.chain_type = self._chain_type
+            program = Program(
+                self.world, self.port, self.logs, user, next(self._program_numbers), self._chain_type, self._engine_type
+            )
             self.programs.append(program)
 
     def step_publish(self) -> None:
@@ -568,10 +572,16 @@ def simulate(
     *,
     broker_type: type[SimulatedBroker] = SimulatedBroker,
     chain_type: type[Chain] = Chain,
+    engine_type: type[Engine] = Engine,
 ) -> Outcome:
     """One whole run."""
     simulation = Simulation(
-        seed, drawn_faults(seed), drawn_settings(seed), broker_type=broker_type, chain_type=chain_type
+        seed,
+        drawn_faults(seed),
+        drawn_settings(seed),
+        broker_type=broker_type,
+        chain_type=chain_type,
+        engine_type=engine_type,
     )
     simulation.run(steps)
     return simulation.finish()

@@ -17,7 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.simulation.brokers import SimulatedBroker
 from tests.simulation.network import Faults
-from tests.simulation.sabotage import AcksBeforeCommit, WithoutDedupe, WithoutGapCheck, WithoutSync
+from tests.simulation.sabotage import (
+    AcksBeforeCommit,
+    ChangesAfterCommands,
+    WithoutDedupe,
+    WithoutGapCheck,
+    WithoutSync,
+)
 from tests.simulation.simulation import LIES, STRENGTHS, Outcome, Simulation, drawn_settings, simulate
 from zchat.core.chain import Chain
 
@@ -97,6 +103,13 @@ def test_sabotage_is_caught(broker_type: type[SimulatedBroker], chain_type: type
         if kind in kinds:
             return
     pytest.fail(f"only {kinds or 'nothing'} was reported")
+
+
+@pytest.mark.slow
+def test_an_engine_that_takes_the_changes_of_its_connection_last_is_caught() -> None:
+    with pytest.raises(AssertionError, match="said before HELLO"):
+        for seed in range(SEEDS_IN_CI):
+            simulate(seed, 150, engine_type=ChangesAfterCommands)
 
 
 CHOICES = {**STRENGTHS, **LIES}

@@ -1,6 +1,6 @@
 """A client's connection: dialled by us, as `core/dialling.py` says, and told of by its monitor.
 
-Rules of this file: it belongs to the I/O thread (client.py). It is read often: `changes`, then `go_on`.
+Rules of this file: it belongs to whoever drives the engine (client.py). It is read often: `changes`, then `go_on`.
 
 libzmq would make a connection that ended again by itself, but always to the number that it was given, and not at all
 where the other side did not keep to ZMTP, or sent a frame above MAXMSGSIZE. So it is told never to; then what comes

@@ -1,6 +1,7 @@
 """The client's DEALER socket: what it could not take yet, and what its monitor says.
 
-Rules of this file: it belongs to the I/O thread (client.py), and decides nothing. Tests: tests/sockets/test_client.py.
+Rules of this file: it belongs to whoever drives the engine (client.py), and decides nothing.
+Tests: tests/sockets/test_client.py.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ class Dealer:
         """Whether something waits to be sent."""
         return bool(self._unsent)
 
-    def changes(self, seconds: float) -> Iterator[str]:
-        """Each time that the connection came up or went down. What was unsent is void then."""
+    def changes(self, seconds: float) -> Iterator[bool]:
+        """Each time that the connection came up (True) or went down. What was unsent is void then."""
         for kind in self._connector.changes(seconds):
             if kind in (CAME_UP, WENT_DOWN):
                 self._unsent.clear()
-                yield kind
+                yield kind == CAME_UP
 
     def send(self, frames: Iterable[bytes], *, away: bool) -> None:
         """Send in order, as much as it takes; what it does not take is void while the broker is away."""

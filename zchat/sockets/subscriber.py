@@ -1,6 +1,7 @@
 """The client's SUB socket: made with the first subscription, connected to where the broker publishes.
 
-Rules of this file: it belongs to the I/O thread (client.py), and decides nothing. Tests: tests/sockets/test_client.py.
+Rules of this file: it belongs to whoever drives the engine (client.py), and decides nothing.
+Tests: tests/sockets/test_client.py.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ Spec: docs/client.md, "How long a call waits". Tests: tests/sockets/test_client.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,6 +18,7 @@ from zchat import wire
 from zchat.address import Address
 from zchat.core import Instant
 from zchat.core.client import AWAY, CLOSED, READY, Answer, ClientCore, Request
+from zchat.core.engine import Engine
 from zchat.errors import Refused, TimedOut, Unreachable, WireError, ZchatError
 from zchat.sockets.clock import Deadline
 
@@ -29,11 +29,12 @@ A = TypeVar("A", bound=Answer)
 class Waiting:
     """The part of a connection that a program's threads call; client.py has the thread that it waits for."""
 
+    _engine: Engine
+
     def __init__(self, address: Address, core: ClientCore) -> None:
         self.address = address
         self.timeout: float | None = None  # of each call that says nothing else; None: as long as it takes
         self._core = core
-        self._commands: deque[Callable[[Instant], object]] = deque()
         self._changed = threading.Condition()  # answers, settled chunks and the state: notified by the I/O thread
         self._answers: dict[int, Answer | None] = {}  # None: asked, not answered
         self._failure: ZchatError | None = None
@@ -76,24 +77,22 @@ class Waiting:
 
     def later(self, command: Callable[[ClientCore, Instant], object]) -> None:
         """Run a command on the I/O thread without waiting for it."""
-        self._commands.append(lambda now: command(self._core, now))
-        self._wake()
+        self._engine.later(command)
 
     def do(self, command: Callable[[ClientCore, Instant], T]) -> T:
         """Run a command on the I/O thread and return what it returns, or raise what it raises."""
         result: list[T] = []
         raised: list[Exception] = []
 
-        def run(now: Instant) -> None:
+        def run(core: ClientCore, now: Instant) -> None:
             try:
-                result.append(command(self._core, now))
+                result.append(command(core, now))
             except Exception as error:  # its caller's trouble, not the thread's
                 raised.append(error)
             with self._changed:
                 self._changed.notify_all()
 
-        self._commands.append(run)
-        self._wake()
+        self._engine.later(run)
         self.wait_for(lambda: bool(result or raised), Deadline("the client's thread", None))
         for error in raised:
             raise error
@@ -149,6 +148,3 @@ class Waiting:
         if isinstance(answer, WireError):
             raise answer
         return answer
-
-    def _wake(self) -> None:
-        raise NotImplementedError

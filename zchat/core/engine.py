@@ -1,0 +1,214 @@
+"""The client's loop, without what drives it: a turn takes what the port has, and does what ClientCore says.
+
+    program's threads --outbox, commands--> turn --port--> broker
+                      <--consumers, news---      <--------
+
+Rules of this file
+1. It never sleeps, and has neither thread nor lock: whoever drives it takes one turn after the other, and sleeps in
+   between, in `Port.poll`, for as long as `rest` says.
+2. A turn first takes what happened to the connections, then what came on them: another broker may have another log.
+   Then what programs say: what they publish goes out on a connection that the core knows of.
+3. It is woken only while it rests.
+
+What it works on is in port.py.
+Spec: docs/design.md, "The client". Tests: tests/core/test_engine.py, tests/simulation.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import inf
+
+from zchat import wire
+from zchat.address import Address, Published
+from zchat.core import Instant
+from zchat.core.client import AWAY, GREETING, READY, ClientCore
+from zchat.core.listening import Listener
+from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES, WOKEN, Consumer, Outgoing, Owner, Port
+from zchat.core.publishing import Chunk
+from zchat.errors import WireError, ZchatError
+
+TICK_SECONDS = 0.05  # what the core does by time is due in half seconds
+FULL_SECONDS = 0.005  # until what the port did not take is tried again
+REST_SECONDS_MAX = 1.0  # SUB sends its subscriptions only when its thread touches it
+
+Command = Callable[[ClientCore, Instant], object]
+
+
+class Engine:
+    """One client's loop. `turn` what `Port.poll` returned, `rest`, poll for so long, and again."""
+
+    def __init__(self, core: ClientCore, address: Address, port: Port, outbox: Outgoing, owner: Owner) -> None:
+        self.core = core
+        self.failure: ZchatError | None = None  # why it goes on no more
+        self.consumers: dict[Listener, Consumer] = {}
+        self.settled_upto = 0  # chunks, counted as the outbox opens them
+        self.seen = ""  # what keeps the broker away
+        self._address = address
+        self._port = port
+        self._outbox = outbox
+        self._owner = owner
+        self._commands: deque[Command] = deque()
+        self._is_resting = False
+        self._state = AWAY  # of the core, as last told
+        self._sent: deque[Chunk] = deque()  # and not settled; some behind the first may be
+        self._welcome: wire.Welcome | None = None  # whose publisher is subscribed to,
+        self._publisher = address  # which is there
+        self._tick = 0.0  # when the core is next told that time has passed
+
+    # --- by any thread ----------------------------------------------------------------------
+
+    def later(self, command: Command) -> None:
+        """Have it done in the next turn."""
+        self._commands.append(command)
+        self.wake()
+
+    def wake(self) -> None:
+        """There is something to do."""
+        if self._is_resting:
+            self._port.wake()
+
+    # --- by whoever drives it ---------------------------------------------------------------
+
+    def rest(self) -> float:
+        """For how long to poll. From here on `wake` wakes."""
+        core, port = self.core, self._port
+        self._is_resting = True
+        self._outbox.is_waiting = has_room = core.has_room
+        if self._commands or (has_room and self._outbox):
+            return 0.0
+        soon = FULL_SECONDS if port.is_full else TICK_SECONDS if core.state == GREETING else REST_SECONDS_MAX
+        due = port.due
+        return soon if due == inf else min(soon, max(0.0, due - port.now().seconds))
+
+    def turn(self, ready: int) -> None:
+        """Take what is there, and do what the core says."""
+        self._is_resting = self._outbox.is_waiting = False
+        now = self._port.now()
+        if ready & (CHANGES | SUB_CHANGES):
+            self._take_changes(ready, now)
+        # What somebody waits for: messages in, messages out. A round trip is made of such turns.
+        if ready & BATCHES:
+            self._take_batches(now)
+        if ready & WOKEN:
+            self._port.woken()
+        if self._outbox:
+            self._publish(now)
+        if ready & REPLIES:
+            for frame in self._port.replies():
+                self.core.received(frame, now)
+            self._publish(now)
+        self._do_commands(now)
+        if now.seconds >= self._tick or now.seconds >= self._port.due:
+            self._pass_time(now)
+        self._carry_out(now)
+
+    def close(self, error: ZchatError) -> int:
+        """The end: what has no outcome stays unknown. Returns how many messages that were to be stored."""
+        unsettled = self.unsettled()
+        self.core.close(error)
+        for chunk in self._outbox.close(error):
+            chunk.error = error
+        for consumer in list(self.consumers.values()):
+            consumer.end()
+        return unsettled
+
+    def forked(self) -> None:
+        """In a child after a fork: all of it is the parent's."""
+        self._is_resting = False
+        for consumer in list(self.consumers.values()):
+            consumer.forked()
+
+    def unsettled(self) -> int:
+        """Messages that were to be stored, and have no outcome."""
+        chunks = [*list(self._sent), *self._outbox.waiting()]
+        return sum(len(chunk.records) for chunk in chunks if not chunk.is_settled and not chunk.flags & wire.VOLATILE)
+
+    # --- a turn's steps ---------------------------------------------------------------------
+
+    def _take_changes(self, ready: int, now: Instant) -> None:
+        if ready & CHANGES:
+            for is_up in self._port.changes(now.seconds):
+                if is_up:
+                    self.core.connected()
+                else:
+                    self.core.disconnected("")  # nothing is known but that it was lost
+                    self._owner.lost()
+        if ready & SUB_CHANGES and self._port.is_unsubscribed(now.seconds):
+            self.core.unsubscribed(now)
+
+    def _take_batches(self, now: Instant) -> None:
+        core = self.core
+        for topic, frame in self._port.batches():
+            core.broadcast(topic, frame, now)
+        if core.listening.take_stranger():
+            self._port.refuse(now.seconds)
+            core.unsubscribed(now)
+        self._hand_on(now)
+
+    def _publish(self, now: Instant) -> None:
+        """Send what programs have published, as much as may be unacked."""
+        core = self.core
+        while core.has_room:
+            chunk = self._outbox.take()
+            if chunk is None:
+                break
+            self._sent.append(chunk)
+            core.publish(chunk, now)
+        self._send()
+
+    def _do_commands(self, now: Instant) -> None:
+        while self._commands:
+            self._commands.popleft()(self.core, now)
+
+    def _pass_time(self, now: Instant) -> None:
+        self._tick = now.seconds + TICK_SECONDS
+        self.core.elapsed(now)
+        self._port.go_on(now.seconds)
+        self.seen = self._port.seen
+        self.core.listening.publisher, self.core.listening.seen = self._port.place
+
+    def _hand_on(self, now: Instant) -> None:
+        """Give the listeners what is theirs."""
+        for listener, out in self.core.take_deliveries(now):
+            consumer = self.consumers.get(listener)
+            if consumer is not None:
+                consumer.put(out)
+
+    def _carry_out(self, now: Instant) -> None:
+        core = self.core
+        if core.refusal is not None:
+            self.failure = core.refusal
+        self._hand_on(now)
+        subscriptions = core.take_subscriptions()
+        if subscriptions or core.welcome is not self._welcome:
+            self._subscribe(subscriptions, now)
+        self._send()
+        answers = core.take_answers()
+        refused = core.take_news()
+        if refused is not None or answers or self._state != core.state:
+            self._state = core.state
+            self.settled_upto = core.settled_upto
+            while self._sent and self._sent[0].is_settled:
+                self._sent.popleft()
+            self._owner.news(refused or [], answers)
+            if core.state == READY:
+                self._owner.there()
+                self._port.proved()
+
+    def _send(self) -> None:
+        self._port.send(self.core.take_sends(), away=self.core.state == AWAY)
+
+    def _subscribe(self, subscriptions: list[tuple[bool, bytes]], now: Instant) -> None:
+        welcome, number = self.core.welcome, self._port.number
+        assert welcome is not None, "it was connected"
+        if self._address.scheme == "tcp" and not (welcome.publish_port or self._address.publish_port):
+            self.failure = WireError("bad-frame", "the broker's WELCOME has no port to subscribe at")
+            return
+        if welcome is not self._welcome and number:  # of several brokers of one name, what the one that spoke publishes
+            told = Published(welcome.publish_port, welcome.publish_host, welcome.port)
+            self._publisher = self._address.at(number).publisher(told)
+            self._port.hurry(now.seconds)
+        self._welcome = welcome
+        self._port.subscribe(self._publisher, subscriptions)
