@@ -61,7 +61,7 @@ BROKER_EXAMPLES: list[wire.BrokerMessage] = [
 BROADCAST_EXAMPLES: list[wire.Batch | wire.Tail | wire.Sync] = [
     BATCH,
     wire.Batch(wire.PRESENCE, 1, 0, 0, [wire.Entry("alice", "s1", 0, [wire.Record(b"", "join")])]),
-    wire.Batch(wire.VOLATILE_MESSAGES, 0, 0, 0, []),
+    wire.Batch(wire.VOLATILE_MESSAGES, 1_790_000_000_000_001, 2, 1_790_000_000_000_003, []),
     wire.Tail(41),
     wire.Sync(b"nonce", 41),
     wire.Sync(b"nonce", 41, "B"),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import BrokerProcess, Running, eventually, zchat
+from zchat import connect
 
 pytestmark = pytest.mark.slow  # each starts processes
 
@@ -148,5 +149,38 @@ def test_a_broker_with_another_log_is_a_gap_on_stderr_and_in_json(
     send(broker, "a", "after")
     eventually(lambda: "after" in listener.stdout, "the next message is printed", within=20)
     gap = json.loads(listener.lines[1])
-    assert list(gap) == ["event", "room", "first", "last", "reason"] and gap["reason"] == "log"
+    assert list(gap) == ["event", "room", "first", "last", "reason", "records"] and gap["reason"] == "log"
     assert listener.stderr == "zchat: gap: the broker has another log than before, its offsets begin anew\n"
+
+
+def test_volatile_messages_that_a_stopped_listener_lost_are_told_with_their_number(
+    broker: BrokerProcess, start_zchat: Start
+) -> None:
+    """More than its connection holds are sent while it stands still."""
+    listener = start_zchat("listen", "load", "--json", "-v", broker=broker).live()
+    body, sent = b"x" * 60_000, 1
+    with connect(broker.address, "alice") as alice:
+        alice.send("load", "first", volatile=True)
+        eventually(lambda: listener.lines, "the first one is printed")
+        listener.process.send_signal(signal.SIGSTOP)
+        for _ in range(2_000):
+            alice.publish("load", body, volatile=True)
+            sent += 1
+        alice.flush(timeout=60)
+        listener.process.send_signal(signal.SIGCONT)
+
+        def is_told() -> bool:
+            nonlocal sent
+            alice.send("load", "more", volatile=True)
+            sent += 1
+            return "volatile" in listener.stderr
+
+        eventually(is_told, "the loss is told", within=30)
+        alice.send("load", "last", volatile=True)
+    eventually(lambda: '"body":"last"' in listener.stdout, "the last one is printed", within=30)
+    printed = [json.loads(line) for line in listener.lines]
+    gaps = [each for each in printed if each["event"] == "gap"]
+    lost = sum(gap["records"] for gap in gaps)
+    assert all((gap["room"], gap["reason"], gap["first"]) == ("load", "volatile", None) for gap in gaps)
+    assert len(printed) - len(gaps) + lost == sent + 1
+    assert f"gap in load: {gaps[0]['records']} volatile messages lost on the way" in listener.stderr

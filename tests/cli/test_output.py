@@ -209,6 +209,10 @@ def test_a_body_that_looks_like_a_template_is_not_filled_in() -> None:
             Notice(kind="gap", offset=4, last=9, room="ops", reason="damaged"),
             "gap in ops: offsets 4 to 9 cannot be had any more (damaged)",
         ),
+        (
+            Notice(kind="gap", room="ops", records=5, reason="volatile"),
+            "gap in ops: 5 volatile messages lost on the way",
+        ),
         (Notice(kind="gap", reason="log"), "gap: the broker has another log than before, its offsets begin anew"),
     ],
 )

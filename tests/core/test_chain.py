@@ -33,6 +33,7 @@ from zchat.core.chain import (
     Start,
 )
 from zchat.core.held import HELD_BYTES_MAX
+from zchat.core.volatile import Counts
 from zchat.errors import WireError
 from zchat.log import Append, Keep, StoredBatch, whole
 from zchat.log.memory import MemoryLog
@@ -707,6 +708,9 @@ class AnyWay(RuleBasedStateMachine):
         self.question: Question | None = None
         self.answer: wire.Page | wire.HeadsAre | wire.Position | None = None
         self.logs_told = self.logs = 0
+        self.counts = Counts()
+        self.volatile_heard: dict[str, int] = {}  # room -> how far its count was heard,
+        self.volatile_lost: dict[str, int] = {}  # and how many were told as lost since
         self.new_log()
 
     def new_log(self) -> None:
@@ -780,10 +784,11 @@ class AnyWay(RuleBasedStateMachine):
         if arrives and self.wanted(room):
             self.way.append(lambda: self.chain.broadcast(room, batch, size))
 
-    @rule(room=st.sampled_from(ROOMS))
-    def broadcast_a_volatile_one(self, room: str) -> None:
-        if self.wanted(room):
-            batch = batch_of(0, 0, 1, wire.VOLATILE_MESSAGES)
+    @rule(room=st.sampled_from(ROOMS), records=st.integers(1, 2), arrives=st.sampled_from([True, True, False]))
+    def broadcast_a_volatile_one(self, room: str, records: int, arrives: bool) -> None:
+        base, prev = self.counts.add(room, records, next(self.times))
+        if arrives and self.wanted(room):
+            batch = batch_of(base, prev, records, wire.VOLATILE_MESSAGES)
             self.way.append(lambda: self.chain.broadcast(room, batch, 100))
 
     @rule(room=st.sampled_from(ROOMS))
@@ -922,8 +927,16 @@ class AnyWay(RuleBasedStateMachine):
                 self.told(item)
             elif isinstance(item, Mark):
                 assert not any(self.due(room, item.offset) for room in ROOMS if self.wanted(room))
-            elif item.batch.kind != wire.VOLATILE_MESSAGES:
+            elif item.batch.kind == wire.VOLATILE_MESSAGES:
+                self.heard_volatile(item)
+            else:
                 self.heard(item)
+
+    def heard_volatile(self, item: Delivery) -> None:
+        room, prev = item.room, item.batch.prev
+        lost = self.volatile_lost.pop(room, 0)
+        assert lost == prev - self.volatile_heard.get(room, prev - lost)
+        self.volatile_heard[room] = prev + len(item.batch.entries[0].records)
 
     def heard(self, item: Delivery) -> None:
         entry_records = item.batch.entries[0].records
@@ -939,6 +952,10 @@ class AnyWay(RuleBasedStateMachine):
         if notice.reason == "log":
             self.logs_told += 1
         if notice.kind != "gap" or not notice.room:
+            return
+        if notice.reason == "volatile":
+            assert self.wanted(notice.room) and notice.records > 0
+            self.volatile_lost[notice.room] = self.volatile_lost.get(notice.room, 0) + notice.records
             return
         assert self.wanted(notice.room) and notice.offset > self.reached(notice.room)
         missing = {offset for offset in self.said[notice.room] if notice.offset <= offset <= notice.last}

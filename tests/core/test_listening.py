@@ -172,6 +172,20 @@ def test_nothing_of_a_connection_is_handed_on_until_it_has_proved_itself() -> No
     assert listening.take_deliveries() == []
 
 
+def test_a_volatile_batch_that_makes_no_sense_is_counted_with_the_next_one_and_not_asked_for() -> None:
+    listening = live(listener_of("general"))
+    entries = [wire.Entry("alice", "s1", 1, [b"x"])]
+    batches = [wire.Batch(wire.VOLATILE_MESSAGES, NOON, prev, NOON, entries) for prev in range(3)]
+    listening.broadcast(topic("general"), batches[0], 10)
+    listening.missed(topic("general"), wire.encode(batches[1])[:-1])
+    listening.broadcast(topic("general"), batches[2], 10)
+    ((_, out),) = listening.take_deliveries()
+    assert [item for item in out if isinstance(item, Notice)] == [
+        Notice("gap", room="general", records=1, reason="volatile")
+    ]
+    assert listening.take_questions(at(1)) == []
+
+
 def test_a_broker_that_welcomes_anew_has_not_been_strange() -> None:
     listening = Listening(nonces())
     listening.listen(listener_of("general"), at(0))

@@ -13,6 +13,7 @@
     body_changed        another body, or another room, than the sender's
     false_gap           a gap that was told of and is none
     unasked             a listener got what it had not asked for
+    miscounted          a listener lost volatile records, and was told of another number
 
 Rules of this file
 1. Three answers: valid, invalid, and unknown for a history in which nothing was delivered.
@@ -25,6 +26,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tests.simulation.history import (
@@ -38,8 +40,10 @@ from tests.simulation.history import (
     History,
     Listening,
     Log,
+    Lost,
     Reached,
     Record,
+    Volatile,
 )
 from zchat.names import matcher
 
@@ -80,6 +84,7 @@ def check(history: History) -> Verdict:
     for log in history.logs:
         checker.log(log)
     checker.acked()
+    checker.volatile = history.volatile
     for listening in history.listeners:
         _Listener(checker, listening).check()
     return checker.verdict()
@@ -125,6 +130,7 @@ class _Checker:
         self.rooms: dict[str, int] = {}
         self.sessions: dict[str, int] = {}
         self.logs: dict[str, dict[str, _Room]] = {}
+        self.volatile: Mapping[str, Sequence[Volatile]] = {}
 
     def report(self, kind: str, where: str, what: str) -> None:
         """One anomaly."""
@@ -263,6 +269,38 @@ class _Place:
         self.gaps: list[tuple[int, int]] = []
 
 
+class _Volatile:
+    """How far a listener has heard the volatile records of each room, and how many it was told that it lost."""
+
+    def __init__(self, checker: _Checker) -> None:
+        self._checker = checker
+        self._heard: dict[str, set[int]] = {}  # where the next one may be: a repeat may be broadcast twice
+        self._lost: Counter[str] = Counter()  # since the last one
+
+    def lost(self, lost: Lost) -> None:
+        """It was told so."""
+        self._checker.counts["lost volatile ones"] += lost.records
+        self._lost[lost.room] += lost.records
+
+    def heard(self, record: Record, where: str) -> None:
+        """What lies between two that it heard was lost: all that this start of the broker broadcast, at least."""
+        room = record.room
+        broadcast, told = self._checker.volatile.get(room), self._lost.pop(room, 0)
+        if broadcast is None:
+            return  # nobody knows
+        wanted = (record.writer, record.number)
+        places = {at for at, each in enumerate(broadcast) if (each.writer, each.number) == wanted}
+        before = self._heard.get(room)
+        follows = {at for at in places if before is None or any(self._fits(room, be, at, told) for be in before)}
+        if not follows:
+            self._checker.report("miscounted", where, f"{record}, after it was told that {told} are lost")
+        self._heard[room] = {at + 1 for at in follows or places}
+
+    def _fits(self, room: str, expected: int, at: int, told: int) -> bool:
+        between = self._checker.volatile[room][expected : at + 1]
+        return bool(between) and sum(each.broker == between[-1].broker for each in between) - 1 <= told < len(between)
+
+
 class _Listener:
     """One listener against the logs."""
 
@@ -273,6 +311,7 @@ class _Listener:
         self._begun = Begun("", 0)
         self._rooms: dict[str, _Room] = {}
         self._places: dict[str, _Place] = {}
+        self._volatile = _Volatile(checker)
         self._where = f"listener {listening.name}"
 
     def check(self) -> None:
@@ -282,6 +321,8 @@ class _Listener:
                 self._record(item)
             elif isinstance(item, Gap):
                 self._gap(item)
+            elif isinstance(item, Lost):
+                self._volatile.lost(item)
             elif isinstance(item, Reached):
                 self._owes(item.offset, "was marked as reached")
             elif isinstance(item, Continued):
@@ -323,8 +364,10 @@ class _Listener:
         if not wanted or 0 < record.offset <= self._begun.not_above:
             checker.report("unasked", self._where, f"{record}")
             return
+        if not record.offset and identity:
+            self._volatile.heard(record, self._where)
         if not record.offset or not identity:
-            return  # volatile: sent, and no more is promised
+            return
         room = self._rooms.get(record.room)
         at = bisect_left(room.offsets, record.offset) if room else 0
         if room is None or at == len(room.offsets) or room.offsets[at] != record.offset:

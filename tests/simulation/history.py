@@ -10,7 +10,7 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from zlib import crc32
 
@@ -49,6 +49,21 @@ class Gap(NamedTuple):
     last: int
 
 
+class Lost(NamedTuple):
+    """So many volatile records of a room did not reach a listener, as it was told."""
+
+    room: str
+    records: int
+
+
+class Volatile(NamedTuple):
+    """A volatile record as it was broadcast."""
+
+    broker: int  # which start of one
+    writer: str
+    number: int
+
+
 class Begun(NamedTuple):
     """From here on a listener is owed what its log has above `after`; nothing up to `not_above` was asked for."""
 
@@ -69,7 +84,7 @@ class Reached(NamedTuple):
     offset: int
 
 
-Item = Begun | Continued | Record | Gap | Reached
+Item = Begun | Continued | Record | Gap | Lost | Reached
 
 
 class Listening(NamedTuple):
@@ -98,6 +113,7 @@ class History(NamedTuple):
     sent: Iterable[Sent]
     logs: Iterable[Log]
     listeners: Iterable[Listening]
+    volatile: Mapping[str, Sequence[Volatile]] = {}  # room -> its volatile records as they were broadcast, when known
 
 
 def digest(body: bytes) -> int:

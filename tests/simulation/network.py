@@ -271,6 +271,8 @@ class ClientSocket:
             return
         self.connection = connection
         self._wait = RECONNECT_SECONDS_MIN
+        if self.kind == "sub":  # it is disconnected before it connects again, and libzmq drops what it still had
+            self._pipes.clear()
         self._pipes.append(connection.to_client)
         self._notice("up")
 

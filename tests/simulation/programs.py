@@ -23,6 +23,7 @@ from tests.simulation.history import (
     Continued,
     Gap,
     Item,
+    Lost,
     Reached,
     Record,
     Sent,
@@ -149,6 +150,8 @@ class Hearing:
                 if item.kind == "gap" and item.reason == "log":
                     self._logs_told += 1
                     self.go_on(logs[name], item.offset - 1 if item.last else None)
+                elif item.reason == "volatile":
+                    self.items.append(Lost(item.room, item.records))
                 elif item.kind == "gap":
                     self.items.append(Gap(item.room, item.offset, item.last))
 

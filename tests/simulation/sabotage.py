@@ -9,7 +9,7 @@ from __future__ import annotations
 from tests.simulation.brokers import SimulatedBroker
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.chain import LIVE, NEW, Chain
+from zchat.core.chain import LIVE, NEW, Chain, Delivery, Mark, Notice
 from zchat.core.engine import Engine
 from zchat.core.port import CHANGES, SUB_CHANGES
 from zchat.errors import LogError
@@ -102,3 +102,11 @@ class ChangesAfterCommands(Engine):
     def _do_commands(self, now: Instant) -> None:
         super()._do_commands(now)
         self._take_changes(self.__dict__["kept"], now)
+
+
+class WithoutCounts(Chain):
+    """Nobody is told of volatile messages that were lost."""
+
+    def take(self) -> list[Delivery | Notice | Mark]:
+        """All else."""
+        return [item for item in super().take() if not (isinstance(item, Notice) and item.reason == "volatile")]

@@ -20,17 +20,31 @@ from typing import NamedTuple
 from tests.core.presence import who
 from tests.simulation.brokers import SimulatedBroker, SimulatedLog
 from tests.simulation.checker import INVALID, Verdict, check
-from tests.simulation.history import ACKED, MESSAGE, REFUSED, UNKNOWN, Begun, History, Item, Listening, Log, Record
+from tests.simulation.history import (
+    ACKED,
+    MESSAGE,
+    REFUSED,
+    UNKNOWN,
+    Begun,
+    History,
+    Item,
+    Listening,
+    Log,
+    Record,
+    Volatile,
+)
 from tests.simulation.network import Faults, Port, World
 from tests.simulation.programs import Hearing, Program, log_of, record_of
 from zchat import wire
+from zchat.core import Instant
 from zchat.core.chain import LIVE, Chain, Start
 from zchat.core.client import READY
 from zchat.core.engine import Engine
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX
 from zchat.core.session import LIVE as SESSION_LIVE
 from zchat.log import Keep
-from zchat.names import user_key
+from zchat.message import messages
+from zchat.names import room_of, user_key
 from zchat.settings import Settings
 
 ROOMS = ("a", "a.b", "a.c", "b", "b.x.y", "c")
@@ -89,6 +103,7 @@ class Simulation:
         self._broker_numbers = count(1)
         self._program_numbers = count(1)
         self._copy: SimulatedLog | None = None
+        self._volatile: dict[str, list[Volatile]] = {}  # room -> as they were broadcast
         self.log = self._new_log()
         self.broker = self._start_broker()
         self._away: list[Program] = []
@@ -393,7 +408,7 @@ class Simulation:
             for hearing in program.hearings
             if hearing.log is not None
         )
-        return History(sent, logs, listeners)
+        return History(sent, logs, listeners, self._volatile)
 
     def _history_of_log(self, log: SimulatedLog, ended: bool) -> Log:
         members = self._members() if ended and log is self.log else None
@@ -462,7 +477,26 @@ class Simulation:
         return log
 
     def _start_broker(self) -> SimulatedBroker:
-        return self._broker_type(self.world, self.port, self.log, self.settings, next(self._broker_numbers))
+        number = next(self._broker_numbers)
+        broker = self._broker_type(self.world, self.port, self.log, self.settings, number)
+        take_broadcasts = broker.core.take_broadcasts
+
+        def taken(now: Instant) -> list[tuple[bytes, bytes]]:
+            broadcasts = take_broadcasts(now)
+            for topic, frame in broadcasts:
+                self._note_volatile(number, topic, frame)
+            return broadcasts
+
+        broker.core.take_broadcasts = taken  # type: ignore[method-assign]
+        return broker
+
+    def _note_volatile(self, broker: int, topic: bytes, frame: bytes) -> None:
+        """What is broadcast, for the checker: counted by itself."""
+        if frame[1:2] != bytes([wire.VOLATILE_MESSAGES]):
+            return
+        for message in messages(room_of(topic), wire.decode_batch(frame), 0):
+            writer, number, _ = message.body.decode().split(":")
+            self._volatile.setdefault(message.room, []).append(Volatile(broker, writer, int(number)))
 
     def _start_later(self) -> None:
         def start() -> None:

@@ -18,9 +18,11 @@ from tests.simulation.history import (
     Item,
     Listening,
     Log,
+    Lost,
     Reached,
     Record,
     Sent,
+    Volatile,
 )
 from tests.simulation.history import UNKNOWN as UNKNOWN_OUTCOME
 
@@ -55,9 +57,22 @@ def history(
     members: dict[str, set[str]] | None = None,
     presence: bool = False,
     complete: bool = True,
+    volatile: Sequence[tuple[int, Sent]] = (),
 ) -> History:
     items: list[Item] = [Begun("l", after, not_above), *got]
-    return History(sent, [Log("l", stored, gone, members)], [Listening("x", ("a",), presence, items, complete)])
+    listening = Listening("x", ("a",), presence, items, complete)
+    broadcast = {"a": [Volatile(broker, each.writer, each.number) for broker, each in volatile]} if volatile else {}
+    return History(sent, [Log("l", stored, gone, members)], [listening], broadcast)
+
+
+FLEETING = [Sent("v", number, "a", number, ACKED, 0, True) for number in range(1, 7)]
+
+
+def fleeting(got: Sequence[int | Lost]) -> History:
+    """Of six volatile messages the last two are of another start of the broker; the listener gets those."""
+    items = [item if isinstance(item, Lost) else of(FLEETING[item]) for item in got]
+    volatile = [(1 if each.number < 5 else 2, each) for each in FLEETING]
+    return history([ONE, TWO, THREE, *FLEETING], got=[*ALL, *items], volatile=volatile)
 
 
 def test_a_history_in_which_all_went_well_is_valid() -> None:
@@ -103,6 +118,14 @@ def test_a_history_in_which_nothing_happened_is_unknown() -> None:
         ("body_changed", history(stored=[of(ONE), of(TWO), of(THREE, room="b")], got=[of(ONE), of(TWO)])),
         ("body_changed", history(got=[of(ONE), of(THREE, 2), of(THREE)])),
         ("false_gap", history(got=[of(ONE), Gap("a", 2, 2), of(THREE)])),
+        ("miscounted", fleeting([0, Lost("a", 1), 3])),
+        ("miscounted", fleeting([0, Lost("a", 3), 3])),
+        ("miscounted", fleeting([0, 2])),
+        ("miscounted", fleeting([0, Lost("a", 1), 1])),
+        ("miscounted", fleeting([1, 0])),
+        ("miscounted", fleeting([0, 0])),
+        ("miscounted", fleeting([0, 5])),
+        ("miscounted", fleeting([0, Lost("a", 5), 5])),
         ("unasked", history(not_above=1, after=1)),
         ("unasked", history(stored=[*ALL, join(4)], got=[*ALL, join(4)])),
     ],
@@ -128,6 +151,10 @@ def test_each_anomaly_is_caught(kind: str, bad: History) -> None:
         history(stored=[*ALL[1:], leave(4)], got=ALL[1:], gone=(Gap("a", 1, 1),)),
         history(stored=[*ALL, join(4), leave(5), join(6)], members={"a": {"s"}}),
         history(stored=[*ALL, join(4)], got=[*ALL, join(4)], presence=True),
+        fleeting([0, 1, 2, 3, 4, 5]),
+        fleeting([2, Lost("a", 1), 4]),
+        fleeting([0, Lost("a", 1), Lost("a", 1), 3, Lost("a", 1), 5]),  # of another start of the broker all are told,
+        fleeting([0, Lost("a", 4), 5]),  # and of the one before as many as were seen to be lost
         history(
             sent=[ONE, TWO, THREE, Sent("w", 4, "a", 44, ACKED, 0, True)],
             got=[*ALL, Record("a", 0, MESSAGE, "w", 4, 44)],

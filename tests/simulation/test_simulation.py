@@ -20,6 +20,7 @@ from tests.simulation.network import Faults
 from tests.simulation.sabotage import (
     AcksBeforeCommit,
     ChangesAfterCommands,
+    WithoutCounts,
     WithoutDedupe,
     WithoutGapCheck,
     WithoutSync,
@@ -93,6 +94,7 @@ def test_a_seed_gives_the_same_run_in_any_process() -> None:
         (AcksBeforeCommit, Chain, "acked_not_stored"),
         (SimulatedBroker, WithoutGapCheck, "lost"),
         (SimulatedBroker, WithoutSync, "lost"),
+        (SimulatedBroker, WithoutCounts, "miscounted"),
     ],
 )
 def test_sabotage_is_caught(broker_type: type[SimulatedBroker], chain_type: type[Chain], kind: str) -> None:

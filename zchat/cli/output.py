@@ -252,6 +252,8 @@ def notice_text(notice: Notice) -> str:
         if notice.last:
             return f"gap: the broker's log went back, offsets {notice.offset} to {notice.last} are gone or given anew"
         return "gap: the broker has another log than before, its offsets begin anew"
+    if notice.reason == "volatile":
+        return f"gap in {notice.room}: {counted(notice.records, 'volatile message')} lost on the way"
     return f"gap in {notice.room}: offsets {notice.offset} to {notice.last} cannot be had any more ({notice.reason})"
 
 
@@ -260,9 +262,10 @@ def gap_object(notice: Notice) -> dict[str, Any]:
     return {
         "event": "gap",
         "room": notice.room or None,
-        "first": notice.offset,
+        "first": notice.offset or None,
         "last": notice.last or None,
         "reason": notice.reason,
+        "records": notice.records or None,
     }
 
 

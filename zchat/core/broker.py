@@ -35,6 +35,7 @@ from zchat.core.replies import Replies
 from zchat.core.rooms import Rooms, Run, Tails
 from zchat.core.session import PENDING, Session
 from zchat.core.stays import Stays
+from zchat.core.volatile import Counts
 from zchat.errors import BadName, LogError, WireError
 from zchat.log import Append, LogFacts
 from zchat.names import cursor_name, user_key
@@ -79,6 +80,7 @@ class BrokerCore:
         self._stays.restore(facts.sessions, facts.users_seen, now)
         # What the shell takes.
         self._volatile_runs: list[Run] = []
+        self._volatile_counts = Counts()
         self._broadcasts: list[tuple[bytes, bytes]] = []
 
     # --- what happened ----------------------------------------------------------------------
@@ -188,8 +190,7 @@ class BrokerCore:
 
     def take_broadcasts(self, now: Instant) -> list[tuple[bytes, bytes]]:
         """(topic, frame) to send on XPUB, in order."""
-        if self._volatile_runs:
-            self._flush_volatile(now)
+        self._flush_volatile(now)
         broadcasts, self._broadcasts = self._broadcasts, []
         return broadcasts
 
@@ -287,13 +288,14 @@ class BrokerCore:
             self._replies.ack(session.connection, seq, outcome)
 
     def _flush_volatile(self, now: Instant) -> None:
-        """Volatile records go out at once: they wait for no commit, and have no offset."""
+        """Volatile records go out at once: they wait for no commit, and have no offset, only a count."""
         runs, self._volatile_runs = self._volatile_runs, []
+        time = max(self._time, now.micros)
         for run in runs:
             room = run.room
             room.volatile_run = None
-            frame = wire.encode(wire.RawBatch(run.kind, 0, 0, max(self._time, now.micros), run.entries))
-            self._broadcasts.append((room.topic, frame))
+            base, prev = self._volatile_counts.add(room.name, run.records, time)
+            self._broadcasts.append((room.topic, wire.encode(wire.RawBatch(run.kind, base, prev, time, run.entries))))
             self._rooms.forget(room, self.registry.members(room.name))
 
     def _not_kept(self, commit: Commit, error: LogError, now: Instant) -> None:

@@ -33,6 +33,7 @@ from zchat.core.deliveries import Start as Start
 from zchat.core.gaps import Gaps, Told
 from zchat.core.gaps import Notice as Notice
 from zchat.core.held import Held
+from zchat.core.volatile import Heard
 from zchat.errors import WireError
 from zchat.names import matcher
 
@@ -41,7 +42,6 @@ ROOMS_SEEN_MAX = 50_000  # above the floor; then the heads are asked for, which 
 GAPS_HELD_MAX = 10_000  # of so many rooms, to be told as one each; then they are told as they are
 
 NEW, LIVE, FILLING, CHECKING, SEEKING = "new", "live", "filling", "checking", "seeking"
-
 
 Question = wire.Fetch | wire.Heads | wire.Seek
 
@@ -68,6 +68,7 @@ class Chain:
         self._question: Question | None = None
         self._asked = False  # the question is out
         self._held = Held()
+        self._volatile = Heard()
         self._paused = False
         self._doubtful = False  # something was dropped or broke: check the heads before going on
         self._synced = False
@@ -128,8 +129,7 @@ class Chain:
             self._start = begins
         self._is_fresh = True
         self._seen.clear()
-        self.floor = 0
-        self._promised = None
+        self.floor, self._promised = 0, None
 
     def went_back(self, upto: int, last: int) -> None:
         """The log is an older copy of what it was: above `upto` there is nothing or something else, where it went
@@ -160,8 +160,7 @@ class Chain:
         if self.state == NEW:
             return  # at or below the head that `synced` will tell: fetched, if it is wanted
         if batch.kind == wire.VOLATILE_MESSAGES:
-            if self._synced and not self._paused:
-                self._out.append(Delivery(room, batch, 0, 0, size))
+            self._out += self._volatile.batch(room, batch, size, paused=self._paused) if self._synced else []
         elif self._paused:
             self._doubtful = True
         elif self.state == LIVE and self._synced and batch.prev <= self._known(room):
@@ -188,6 +187,7 @@ class Chain:
     def paused(self, paused: bool) -> None:
         """The consumer is too far behind to take more, or can take more again."""
         self._paused = paused
+        self._out += self._volatile.paused(paused)
         if not paused and self.state == LIVE and self._doubtful:
             self._check()
 

@@ -19,10 +19,9 @@ class Notice(NamedTuple):
     offset: int = 0  # live: everything above it comes by itself; gap: the first that is missing
     last: int = 0  # gap: the last that is missing
     room: str = ""  # gap: whose; empty where it concerns all
-    records: int = 0  # back, recovered: how many were fetched
-    reason: str = (
-        ""  # lost, stranger: why; gap: "damaged", "trimmed", or "log": with a `last` it went back, else it is another
-    )
+    records: int = 0  # back, recovered: how many were fetched; gap of volatile ones: how many are lost
+    # lost, stranger: why; gap: "damaged", "trimmed", "volatile", or "log": with a `last` it went back, else it is
+    reason: str = ""  # another
     log_id: str = ""  # gap: of the other log
 
 

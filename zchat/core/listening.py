@@ -106,11 +106,12 @@ class Listening:
         """What came on a room's topic makes no sense. A batch is missing, if it was one."""
         room, listeners = self._by_topic.get(topic) or self._listening(topic)
         try:
-            last = wire.decode_head(frame).base if listeners else 0
+            head = wire.decode_head(frame)
         except WireError:
             return  # no batch and no marker
-        for listener in listeners:
-            listener.chain.missed(room, last)
+        if head.kind != wire.VOLATILE_MESSAGES:  # the count of the next one tells how many were in it
+            for listener in listeners:
+                listener.chain.missed(room, head.base)
 
     def synced(self, sync: wire.Sync, welcome: wire.Welcome | None) -> None:
         """A SYNC came: the listeners that waited for it are live, if it is that broker's who said WELCOME."""

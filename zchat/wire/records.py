@@ -12,7 +12,7 @@ import msgspec
 # Batch.kind
 MESSAGES = 0
 PRESENCE = 1  # joins and leaves, written by the broker only
-VOLATILE_MESSAGES = 2  # base and prev are 0
+VOLATILE_MESSAGES = 2  # base and prev are of a count, and no offsets
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True):
@@ -58,8 +58,8 @@ class BatchHead(msgspec.Struct, array_like=True):
     """The part of a batch that its place in the room's order follows from."""
 
     kind: Natural
-    base: Natural  # offset of the first record
-    prev: Natural  # offset of the room's last record before this batch; 0 when there is none
+    base: Natural  # offset of the first record; volatile: when the count began
+    prev: Natural  # offset of the room's last record before this batch, 0: there is none; volatile: how many before it
     time: Natural  # microseconds since 1970, UTC; never goes back within a log
 
 
