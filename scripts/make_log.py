@@ -88,8 +88,7 @@ def batches(records: int, per_batch: int, rooms: int, body: bytes) -> Iterator[s
         entries = [wire.RawEntry(USER, SESSION, base, raw)]
         frame = wire.encode(wire.RawBatch(wire.MESSAGES, base, lasts[at], micros, entries))
         lasts[at] = base + count - 1
-        crc = schema.checksum(base, at + 1, wire.MESSAGES, count, micros, frame)
-        yield base, at + 1, wire.MESSAGES, count, micros, crc, frame
+        yield schema.Row.sealed(base, at + 1, wire.MESSAGES, count, micros, frame)
 
 
 def tell(line: str) -> None:

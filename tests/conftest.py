@@ -27,9 +27,14 @@ COMMAND = (sys.executable, "-m", "zchat")
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
-# A script that runs the tests in its background ignores SIGINT, and so would every process started here.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What runs the tests in its background, or under nohup, ignores some signals, and so would every process started here.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -48,7 +48,7 @@ BROKER_EXAMPLES: list[wire.BrokerMessage] = [
     wire.Ack([(1, 41), (2, 0)]),
     wire.Error("publish", 3, "too-large", "record is 9 bytes, limit 8"),
     wire.Done(2),
-    wire.Page(4, [("general", msgspec.Raw(wire.encode(BATCH)))], 42, True, [("general", 1, 5, "trimmed")]),
+    wire.Page(4, [("general", msgspec.Raw(wire.encode(BATCH)))], 42, True, [wire.Gap("general", 1, 5, "trimmed")]),
     wire.Position(5, 31, 41),
     wire.HeadsAre(6, 41, [("general", 41)]),
     wire.Present(7, [wire.Member("alice", "s1", "live", 1, 2, ["general"], "127.0.0.1")]),
@@ -471,7 +471,7 @@ def test_the_largest_answers_of_an_honest_broker_pass() -> None:
     for message in (
         wire.HeadsAre(1, 5, [(name, 7) for name in names]),
         wire.RoomsAre(1, [wire.Room(name, 7, 1) for name in names]),
-        wire.Page(1, [], 9, False, [(name, 1, 2, "trimmed") for name in names]),
+        wire.Page(1, [], 9, False, [wire.Gap(name, 1, 2, "trimmed") for name in names]),
         wire.Present(
             1, [wire.Member("a", "s", "live", 1, 1, names[at : at + 512]) for at in range(0, len(names), 512)]
         ),

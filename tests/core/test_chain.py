@@ -50,7 +50,8 @@ def batch_of(base: int, prev: int, records: int = 1, kind: int = wire.MESSAGES, 
 def page_of(
     *batches: tuple[str, wire.Batch], upto: int, more: bool = False, gaps: list[tuple[str, int, int, str]] | None = None
 ) -> wire.Page:
-    return wire.Page(0, [(room, wire.raw(wire.encode(batch))) for room, batch in batches], upto, more, gaps or [])
+    missing = [wire.Gap(*gap) for gap in gaps or []]
+    return wire.Page(0, [(room, wire.raw(wire.encode(batch))) for room, batch in batches], upto, more, missing)
 
 
 def handed_on(chain: Chain) -> list[tuple[str, int, int]]:
@@ -884,7 +885,8 @@ class AnyWay(RuleBasedStateMachine):
             for room, frame in page.batches:
                 batch = wire.decode_batch(frame)
                 if batch.base in self.damaged:
-                    gaps.append((room, batch.base, batch.base + len(batch.entries[0].records) - 1, "damaged"))
+                    last = batch.base + len(batch.entries[0].records) - 1
+                    gaps.append(wire.Gap(room, batch.base, last, "damaged"))
                 else:
                     batches.append((room, wire.raw(frame)))
             self.answer = wire.Page(0, batches, page.upto, page.more, gaps)

@@ -62,7 +62,7 @@ def test_fetches_that_bring_nothing_wait() -> None:
         listener.chain.tail("a", last)
         assert listener.chain.take_question() == wire.Fetch(0, ["a"], last - 1, last)
         gap = ("a", last, last, "damaged")
-        listener.answered(wire.Page(7, [], last, False, [gap]), at(now))
+        listener.answered(wire.Page(7, [], last, False, [wire.Gap(*gap)]), at(now))
         waits.append(round(listener.pause.until - at(now).seconds, 3))
         now = listener.pause.until - 1_000.0
     assert waits == [0.0, 0.1, 0.2, 0.4, 0.8]

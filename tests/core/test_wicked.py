@@ -53,7 +53,7 @@ def batches(draw: st.DrawFn) -> wire.Batch:
 @st.composite
 def pages(draw: st.DrawFn) -> wire.Page:
     found = [(draw(ROOM), msgspec.Raw(wire.encode(batch))) for batch in draw(st.lists(batches(), max_size=3))]
-    gaps = draw(st.lists(st.tuples(ROOM, OFFSETS, OFFSETS, st.text(max_size=5)), max_size=3))
+    gaps = draw(st.lists(st.builds(wire.Gap, ROOM, OFFSETS, OFFSETS, st.text(max_size=5)), max_size=3))
     return wire.Page(0, found, draw(OFFSETS), draw(st.booleans()), gaps)
 
 
@@ -321,7 +321,7 @@ def test_gaps_without_end_are_asked_for_later_and_later() -> None:
             if isinstance(message, wire.Fetch):
                 fetches += 1
                 gap = ("a", message.after + 1, message.until, "damaged")
-                core.received(wire.encode(wire.Page(message.request, [], message.until, False, [gap])), now)
+                core.received(wire.encode(wire.Page(message.request, [], message.until, False, [wire.Gap(*gap)])), now)
             elif isinstance(message, wire.Heads):
                 core.received(wire.encode(wire.HeadsAre(message.request, 49 + 2 * number, [])), now)
     assert fetches < 40 and gaps < 80 and listener.chain._held.bytes <= HELD_BYTES_MAX

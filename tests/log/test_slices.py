@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from zchat.log import Sliced, slices, whole
-from zchat.log.slices import Gap, Slice, add_gaps, paced
+from zchat.log import Gap, Sliced, slices, whole
+from zchat.log.slices import Slice, add_gaps, paced
 
 
 def steps(count: int) -> Sliced[int]:
@@ -46,13 +46,13 @@ def test_an_error_of_a_step_comes_through() -> None:
 
 def test_a_gap_over_several_slices_is_one() -> None:
     gaps: list[Gap] = []
-    add_gaps(gaps, [("a", 1, 10, "trimmed"), ("b", 4, 6, "damaged")], 0)
-    add_gaps(gaps, [("a", 11, 20, "trimmed"), ("b", 11, 12, "damaged")], 10)
-    add_gaps(gaps, [("a", 21, 22, "damaged"), ("b", 25, 26, "damaged")], 20)
+    add_gaps(gaps, [Gap("a", 1, 10, "trimmed"), Gap("b", 4, 6, "damaged")], 0)
+    add_gaps(gaps, [Gap("a", 11, 20, "trimmed"), Gap("b", 11, 12, "damaged")], 10)
+    add_gaps(gaps, [Gap("a", 21, 22, "damaged"), Gap("b", 25, 26, "damaged")], 20)
     assert gaps == [
-        ("a", 1, 20, "trimmed"),
-        ("b", 4, 6, "damaged"),
-        ("b", 11, 12, "damaged"),
-        ("a", 21, 22, "damaged"),
-        ("b", 25, 26, "damaged"),
+        Gap("a", 1, 20, "trimmed"),
+        Gap("b", 4, 6, "damaged"),
+        Gap("b", 11, 12, "damaged"),
+        Gap("a", 21, 22, "damaged"),
+        Gap("b", 25, 26, "damaged"),
     ]

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 from zchat.errors import LogError
 from zchat.settings import Keep as Keep
+from zchat.wire import Gap as Gap
 
 T = TypeVar("T")
 Sliced: TypeAlias = Generator[None, None, T]  # a read: yields where it gives way; its answer is what it returns
@@ -78,7 +79,7 @@ class LogPage(NamedTuple):
     batches: list[tuple[str, bytes]]  # (room, frame) in offset order
     upto: int  # everything that matches up to here is in `batches`, in `gaps`, or does not exist; go on from here
     more: bool  # something that matches is above `upto` (and not above `until`), or that is not known yet
-    gaps: list[tuple[str, int, int, str]]  # (room, first, last, reason): "damaged" or "trimmed"
+    gaps: list[Gap]
 
 
 class LogFacts(NamedTuple):

@@ -21,6 +21,7 @@ from zchat.log import (
     USERS_SEEN_KEPT,
     Append,
     CursorRow,
+    Gap,
     Keep,
     LogPage,
     LogStart,
@@ -30,7 +31,7 @@ from zchat.log import (
     whole,
 )
 from zchat.log.retention import Rule, is_last_of_messages
-from zchat.log.slices import Gap, Slice, add_gaps, paced
+from zchat.log.slices import Slice, add_gaps, paced
 from zchat.names import matcher
 
 TAIL_BATCHES = 4096  # searched for a repeated publish
@@ -192,7 +193,7 @@ class MemoryLog:
                     if begun.is_over:
                         upto, is_done = last, False
                         break
-                found = [(name, *gap, "trimmed") for name, room in rooms for gap in room.gaps(after, upto)]
+                found = [Gap(name, *gap, "trimmed") for name, room in rooms for gap in room.gaps(after, upto)]
             add_gaps(gaps, found, after)
             if is_done:
                 return LogPage(page, upto, more, gaps)

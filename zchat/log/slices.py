@@ -11,11 +11,8 @@ Tests: tests/log/test_slices.py; and the contract runs in slices of no time too.
 from __future__ import annotations
 
 import time
-from typing import TypeAlias
 
-from zchat.log import Sliced, T
-
-Gap: TypeAlias = tuple[str, int, int, str]  # room, first, last, reason
+from zchat.log import Gap, Sliced, T
 
 SLICE_SECONDS = 0.02  # who asks next waits so long
 
@@ -57,4 +54,4 @@ def add_gaps(gaps: list[Gap], more: list[Gap], after: int) -> None:
         if at is None:
             gaps.append(gap)
         else:
-            gaps[at] = (room, gaps[at][1], last, reason)
+            gaps[at] = gaps[at]._replace(last=last)

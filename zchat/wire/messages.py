@@ -6,7 +6,7 @@ Spec: docs/protocol.md, "Messages". Tests: tests/test_wire.py.
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -194,6 +194,15 @@ class Done(msgspec.Struct, array_like=True, tag=36):
     request: Natural
 
 
+class Gap(NamedTuple):
+    """Offsets of a room that a log had once, and does not have any more."""
+
+    room: str
+    first: Natural
+    last: Natural
+    reason: str  # "damaged" or "trimmed"; a newer broker may know others
+
+
 class Page(msgspec.Struct, array_like=True, tag=37):
     """Answer to FETCH: batches in offset order. Everything up to `upto` is in it or does not exist."""
 
@@ -201,7 +210,7 @@ class Page(msgspec.Struct, array_like=True, tag=37):
     batches: list[tuple[str, msgspec.Raw]]  # room, batch
     upto: Natural
     more: bool  # there is more above `upto`
-    gaps: list[tuple[str, Natural, Natural, str]]  # (room, first, last, reason): what cannot be had any more
+    gaps: list[Gap]
 
 
 class Position(msgspec.Struct, array_like=True, tag=38):

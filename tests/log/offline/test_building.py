@@ -25,7 +25,7 @@ OpenLog = Callable[..., SqliteLog]
 def row(base: int, prev: int, room: int = 1) -> schema.Row:
     entries = [wire.RawEntry("u", "s", base, wire.raw(wire.encode_records([b"x", b"y"])))]
     frame = wire.encode(wire.RawBatch(wire.MESSAGES, base, prev, base, entries))
-    return base, room, wire.MESSAGES, 2, base, schema.checksum(base, room, wire.MESSAGES, 2, base, frame), frame
+    return schema.Row.sealed(base, room, wire.MESSAGES, 2, base, frame)
 
 
 def test_it_is_like_one_that_a_broker_wrote(open_log: OpenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

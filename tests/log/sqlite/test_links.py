@@ -115,7 +115,7 @@ def test_a_batch_whose_records_are_nested_too_deep_names_the_one_before_it(offse
     frame = wire.encode(
         wire.RawBatch(wire.MESSAGES, offset + 1, offset, 1 << 50, [wire.RawEntry("a", "s", 1, records)])
     )
-    assert prev_of((offset + 1, 1, wire.MESSAGES, 1, 1 << 50, 0, frame)) == offset
+    assert prev_of(schema.Row.sealed(offset + 1, 1, wire.MESSAGES, 1, 1 << 50, frame)) == offset
 
 
 def test_the_last_offsets_of_rooms_are_found_by_their_place() -> None:

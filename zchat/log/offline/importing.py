@@ -159,8 +159,7 @@ class _Import:
             wire.RawEntry(*publish, wire.raw(wire.encode_records(records))) for publish, records in self._entries
         ]
         frame = wire.encode(wire.RawBatch(kind, self._base, self._prevs.get(room, 0), self._time, entries))
-        crc = schema.checksum(self._base, room, kind, count, self._time, frame)
-        self._builder.add((self._base, room, kind, count, self._time, crc, frame))
+        self._builder.add(schema.Row.sealed(self._base, room, kind, count, self._time, frame))
         self._prevs[room] = self._offset
         self._key, self._entries, self._size = None, [], 0
 

@@ -157,7 +157,7 @@ def _row(pages: Pages, page: bytes, at: int) -> Row | None:
         return None
     if columns is None or not is_sound(base, *columns):
         return None
-    return (base, *columns)
+    return Row(base, *columns)
 
 
 def _record(pages: Pages, page: bytes, at: int, size: int) -> bytes:

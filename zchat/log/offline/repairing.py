@@ -101,9 +101,9 @@ class _Counts:
 
     def add(self, row: schema.Row) -> None:
         self.batches += 1
-        self.records += row[3]
-        records, size = self.of_room.get(row[1], (0, 0))
-        self.of_room[row[1]] = (records + row[3], size + len(row[6]))
+        self.records += row.records
+        records, size = self.of_room.get(row.room, (0, 0))
+        self.of_room[row.room] = (records + row.records, size + len(row.frame))
 
 
 def _check_database(connection: sqlite3.Connection) -> Iterator[Finding]:
@@ -266,15 +266,14 @@ def _save(contents: Contents, builder: Builder, progress: Progress | None) -> Re
 def _readable_rows(contents: Contents, progress: Progress | None) -> Iterator[schema.Row]:
     """The sound rows, with records that every reader can read. What is no batch is left out: a hole is found there."""
     for row in salvage.sound_rows(contents, progress):
-        base, room, kind, records, micros, _, written = row
         try:
-            frame = wire.mended(written)
+            frame = wire.mended(row.frame)
         except WireError:
             continue
-        if frame == written:
+        if frame == row.frame:
             yield row
         else:
-            yield base, room, kind, records, micros, schema.checksum(base, room, kind, records, micros, frame), frame
+            yield schema.Row.sealed(row.base, row.room, row.kind, row.records, row.time, frame)
 
 
 def _refuse_without_space(path: Path) -> None:

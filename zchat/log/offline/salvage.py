@@ -95,8 +95,8 @@ class Contents:
 
     def is_trimmed(self, row: schema.Row) -> bool:
         """Whether a batch was removed, and is only still there."""
-        room = self.room(row[1])
-        return row[0] <= max(room.trimmed, room.presence_trimmed if row[2] == wire.PRESENCE else 0)
+        room = self.room(row.room)
+        return row.base <= max(room.trimmed, room.presence_trimmed if row.kind == wire.PRESENCE else 0)
 
     def is_whole(self, progress: Progress | None) -> bool:
         """Whether every batch is found through the tree, but those that are known to be lost."""
@@ -108,7 +108,7 @@ class Contents:
         chain = Chain(self)
         for number, row in enumerate(self.rows_by_tree()):
             if progress is not None and number % TOLD_ROWS == 0:
-                progress(min(row[0], self.head) // 2, self.head)
+                progress(min(row.base, self.head) // 2, self.head)
             if self.walker.met_damage or (not self.is_trimmed(row) and self.is_new(chain.before(row))):
                 return False
         return not self.walker.met_damage and not any(map(self.is_new, chain.after_all()))
@@ -158,9 +158,9 @@ class Chain:
 
     def before(self, row: schema.Row) -> Hole | None:
         """What is missing of the room before that batch."""
-        room = row[1]
+        room = row.room
         known, prev = self._known_of(room), prev_of(row)
-        self._known[room] = row[0] + row[3] - 1
+        self._known[room] = row.last
         return self._hole(room, known + 1, prev) if prev > known else None
 
     def after_all(self) -> list[Hole]:
@@ -275,7 +275,7 @@ def sound_rows(contents: Contents, progress: Progress | None) -> Iterator[schema
     rows = contents.rows_by_tree() if contents.is_whole(progress) else _rows_by_pages(contents.path)
     for number, row in enumerate(rows):
         if progress is not None and number % TOLD_ROWS == 0:
-            progress((contents.head + min(row[0], contents.head)) // 2, contents.head)
+            progress((contents.head + min(row.base, contents.head)) // 2, contents.head)
         if not contents.is_trimmed(row):
             yield row
     if progress is not None:

@@ -17,11 +17,12 @@ Tests: tests/log/sqlite/test_links.py.
 from __future__ import annotations
 
 from bisect import bisect_left
+from operator import attrgetter
 from typing import NamedTuple
 
 from zchat import wire
 from zchat.errors import WireError
-from zchat.log.slices import Gap
+from zchat.log import Gap
 from zchat.log.sqlite.schema import Row
 from zchat.log.sqlite.walks import IndexDamaged, Walker
 from zchat.wire import OFFSET_MAX
@@ -81,11 +82,11 @@ class Links:
 
     def add(self, row: Row) -> None:
         """The next batch of its room that was found."""
-        room = row[1]
+        room = row.room
         known, prev = self._known(room), prev_of(row)
         if prev > known:
             self._miss(room, known + 1, prev)
-        self._found[room] = row[0] + row[3] - 1
+        self._found[room] = row.last
 
     def close(self, upto: int) -> list[Gap]:
         """The page ends there. Returns all its gaps."""
@@ -99,8 +100,8 @@ class Links:
             if last > (known := self._known(room)) and known < upto:
                 self._miss(room, known + 1, min(last, upto))
         first = self._after + 1
-        trimmed = [(self._names[room], first, min(last, upto), "trimmed") for room, last in self._trimmed.items()]
-        return sorted([gap for gap in trimmed if gap[2] >= first] + self._missed, key=_first)
+        trimmed = [Gap(self._names[room], first, min(last, upto), "trimmed") for room, last in self._trimmed.items()]
+        return sorted([gap for gap in trimmed if gap.last >= first] + self._missed, key=attrgetter("first"))
 
     def _known(self, room: int) -> int:
         return self._found.get(room) or max(self._after, self._trimmed.get(room, 0))
@@ -112,7 +113,7 @@ class Links:
             following = [row for room in rooms if (row := walker.next_of(room, upto + 1))]
         else:
             following = walker.first_of_each(rooms, upto + 1)
-        told = {row[1]: prev_of(row) for row in following}
+        told = {row.room: prev_of(row) for row in following}
         for room in rooms:
             passed_over = walker.places(room, self._known(room) + 1, upto)
             if passed_over:
@@ -136,17 +137,13 @@ class Links:
             if len(exact) <= EXACT_GAPS_MAX:
                 places = exact
         if thinned >= first:
-            self._missed.append((name, first, thinned, "trimmed"))
-        self._missed += [(name, *place, "damaged") for place in places]
-
-
-def _first(gap: Gap) -> int:
-    return gap[1]
+            self._missed.append(Gap(name, first, thinned, "trimmed"))
+        self._missed += [Gap(name, *place, "damaged") for place in places]
 
 
 def prev_of(row: Row) -> int:
     """The last offset of its room before that batch; 0: none."""
     try:
-        return wire.decode_head(row[6]).prev
+        return wire.decode_head(row.frame).prev
     except WireError:  # it is what was written, and yet no batch
         return 0

@@ -17,8 +17,8 @@ from contextlib import AbstractContextManager, closing
 from heapq import heappop, heappush, heapreplace
 from time import monotonic
 
-from zchat.log import LogPage, Sliced
-from zchat.log.slices import Gap, Slice, add_gaps, paced
+from zchat.log import Gap, LogPage, Sliced
+from zchat.log.slices import Slice, add_gaps, paced
 from zchat.log.sqlite import walks
 from zchat.log.sqlite.links import Lasts, Links, PageRooms
 from zchat.log.sqlite.schema import Row, is_unreadable
@@ -174,8 +174,8 @@ class _Request:
         """The rows; and now and then the offset that the walk has got to: all below it was passed."""
         across = walker.across(first - 1)
         if across is not None:
-            first = across[0] + across[3]
-            if across[1] in self.matched and across[0] <= self.end:
+            first = across.last + 1
+            if across.room in self.matched and across.base <= self.end:
                 yield across
         if not self.by_index:
             yield from walker.steps_by_table(first, self.end, self.matched, skipped_max=walks.PASSED_ROWS_MAX)

@@ -92,9 +92,9 @@ class Session:
             stretch.batches += 1
             if row is None:
                 continue
-            stretch.bytes += len(row[6])
-            if needle in row[6]:
-                self.offsets.update(_offsets_in(row[6], self.session))
+            stretch.bytes += len(row.frame)
+            if needle in row.frame:
+                self.offsets.update(_offsets_in(row.frame, self.session))
                 if len(self.offsets) > TAIL_PUBLISHES:
                     stretch.high = 0
             if stretch.is_over or seq in self.offsets or stretch.bytes > enough:

@@ -112,8 +112,30 @@ LATER = ("trimmed_time", "presence", "presence_bytes", "presence_trimmed", "pres
 _PRESENCE = f"""SELECT room, sum(records), sum(length(frame)) FROM batches INDEXED BY batches_of_room
     WHERE kind = {wire.PRESENCE} GROUP BY room"""
 
-Row = tuple[int, int, int, int, int, int, bytes]  # of `batches`
-ROW = "base, room, kind, records, time, crc, frame"
+
+class Row(NamedTuple):
+    """Of `batches`: one batch as it lies on the disk. A changed bit can change the type of a value."""
+
+    base: int
+    room: int  # its id
+    kind: int
+    records: int
+    time: int
+    crc: int
+    frame: bytes
+
+    @classmethod
+    def sealed(cls, base: int, room: int, kind: int, records: int, time: int, frame: bytes) -> Row:
+        """With its checksum."""
+        return cls(base, room, kind, records, time, checksum(base, room, kind, records, time, frame), frame)
+
+    @property
+    def last(self) -> int:
+        """The offset of its last record."""
+        return self.base + self.records - 1
+
+
+ROW = ", ".join(Row._fields)
 
 INSERT_ROOM = "INSERT INTO rooms VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 UPSERT_ROOM = f"""{INSERT_ROOM} ON CONFLICT (id) DO UPDATE SET

@@ -83,10 +83,10 @@ def since(snapshot: Snapshot, rooms: RoomStates, patterns: list[str], time: int)
         while high - low > 1:
             middle = (low + high) // 2
             row = next(walker.by_table(middle, high - 1, _EveryRoom(), rows=1), None)
-            if row is None or row[4] >= time:
+            if row is None or row.time >= time:
                 high = middle
             else:
-                low = row[0] + row[3] - 1
+                low = row.last
         return low
 
 

@@ -87,11 +87,11 @@ class Walker:
                 yield position
                 continue
             for row in chunk:
-                if row[0] < position:  # a page that lies in the place of another
+                if row.base < position:  # a page that lies in the place of another
                     self.met_damage = True
                     continue
-                position = row[0] + 1
-                if row[1] not in wanted:
+                position = row.base + 1
+                if row.room not in wanted:
                     skipped += 1
                     skipped_bytes += _size(row)
                 elif self._is_sound(row):
@@ -139,7 +139,7 @@ class Walker:
         if not at:
             raise IndexDamaged
         row = self.at(at[0][0])
-        return row if row and row[1] == room else None
+        return row if row and row.room == room else None
 
     def first_of_each(self, rooms: Iterable[int], first: int) -> list[Row]:
         """The next batch of each room by the table alone; only of those that are found soon."""
@@ -147,7 +147,7 @@ class Walker:
         try:
             for row in self.by_table(first, OFFSET_MAX, missing, skipped_max=PASSED_ROWS_MAX) if missing else ():
                 found.append(row)
-                missing.discard(row[1])
+                missing.discard(row.room)
                 if not missing:
                     break
         except Sparse:
@@ -185,12 +185,12 @@ class Walker:
                 rows = 1
                 continue
             for row in chunk:
-                if row[0] < position or row[1] != room:
+                if row.base < position or row.room != room:
                     raise IndexDamaged
-                position = row[0] + 1
+                position = row.base + 1
                 if self._is_sound(row):
                     yield row
-                elif self.at(row[0]):  # by itself it is: the index has a wrong place for it
+                elif self.at(row.base):  # by itself it is: the index has a wrong place for it
                     raise IndexDamaged
             if len(chunk) < rows and size <= bytes_max:
                 return
@@ -221,7 +221,7 @@ class Walker:
         size = 0
         try:
             with closing(self._connection.execute(statement, values)) as cursor:
-                while rows := cursor.fetchmany(step):
+                while rows := [*map(Row._make, cursor.fetchmany(step))]:
                     chunk += rows
                     size += sum(map(_size, rows))
                     if size > bytes_max:
@@ -263,4 +263,4 @@ def _next_size(rows: int, size: int) -> int:
 
 
 def _size(row: Row) -> int:
-    return len(row[6]) if type(row[6]) is bytes else 0  # a changed bit can change the type
+    return len(row.frame) if type(row.frame) is bytes else 0  # a changed bit can change the type
