@@ -93,6 +93,8 @@ def word(hint: Any, raw: str) -> str:
     plain = {int: "int", str: "str", bytes: "bin", bool: "bool", msgspec.Raw: raw}
     if hint in plain:
         return plain[hint]
+    if hint is wire.Gap:  # its elements have names, and on the wire none
+        return f"[{', '.join(word(each, raw) for each in get_type_hints(hint).values())}]"
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is list:
         return f"list of {word(arguments[0], raw)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import types
 from collections.abc import Callable
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
@@ -261,6 +261,8 @@ def strategy_of(annotation: Any) -> st.SearchStrategy[Any]:
         return st.dictionaries(*map(strategy_of, annotation.__args__), max_size=3)
     if isinstance(annotation, types.GenericAlias) and annotation.__origin__ is tuple:
         return st.tuples(*map(strategy_of, annotation.__args__))
+    if annotation is wire.Gap:
+        return st.builds(wire.Gap, *map(strategy_of, get_type_hints(wire.Gap, include_extras=True).values()))
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         return struct_of(annotation)
     return st.from_type(annotation)
