@@ -197,6 +197,7 @@ def longest(struct: Any, field: str) -> int:
         ("names that are looked at", longest(wire.Join, "rooms")),
         ("listeners in an AT", longest(wire.At, "listeners")),
         ("entries of `info` in a HELLO", longest(wire.Hello, "info")),
+        ("characters of its names and values", wire.INFO_CHARACTERS_MAX),
     ],
 )
 def test_the_other_limits_are_those_of_the_code(limit: str, value: int) -> None:

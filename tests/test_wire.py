@@ -239,7 +239,7 @@ RECORD = st.one_of(BODY, st.builds(wire.Record, BODY, TEXT, st.none() | st.dicti
 RAW_RECORDS = st.lists(RECORD, max_size=4).map(wire.encode_records).map(msgspec.Raw)
 INTEGER = st.integers(-(1 << 63), (1 << 64) - 1)
 NATURAL = st.integers(0, wire.OFFSET_MAX)
-LAG = msgspec.structs.fields(wire.Member)[-1].type
+LAG = get_type_hints(wire.Member, include_extras=True)["lag"]
 st.register_type_strategy(msgspec.Raw, RAW_RECORDS)
 
 
@@ -451,12 +451,14 @@ def array(count: int, element: bytes) -> bytes:
         b"\x93\x29\x01" + array(10_000_000, b"\x93\xa1a\x07\x01"),  # ROOMS_ARE
         b"\x93\x28\x01" + array(2_000_000, b"\x96\xa1a\xa1b\xa4live\x01\x01\x90"),  # PRESENT
         b"\x93\x28\x01" + array(100, b"\x96\xa1a\xa1b\xa4live\x01\x01" + array(200_000, b"\xa2ab")),
+        b"\x93\x28\x01\x91\x99\xa1a\xa1b\xa4live\x01\x01\x90\xa0\xff\xdf\x00\x20\x00\x00"
+        + b"".join(b"\xa3%3x\xa0" % (number % 4096) for number in range(1 << 21)),
         b"\x96\x25\x01" + array(5_000_000, b"\x92\xa1a\xa1b") + b"\x01\xc2\x90",  # PAGE
         b"\x96\x25\x01\x90\x01\xc2" + array(3_000_000, b"\x94\xa1a\x01\x02\xa1b"),
         b"\x92\x22" + array(10_000_000, b"\x92\x01\x02"),  # ACK
         b"\x93\x2c\x01" + array(4_000_000, b"\x93\xa1a\x01\x02"),  # CURSORS_ARE
     ],
-    ids=["heads", "rooms", "members", "rooms of members", "batches", "gaps", "ack", "cursors"],
+    ids=["heads", "rooms", "members", "rooms of members", "info", "batches", "gaps", "ack", "cursors"],
 )
 def test_an_answer_that_would_become_too_much_is_refused_before_it_does(frame: bytes) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

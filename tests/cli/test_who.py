@@ -23,7 +23,8 @@ def test_a_member_is_in_the_table_and_in_json(broker: BrokerProcess, start_zchat
     assert row.startswith("李明  live   ")
     (line,) = zchat("who", "general", "--json", broker=broker).stdout.splitlines()
     facts = json.loads(line)
-    assert list(facts) == ["user", "session", "state", "since", "seen", "rooms", "address"]
+    assert list(facts) == ["user", "session", "state", "since", "seen", "rooms", "address", "info"]
+    assert list(facts["info"]) == ["host", "pid", "program"]
     assert (facts["user"], facts["state"], facts["rooms"]) == ("李明", "live", ["general"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", facts["since"])
 

@@ -44,6 +44,21 @@ def test_a_hello_is_answered_with_all_that_a_client_must_know() -> None:
     assert welcome.time >= cycle.now.micros
 
 
+def test_what_a_client_says_of_itself_is_told_until_it_has_gone() -> None:
+    cycle = Cycle()
+    alice, _ = cycle.clients("alice", "bob")
+    cycle.send(alice, wire.Hello(wire.VERSION, "alice", info={"program": "deploy"}))
+    cycle.publish(alice, 1, "general", b"1")
+    cycle.commit()
+    assert [(member.user, member.info) for member in who(cycle.core.registry, "")] == [
+        ("alice", {"program": "deploy"}),
+        ("bob", {}),
+    ]
+    cycle.core.disconnected(alice, cycle.now)
+    cycle.wait(cycle.settings.grace_seconds + 1)
+    assert [(member.user, member.info) for member in who(cycle.core.registry, "")] == [("bob", {}), ("alice", {})]
+
+
 def test_each_session_has_a_name_of_its_own() -> None:
     cycle = Cycle()
     assert cycle.hello("alice", b"1").session != cycle.hello("alice", b"2").session
@@ -59,6 +74,7 @@ def test_each_session_has_a_name_of_its_own() -> None:
         (wire.Hello(wire.VERSION, "@alice"), "bad-user"),
         (wire.Hello(wire.VERSION, "ａｌｉｃｅ"), "bad-user"),
         (wire.Hello(wire.VERSION, "x" * 65), "bad-user"),
+        (wire.Hello(wire.VERSION, "alice", info={"program": "x" * wire.INFO_CHARACTERS_MAX}), "bad-frame"),
     ],
 )
 def test_a_hello_that_cannot_be_is_refused_and_its_connection_ended(hello: wire.Hello, code: str) -> None:

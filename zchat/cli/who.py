@@ -64,6 +64,7 @@ def _facts(member: Member) -> dict[str, Any]:
         "seen": rfc3339(member.seen) if member.seen else None,
         "rooms": member.rooms,
         "address": member.address or None,
+        "info": member.info,
     }
 
 

@@ -312,6 +312,7 @@ class Registry:
 
     def _keep(self, session: Session, now: Instant) -> None:
         """It has gone and may come back: what it sends again is known."""
+        session.info = {}
         session.deadline = now.seconds + self._settings.session_kept_seconds
         self._surplus += self._gone.put(session.id, session, origin(session.address))
         outcomes = session.outcomes

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from zchat.log import SessionRow
 from zchat.wire import Member
 
@@ -44,6 +46,7 @@ class Session:
     hello: int = 0  # number of its last HELLO
     ttl_ms: int = 0  # how long it may be silent, as it pings; 0: for ever
     address: str = ""
+    info: dict[str, str] = field(default_factory=dict)  # program, host, pid: for operators
     rooms: dict[str, int] = field(default_factory=dict)  # room -> since
     written: set[str] = field(default_factory=set)  # rooms whose log has this session's join
     has_joined: bool = False  # a room,
@@ -94,4 +97,6 @@ class Session:
 def member_of(session: Session, room: str) -> Member:
     """What WHO tells of a session, as a member of that room if it is one."""
     since = session.rooms[room] if room else session.since
-    return Member(session.user, session.id, session.state, since, session.seen, sorted(session.rooms), session.address)
+    rooms = sorted(session.rooms)
+    told = Member(session.user, session.id, session.state, since, session.seen, rooms, session.address)
+    return replace(told, info=session.info) if session.info else told

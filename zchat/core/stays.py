@@ -71,6 +71,10 @@ class Stays:
         if not _is_canonical_user(hello.user):
             self._replies.refuse(connection, "connection", 0, "bad-user")
             return None
+        if sum(len(name) + len(value) for name, value in hello.info.items()) > wire.INFO_CHARACTERS_MAX:
+            text = f"info has more than {wire.INFO_CHARACTERS_MAX:,} characters"
+            self._replies.refuse(connection, "connection", 0, "bad-frame", text, is_fatal=True)
+            return None
         registry = self._registry
         # A token of another log fits no session here: its holder starts a new one.
         fits = bool(hello.session) and registry.token_fits(hello.session, hello.user, hello.token)
@@ -99,7 +103,7 @@ class Stays:
                 self.former.add(session.connection)
                 self._replies.refuse(session.connection, "connection", 0, "session-taken")
             resumed = registry.resume(session, connection, address, now)
-        session.hello, session.ttl_ms = hello.number, hello.ttl
+        session.hello, session.ttl_ms, session.info = hello.number, hello.ttl, hello.info
         return session, resumed
 
     def join(self, session: Session, message: wire.Join, now: Instant) -> None:

@@ -42,6 +42,7 @@ from zchat.wire.decoding import (
 )
 from zchat.wire.messages import (
     IN_FLIGHT_MAX,
+    INFO_CHARACTERS_MAX,
     LISTENERS_TOLD_MAX,
     OFFSET_MAX,
     PAGE_BYTES_MAX,
@@ -109,6 +110,7 @@ from zchat.wire.records import (
 )
 
 __all__ = [
+    "INFO_CHARACTERS_MAX",
     "IN_FLIGHT_MAX",
     "LISTENERS_TOLD_MAX",
     "MESSAGES",

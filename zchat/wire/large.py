@@ -17,6 +17,7 @@ from zchat.wire.nesting import count_of
 LARGE_BYTES = 8 << 20  # of an answer or a broadcast
 ELEMENTS_MAX = 1 << 20  # rooms, gaps; rooms of all members together: four times what a broker of ours keeps
 MEMBERS_MAX = 1 << 17
+INFO_BYTES_MAX = 2_048  # of a member: more than 256 characters can be
 
 _PAGE, _HEADS_ARE, _PRESENT, _ROOMS_ARE = 37, 39, 40, 41
 
@@ -33,7 +34,7 @@ class _Answer(msgspec.Struct, array_like=True):
 
 
 class _Member(msgspec.Struct, array_like=True):
-    """Up to its rooms."""
+    """Its elements as bytes."""
 
     user: msgspec.Raw
     session: msgspec.Raw
@@ -41,6 +42,9 @@ class _Member(msgspec.Struct, array_like=True):
     since: msgspec.Raw
     seen: msgspec.Raw
     rooms: msgspec.Raw
+    address: msgspec.Raw = msgspec.Raw()
+    lag: msgspec.Raw = msgspec.Raw()
+    info: msgspec.Raw = msgspec.Raw()
 
 
 _answer_decoder = msgspec.msgpack.Decoder(_Answer)
@@ -62,9 +66,12 @@ def check_large(frame: bytes) -> None:
         _check_count(answer.third, ELEMENTS_MAX)
     elif answer.kind == _PRESENT:
         _check_count(answer.third, MEMBERS_MAX)
-        names = sum(_count(member.rooms) for member in _members_decoder.decode(answer.third))
+        members = _members_decoder.decode(answer.third)
+        names = sum(_count(member.rooms) for member in members)
         if names > ELEMENTS_MAX:
             raise ValueError(f"{names} rooms of members")
+        if any(len(member.info) > INFO_BYTES_MAX for member in members):
+            raise ValueError(f"a member with more than {INFO_BYTES_MAX} bytes of info")
     else:
         raise ValueError(f"{len(frame)} bytes are too many")
 

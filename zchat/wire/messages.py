@@ -31,6 +31,8 @@ LISTENERS_TOLD_MAX = 64  # that an AT tells of; of further ones nothing is known
 VOLATILE = 1  # not stored: broadcast at once, no offset, no place in the chain
 QUIET = 2  # of a volatile one: no ACK; a later ACK tells of it too, and so does the answer to its repeat
 
+INFO_CHARACTERS_MAX = 256  # of all names and values in the info of a HELLO
+
 PRIVATE_TOPIC = b"\xff"  # + nonce: the topic of one subscriber's SYNC
 
 # --- client -> broker ---------------------------------------------------------------------------
@@ -243,6 +245,7 @@ class Member(msgspec.Struct, array_like=True, frozen=True):
     rooms: list[str]
     address: str = ""
     lag: Annotated[int, msgspec.Meta(ge=UNKNOWN)] = UNKNOWN  # of its listeners, in offsets: at most so many to come
+    info: Info = {}  # of its HELLO, while it is live or lost
 
 
 class Present(msgspec.Struct, array_like=True, tag=40):

@@ -33,7 +33,7 @@ Names: TypeAlias = Annotated[list[str], msgspec.Meta(max_length=4096)]  # above 
 Listeners: TypeAlias = Annotated[
     list[tuple[Natural, Annotated[list[str], msgspec.Meta(max_length=1024)]]], msgspec.Meta(max_length=256)
 ]
-Info: TypeAlias = Annotated[dict[str, str], msgspec.Meta(max_length=64)]
+Info: TypeAlias = Annotated[dict[str, str], msgspec.Meta(max_length=8)]
 
 
 class Entry(msgspec.Struct, array_like=True):
