@@ -10,7 +10,6 @@ import pytest
 
 from tests.conftest import environment, zchat
 from zchat.cli import ALIASES, COMMANDS
-from zchat.cli.log import Action
 
 
 def test_help_lists_every_command_with_its_first_line() -> None:
@@ -104,25 +103,6 @@ def test_an_argument_with_control_characters_is_quoted_harmlessly() -> None:
     shown = zchat("\x1b[2Jsned\u202e")
     assert shown.status == 2
     assert "\x1b" not in shown.stderr and "\u202e" not in shown.stderr
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_get_a_completion_script(shell: str) -> None:
-    script = zchat("--show-completion", shell, env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"})
-    assert (script.stderr, script.status) == ("", 0)
-    assert "_ZCHAT_COMPLETE" in script.stdout
-
-
-def test_completion_offers_commands_and_options() -> None:
-    asked = {"_ZCHAT_COMPLETE": "complete_bash"}
-    commands = zchat(env=asked | {"COMP_WORDS": "zchat ", "COMP_CWORD": "1"})
-    assert commands.stdout.split() == list(COMMANDS)
-    options = zchat(env=asked | {"COMP_WORDS": "zchat listen --la", "COMP_CWORD": "2"})
-    assert options.stdout.split() == ["--last"]
-    actions = zchat(env=asked | {"COMP_WORDS": "zchat log ", "COMP_CWORD": "2"})
-    assert actions.stdout.split() == list(Action)
-    actions = zchat(env=asked | {"COMP_WORDS": "zchat log re", "COMP_CWORD": "2"})
-    assert actions.stdout.split() == ["repair", "remove"]
 
 
 @pytest.mark.parametrize("args", [["--help"], ["send", "--help"], ["listen", "--help"], ["broker", "--help"]])

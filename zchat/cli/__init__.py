@@ -18,7 +18,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from zchat.cli import ending, home, streams, usage
+from zchat.cli import completion, ending, home, streams, usage
 
 
 class Row(NamedTuple):
@@ -163,4 +163,6 @@ def main() -> None:
 def _run() -> Any:
     if "--install-completion" in sys.argv[1:2]:
         home.need("it says where your shell's files are")
-    return typer.main.get_command(app).main(prog_name="zchat", standalone_mode=False)
+    command = typer.main.get_command(app)
+    completion.prepare()
+    return command.main(prog_name="zchat", standalone_mode=False)

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
-from zchat.cli import options
+from zchat.cli import completion, options
 from zchat.errors import UsageError
 
 
 def cursors(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A cursor; none lists all of yours.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A cursor; none lists all of yours.", autocompletion=completion.cursors),
+    ] = None,
     set_: Annotated[
         options.Place | None,
         typer.Option(

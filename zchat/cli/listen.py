@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zchat.cli import ending, options
+from zchat.cli import completion, ending, options
 from zchat.cli.interrupts import interrupts
 from zchat.errors import TimedOut, UsageError
 
@@ -51,6 +51,7 @@ def listen(
             "--resume",
             metavar="NAME",
             help="Go on where the last listener of this name of yours ended, on any machine; see zchat cursors.",
+            autocompletion=completion.cursors,
         ),
     ] = None,
     verbose: Annotated[

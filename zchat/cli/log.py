@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zchat.cli import ending, options, streams
+from zchat.cli import completion, ending, options, streams
 from zchat.cli.progress import Progress
 from zchat.errors import UsageError
 
@@ -48,7 +48,12 @@ def log(
         ),
     ],
     target: Annotated[
-        Path | None, typer.Argument(metavar="[TARGET]", help="backup: the file to make, or the folder to make it in.")
+        Path | None,
+        typer.Argument(
+            metavar="[TARGET]",
+            help="backup: the file to make, or the folder to make it in.",
+            autocompletion=completion.path,
+        ),
     ] = None,
     data: options.Data = None,
     json: Annotated[bool, typer.Option("--json", help="check: an object for each finding; usage: one object.")] = False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias, TypedDict
 
 import typer
 
-from zchat.cli import home
+from zchat.cli import completion, home
 from zchat.errors import BadName, Refused, UsageError
 
 if TYPE_CHECKING:
@@ -155,7 +155,11 @@ Wait: TypeAlias = Annotated[
 ]
 Patterns: TypeAlias = Annotated[
     list[str],
-    typer.Argument(metavar="PATTERN...", help="Rooms; * stands for one segment of a name, ** at its end for the rest."),
+    typer.Argument(
+        metavar="PATTERN...",
+        help="Rooms; * stands for one segment of a name, ** at its end for the rest.",
+        autocompletion=completion.rooms,
+    ),
 ]
 Last: TypeAlias = Annotated[
     int | None, typer.Option("--last", metavar="N", min=1, help="Begin with the last N messages.")
@@ -188,7 +192,13 @@ Template: TypeAlias = Annotated[
 Raw: TypeAlias = Annotated[bool, typer.Option("--raw", help="Print bodies only, byte for byte, a newline after each.")]
 Data: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", envvar="ZCHAT_DATA", help="Folder of the log; else the user's data folder."),
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        envvar="ZCHAT_DATA",
+        help="Folder of the log; else the user's data folder.",
+        autocompletion=completion.path,
+    ),
 ]
 Retain: TypeAlias = Annotated[
     list[str] | None,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zchat.cli import ending, options, streams
+from zchat.cli import completion, ending, options, streams
 from zchat.cli.interrupts import ReaderGone, interrupts
 from zchat.errors import Refused, TimedOut, TooLarge, Unreachable, ZchatError
 
@@ -31,7 +31,7 @@ OPTION_ALIASES = {"q": "quiet"}
 
 
 def send(
-    room: Annotated[str, typer.Argument(metavar="ROOM", help="Room, or @user.")],
+    room: Annotated[str, typer.Argument(metavar="ROOM", help="Room, or @user.", autocompletion=completion.rooms)],
     text: Annotated[
         list[str] | None,
         typer.Argument(metavar="[TEXT...]", help="The message; none or - reads stdin, a message a line."),

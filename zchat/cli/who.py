@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zchat.cli import options
+from zchat.cli import completion, options
 
 if TYPE_CHECKING:
     from zchat import Member
 
 
 def who(
-    room: Annotated[str | None, typer.Argument(metavar="[ROOM]", help="A room; none shows all sessions.")] = None,
+    room: Annotated[
+        str | None,
+        typer.Argument(metavar="[ROOM]", help="A room; none shows all sessions.", autocompletion=completion.rooms),
+    ] = None,
     lag: Annotated[
         bool, typer.Option("--lag", help="Show how far each one's listeners are behind, in offsets.")
     ] = False,
