@@ -14,19 +14,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from types import TracebackType
 
 from zchat import address as addresses
 from zchat import wire
 from zchat.arguments import flag_of, function_of, info, login_name, names_of, number_of, record_of, start_of, text_of
-from zchat.core.answers import Missing
-from zchat.core.chain import Chain, Notice, Start
 from zchat.core.client import AWAY, CLOSED, READY
+from zchat.core.deliveries import Delivery
+from zchat.core.gaps import Notice
 from zchat.core.history import History
 from zchat.core.listening import Listener
-from zchat.errors import Refused, UsageError
+from zchat.core.opening import Opening
+from zchat.errors import UsageError
 from zchat.message import Message, messages
-from zchat.names import cursor_name, is_pattern, room_name, user_name
+from zchat.names import cursor_name, room_name, user_name
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import Deadline, waitable
 from zchat.sockets.outbox import Publication
@@ -185,28 +187,25 @@ class Client:
             flag_of(what, flag)
         function_of("notify", notify)
         cursor = cursor_name(text_of("cursor", resume)) if resume is not None else ""
-        deadline = self._deadline("the subscription", timeout)
-        connection = self._connection
-        if cursor:
-            start = self._resumed(cursor, names, start, presence, deadline)
-        elif (start.after or 0) > connection.welcome.head:
-            _check_after(start, self._seek(names, start, presence, deadline))
-        several = len(names) > 1 or is_pattern(names[0])
-        listener = Listener(names, Chain(names, start, presence, marks=bool(cursor) and several), cursor)
-        closed = self._subscriptions.discard
-        subscription = Subscription(
-            connection, listener, start.after or 0, echo=echo, notify=notify, keeps=keeps, closed=closed
-        )
-        self._subscriptions.add(subscription)
-        try:
+        opening = Opening(names, start, presence, cursor, follows=keeps)
+        opened: list[Subscription] = []
+
+        def subscribe(listener: Listener) -> None:
+            subscription = Subscription(
+                connection, listener, echo=echo, notify=notify, closed=self._subscriptions.discard
+            )
+            opened.append(subscription)
+            self._subscriptions.add(subscription)
             connection.listen(listener, subscription._incoming, deadline)
-            self._join(listener.rooms, deadline)  # once it is live: what others say to its coming is not missed
-            if cursor and start.after is None:  # the first time it is kept where it begins, if nothing ever comes
-                subscription._begin_at(listener.chain.began, stored=self._store(cursor, listener.chain.began, deadline))
+
+        connection, deadline = self._connection, self._deadline("the subscription", timeout)
+        try:
+            connection.run(opening.steps(connection.welcome), deadline, subscribe)
         except BaseException:
-            subscription.close()
+            for subscription in opened:
+                subscription.close()
             raise
-        return subscription
+        return opened[0]
 
     def history(
         self,
@@ -228,7 +227,8 @@ class Client:
         start = start_of(after, last, since)
         most = wire.OFFSET_MAX if limit is None else number_of("limit", limit)
         flag_of("presence", presence), function_of("notify", notify)
-        return self._read(names, start, 0 if last == 0 else most, presence, notify, waitable(timeout))
+        history = History(names, start, presence, 0 if last == 0 else most)
+        return self._read(history, notify, waitable(timeout))
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -282,71 +282,15 @@ class Client:
     def _deadline(self, what: str, timeout: float | None) -> Deadline:
         return self._connection.deadline(what, waitable(timeout))
 
-    def _store(self, cursor: str, offset: int, deadline: Deadline) -> bool:
-        """Keep a cursor; False while the log cannot be written."""
-        try:
-            self._connection.keep_cursor(cursor, offset, deadline)
-        except Refused as error:
-            if not error.code.startswith("log-"):
-                raise
-            return False
-        return True
-
-    def _join(self, rooms: set[str], deadline: Deadline) -> None:
-        """Become a member; while the log cannot be written, listening goes on without."""
-        try:
-            self._connection.join(rooms, deadline)
-        except Refused as error:
-            if not error.code.startswith("log-"):
-                raise
-
-    def _resumed(self, cursor: str, names: list[str], start: Start, presence: bool, deadline: Deadline) -> Start:
-        """Where a listener with that cursor starts; with none yet and no start, it is what comes once it is live."""
-        cursors = self._connection.ask(wire.Cursors(0), wire.CursorsAre, deadline).cursors
-        kept = next((one.offset for one in cursors if one.name == cursor), None)
-        if kept is None and start != Start():
-            kept = start.after if start.after is not None else self._seek(names, start, presence, deadline).after
-            self._store(cursor, kept, deadline)
-        return Start(after=kept)
-
-    def _seek(self, names: list[str], start: Start, presence: bool, deadline: Deadline) -> wire.Position:
-        return self._connection.ask(start.seek(names, presence), wire.Position, deadline)
-
     def _read(
-        self,
-        names: list[str],
-        start: Start,
-        left: int,
-        presence: bool,
-        notify: Callable[[Notice], None] | None,
-        timeout: float | None,
+        self, history: History, notify: Callable[[Notice], None] | None, timeout: float | None
     ) -> Iterator[Message]:
         in_all = None if timeout is None else self._deadline("history", timeout)
-        position = self._seek(names, start, presence, in_all or self._deadline("history", None))
-        _check_after(start, position)
-        log_id = self.log_id
-        after = start.after or 0 if start.last is None and start.since is None else position.after
-        history = History(names, after, position.head, begins_small=True)
-        while history.fetch is not None and left > 0:
+        while history.request is not None:
             deadline = in_all or self._deadline("history", None)  # of the client's: for each page
-            page = self._connection.ask(history.fetch, wire.Page, deadline)
-            if self.log_id != log_id:
-                raise Refused("other-log", f"the broker has log {self.log_id} now, what was read is of log {log_id}")
-            for part in history.take(page):
-                if isinstance(part, Missing):
-                    if notify is not None:
-                        notify(Notice("gap", part.first, part.last, part.room, reason=part.reason))
-                    continue
-                if part.batch.kind != wire.MESSAGES and not (part.batch.kind == wire.PRESENCE and presence):
-                    continue
-                for message in messages(part.room, part.batch, after + 1):
-                    if message.offset > position.head or left <= 0:
-                        return
-                    left -= part.batch.kind == wire.MESSAGES
-                    yield message
-
-
-def _check_after(start: Start, position: wire.Position) -> None:
-    """Refuse to begin above the head: that is an offset of another log, or of what a log had before it went back."""
-    if (start.after or 0) > position.head:
-        raise Refused("bad-request", f"offset {start.after} is above the head, {position.head}")
+            answer = self._connection.answer(history.request, deadline)
+            for item in history.take(answer, self._connection.welcome):
+                if isinstance(item, Delivery):
+                    yield from islice(messages(item.room, item.batch, item.first), item.last - item.first + 1)
+                elif notify is not None:
+                    notify(item)

@@ -16,15 +16,11 @@ import time
 from collections.abc import Callable, Iterator
 from queue import Empty
 
-from zchat import wire
-from zchat.core.answers import Stored
-from zchat.core.chain import Delivery, Mark, Notice
+from zchat.core.chain import Delivery, Notice
 from zchat.core.client import CLOSED
-from zchat.core.history import History
 from zchat.core.listening import Listener
 from zchat.errors import Closed, TimedOut, UsageError, ZchatError
 from zchat.message import Message, messages
-from zchat.names import is_pattern
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import Deadline, waitable
 from zchat.sockets.incoming import Incoming
@@ -39,29 +35,19 @@ class Subscription:
         self,
         connection: Connection,
         listener: Listener,
-        position: int,
         *,
         echo: bool,
         notify: Callable[[Notice], None] | None,
-        keeps: bool,
         closed: Callable[[Subscription], None],
     ) -> None:
         self._connection = connection
         self._listener = listener
         self._echo = echo
         self._notify = notify
-        self._keeps = keeps  # the cursor follows by itself
         self._tell_closed = closed
-        self._one_room = len(listener.patterns) == 1 and not is_pattern(listener.patterns[0])
+        self._progress = listener.progress
         self._incoming = Incoming(lambda on: connection.later(lambda core, now: listener.chain.paused(on)))
         self._closed = False
-        self._log = 0  # how often the broker had another log
-        self._position = 0  # nothing at or below it, in any room, is still to be handed over
-        self._handed: dict[str, int] = {}  # room -> last offset handed over above the position
-        self._done: dict[str, int] = {}  # the same, of what `keep` was called for
-        self._batch: Delivery | None = None  # in the buffer
-        self.repeats_after: int | None = None  # told by `close`: above this offset what was handed over may come again
-        self._begin_at(position)
 
     def __enter__(self) -> Subscription:
         return self
@@ -73,7 +59,7 @@ class Subscription:
         """`<zchat.Subscription of alice to general, build.**: open>`."""
         shown, more = self._listener.patterns[:5], len(self._listener.patterns) - 5
         to = ", ".join([*shown, f"{more} more"] if more > 0 else shown)
-        cursor = f", resumes {self._listener.cursor}" if self._listener.cursor else ""
+        cursor = f", resumes {self._progress.cursor}" if self._progress.cursor else ""
         state = "closed" if self._closed or self._connection.state == CLOSED else "open"
         return f"<zchat.Subscription of {self._connection.user} to {to}{cursor}: {state}>"
 
@@ -124,15 +110,19 @@ class Subscription:
 
         Raises UsageError without a cursor, Closed after the end.
         """
-        if not self._listener.cursor:
+        if not self._progress.cursor:
             raise UsageError("a subscription without `resume` has no cursor to keep")
         with self._incoming.lock:
             if self._closed:
                 raise Closed("the subscription is closed")
             if self._connection.state == CLOSED:
                 raise self._connection.broke or Closed()
-            self._note_handed()
-            self._keep_here()
+            self._progress.commit(self._left)
+
+    @property
+    def repeats_after(self) -> int | None:
+        """Told by `close`: above this offset what was handed over may come again; None: nothing does."""
+        return self._progress.repeats_after
 
     def close(self) -> None:
         """End it: nothing more comes, the rooms are left, and a cursor that follows by itself is stored."""
@@ -146,17 +136,16 @@ class Subscription:
             if self._closed:
                 return
             self._closed = True
-            in_hand = self._batch
             first = self._incoming.drop()
-            if self._keeps and (counts or self._echo):  # else who knows where the one in hand is
-                self._note_handed(first, but=0 if counts else 1)
-                self._keep_here()
+            left = None if first is None else first.offset
+            logs = self._listener.chain.logs
+            is_to_be_stored = self._progress.end(left, logs, counts=counts, is_exact=self._echo)
         self._tell_closed(self)
         try:
-            if self._listener.cursor:
-                self._keep_at_the_end(deadline)
-                if in_hand and self._keeps and not counts and self.repeats_after is None:
-                    self.repeats_after = self._listener.keep[1]
+            if is_to_be_stored and self._connection.is_ready:
+                self._connection.run(self._progress.last_commit(self._listener.log_id), deadline)
+        except ZchatError:
+            pass  # it is behind: at least once
         finally:
             self._incoming.end()
             if not with_client:
@@ -165,15 +154,18 @@ class Subscription:
     def _leave(self, deadline: Deadline) -> None:
         try:
             self._connection.unlisten(self._listener)
-            self._connection.part(self._listener.rooms, deadline)
+            if self._listener.is_joined:
+                self._connection.part(self._listener.rooms, deadline)
         except ZchatError:
             pass  # the client has ended, or the broker is away
 
-    def _begin_at(self, offset: int, *, stored: bool = True) -> None:
-        """What follows is still to be handed over. A cursor that is not stored there yet is stored soon."""
-        self._position = offset
-        self._listener.keep = (0, offset)
-        self._listener.kept = (0, offset) if stored else (0, -1)
+    @property
+    def _left(self) -> int | None:
+        """The first offset in the buffer."""
+        try:
+            return self._incoming.buffer[0].offset
+        except IndexError:
+            return None
 
     def _take(self, timeout: float | None) -> bool:
         """Move what comes next into the buffer. False at the end; raises queue.Empty, and why the client broke."""
@@ -181,10 +173,7 @@ class Subscription:
         with incoming.lock:
             if self._closed:
                 return False
-            if self._batch is not None:
-                self._note_handed()
-                if self._keeps:
-                    self._listener.keep = (self._log, self._position)
+            self._progress.asks()
         item = incoming.take(timeout)
         with incoming.lock:
             if self._closed:
@@ -193,84 +182,10 @@ class Subscription:
                 if self._connection.broke is not None:
                     raise self._connection.broke
                 return False
-            if isinstance(item, Notice):
-                self._noticed(item)
-            elif isinstance(item, Mark):
-                self._position = max(self._position, item.offset)
-                self._handed.clear()
-            else:
+            self._progress.take(item)
+            if isinstance(item, Delivery):
                 without = "" if self._echo else self._connection.welcome.session
                 incoming.buffer.extend(messages(item.room, item.batch, item.first, without))
-                self._batch = item
         if isinstance(item, Notice) and self._notify is not None:
             self._notify(item)
         return True
-
-    def _noticed(self, notice: Notice) -> None:
-        if notice.kind == "gap" and notice.reason == "log":
-            self._log += 1
-            self._position = min(self._position, notice.offset - 1) if notice.last else 0
-            self._handed.clear()
-
-    def _note_handed(self, left: Message | None = None, *, but: int = 0) -> None:
-        """What has left the buffer was handed over, `but` so many; `left` is the first of it that was not."""
-        batch = self._batch
-        if batch is None:
-            return
-        try:
-            left = left or self._incoming.buffer[0]
-        except IndexError:  # none is left
-            self._batch = None
-        handed = (left.offset - 1 if left else batch.last) - but
-        if batch.last and handed >= max(batch.first, self._position if self._one_room else 0):
-            self._listener.at = (self._log, handed)
-            if self._one_room:
-                self._position = handed
-            elif self._listener.cursor:
-                self._handed[batch.room] = handed
-
-    def _keep_here(self) -> None:
-        self._listener.keep = (self._log, self._position)
-        self._done = dict(self._handed)
-
-    def _keep_at_the_end(self, deadline: Deadline) -> None:
-        """Store the cursor and wait for it. Where the broker is away, what was stored before stays."""
-        listener = self._listener
-        log, position = listener.keep
-        highest = max(self._done.values(), default=0)
-        if log != listener.chain.logs or (listener.keep == listener.kept and highest <= position):
-            return
-        self.repeats_after = max(0, listener.kept[1]) if listener.kept[0] == log else 0
-        if not self._connection.is_ready:
-            return
-        try:
-            listener.keep = (log, self._contiguous(position, self._done, deadline))
-            if listener.keep != listener.kept:
-                self._connection.keep_cursor(listener.cursor, listener.keep[1], deadline)
-        except ZchatError:
-            return  # it is behind: at least once
-        listener.kept = listener.keep
-        self.repeats_after = listener.keep[1] if listener.keep[1] < highest else None
-
-    def _contiguous(self, position: int, done: dict[str, int], deadline: Deadline) -> int:
-        """How far everything is done, in all rooms: all up to `position`, and above it room by room.
-
-        Over several rooms a batch may have been dropped on the way and not be missed yet: the heads tell.
-        """
-        highest = max(done.values(), default=0)
-        if highest <= position:
-            return position
-        behind = {}
-        heads = self._connection.ask(wire.Heads(0, self._listener.patterns), wire.HeadsAre, deadline)
-        for room, last in heads.rooms:
-            if (upto := max(done.get(room, 0), position)) < min(last, highest):
-                behind[room] = upto
-        after = min(behind.values(), default=highest)
-        rooms = list(behind) if 0 < len(behind) <= wire.ROOMS_PER_MESSAGE_MAX else self._listener.patterns
-        history = History(rooms, after, highest)
-        while history.fetch is not None:
-            for part in history.take(self._connection.ask(history.fetch, wire.Page, deadline)):
-                if isinstance(part, Stored) and part.batch.kind == wire.MESSAGES:
-                    for message in messages(part.room, part.batch, max(done.get(part.room, 0), position) + 1):
-                        return min(message.offset - 1, highest)
-        return highest

@@ -15,10 +15,11 @@ from zchat.core.answers import (
     Stored,
     check_kind,
     check_welcome,
+    given,
     may_be_later,
     parts_of,
 )
-from zchat.errors import WireError
+from zchat.errors import Refused, WireError
 from zchat.names import matcher
 
 FETCH = wire.Fetch(1, ["a", "b.*"], 40, 90)
@@ -79,6 +80,21 @@ def test_every_request_has_its_answer_and_no_other() -> None:
                 check_kind(request, answer)
         with pytest.raises(WireError, match="nonsense"):
             check_kind(request, WireError("bad-frame", "nonsense"))
+
+
+def test_what_was_asked_for_is_given_and_all_else_is_an_error() -> None:
+    for name, answer in ANSWERS.items():
+        for kind in {type(each) for each in ANSWERS.values()}:
+            if name == kind.__name__:
+                assert given(answer, kind) is answer
+                continue
+            with pytest.raises(WireError, match=name):
+                given(answer, kind)
+    with pytest.raises(WireError, match="nonsense"):
+        given(WireError("bad-frame", "nonsense"), wire.Done)
+    with pytest.raises(Refused) as raised:
+        given(wire.Error("request", 1, "denied", "no"), wire.Done)
+    assert (raised.value.code, raised.value.text) == ("denied", "no")
 
 
 def test_batches_and_gaps_come_in_the_order_of_offsets() -> None:

@@ -15,6 +15,7 @@ from zchat.core.chain import Chain, Start
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, REPEAT_SECONDS, ClientCore
 from zchat.core.gaps import Notice
 from zchat.core.listening import Listener
+from zchat.core.progress import Progress
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX, Chunk
 from zchat.errors import Closed, LogError, Refused
 from zchat.log import whole
@@ -479,10 +480,10 @@ def test_nothing_is_asked_for_a_listener_that_has_gone() -> None:
 
 def test_a_cursor_is_kept_until_the_broker_says_so_and_no_longer_than_its_listener() -> None:
     core = ready(log_id="log")
-    listener = Listener(["general"], Chain(["general"], Start(), False, marks=True), "laptop")
+    listener = Listener(["general"], Chain(["general"], Start(), False), Progress(["general"], "laptop"))
     core.listen(listener, at(0))
     core.take_sends()
-    listener.keep = (0, 41)
+    listener.progress.wanted = (0, 41)
     core.elapsed(at(1))
     cursor = wire.SetCursor(1, "laptop", "log", 41)
     assert cursor in sent(core)

@@ -13,7 +13,6 @@ from zchat.core.chain import CHECKING, LIVE, NEW, Chain, Delivery, Mark, Notice,
 from zchat.core.listening import (
     AT_SECONDS,
     CHECK_SECONDS,
-    KEEP_SECONDS,
     MARK_SECONDS,
     SILENCE_SECONDS,
     STRANGERS_MAX,
@@ -21,6 +20,7 @@ from zchat.core.listening import (
     Listener,
     Listening,
 )
+from zchat.core.progress import COMMIT_SECONDS, Progress
 from zchat.core.timeline import Break
 from zchat.names import topic, topic_prefix
 
@@ -41,7 +41,8 @@ def private(number: int) -> bytes:
 
 
 def listener_of(*patterns: str, start: Start | None = None, cursor: str = "") -> Listener:
-    return Listener(list(patterns), Chain(list(patterns), start or Start(), False, marks=bool(cursor)), cursor)
+    chain = Chain(list(patterns), start or Start(), False, marks=bool(cursor))
+    return Listener(list(patterns), chain, Progress(list(patterns), cursor))
 
 
 def batch_of(base: int, prev: int) -> wire.Batch:
@@ -389,40 +390,40 @@ def test_a_cursor_is_kept_where_the_consumer_wants_it_now_and_then() -> None:
     listener = listener_of("general", cursor="laptop")
     listening = live(listener)
     assert listening.take_cursors("log", at(0)) == []
-    listener.keep = (0, 41)
+    listener.progress.wanted = (0, 41)
     ((of, message),) = listening.take_cursors("log", at(0))
-    assert of is listener and message == wire.SetCursor(0, "laptop", "log", 41)
-    listener.keep_number = 7
-    listener.keep = (0, 42)
+    assert of is listener.progress and message == wire.SetCursor(0, "laptop", "log", 41)
+    listener.progress.number = 7
+    listener.progress.wanted = (0, 42)
     assert listening.take_cursors("log", at(5)) == []  # one at a time
     assert listening.answered(7, wire.Done(7), at(0)) is True
-    assert listener.kept == (0, 41)
+    assert listener.progress.committed == (0, 41)
     ((_, message),) = listening.take_cursors("log", at(5))
     assert message.offset == 42
-    listener.keep = (0, 43)
-    assert listening.take_cursors("log", at(5 + KEEP_SECONDS - 0.1)) == []
-    assert len(listening.take_cursors("log", at(5 + KEEP_SECONDS))) == 1
+    listener.progress.wanted = (0, 43)
+    assert listening.take_cursors("log", at(5 + COMMIT_SECONDS - 0.1)) == []
+    assert len(listening.take_cursors("log", at(5 + COMMIT_SECONDS))) == 1
 
 
 def test_a_cursor_that_was_refused_is_kept_later() -> None:
     listener = listener_of("general", cursor="laptop")
     listening = live(listener)
-    listener.keep = (0, 41)
+    listener.progress.wanted = (0, 41)
     listening.take_cursors("log", at(0))
-    listener.keep_number = 7
+    listener.progress.number = 7
     assert listening.answered(7, wire.Error("request", 7, "log-full", ""), at(0)) is True
-    assert listener.kept == (0, 0)
-    ((_, message),) = listening.take_cursors("log", at(KEEP_SECONDS))
+    assert listener.progress.committed == (0, 0)
+    ((_, message),) = listening.take_cursors("log", at(COMMIT_SECONDS))
     assert message.offset == 41
 
 
 def test_a_position_in_another_log_is_not_kept() -> None:
     listener = listener_of("general", cursor="laptop")
     listening = live(listener)
-    listener.keep = (0, 41)
+    listener.progress.wanted = (0, 41)
     listening.back(at(0), Break(0, 0))
     assert listening.take_cursors("log 2", at(1)) == []
-    listener.keep = (1, 3)
+    listener.progress.wanted = (1, 3)
     ((_, message),) = listening.take_cursors("log 2", at(1))
     assert (message.log_id, message.offset) == ("log 2", 3)
 
@@ -430,7 +431,7 @@ def test_a_position_in_another_log_is_not_kept() -> None:
 def test_a_listener_without_a_cursor_keeps_nothing() -> None:
     listener = listener_of("general")
     listening = live(listener)
-    listener.keep = (0, 41)
+    listener.progress.wanted = (0, 41)
     assert listening.take_cursors("log", at(0)) == []
 
 
@@ -462,7 +463,7 @@ def test_the_broker_is_told_how_far_the_listeners_are_when_that_has_changed() ->
     assert listening.take_at(at(AT_SECONDS)) is None
     listening.broadcast(topic("general"), batch_of(41, 0), 10)
     listening.broadcast(topic("general"), batch_of(42, 41), 10)
-    one.at = (0, 41)
+    one.progress.at = (0, 41)
     assert listening.take_at(at(1.5 * AT_SECONDS)) is None  # too soon
     assert listening.take_at(at(2 * AT_SECONDS)) == wire.At([(41, ["general"]), (40, ["build.*", "x"])])
 

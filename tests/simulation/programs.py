@@ -8,9 +8,10 @@ Rules of this file
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 from tests.simulation.brokers import SimulatedLog
 from tests.simulation.clients import SimulatedClient
@@ -32,14 +33,19 @@ from tests.simulation.history import (
 from tests.simulation.network import Port, World
 from zchat import wire
 from zchat.core import Instant
+from zchat.core.answers import Answer
 from zchat.core.chain import NEW, SEEKING, Chain, Delivery, Mark, Notice, Start
-from zchat.core.client import ClientCore
+from zchat.core.client import READY, ClientCore
 from zchat.core.engine import Engine
+from zchat.core.history import History
 from zchat.core.listening import Listener
-from zchat.errors import Closed, Refused
+from zchat.core.opening import Opening
+from zchat.core.steps import Ask, Join, Listen, Step, Steps, begin
+from zchat.errors import Closed, Refused, ZchatError
 from zchat.message import messages
-from zchat.names import is_pattern
 from zchat.sockets.outbox import Publication
+
+T = TypeVar("T")
 
 
 class Written(NamedTuple):
@@ -52,34 +58,23 @@ class Written(NamedTuple):
     volatile: bool
 
 
-class Resuming(NamedTuple):
-    """A cursor that is to be gone on from."""
-
-    cursor: str
-    patterns: list[str]
-    head: tuple[str, int]
-    after: int
-
-
 class Hearing:
     """One subscription of a program."""
 
     def __init__(self, program: Program, name: str, listener: Listener, start: Start, presence: bool) -> None:
         self.name = name
         self.listener = listener
-        listener.keep = listener.kept = (0, start.after or 0)
         self.start = start
         self.presence = presence
         self.items: list[Item] = []
         self.log: SimulatedLog | None = None  # that its offsets are of; None until it has begun
-        self.join_number = 0  # JOIN is under way
-        self.is_joined = False
+        self.is_open = False  # `listen` has returned
         self.is_over = False  # unsubscribed, or refused
         self.asked_log = ""
         self.head = ("", 0)  # the log, and how far it was when the program asked
         self.paused = False
-        self._one_room = len(listener.patterns) == 1 and not is_pattern(listener.patterns[0])
-        self._logs_told = 0
+        self._untaken: list[Delivery | Notice | Mark] = []  # until it is open, nobody takes what has come
+        self._wanted = (0, 0)  # where its cursor was to be last
         self._seeks = start.since is not None
         self._program = program
 
@@ -129,38 +124,110 @@ class Hearing:
 
     def take(self, out: list[Delivery | Notice | Mark], logs: dict[str, SimulatedLog], name: str) -> None:
         """What its chain hands on."""
+        if self.is_over:
+            return
         self._program.world.note(self.name, out)
         if self.log is not None and self._seeks and self.listener.chain.state not in (NEW, SEEKING):
             self._seeks = False
             self.items.extend(self.log.gone())  # where a time is in what was trimmed, nobody knows
         for item in out:
+            self._take(item)
             if isinstance(item, Delivery):
-                self._reached(item)
-                self.items.extend(
-                    record_of(message.room, message.offset, message.event, message.body, message.session)
-                    for message in messages(item.room, item.batch, item.first)
-                )
+                self.items.extend(records_of(item))
             elif isinstance(item, Mark):
                 self.items.append(Reached(item.offset))
-                self.listener.keep = (self._logs_told, item.offset)
             else:
                 self._program.world.counts[
                     f"notice {item.kind} {item.reason if item.kind == 'gap' else ''}".strip()
                 ] += 1
                 if item.kind == "gap" and item.reason == "log":
-                    self._logs_told += 1
                     self.go_on(logs[name], item.offset - 1 if item.last else None)
                 elif item.reason == "volatile":
                     self.items.append(Lost(item.room, item.records))
                 elif item.kind == "gap":
                     self.items.append(Gap(item.room, item.offset, item.last))
+        self._take(None)
 
-    def _reached(self, delivery: Delivery) -> None:
-        """As `Subscription`: a cursor over one room follows what was handed over, others follow the marks."""
-        if delivery.last:
-            self.listener.at = (self._logs_told, delivery.last)
-            if self._one_room:
-                self.listener.keep = self.listener.at
+    def opened(self) -> None:
+        """`listen` returns."""
+        self.is_open = True
+        for item in self._untaken:
+            self.listener.progress.asks()
+            self.listener.progress.take(item)
+        self._take(None)
+
+    def _take(self, item: Delivery | Notice | Mark | None) -> None:
+        """It asks for the next one: so its cursor moves, and nothing below it may be missing."""
+        progress = self.listener.progress
+        if not self.is_open:
+            self._untaken += [item] if item is not None else []
+            return
+        progress.asks()
+        if progress.cursor and progress.wanted != self._wanted and progress.wanted[0] == self.listener.chain.logs:
+            self._wanted = progress.wanted
+            self.items.append(Reached(self._wanted[1]))
+        if item is not None:
+            progress.take(item)
+
+
+class Reading:
+    """What one program reads of history."""
+
+    def __init__(self, program: Program, name: str, patterns: list[str], start: Start, limit: int) -> None:
+        self.name = name
+        self.patterns = patterns
+        self.items: list[Item] = []
+        self._program = program
+        self._start = start
+        self._is_limited = limit < wire.OFFSET_MAX
+        self._history = History(patterns, start, False, limit)
+        self._log: SimulatedLog | None = None
+        self._has_changed = False
+
+    def steps(self) -> Steps[None]:
+        """As `Client.history`."""
+        history, upto = self._history, 0
+        while history.request is not None:
+            if isinstance(history.request, wire.Fetch):
+                upto = history.request.until
+            answer = yield Ask(history.request)
+            welcome = self._program.client.core.welcome
+            assert welcome is not None, "it was connected"
+            self._take(history.take(answer, welcome), self._program.logs[log_of(welcome)])
+        if not self._is_limited and upto and not self._has_changed:
+            self.items.append(Reached(upto))
+        self._program.world.counts["histories read"] += 1
+
+    def _take(self, found: list[Delivery | Notice], log: SimulatedLog) -> None:
+        if log is not self._log:
+            self._has_changed = self._log is not None  # a log that went back may end before
+            after = self._start.after or 0
+            self.items.append(Continued(log.name) if self._log else Begun(log.name, after, after))
+            self._log = log
+        for item in found:
+            if isinstance(item, Delivery):
+                self.items.extend(records_of(item))
+            else:
+                self.items.append(Gap(item.room, item.offset, item.last))
+
+
+class Running:
+    """Steps that are under way."""
+
+    def __init__(
+        self,
+        steps: Steps[T],
+        done: Callable[[T], None],
+        failed: Callable[[ZchatError], None],
+        listen: Callable[[Listener], None] | None,
+    ) -> None:
+        self.steps: Steps[Any] = steps
+        self.done: Callable[[Any], None] = done
+        self.failed = failed
+        self.listen = listen or (lambda listener: None)
+        self.step: Step | None = None
+        self.number = 0  # of the request that it waits for,
+        self.listener: Listener | None = None  # or the listener
 
 
 class Program:
@@ -186,9 +253,10 @@ class Program:
         self.hearings: list[Hearing] = []
         self.wanted: Counter[str] = Counter()  # rooms that it is to be in
         self.joined: Counter[str] = Counter()  # without listening
+        self.readings: list[Reading] = []
         self.asked: dict[int, str] = {}  # JOIN of its own -> room
         self.cursors: set[str] = set()  # that it goes on from
-        self._resuming: dict[int, Resuming] = {}  # by the request that it waits for
+        self.running: list[Running] = []
         self.is_closing = False
         self.logs = logs
 
@@ -204,40 +272,58 @@ class Program:
             self.written.append(Written(number, room, body, publication, volatile))
 
     def listen(
-        self, patterns: list[str], start: Start, presence: bool, marks: bool, head: tuple[str, int], cursor: str = ""
-    ) -> Hearing:
-        """As `Client.listen`; it returns when `Hearing.log` is set. `head`: which log is how far now."""
-        listener = Listener(patterns, self._chain_type(patterns, start, presence, marks=marks), cursor)
-        hearing = Hearing(self, f"{self.name}/{len(self.hearings) + 1}", listener, start, presence)
-        hearing.head = head
-        self.hearings.append(hearing)
+        self, patterns: list[str], start: Start, presence: bool, head: tuple[str, int], cursor: str = ""
+    ) -> None:
+        """As `Client.listen`; it returns when `Hearing.is_open`. `head`: which log is how far now."""
+        opening = Opening(patterns, start, presence, cursor, chain=self._chain_type)
+        welcome = self.client.core.welcome
+        assert welcome is not None, "it was connected"
+        asked_log = log_of(welcome)
+        opened: list[Hearing] = []
+        if cursor:
+            self.cursors.add(cursor)
 
-        def begin(core: ClientCore, now: Instant) -> None:
-            hearing.asked_log = log_of(core.welcome)
+        def listen(listener: Listener) -> None:
+            hearing = Hearing(self, f"{self.name}/{len(self.hearings) + 1}", listener, opening.start, presence)
+            hearing.head, hearing.asked_log = head, asked_log
             self.client.engine.consumers[listener] = hearing
-            core.listen(listener, now)
+            self.hearings.append(hearing)
+            opened.append(hearing)
 
-        self.client.engine.later(begin)
-        return hearing
+        def done(listener: Listener) -> None:
+            (hearing,) = opened
+            hearing.opened()
+            if opening.start.after is not None and cursor:
+                self.world.counts["cursors found"] += 1
 
-    def resume(self, cursor: str, patterns: list[str], head: tuple[str, int]) -> None:
-        """As `Client.listen(resume=…)`: where that cursor is, or live the first time."""
+        def failed(error: ZchatError) -> None:
+            self.cursors.discard(cursor)
+            for hearing in opened:
+                self._leave(hearing)
 
-        self.cursors.add(cursor)
-        self._ask(wire.Cursors(0), Resuming(cursor, patterns, head, 0))
+        self._run(opening.steps(welcome), done, failed, listen)
 
     def unlisten(self, hearing: Hearing) -> None:
         """As `Subscription.close`."""
         hearing.is_over = True
+        listener, progress = hearing.listener, hearing.listener.progress
 
-        def end(core: ClientCore, now: Instant) -> None:
-            core.unlisten(hearing.listener, now)
-            self.client.engine.consumers.pop(hearing.listener, None)
-            if hearing.is_joined:
-                self.wanted.subtract(hearing.listener.rooms)
-                core.part(hearing.listener.rooms, now)
+        def done(_: None) -> None:
+            self.world.counts["cursors stored at the end"] += 1
+            hearing.items.append(Reached(progress.wanted[1]))
+            self._leave(hearing)
 
-        self.client.engine.later(end)
+        is_to_be_stored = progress.end(None, listener.chain.logs, counts=True, is_exact=True)
+        if is_to_be_stored and self.client.core.state == READY:
+            self._run(progress.last_commit(listener.log_id), done, lambda error: self._leave(hearing))
+        else:
+            self._leave(hearing)
+
+    def read(self, patterns: list[str], start: Start, limit: int) -> None:
+        """As `Client.history`."""
+        reading = Reading(self, f"{self.name} reads {len(self.readings) + 1}", patterns, start, limit)
+        self.readings.append(reading)
+        self._run(reading.steps(), lambda _: None, lambda error: None)
 
     def join(self, room: str) -> None:
         """Without listening."""
@@ -287,7 +373,6 @@ class Program:
         if hearing.log is None and not hearing.is_over and hearing.listener.chain.is_begun:
             name = log_of(self.client.core.welcome)
             hearing.begin(self.logs[name], self.logs[name].memory.head(), self.logs)
-            self.client.engine.later(partial(self._join, hearing))
 
     def _told(self) -> None:
         """A turn is over."""
@@ -295,61 +380,75 @@ class Program:
         for hearing in self.hearings:
             self.begin(hearing)
         for hearing in self.hearings:
-            if hearing.log is not None and hearing.listener.chain.state == NEW:
+            if hearing.log is None or hearing.is_over:
+                continue
+            if hearing.listener.chain.state == NEW:
                 hearing.go_on(self.logs[name])  # once more another one, before it had begun in the last
-            elif hearing.log is not None and not hearing.is_over:
+            else:
                 hearing.continue_in(self.logs[name])
-        for hearing in self.hearings:
-            answer = self.client.answers.pop(hearing.join_number, None) if hearing.join_number else None
+        for running in list(self.running):
+            answer = self.client.answers.pop(running.number, None) if running.number else None
+            if running.listener is not None and running.listener.chain.is_begun:
+                answer = wire.Done(0)
             if answer is not None:
-                hearing.join_number = 0
-                if isinstance(answer, wire.Error):  # the log's trouble: it listens all the same, and is in later
-                    self.world.counts["joins refused"] += 1
-        self._go_on()
+                self.running.remove(running)
+                if isinstance(running.step, Join) and isinstance(answer, wire.Error):
+                    self.world.counts["joins refused"] += (
+                        1  # the log's trouble: it listens all the same, and is in later
+                    )
+                self.client.engine.later(partial(self._go_on, running, answer))
         for number in [number for number in self.asked if number in self.client.answers]:
             room = self.asked.pop(number)
             if isinstance(self.client.answers.pop(number), wire.Error) and self.joined[room] > 0:
                 self.part(room)
 
-    def _join(self, hearing: Hearing, core: ClientCore, now: Instant) -> None:
-        if not hearing.is_over:
-            hearing.is_joined = True
-            self.wanted.update(hearing.listener.rooms)
-            hearing.join_number = core.join(hearing.listener.rooms, now)
+    def _leave(self, hearing: Hearing) -> None:
+        hearing.is_over = True
+        listener = hearing.listener
 
-    def _ask(self, request: wire.Cursors | wire.Seek | wire.SetCursor, resuming: Resuming) -> None:
-        def ask(core: ClientCore, now: Instant) -> None:
-            self._resuming[core.ask(request, now)] = resuming
+        def end(core: ClientCore, now: Instant) -> None:
+            self.cursors.discard(listener.progress.cursor)
+            core.unlisten(listener, now)
+            self.client.engine.consumers.pop(listener, None)
+            if listener.is_joined:
+                self.wanted.subtract(listener.rooms)
+                core.part(listener.rooms, now)
 
-        self.client.engine.later(ask)
+        self.client.engine.later(end)
 
-    def _go_on(self) -> None:
-        """The next step of those that resume a cursor: CURSORS, and the first time SEEK and SET_CURSOR."""
-        core = self.client.core
-        for number in [number for number in self._resuming if number in self.client.answers]:
-            resuming = self._resuming.pop(number)
-            name, patterns, _, after = resuming
-            match self.client.answers.pop(number):
-                case wire.CursorsAre() as answer:
-                    kept = [cursor.offset for cursor in answer.cursors if cursor.name == name]
-                    if kept:
-                        self.world.counts["cursors found"] += 1
-                        self._listen_after(resuming._replace(after=kept[0]))
-                    else:
-                        self._ask(wire.Seek(0, patterns), resuming)
-                case wire.Position() as answer:
-                    if core.welcome is not None:
-                        cursor = wire.SetCursor(0, name, core.welcome.log_id, answer.head)
-                        self._ask(cursor, resuming._replace(after=answer.head))
-                case wire.Done():
-                    self._listen_after(resuming._replace(after=after))
-                case _:
-                    self.cursors.discard(name)  # refused: not this time
+    def _run(
+        self,
+        steps: Steps[T],
+        done: Callable[[T], None],
+        failed: Callable[[ZchatError], None],
+        listen: Callable[[Listener], None] | None = None,
+    ) -> None:
+        """Carry them out, and tell what comes of it."""
+        running = Running(steps, done, failed, listen)
+        self.client.engine.later(partial(self._go_on, running, None))
 
-    def _listen_after(self, resuming: Resuming) -> None:
-        name, patterns, head, after = resuming
-        marks = len(patterns) > 1 or is_pattern(patterns[0])
-        self.listen(patterns, Start(after=after), False, marks, head, name)
+    def _go_on(self, running: Running, answer: Answer | None, core: ClientCore, now: Instant) -> None:
+        try:
+            step = next(running.steps) if answer is None else running.steps.send(answer)
+            while not self._begun(running, step, core, now):
+                step = running.steps.send(wire.Done(0))
+        except StopIteration as end:
+            running.done(end.value)
+        except ZchatError as error:
+            running.failed(error)
+        else:
+            self.running.append(running)
+
+    def _begun(self, running: Running, step: Step, core: ClientCore, now: Instant) -> bool:
+        """Whether the step has begun, and is not done yet."""
+        running.step, running.listener = step, None
+        if isinstance(step, Listen):
+            running.listener = step.listener
+            running.listen(step.listener)
+        elif isinstance(step, Join):
+            self.wanted.update(step.rooms)
+        running.number = begin(step, core, now)
+        return bool(running.number or running.listener)
 
     # --- history ----------------------------------------------------------------------------
 
@@ -370,6 +469,13 @@ class Program:
 def log_of(welcome: wire.Welcome | None) -> str:
     """The simulator's name for the log of that broker."""
     return welcome.starts[-1][0].partition("/")[0] if welcome is not None else ""
+
+
+def records_of(delivery: Delivery) -> Iterator[Record]:
+    """As the checker knows them."""
+    found = messages(delivery.room, delivery.batch, delivery.first)
+    for message in islice(found, delivery.last - delivery.first + 1) if delivery.last else found:
+        yield record_of(message.room, message.offset, message.event, message.body, message.session)
 
 
 def record_of(room: str, offset: int, event: str, body: bytes, session: str) -> Record:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from itertools import count
+from itertools import chain, count
 from random import Random
 from typing import NamedTuple
 
@@ -134,15 +134,7 @@ class Simulation:
         if sum(not hearing.is_over for hearing in program.hearings) >= HEARINGS_MAX:
             return
         head = self._head_of(program)
-        start = Start()
-        match random.randint(0, 4):
-            case 0:
-                start = Start(after=random.randint(0, head[1]))
-            case 1:
-                start = Start(last=random.randint(1, 12))
-            case 2:
-                start = Start(since=self.world.now.micros - random.randint(0, 10_000_000))
-        program.listen(list(random.choice(PATTERNS)), start, random.random() < 0.5, random.random() < 0.4, head)
+        program.listen(list(random.choice(PATTERNS)), self._somewhere(head[1]), random.random() < 0.5, head)
 
     def step_resume(self) -> None:
         """On from a cursor that no program that runs goes on from."""
@@ -151,7 +143,16 @@ class Simulation:
             return
         cursor = self.world.random.choice(sorted(CURSORS))
         if not any(cursor in other.cursors for other in self.alive if other.user == program.user):
-            program.resume(cursor, list(CURSORS[cursor]), self._head_of(program))
+            head = self._head_of(program)
+            program.listen(list(CURSORS[cursor]), self._somewhere(head[1]), False, head, cursor)
+
+    def step_history(self) -> None:
+        """Read what is stored."""
+        program, random = self._someone(), self.world.random
+        if program is None or program.client.core.welcome is None:
+            return
+        start = Start(after=random.randint(0, self._head_of(program)[1]) if random.random() < 0.5 else 0)
+        program.read(list(random.choice(PATTERNS)), start, random.choice((1, 5, wire.OFFSET_MAX, wire.OFFSET_MAX)))
 
     def step_unlisten(self) -> None:
         """One listener less."""
@@ -336,6 +337,8 @@ class Simulation:
             unacked, requests = list(core._publishing._unacked), list(core._requests.values())
             if unacked or requests:
                 found.append(f"{program.name} waits for {unacked} {requests}")
+            if program.running:
+                found.append(f"{program.name} has steps to take")
             for hearing in program.hearings:
                 chain = hearing.listener.chain
                 if not hearing.is_over and (told := self._cursor_trouble(program, hearing)):
@@ -360,11 +363,15 @@ class Simulation:
         lags = {m.session: m.lag for part in self.broker.core._questions.who("", with_lag=True) for m in part}
         if session is not None and lags.get(session.session, 0) > 0:
             return f"{program.name} lags by {lags[session.session]}"
-        if not listener.cursor or listener.keep[0] != listener.chain.logs or not listener.keep[1]:
+        progress = listener.progress
+        log, wanted = progress.wanted
+        if not progress.cursor or log != listener.chain.logs or not wanted:
             return ""
         keys = {(row.user, row.name): row.offset for row in self.log.memory.cursors()}
-        kept = keys.get((user_key(program.user), listener.cursor))
-        return "" if kept == listener.keep[1] else f"{hearing.name}'s cursor is at {kept}, not {listener.keep[1]}"
+        stored = keys.get((user_key(program.user), progress.cursor))
+        return (
+            "" if stored == progress.wanted[1] else f"{hearing.name}'s cursor is at {stored}, not {progress.wanted[1]}"
+        )
 
     def wrong(self) -> list[str]:
         """What must hold at any time and does not."""
@@ -408,7 +415,12 @@ class Simulation:
             for hearing in program.hearings
             if hearing.log is not None
         )
-        return History(sent, logs, listeners, self._volatile)
+        readings = (
+            Listening(reading.name, tuple(reading.patterns), False, reading.items, False)
+            for program in self.programs
+            for reading in program.readings
+        )
+        return History(sent, logs, chain(listeners, readings), self._volatile)
 
     def _history_of_log(self, log: SimulatedLog, ended: bool) -> Log:
         members = self._members() if ended and log is self.log else None
@@ -431,7 +443,7 @@ class Simulation:
     # --- parts ------------------------------------------------------------------------------
 
     def _weights(self) -> tuple[list[str], list[float]]:
-        weights = {"publish": 6.0, "listen": 0.6, "resume": 0.15, "join": 0.3}
+        weights = {"publish": 6.0, "listen": 0.6, "resume": 0.4, "history": 0.3, "join": 0.3}
         weights.update({field.name: getattr(self.world.faults, field.name) for field in fields(Faults)})
         kinds = [kind for kind in weights if hasattr(self, f"step_{kind}") and weights[kind] > 0.0]
         return kinds, [weights[kind] for kind in kinds]
@@ -448,6 +460,18 @@ class Simulation:
         head = self.logs[name].memory.head()
         return name, min(head, self.broker.core.head) if self.broker.is_alive else head
 
+    def _somewhere(self, head: int) -> Start:
+        """Where a listener begins."""
+        random = self.world.random
+        match random.randint(0, 4):
+            case 0:
+                return Start(after=random.randint(0, head))
+            case 1:
+                return Start(last=random.randint(1, 12))
+            case 2:
+                return Start(since=self.world.now.micros - random.randint(0, 10_000_000))
+        return Start()
+
     def _someone(self) -> Program | None:
         found = [program for program in self.alive if not program.is_closing]
         return self.world.random.choice(found) if found else None
@@ -457,7 +481,7 @@ class Simulation:
             (program, hearing)
             for program in self.alive
             for hearing in program.hearings
-            if hearing.log is not None and not hearing.is_over and not program.is_closing
+            if hearing.is_open and not hearing.is_over and not program.is_closing
         ]
         return self.world.random.choice(found) if found else None
 

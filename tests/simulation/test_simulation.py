@@ -39,6 +39,8 @@ RARE = (
     "losses told by a tail",
     "notice recovered",
     "cursors found",
+    "cursors stored at the end",
+    "histories read",
     "notice back",
     "notice gap log",
     "older copies",

@@ -17,12 +17,12 @@ Spec: docs/protocol.md, "What a client should not believe". Tests: tests/core/te
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from msgspec import Raw
 
 from zchat import wire
-from zchat.errors import WireError
+from zchat.errors import Refused, WireError
 from zchat.names import ROOM_BYTES_MAX
 
 EMPTY_PAGES_MAX = 10_000  # in a row, that bring nothing and promise more: a broker may pass over millions in each
@@ -56,7 +56,9 @@ Request: TypeAlias = (
     | wire.SetCursor
     | wire.DropCursor
 )
-_ANSWERS: dict[type, type] = {
+A = TypeVar("A", bound=Answer)
+
+ANSWERS: dict[type, type] = {
     wire.Join: wire.Done,
     wire.Part: wire.Done,
     wire.Fetch: wire.Page,
@@ -68,6 +70,7 @@ _ANSWERS: dict[type, type] = {
     wire.SetCursor: wire.Done,
     wire.DropCursor: wire.Done,
 }
+"""Which answer belongs to which request; each may have an ERROR instead."""
 
 
 class Stored(NamedTuple):
@@ -92,8 +95,17 @@ def check_kind(request: Request, answer: Answer) -> None:
     """Raise WireError for an answer that makes no sense, or to something else."""
     if isinstance(answer, WireError):
         raise answer
-    if not isinstance(answer, (_ANSWERS[type(request)], wire.Error)):
+    if not isinstance(answer, (ANSWERS[type(request)], wire.Error)):
         raise wrong(f"{type(answer).__name__} in answer to {type(request).__name__}")
+
+
+def given(answer: Answer, kind: type[A]) -> A:
+    """What was asked for. Raises Refused where the broker refuses it, WireError for an answer that makes no sense."""
+    if isinstance(answer, kind):
+        return answer
+    if isinstance(answer, wire.Error):
+        raise Refused(answer.code, answer.text)
+    raise answer if isinstance(answer, WireError) else wrong(f"{type(answer).__name__} where {kind.__name__} is due")
 
 
 def may_be_later(answer: Answer) -> bool:

@@ -151,8 +151,8 @@ class ClientCore:
         self.listening.elapsed(now)
         self._news |= bool(self.listening.trouble)
         if self.welcome is not None:
-            for listener, cursor in self.listening.take_cursors(self.welcome.log_id, now):
-                listener.keep_number = self.ask(cursor, now)
+            for progress, cursor in self.listening.take_cursors(self.welcome.log_id, now):
+                progress.number = self.ask(cursor, now)
         at = self.listening.take_at(now)
         if at is not None:
             self._sends.append(wire.encode(at))
@@ -196,6 +196,7 @@ class ClientCore:
 
     def listen(self, listener: Listener, now: Instant) -> None:
         """Subscribe; the chain says when it is live."""
+        listener.meets(self.welcome)
         self.listening.listen(listener, now)
 
     def unlisten(self, listener: Listener, now: Instant) -> None:
@@ -204,7 +205,7 @@ class ClientCore:
             self.listening.unlisten(listener)
             self._timeline.saw(listener.chain.highest)
             self._requests.pop(listener.asked, None)
-            self._requests.pop(listener.keep_number, None)
+            self._requests.pop(listener.progress.number, None)
 
     def join(self, rooms: set[str], now: Instant) -> int:
         """Become a member of rooms; returns the number of the request, 0 when there is nothing to ask."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from zchat import wire
+from zchat.errors import Refused
 
 
 class Delivery(NamedTuple):
@@ -38,3 +39,10 @@ class Start(NamedTuple):
     def seek(self, patterns: list[str], presence: bool) -> wire.Seek:
         """The question where that is. Joins and leaves are none of the last messages: those between them are read."""
         return wire.Seek(0, patterns, self.last or 0, self.since or 0, presence and not self.last)
+
+    def found(self, position: wire.Position) -> int:
+        """The offset after which it is, as the broker answered. Raises Refused for one above the head: that is an
+        offset of another log, or of what a log had before it went back."""
+        if (self.after or 0) > position.head:
+            raise Refused("bad-request", f"offset {self.after} is above the head, {position.head}")
+        return self.after or 0 if self.last is None and self.since is None else position.after

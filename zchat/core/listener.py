@@ -11,6 +11,8 @@ from zchat.core import Instant
 from zchat.core.answers import Answer
 from zchat.core.chain import Chain
 from zchat.core.pauses import Pause
+from zchat.core.progress import Progress
+from zchat.core.timeline import shared
 from zchat.errors import WireError
 from zchat.names import is_pattern, matcher, topic_prefix
 
@@ -23,41 +25,53 @@ class Listener:
     __slots__ = (
         "asked",
         "asked_at",
-        "at",
         "chain",
-        "cursor",
-        "keep",
-        "keep_asked",
-        "keep_at",
-        "keep_number",
-        "kept",
+        "is_joined",
         "matches",
         "patterns",
         "pause",
+        "progress",
         "refusals",
         "rooms",
         "topics",
+        "welcome",
     )
 
-    def __init__(self, patterns: list[str], chain: Chain, cursor: str = "") -> None:
+    def __init__(
+        self,
+        patterns: list[str],
+        chain: Chain,
+        progress: Progress | None = None,
+        welcome: wire.Welcome | None = None,
+    ) -> None:
         self.patterns = patterns
         self.chain = chain
         self.matches = matcher(patterns)
         self.topics = list(dict.fromkeys(topic_prefix(pattern) for pattern in patterns))  # in an order that is told
-        self.rooms = {pattern for pattern in patterns if not is_pattern(pattern)}  # it is a member of these
+        self.rooms = {pattern for pattern in patterns if not is_pattern(pattern)}  # it is a member of these,
+        self.is_joined = False  # once it is
         self.asked = 0  # number of the request that its chain waits for,
         self.asked_at = 0.0  # and when that was asked first
         self.pause = Pause()  # of questions that bring nothing
         self.refusals = 0  # in a row
-        # Written by the consumer: (which log, counted by the chain; offset).
-        self.at = (0, 0)  # what it was given last
-        self.keep = (0, 0)  # where its cursor is to be
-        # The cursor that the broker keeps for it.
-        self.cursor = cursor
-        self.kept = (0, 0)
-        self.keep_asked = (0, 0)
-        self.keep_number = 0  # of the request that is out
-        self.keep_at = 0.0
+        self.progress = progress or Progress(patterns)
+        self.welcome = welcome  # of the broker in whose log it was live last; before that, in whose log its start is
+
+    @property
+    def log_id(self) -> str:
+        """Of the log that its offsets are of."""
+        return self.welcome.log_id if self.welcome is not None else ""
+
+    def meets(self, welcome: wire.Welcome | None) -> None:
+        """The broker that it begins at said this. Where its log is not what it was, the start means less there."""
+        known, after = self.welcome, self.progress.wanted[1]
+        if known is None or welcome is None or known is welcome:
+            return
+        same = shared(known.starts, welcome.starts, after) if known.log_id == welcome.log_id else None
+        if same is None:
+            self.chain.other_log(welcome.log_id)
+        elif same < after:
+            self.chain.went_back(same, after)
 
     def answered(self, answer: Answer, now: Instant) -> bool | None:
         """The answer to what it asked: True when it is settled; None when that is to be asked again later."""

@@ -3,8 +3,7 @@
 Rules of this file
 1. The topics first, then a private topic with a fresh nonce. The SYNC that comes on it says that they are live.
 2. After a break libzmq subscribes again by itself. A fresh nonce follows, and every chain compares the heads.
-3. A position that a cursor is kept at is one that the consumer has reached and behind which nothing is missing.
-4. What publishes proves itself: a SYNC names the broker's start, as WELCOME did. Until one has come on a connection,
+3. What publishes proves itself: a SYNC names the broker's start, as WELCOME did. Until one has come on a connection,
    nothing of that connection is handed on; and one that names another is given up.
 
 Spec: docs/protocol.md, "Subscribing" and "Cursors". Tests: tests/core/test_listening.py.
@@ -19,6 +18,7 @@ from zchat.core import Instant
 from zchat.core.answers import Answer, is_name
 from zchat.core.chain import Delivery, Mark, Notice, Question
 from zchat.core.listener import Listener as Listener
+from zchat.core.progress import Progress
 from zchat.core.timeline import Break
 from zchat.errors import WireError
 from zchat.names import room_of
@@ -26,7 +26,6 @@ from zchat.names import room_of
 SYNC_SECONDS = 2.0  # a private topic without its SYNC is replaced
 CHECK_SECONDS = 30.0  # heads are compared this often, in case that a loss at the end went unseen
 MARK_SECONDS = 2.0  # the same for a cursor over several rooms that has moved: only heads say that nothing is missing
-KEEP_SECONDS = 0.5  # a cursor is kept this often: what was handed over since then comes again after a crash
 AT_SECONDS = 1.0  # the broker is told this often how far the listeners have got
 SILENCE_SECONDS = 30.0  # a question without an answer, or subscriptions that are not live, for so long: told
 STRANGERS_MAX = 3  # SYNCs of another broker in a row: a broker that was started anew may be ahead of its WELCOME
@@ -133,6 +132,7 @@ class Listening:
         self._strangers, self.trouble = 0, ""
         for listener in self.listeners:
             if not listener.chain.is_synced:
+                listener.welcome = welcome
                 listener.chain.synced(sync.head, welcome.time)
 
     def answered(self, number: int, answer: Answer, now: Instant) -> bool | None:
@@ -143,10 +143,8 @@ class Listening:
                 if self._synced and not listener.chain.is_synced:  # the log is not what it was
                     self._new_nonce(now)
                 return settled
-            if number == listener.keep_number:
-                listener.keep_number = 0
-                if isinstance(answer, wire.Done):
-                    listener.kept = listener.keep_asked
+            if number == listener.progress.number:
+                listener.progress.answered(is_done=isinstance(answer, wire.Done))
                 return True
         return False
 
@@ -230,16 +228,13 @@ class Listening:
         found = ((listener, listener.chain.take()) for listener in self.listeners)
         return [(listener, out) for listener, out in found if out]
 
-    def take_cursors(self, log_id: str, now: Instant) -> list[tuple[Listener, wire.SetCursor]]:
-        """The cursors to be kept; the number of each goes to the listener's `keep_number`."""
+    def take_cursors(self, log_id: str, now: Instant) -> list[tuple[Progress, wire.SetCursor]]:
+        """The cursors to be stored; the number of each goes to the consumer's `number`."""
         found = []
         for listener in self.listeners:
-            due = listener.cursor and not listener.keep_number and now.seconds >= listener.keep_at
-            keep = listener.keep
-            if due and keep != listener.kept and keep[0] == listener.chain.logs:
-                listener.keep_at = now.seconds + KEEP_SECONDS
-                listener.keep_asked = keep
-                found.append((listener, wire.SetCursor(0, listener.cursor, log_id, keep[1])))
+            offset = listener.progress.due(listener.chain.logs, now)
+            if offset is not None:
+                found.append((listener.progress, wire.SetCursor(0, listener.progress.cursor, log_id, offset)))
         return found
 
     def take_at(self, now: Instant) -> wire.At | None:
@@ -248,7 +243,7 @@ class Listening:
             return None
         self._at_at = now.seconds + AT_SECONDS
         told = self.listeners[: wire.LISTENERS_TOLD_MAX]
-        at = [(listener.chain.reached(listener.at), listener.patterns) for listener in told]
+        at = [(listener.chain.reached(listener.progress.at), listener.patterns) for listener in told]
         if at == self._at:
             return None
         self._at = at

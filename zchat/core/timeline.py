@@ -55,7 +55,7 @@ class Timeline:
             return None
         if log_id != welcome.log_id:
             return Break(0, 0)
-        upto = _shared(starts, self._starts, highest)
+        upto = shared(starts, self._starts, highest)
         if upto is None:
             return Break(0, 0)
         if upto < highest:
@@ -64,7 +64,7 @@ class Timeline:
         return None
 
 
-def _shared(known: list[tuple[str, int]], told: list[tuple[str, int]], highest: int) -> int | None:
+def shared(known: list[tuple[str, int]], told: list[tuple[str, int]], highest: int) -> int | None:
     """Up to where two lists of starts mean the same log, not above `highest`; None when they share nothing."""
     if not told:
         return highest  # a broker that is older than such lists

@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from zchat import wire
 from zchat.address import Address
 from zchat.core import Instant
+from zchat.core.answers import A, given
 from zchat.core.client import AWAY, CLOSED, READY, Answer, ClientCore, Request
 from zchat.core.engine import Engine
-from zchat.errors import Refused, TimedOut, Unreachable, WireError, ZchatError
+from zchat.core.listening import Listener
+from zchat.core.steps import Listen, Steps, begin
+from zchat.errors import TimedOut, Unreachable, ZchatError
 from zchat.sockets.clock import Deadline
 
 T = TypeVar("T")
-A = TypeVar("A", bound=Answer)
 
 
 class Waiting:
@@ -100,10 +103,29 @@ class Waiting:
 
     def ask(self, request: Request, kind: type[A], deadline: Deadline) -> A:
         """Send a request and wait for its answer of that kind. Raises Refused, TimedOut, Closed, WireError."""
-        answer = self._answer(lambda core, now: core.ask(request, now), deadline)
-        if not isinstance(answer, kind):
-            raise WireError("bad-frame", f"{type(answer).__name__} in answer to {type(request).__name__}")
-        return answer
+        return given(self.answer(request, deadline), kind)
+
+    def answer(self, request: Request, deadline: Deadline) -> Answer:
+        """Send a request and wait for what the broker says to it. Raises TimedOut, Closed."""
+        return self._answer(lambda core, now: core.ask(request, now), deadline)
+
+    def run(self, steps: Steps[T], deadline: Deadline, listen: Callable[[Listener], None] | None = None) -> T:
+        """Carry out steps one after the other; `listen` subscribes, and returns once that is live.
+
+        Raises what the steps and `listen` raise, TimedOut, Closed.
+        """
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Listen) and listen is not None:
+                    listen(step.listener)
+                    answer: Answer = wire.Done(0)
+                else:
+                    answer = self._answer(partial(begin, step), deadline)
+                step = steps.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
     def keep_cursor(self, name: str, offset: int, deadline: Deadline) -> None:
         """Store a cursor; returns once it is. Raises as `ask`."""
@@ -112,16 +134,12 @@ class Waiting:
             assert core.welcome is not None, "connected"
             return core.ask(wire.SetCursor(0, name, core.welcome.log_id, offset), now)
 
-        self._answer(keep, deadline)
-
-    def join(self, rooms: set[str], deadline: Deadline) -> None:
-        """Become a member. Raises as `ask`."""
-        self._answer(lambda core, now: core.join(rooms, now), deadline)
+        given(self._answer(keep, deadline), wire.Done)
 
     def part(self, rooms: set[str], deadline: Deadline) -> None:
         """Take a `join` back. Where the broker is away, it is told when it is back, and nobody waits."""
         if self.is_ready:
-            self._answer(lambda core, now: core.part(rooms, now), deadline)
+            given(self._answer(lambda core, now: core.part(rooms, now), deadline), wire.Done)
         else:
             self.later(lambda core, now: core.part(rooms, now))
 
@@ -130,10 +148,13 @@ class Waiting:
 
         def expect(core: ClientCore, now: Instant) -> int:
             number = ask(core, now)
-            self._answers[number] = None if number else wire.Done(0)
+            if number:
+                self._answers[number] = None
             return number
 
         number = self.do(expect)
+        if not number:
+            return wire.Done(0)
         try:
             self.wait_for(lambda: self._answers[number] is not None, deadline)
             answer = self._answers[number]
@@ -143,8 +164,4 @@ class Waiting:
         finally:
             self._answers.pop(number, None)
         assert answer is not None
-        if isinstance(answer, wire.Error):
-            raise Refused(answer.code, answer.text)
-        if isinstance(answer, WireError):
-            raise answer
         return answer
