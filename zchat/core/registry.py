@@ -315,11 +315,8 @@ class Registry:
         session.info = {}
         session.deadline = now.seconds + self._settings.session_kept_seconds
         self._surplus += self._gone.put(session.id, session, origin(session.address))
-        outcomes = session.outcomes
-        while len(outcomes) > self._settings.in_flight_max:  # no others can be without an answer
-            del outcomes[next(iter(outcomes))]
         self._outcomes[session.id] = session
-        self._outcomes_size += len(outcomes)
+        self._outcomes_size += len(session.outcomes)
         while self._outcomes_size > GONE_OUTCOMES_MAX:
             first = self._outcomes.pop(next(iter(self._outcomes)))
             self._outcomes_size -= len(first.outcomes)

@@ -26,7 +26,7 @@ TRANSITIONS: dict[str, dict[str, str]] = {
     FORGOTTEN: {},
 }
 
-OUTCOMES_MAX = 1024  # outcomes remembered per session; a client has fewer publishes than that in flight
+OUTCOMES_MAX = 1024  # outcomes remembered per session: one whose ACK was lost is sent again behind many others
 
 PENDING = -1  # an outcome: accepted, not committed yet
 
