@@ -232,3 +232,11 @@ def test_on_a_terminal_people_learn_of_direct_messages(
     )
     direct = terminal([*COMMAND, "listen", "@bob", "general", "--last", "1"], ZCHAT_USER="Bob", **env)
     assert "direct messages" not in direct.shows("#@bob tester: lunch?\n")
+
+
+def test_who_waits_for_a_broker_is_told_so_and_only_at_a_terminal(terminal: Callable[..., Terminal]) -> None:
+    waiting = terminal([*COMMAND, "who", "-b", "tcp://127.0.0.1:9", "--wait", "2"])
+    shown = waiting.shows("no broker answered")
+    assert shown.startswith("zchat: no broker answers yet, waiting up to 2 s\nzchat: no broker answered at ")
+    alone = zchat("who", "-b", "tcp://127.0.0.1:9", "--wait", "1.5")
+    assert alone.stderr.startswith("zchat: no broker answered at ") and alone.status == 3

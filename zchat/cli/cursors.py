@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from zchat.cli import completion, options
+from zchat.cli.connecting import connect
 from zchat.errors import UsageError
 
 
@@ -45,12 +46,11 @@ def cursors(
     if name is None and (set_ is not None or remove):
         raise UsageError("no NAME of a cursor to set or remove")
     options.check_numbers({"--set": None if set_ is None else set_.offset})
-    import zchat  # 80 ms of zmq and msgspec, which `zchat cursors --help` need not wait for
     from zchat.cli import output
     from zchat.names import cursor_name
 
     wanted = None if name is None else cursor_name(name)
-    with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
+    with connect(broker, user, wait=wait, timeout=wait) as client:
         if wanted is not None and set_ is not None:
             options.check_log(set_, client.log_id)
             client.set_cursor(wanted, set_.offset)

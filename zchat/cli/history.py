@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from zchat.cli import options
+from zchat.cli.connecting import connect
 
 OPTION_ALIASES = {"C": "n", "c": "n", "F": "f", "limit": "count"}
 
@@ -39,13 +40,12 @@ def history(
     begin = options.begin(last, since, after)
     options.check_numbers({"--count": count})
     options.check_output(json, template, raw, presence)
-    import zchat  # 80 ms of zmq and msgspec, which `zchat history --help` need not wait for
     from zchat.cli.printer import Printer
     from zchat.names import pattern_name
 
     patterns = [pattern_name(pattern) for pattern in patterns]  # before anybody waits for a broker
     printer = Printer(patterns, json=json, template=template, raw=raw)
-    with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
+    with connect(broker, user, wait=wait, timeout=wait) as client:
         options.check_log(after, client.log_id)
         printer.begin(client)
         past = client.history(*patterns, **begin, limit=count, presence=presence, notify=printer.notice)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zchat.cli import completion, ending, options
+from zchat.cli.connecting import connect
 from zchat.cli.interrupts import interrupts
 from zchat.errors import TimedOut, UsageError
 
@@ -80,14 +81,13 @@ def listen(
     options.check_output(json, template, raw, presence)
     if end and resume is not None:
         raise UsageError("--end and --resume cannot go together")
-    import zchat  # 80 ms of zmq and msgspec, which `zchat listen --help` need not wait for
     from zchat.cli.printer import Printer
     from zchat.names import cursor_name, pattern_name
 
     patterns, resume = list(map(pattern_name, patterns)), None if resume is None else cursor_name(resume)
     printer = Printer(patterns, json=json, template=template, raw=raw, verbose=verbose)
     deadline = None if timeout is None else time.monotonic() + timeout
-    with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
+    with connect(broker, user, wait=wait, timeout=wait) as client:
         options.check_log(after, client.log_id)
         printer.begin(client, without_own=no_self)
         if end:

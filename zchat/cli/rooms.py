@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from zchat.cli import options
+from zchat.cli.connecting import connect
 
 
 def rooms(
@@ -22,10 +23,9 @@ def rooms(
       zchat rooms
       zchat rooms --json
     """
-    import zchat  # 80 ms of zmq and msgspec, which `zchat rooms --help` need not wait for
     from zchat.cli import output
 
-    with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
+    with connect(broker, user, wait=wait, timeout=wait) as client:
         found, log_id = client.rooms(), client.log_id
     if json:
         terminal = sys.stdout.isatty()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zchat.cli import completion, ending, options, streams
+from zchat.cli.connecting import connect
 from zchat.cli.interrupts import ReaderGone, interrupts
 from zchat.errors import Refused, TimedOut, TooLarge, Unreachable, ZchatError
 
@@ -62,7 +63,6 @@ def send(
       tail -f app.log | zchat send ops.web --event log -H host=web1
       zchat send --json general hi
     """
-    import zchat  # 80 ms of zmq and msgspec, which `zchat send --help` need not wait for
     from zchat.names import room_name
 
     is_watched = sys.stderr.isatty() and not quiet
@@ -76,7 +76,7 @@ def send(
         more["volatile"] = True
     sender = None
     try:
-        with zchat.connect(broker, user, wait=wait, notify=_notice if verbose or is_watched else None) as client:
+        with connect(broker, user, wait=wait, notify=_notice if verbose or is_watched else None) as client:
             publish = partial(client.publish, room, **more)
             sender = Sender(client, publish, wait, room if json else "")
             if is_watched and not json and room.startswith("@"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zchat.cli import completion, options
+from zchat.cli.connecting import connect
 
 if TYPE_CHECKING:
     from zchat import Member
@@ -35,13 +36,12 @@ def who(
       zchat who general
       zchat who --lag --json
     """
-    import zchat  # 80 ms of zmq and msgspec, which `zchat who --help` need not wait for
     from zchat.cli import output
     from zchat.names import room_name
 
     if room is not None:
         room = room_name(room)  # before anybody waits for a broker
-    with zchat.connect(broker, user, wait=wait, timeout=wait) as client:
+    with connect(broker, user, wait=wait, timeout=wait) as client:
         members = client.who(room, lag=lag)
     if json:
         terminal = sys.stdout.isatty()

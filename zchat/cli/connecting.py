@@ -1,0 +1,41 @@
+"""Connecting, as every command does it: who looks on at a terminal is told that the broker is waited for.
+
+Tests: tests/cli/test_terminal.py.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zchat import Client, Notice
+
+TOLD_SECONDS = 1.0  # nobody wonders before that
+
+
+def connect(
+    broker: str | None,
+    user: str | None,
+    *,
+    wait: float,
+    timeout: float | None = None,
+    notify: Callable[[Notice], object] | None = None,
+) -> Client:
+    """As `zchat.connect`."""
+    import zchat  # 80 ms of zmq and msgspec, which `--help` need not wait for
+
+    telling = threading.Timer(TOLD_SECONDS, _tell, (wait,))
+    telling.daemon = True
+    if wait > TOLD_SECONDS and sys.stderr.isatty():
+        telling.start()
+    try:
+        return zchat.connect(broker, user, wait=wait, timeout=timeout, notify=notify)
+    finally:
+        telling.cancel()
+
+
+def _tell(wait: float) -> None:
+    print(f"zchat: no broker answers yet, waiting up to {wait:g} s", file=sys.stderr, flush=True)
