@@ -203,40 +203,6 @@ def test_a_volatile_message_is_heard_and_not_stored(anna: zchat.Client, ben: zch
     assert [message.text for message in ben.history(room)] == ["for ever"]
 
 
-def test_volatile_messages_that_a_slow_consumer_lost_are_told_with_their_number(
-    anna: zchat.Client, ben: zchat.Client, room: str
-) -> None:
-    """It takes none while more come than wait for a consumer."""
-    told: list[zchat.Notice] = []
-    listener = ben.listen(f"{room}.*", notify=told.append)
-    heard, sent = {"one": 0, "other": 0}, {"one": 0, "other": 0}
-
-    def send(name: str, body: bytes) -> None:
-        anna.publish(f"{room}.{name}", body, volatile=True)
-        sent[name] += 1
-
-    for _ in range(600):
-        for name in sent:
-            send(name, b"x" * 100_000)
-    anna.flush(timeout=60)
-    for name in sent:
-        send(name, b"last")
-    while listener.pending() or not any(notice.reason == "volatile" for notice in told):
-        heard[listener.get(20).room.rpartition(".")[2]] += 1
-    anna.flush(timeout=60)
-    for name in sent:
-        send(name, b"the end")
-    ended = 0
-    while ended < len(sent):
-        message = listener.get(20)
-        heard[message.room.rpartition(".")[2]] += 1
-        ended += message.body == b"the end"
-    for name in sent:
-        gaps = [notice for notice in told if notice.room == f"{room}.{name}"]
-        assert {(notice.kind, notice.reason) for notice in gaps} <= {("gap", "volatile")}
-        assert heard[name] + sum(notice.records for notice in gaps) == sent[name]
-
-
 @pytest.mark.parametrize(
     ("call", "error"),
     [

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 from collections.abc import Callable
+from threading import Timer
 
 import pytest
 
@@ -151,6 +152,23 @@ def test_a_broker_with_another_log_is_a_gap_on_stderr_and_in_json(
     gap = json.loads(listener.lines[1])
     assert list(gap) == ["event", "room", "first", "last", "reason", "records"] and gap["reason"] == "log"
     assert listener.stderr == "zchat: gap: the broker has another log than before, its offsets begin anew\n"
+
+
+def test_a_publisher_of_volatile_messages_waits_for_a_listener_that_stood_still_for_a_moment(
+    broker: BrokerProcess, start_zchat: Start
+) -> None:
+    """More than its connection holds are sent meanwhile, and it loses none."""
+    count, body = 300_000, b"x" * 300
+    listener = start_zchat("listen", "load", "--raw", "-n", str(count), "-v", broker=broker).live()
+    with connect(broker.address, "alice") as alice:
+        for number in range(count):
+            alice.publish("load", body, volatile=True)
+            if number == 10_000:
+                listener.process.send_signal(signal.SIGSTOP)
+                Timer(0.4, listener.process.send_signal, [signal.SIGCONT]).start()
+        alice.flush(timeout=60)
+    ended = listener.end(within=60)
+    assert (ended.status, ended.stdout.count("\n"), "gap" in ended.stderr) == (0, count, False)
 
 
 def test_volatile_messages_that_a_stopped_listener_lost_are_told_with_their_number(

@@ -11,11 +11,21 @@ from zchat.address import Address
 from zchat.core import Instant
 from zchat.core.chain import Chain, Delivery, Mark, Notice, Start
 from zchat.core.client import AWAY, GREETING, READY, Answer, ClientCore
-from zchat.core.engine import FULL_SECONDS, REST_SECONDS_MAX, TICK_SECONDS, Engine
+from zchat.core.engine import (
+    BEHIND_BYTES,
+    BEHIND_LOOK_SECONDS,
+    BEHIND_SECONDS,
+    CAUGHT_UP_BYTES,
+    FULL_SECONDS,
+    REST_SECONDS_MAX,
+    TICK_SECONDS,
+    Engine,
+)
 from zchat.core.listening import Listener
 from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES, WOKEN
 from zchat.core.publishing import Chunk
 from zchat.errors import Closed, Refused, WireError, ZchatError
+from zchat.names import topic
 
 WELCOME = wire.Welcome(1, "session", b"token", False, "log", 0, 5556, {}, 0)
 
@@ -60,6 +70,9 @@ class ListPort:
     def batches(self) -> Iterable[tuple[bytes, bytes]]:
         broadcast, self.broadcast = self.broadcast, []
         return broadcast
+
+    def hold_batches(self, hold: bool) -> None:
+        self.said.append("hold" if hold else "go on reading")
 
     def replies(self) -> Iterable[bytes]:
         replied, self.replied = self.replied, []
@@ -114,6 +127,7 @@ class Talk:
         self.engine = Engine(self.core, address.parse(to), self.port, self.outbox, self)
         self.told: list[object] = []
         self.items: list[Delivery | Notice | Mark] = []
+        self.waiting = 0
 
     def welcome(self, welcome: wire.Welcome = WELCOME) -> None:
         self.port.ups, self.port.replied = [True], [wire.encode(welcome)]
@@ -210,7 +224,7 @@ def test_a_consumer_gets_what_its_listener_hands_on_in_the_turn_in_which_it_came
     listener = talk.listener()
     talk.engine.later(lambda core, now: core.listen(listener, now))
     talk.engine.turn(WOKEN)
-    assert [topic for _, topics in talk.port.subscribed for _, topic in topics] == [
+    assert [each for _, topics in talk.port.subscribed for _, each in topics] == [
         b"#den\0",
         wire.PRIVATE_TOPIC + b"nonce",
     ]
@@ -283,3 +297,70 @@ def test_in_a_child_of_a_fork_its_consumers_are_told() -> None:
     talk.engine.forked()
     talk.engine.wake()
     assert (talk.told, talk.port.wakes) == (["forked"], 0)
+
+
+def volatile(prev: int) -> tuple[bytes, bytes]:
+    entries = [wire.Entry("ben", "s1", prev + 1, [b"x"])]
+    return topic("den"), wire.encode(wire.Batch(wire.VOLATILE_MESSAGES, 900, prev, 900, entries))
+
+
+def listening() -> Talk:
+    """Welcome, and live."""
+    talk = Talk()
+    talk.welcome()
+    talk.engine.core.listen(talk.listener(), talk.port.now())
+    talk.port.broadcast = [(wire.PRIVATE_TOPIC + b"nonce", wire.encode(wire.Sync(b"nonce", 0)))]
+    talk.engine.turn(BATCHES)
+    talk.port.said.clear()
+    return talk
+
+
+def held(talk: Talk) -> list[object]:
+    """Whether it holds, since this was asked last."""
+    said: list[object] = [each for each in talk.port.said if each in ("hold", "go on reading")]
+    talk.port.said.clear()
+    return said
+
+
+def test_while_a_consumer_is_behind_with_volatile_messages_nothing_more_is_read() -> None:
+    talk = listening()
+    talk.waiting = BEHIND_BYTES + 1
+    talk.port.broadcast = [volatile(0)]
+    talk.engine.turn(BATCHES)
+    assert held(talk) == ["hold"] and talk.engine.rest() == BEHIND_LOOK_SECONDS
+    talk.waiting = CAUGHT_UP_BYTES
+    talk.engine.turn(0)
+    assert held(talk) == []
+    talk.waiting -= 1
+    talk.engine.turn(0)
+    assert held(talk) == ["go on reading"] and talk.engine.rest() > BEHIND_LOOK_SECONDS
+
+
+def test_a_consumer_that_does_not_catch_up_holds_nobody_until_it_has() -> None:
+    talk = listening()
+    for prev, (waiting, seconds, expected) in enumerate(
+        [
+            (BEHIND_BYTES + 1, 0.0, ["hold"]),
+            (BEHIND_BYTES + 1, BEHIND_SECONDS, []),
+            (BEHIND_BYTES + 1, 0.1, ["go on reading"]),
+            (BEHIND_BYTES + 1, 0.1, []),
+            (CAUGHT_UP_BYTES, 0.1, []),
+            (BEHIND_BYTES + 1, 0.1, []),
+            (CAUGHT_UP_BYTES - 1, 0.1, []),
+            (BEHIND_BYTES + 1, 0.1, ["hold"]),
+        ]
+    ):
+        talk.waiting = waiting
+        talk.port.seconds += seconds
+        talk.port.broadcast = [volatile(prev)]
+        talk.engine.turn(BATCHES)
+        assert held(talk) == expected, prev
+
+
+def test_stored_messages_that_a_consumer_is_behind_with_hold_nobody() -> None:
+    talk = listening()
+    talk.waiting = BEHIND_BYTES + 1
+    entries = [wire.Entry("ben", "s1", 1, [b"x"])]
+    talk.port.broadcast = [(topic("den"), wire.encode(wire.Batch(wire.MESSAGES, 1, 0, 900, entries)))]
+    talk.engine.turn(BATCHES)
+    assert held(talk) == [] and len([item for item in talk.items if isinstance(item, Delivery)]) == 1

@@ -111,6 +111,10 @@ class SimulatedPort:
             if broadcast[1][1] == TAIL:
                 self._world.counts["losses told by a tail"] += sum(chain.state != LIVE for chain in live)
 
+    def hold_batches(self, hold: bool) -> None:
+        """No consumer of the simulation is behind."""
+        raise NotImplementedError
+
     def replies(self) -> Iterator[bytes]:
         """What can be read."""
         for _ in range(RECEIVED_MAX):

@@ -111,6 +111,8 @@ class Hearing:
             self.log = log
             self.items.append(Continued(log.name))
 
+    waiting = 0  # it takes all at once
+
     def put(self, items: list[Delivery | Notice | Mark]) -> None:
         """What the engine hands on."""
         self._program.begin(self)

@@ -26,16 +26,16 @@ from zchat.core.asked import Asked
 from zchat.core.checking import checked_records
 from zchat.core.commits import Commit, Gathering
 from zchat.core.cursors import Cursors
+from zchat.core.outlet import Outlet
 from zchat.core.questions import Questions
 from zchat.core.reads import Lookup as Lookup
 from zchat.core.reads import Read as Read
 from zchat.core.reads import Reads
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
-from zchat.core.rooms import Rooms, Run, Tails
+from zchat.core.rooms import Rooms, Tails
 from zchat.core.session import PENDING, Session
 from zchat.core.stays import Stays
-from zchat.core.volatile import Counts
 from zchat.errors import BadName, LogError, WireError
 from zchat.log import Append, LogFacts
 from zchat.names import cursor_name, user_key
@@ -65,6 +65,7 @@ class BrokerCore:
         self._commit: Commit | None = None  # under way
         self._gathering = Gathering(settings.batch_bytes_max)
         self._replies = Replies()
+        self._outlet = Outlet(self._replies, settings.batch_bytes_max)
         self._asked = Asked(settings.connection_questions_max)
         self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
         self._stays = Stays(
@@ -79,8 +80,6 @@ class BrokerCore:
         )
         self._stays.restore(facts.sessions, facts.users_seen, now)
         # What the shell takes.
-        self._volatile_runs: list[Run] = []
-        self._volatile_counts = Counts()
         self._broadcasts: list[tuple[bytes, bytes]] = []
 
     # --- what happened ----------------------------------------------------------------------
@@ -172,7 +171,8 @@ class BrokerCore:
 
     def next_deadline(self) -> float | None:
         """When `elapsed` must be called at the latest; None: nothing is due."""
-        times = (self.registry.next_deadline(), self._tails.next_deadline(), self._stays.retry)
+        outlet = self._outlet.next_deadline()
+        times = (self.registry.next_deadline(), self._tails.next_deadline(), self._stays.retry, outlet)
         return min((time for time in times if time is not None), default=None)
 
     # --- what to do -------------------------------------------------------------------------
@@ -193,6 +193,14 @@ class BrokerCore:
         self._flush_volatile(now)
         broadcasts, self._broadcasts = self._broadcasts, []
         return broadcasts
+
+    def is_patient(self, now: Instant) -> bool:
+        """Whether volatile batches for which a subscriber has no room are to be refused; else it loses them."""
+        return self._outlet.is_patient(now)
+
+    def broadcast(self, refused: set[bytes], now: Instant) -> None:
+        """What was taken was sent, but for these frames: they come again. Then take replies."""
+        self._outlet.out(refused, now)
 
     def take_replies(self) -> list[tuple[bytes, bytes]]:
         """(connection, frame) to send on ROUTER, in order: one ACK for each connection."""
@@ -260,19 +268,12 @@ class BrokerCore:
             self._replies.refuse(session.connection, "publish", seq, error.code, str(error))
             return
         if is_volatile:
-            run = room.volatile_run
-            if run is None or run.size > self.settings.batch_bytes_max:
-                run = room.volatile_run = Run(room, wire.VOLATILE_MESSAGES)
-                self._volatile_runs.append(run)
-            session.settle(seq, 0)  # it goes out with this cycle
-            if not message.flags & wire.QUIET:
-                self._replies.ack(session.connection, seq, 0)
-        else:
-            session.has_stored = True  # or will have, when the log keeps it
-            run = self._gathering.run(room, wire.MESSAGES)
-            self._gathering.sessions[session.id] = session
-            session.wait(len(frame))
-        run.add(session, seq, message.records, count, len(frame))
+            self._outlet.publish(session, room, message, count, len(frame))
+            return
+        session.has_stored = True  # or will have, when the log keeps it
+        self._gathering.run(room, wire.MESSAGES).add(session, seq, message.records, count, len(frame))
+        self._gathering.sessions[session.id] = session
+        session.wait(len(frame))
 
     def _repeat(self, session: Session, message: wire.Publish) -> None:
         seq = message.seq
@@ -289,14 +290,9 @@ class BrokerCore:
 
     def _flush_volatile(self, now: Instant) -> None:
         """Volatile records go out at once: they wait for no commit, and have no offset, only a count."""
-        runs, self._volatile_runs = self._volatile_runs, []
-        time = max(self._time, now.micros)
-        for run in runs:
-            room = run.room
-            room.volatile_run = None
-            base, prev = self._volatile_counts.add(room.name, run.records, time)
-            self._broadcasts.append((room.topic, wire.encode(wire.RawBatch(run.kind, base, prev, time, run.entries))))
-            self._rooms.forget(room, self.registry.members(room.name))
+        for run in self._outlet.take(max(self._time, now.micros)):
+            self._broadcasts.append((run.room.topic, run.frame))
+            self._rooms.forget(run.room, self.registry.members(run.room.name))
 
     def _not_kept(self, commit: Commit, error: LogError, now: Instant) -> None:
         """The log kept none of it: refuse what clients asked for."""

@@ -9,6 +9,8 @@ Rules of this file
 2. A turn first takes what happened to the connections, then what came on them: another broker may have another log.
    Then what programs say: what they publish goes out on a connection that the core knows of.
 3. It is woken only while it rests.
+4. While a consumer is behind with volatile messages, what is broadcast stays unread: the broker sees that, and holds
+   those who publish. One that does not catch up within a moment holds nobody until it has.
 
 What it works on is in port.py.
 Spec: docs/design.md, "The client". Tests: tests/core/test_engine.py, tests/simulation.
@@ -24,6 +26,8 @@ from zchat import wire
 from zchat.address import Address, Published
 from zchat.core import Instant
 from zchat.core.client import AWAY, GREETING, READY, ClientCore
+from zchat.core.deliveries import Delivery, Mark
+from zchat.core.gaps import Notice
 from zchat.core.listening import Listener
 from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES, WOKEN, Consumer, Outgoing, Owner, Port
 from zchat.core.publishing import Chunk
@@ -32,6 +36,10 @@ from zchat.errors import WireError, ZchatError
 TICK_SECONDS = 0.05  # what the core does by time is due in half seconds
 FULL_SECONDS = 0.005  # until what the port did not take is tried again
 REST_SECONDS_MAX = 1.0  # SUB sends its subscriptions only when its thread touches it
+BEHIND_BYTES = 16 << 20  # that wait for a consumer: it is behind,
+CAUGHT_UP_BYTES = 8 << 20  # until it has no more than these
+BEHIND_SECONDS = 1.0  # so long is it waited for,
+BEHIND_LOOK_SECONDS = 0.01  # and looked at so often
 
 Command = Callable[[ClientCore, Instant], object]
 
@@ -56,6 +64,9 @@ class Engine:
         self._welcome: wire.Welcome | None = None  # whose publisher is subscribed to,
         self._publisher = address  # which is there
         self._tick = 0.0  # when the core is next told that time has passed
+        self._behind: Listener | None = None  # whose consumer is waited for,
+        self._behind_until = 0.0
+        self._left_behind: set[Listener] = set()  # whose were waited for in vain
 
     # --- by any thread ----------------------------------------------------------------------
 
@@ -80,6 +91,8 @@ class Engine:
             return 0.0
         soon = FULL_SECONDS if port.is_full else TICK_SECONDS if core.state == GREETING else REST_SECONDS_MAX
         due = port.due
+        if self._behind is not None:
+            soon = min(soon, BEHIND_LOOK_SECONDS)
         return soon if due == inf else min(soon, max(0.0, due - port.now().seconds))
 
     def turn(self, ready: int) -> None:
@@ -88,6 +101,8 @@ class Engine:
         now = self._port.now()
         if ready & (CHANGES | SUB_CHANGES):
             self._take_changes(ready, now)
+        if self._behind is not None:
+            self._wait_for_consumer(self._behind, now)
         # What somebody waits for: messages in, messages out. A round trip is made of such turns.
         if ready & BATCHES:
             self._take_batches(now)
@@ -175,6 +190,25 @@ class Engine:
             consumer = self.consumers.get(listener)
             if consumer is not None:
                 consumer.put(out)
+                if consumer.waiting > BEHIND_BYTES:
+                    self._fell_behind(listener, out, now)
+                elif self._left_behind and consumer.waiting < CAUGHT_UP_BYTES:
+                    self._left_behind.discard(listener)
+
+    def _fell_behind(self, listener: Listener, out: list[Delivery | Notice | Mark], now: Instant) -> None:
+        is_volatile = any(isinstance(item, Delivery) and not item.last for item in out)
+        if is_volatile and self._behind is None and listener not in self._left_behind:
+            self._behind, self._behind_until = listener, now.seconds + BEHIND_SECONDS
+            self._port.hold_batches(True)
+
+    def _wait_for_consumer(self, listener: Listener, now: Instant) -> None:
+        consumer = self.consumers.get(listener)
+        has_caught_up = consumer is None or consumer.waiting < CAUGHT_UP_BYTES
+        if has_caught_up or now.seconds > self._behind_until:
+            self._behind = None
+            self._port.hold_batches(False)
+            if not has_caught_up:
+                self._left_behind = {listener, *self._left_behind} & self.consumers.keys()
 
     def _carry_out(self, now: Instant) -> None:
         core = self.core

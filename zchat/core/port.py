@@ -65,6 +65,9 @@ class Port(Protocol):
     def batches(self) -> Iterable[tuple[bytes, bytes]]:
         """(topic, frame) of what was broadcast, up to a bound."""
 
+    def hold_batches(self, hold: bool) -> None:
+        """Leave what is broadcast where it is, and say nothing of it; or go on."""
+
     def replies(self) -> Iterable[bytes]:
         """What the broker says, up to a bound."""
 
@@ -107,6 +110,10 @@ class Outgoing(Protocol):
 
 class Consumer(Protocol):
     """Who gets what one listener hands on."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of what it has not taken."""
 
     def put(self, items: list[Delivery | Notice | Mark]) -> None:
         """The next of it, in order."""

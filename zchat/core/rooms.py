@@ -30,7 +30,19 @@ DUE_MAX = 512  # tail markers at once: each is a message, and tens of thousands 
 class Run:
     """Consecutive records of one room on their way to one batch."""
 
-    __slots__ = ("base", "counts", "entries", "frame", "kind", "records", "room", "sessions", "size", "sizes")
+    __slots__ = (
+        "base",
+        "counts",
+        "entries",
+        "frame",
+        "kind",
+        "records",
+        "room",
+        "sessions",
+        "size",
+        "sizes",
+        "waiting",
+    )
 
     def __init__(self, room: Room, kind: int) -> None:
         self.room = room
@@ -43,6 +55,7 @@ class Run:
         self.size = 0  # bytes of all
         self.base = 0  # given when it becomes a batch
         self.frame = b""
+        self.waiting: list[tuple[Session, int, int]] = []  # of a volatile one, not acked: session, seq, bytes
 
     def add(self, session: Session, seq: int, records: msgspec.Raw, count: int, size: int) -> None:
         """One publish, or one join or leave."""

@@ -34,6 +34,7 @@ from zchat.errors import LogError
 from zchat.log import Log, facts_of
 from zchat.settings import Settings
 from zchat.sockets import options
+from zchat.sockets.broadcasts import Broadcasts
 from zchat.sockets.clock import instant
 from zchat.sockets.cutoffs import CutOffs
 from zchat.sockets.kernel import connections_max
@@ -91,6 +92,7 @@ class Broker:
         self._context = options.broker_context()
         self._router = options.broker_router(self._context)
         self._xpub = options.broker_xpub(self._context)
+        self._broadcasts = Broadcasts(self._xpub)
         self._peers = Peers(self._context, self._router, self._xpub, self.settings, self._cutoffs, each_max)
         try:
             self.address = options.bind(self._router, self.address)
@@ -183,10 +185,9 @@ class Broker:
             self._log.append(append, partial(self._committed, bool(append.batches)))
             if self._finished:  # a log that commits at once has called back already
                 self._take_finished(now)
-        for topic, frame in core.take_broadcasts(now):
-            self._peers.broadcast_bytes += len(frame)
-            self._xpub.send(topic, SNDMORE)
-            self._xpub.send(frame)
+        refused = self._broadcasts.send(core.take_broadcasts(now), patient=core.is_patient(now))
+        self._peers.broadcast_bytes = self._broadcasts.bytes
+        core.broadcast(refused, now)
         for connection, frame in core.take_replies():
             self._send(connection, frame, now)
         if core.may_answer(self._peers.full):

@@ -49,6 +49,11 @@ class Incoming:
             self._paused = True
             self._pause(True)
 
+    @property
+    def waiting(self) -> int:
+        """Bytes of what it has not taken."""
+        return self._put_bytes - self._taken_bytes
+
     def end(self) -> None:
         """Nothing more comes."""
         self._queue.put(None)

@@ -73,6 +73,10 @@ class SocketPort:
             found |= BATCHES
         return found | REPLIES if self._dealer.socket in ready else found
 
+    def hold_batches(self, hold: bool) -> None:
+        """Leave what is broadcast where it is, and say nothing of it; or go on."""
+        self._poller.register(self._subscriber.sub, 0 if hold else POLLIN)  # 0 takes it out
+
     def go_on(self, seconds: float) -> None:
         """Connect again, when it is time."""
         self._dealer.go_on(seconds)

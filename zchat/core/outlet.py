@@ -1,0 +1,100 @@
+"""Volatile publishes on their way out: gathered, counted, and held back where a subscriber has no room for more.
+
+    publishes of a cycle --> runs --take--> the XPUB --out--> acked
+                              ^----- refused: held ----'
+
+Rules of this file
+1. What nobody's queue refuses goes out in the cycle that brought it, and is acked with it.
+2. Where a queue is full, the batch is offered again a moment later. Meanwhile further publishes to its room are not
+   acked, so that their senders, who keep to their windows, wait.
+3. That costs patience, which comes back while nothing is held. Without any, the batch goes out, and whose queue is full
+   loses it: a subscriber that has stopped holds others back once, a slow one for a part of the time.
+
+Spec: docs/protocol.md, "Volatile". Tests: tests/core/test_outlet.py.
+"""
+
+from __future__ import annotations
+
+from zchat import wire
+from zchat.core import Instant
+from zchat.core.replies import Replies
+from zchat.core.rooms import Room, Run
+from zchat.core.session import Session
+from zchat.core.volatile import Counts
+
+PATIENCE_SECONDS = 2.0  # for which batches may be held, all in all;
+PATIENCE_GROWS = 3.0  # and for each second without, so many seconds more
+HELD_BYTES_MAX = 32 << 20
+AGAIN_SECONDS = 0.002  # then what is held is offered again
+
+
+class Outlet:
+    """The volatile records that have not gone out. `publish`, `take`, and then `out` with what was refused."""
+
+    def __init__(self, replies: Replies, batch_bytes_max: int) -> None:
+        self._replies = replies
+        self._batch_bytes_max = batch_bytes_max
+        self._counts = Counts()
+        self._runs: list[Run] = []
+        self._offered: list[Run] = []  # that were taken, and of which `out` has not told yet
+        self._held: dict[bytes, list[Run]] = {}  # topic -> those that were refused, in order
+        self._held_bytes = 0
+        self._patience = PATIENCE_SECONDS
+        self._looked_at = 0.0  # when the patience was that much
+
+    def publish(self, session: Session, room: Room, message: wire.Publish, count: int, size: int) -> None:
+        """Some records of a session, in a frame of that size. They are acked now, unless their room is held back."""
+        run = room.volatile_run
+        if run is None or run.size > self._batch_bytes_max:
+            run = room.volatile_run = Run(room, wire.VOLATILE_MESSAGES)
+            self._runs.append(run)
+        run.add(session, message.seq, message.records, count, size)
+        if room.topic in self._held:
+            session.wait(size)
+            run.waiting.append((session, message.seq, size))
+            return
+        session.settle(message.seq, 0)
+        if not message.flags & wire.QUIET:
+            self._replies.ack(session.connection, message.seq, 0)
+
+    def take(self, time: int) -> list[Run]:
+        """The runs to send now, with their frames; those of a room in order."""
+        runs, self._runs = self._runs, []
+        for run in runs:
+            room = run.room
+            room.volatile_run = None
+            base, prev = self._counts.add(room.name, run.records, time)
+            run.frame = wire.encode(wire.RawBatch(run.kind, base, prev, time, run.entries))
+        if self._held and not self._offered:
+            runs = [run for held in self._held.values() for run in held] + runs
+        self._offered += runs
+        return runs
+
+    def out(self, refused: set[bytes], now: Instant) -> None:
+        """They were sent, but for these frames: what a subscriber has no room for."""
+        offered, self._offered = self._offered, []
+        if not refused and not self._held:
+            return
+        self._look_at(now)
+        self._held, self._held_bytes = {}, 0
+        for run in offered:
+            if run.frame in refused:
+                self._held.setdefault(run.room.topic, []).append(run)
+                self._held_bytes += run.size
+                continue
+            for session, seq, size in run.waiting:  # quiet ones are told of, too: their sender may have asked meanwhile
+                session.finish(seq, 0, size)
+                self._replies.ack(session.connection, seq, 0)
+
+    def is_patient(self, now: Instant) -> bool:
+        """Whether a subscriber without room may refuse a batch; else it loses it."""
+        self._look_at(now)
+        return self._patience > 0 and self._held_bytes < HELD_BYTES_MAX
+
+    def next_deadline(self) -> float | None:
+        """When what is held is to be taken again; None: nothing is."""
+        return self._looked_at + AGAIN_SECONDS if self._held else None
+
+    def _look_at(self, now: Instant) -> None:
+        passed, self._looked_at = now.seconds - self._looked_at, now.seconds
+        self._patience = min(PATIENCE_SECONDS, self._patience + passed * (-1.0 if self._held else PATIENCE_GROWS))
