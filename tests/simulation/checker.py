@@ -12,6 +12,7 @@
     not_stored          a listener got a record that the log does not have
     body_changed        another body, or another room, than the sender's
     false_gap           a gap that was told of and is none
+    late_gap            a gap that was told after younger records of its room
     unasked             a listener got what it had not asked for
     miscounted          a listener lost volatile records, and was told of another number
 
@@ -399,7 +400,10 @@ class _Listener:
             room = self._rooms.get(name)
             if not self._wants(name) or room is None:
                 continue
-            self._place(name).gaps.append((gap.first, gap.last))
+            place = self._place(name)
+            place.gaps.append((gap.first, gap.last))
+            if place.begun and room.offsets[place.at - 1] > gap.last:
+                self._checker.report("late_gap", self._where, f"{gap} after {name} {room.offsets[place.at - 1]}")
             for at in range(bisect_left(room.offsets, gap.first), bisect_right(room.offsets, gap.last)):
                 if not _covers(room.gone, room.offsets[at]):
                     self._checker.report("false_gap", self._where, f"{gap}, and {room.offsets[at]} is there")

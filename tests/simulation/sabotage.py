@@ -1,17 +1,21 @@
 """The same simulation with a promise's mechanism switched off: what the checker must not let pass.
 
-Rules of this file: what is sabotaged is a subclass that only these runs take, never the product; nothing here
-changes a core or an engine for any other test.
+Rules of this file: what is sabotaged is a subclass or a function that only these runs take, never the product; nothing
+here changes a core or an engine for any other test.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.simulation.brokers import SimulatedBroker
 from zchat import wire
 from zchat.core import Instant
+from zchat.core.answers import Missing, Stored, parts_of
 from zchat.core.chain import LIVE, NEW, Chain, Delivery, Mark, Notice
 from zchat.core.engine import Engine
 from zchat.core.port import CHANGES, SUB_CHANGES
+from zchat.core.progress import Progress
 from zchat.errors import LogError
 from zchat.log import Append
 
@@ -110,3 +114,16 @@ class WithoutCounts(Chain):
     def take(self) -> list[Delivery | Notice | Mark]:
         """All else."""
         return [item for item in super().take() if not (isinstance(item, Notice) and item.reason == "volatile")]
+
+
+class HighestOffset(Progress):
+    """A cursor over several rooms moves to the highest offset that was handed over."""
+
+    def __init__(self, patterns: list[str], cursor: str = "", *, follows: bool = True) -> None:
+        super().__init__(patterns, cursor, follows=follows)
+        self._one_room = True
+
+
+def gaps_at_the_end(page: wire.Page, fetch: wire.Fetch, is_asked: Callable[[str], bool]) -> list[Stored | Missing]:
+    """Gaps are told at the end of their page."""
+    return sorted(parts_of(page, fetch, is_asked), key=lambda part: isinstance(part, Missing))

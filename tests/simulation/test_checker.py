@@ -118,6 +118,10 @@ def test_a_history_in_which_nothing_happened_is_unknown() -> None:
         ("body_changed", history(stored=[of(ONE), of(TWO), of(THREE, room="b")], got=[of(ONE), of(TWO)])),
         ("body_changed", history(got=[of(ONE), of(THREE, 2), of(THREE)])),
         ("false_gap", history(got=[of(ONE), Gap("a", 2, 2), of(THREE)])),
+        (
+            "late_gap",
+            history(got=[of(ONE), of(THREE), Gap("a", 2, 2)], stored=[of(ONE), of(THREE)], gone=(Gap("a", 2, 2),)),
+        ),
         ("miscounted", fleeting([0, Lost("a", 1), 3])),
         ("miscounted", fleeting([0, Lost("a", 3), 3])),
         ("miscounted", fleeting([0, 2])),

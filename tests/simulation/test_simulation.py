@@ -20,10 +20,12 @@ from tests.simulation.network import Faults
 from tests.simulation.sabotage import (
     AcksBeforeCommit,
     ChangesAfterCommands,
+    HighestOffset,
     WithoutCounts,
     WithoutDedupe,
     WithoutGapCheck,
     WithoutSync,
+    gaps_at_the_end,
 )
 from tests.simulation.simulation import LIES, STRENGTHS, Outcome, Simulation, drawn_settings, simulate
 from zchat.core.chain import Chain
@@ -107,6 +109,22 @@ def test_sabotage_is_caught(broker_type: type[SimulatedBroker], chain_type: type
         if kind in kinds:
             return
     pytest.fail(f"only {kinds or 'nothing'} was reported")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("place", "sabotage", "kind"),
+    [
+        ("zchat.core.opening.Progress", HighestOffset, "lost"),
+        ("zchat.core.history.parts_of", gaps_at_the_end, "late_gap"),
+        ("zchat.core.answers.parts_of", gaps_at_the_end, "lost"),
+    ],
+)
+def test_sabotage_of_a_stepper_is_caught(
+    place: str, sabotage: object, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, sabotage)
+    test_sabotage_is_caught(SimulatedBroker, Chain, kind)
 
 
 @pytest.mark.slow
