@@ -452,6 +452,16 @@ def test_a_room_is_left_with_the_last_of_its_listeners(anna: zchat.Client, ben: 
     assert ben.who(room) == []
 
 
+def test_a_listen_that_failed_leaves_no_room_that_another_listens_to(
+    anna: zchat.Client, ben: zchat.Client, room: str
+) -> None:
+    with anna.listen(room):
+        with pytest.raises(zchat.TimedOut):
+            anna.listen(room, timeout=0)
+        assert [one.user for one in ben.who(room)] == ["anna"]
+    assert ben.who(room) == []
+
+
 def test_inboxes_are_read_by_their_user_alone(anna: zchat.Client, ben: zchat.Client) -> None:
     inbox = anna.listen("@anna")
     offset = ben.send("@anna", "psst")

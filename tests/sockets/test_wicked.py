@@ -147,6 +147,50 @@ def test_an_answer_of_another_kind_is_an_error(wicked: Wicked, args: tuple[str, 
 
 
 @pytest.mark.parametrize(
+    ("asked", "call"),
+    [
+        (wire.Cursors, lambda client: client.listen("den", resume="x", last=2)),
+        (wire.Seek, lambda client: client.listen("den", resume="x", last=2)),
+        (wire.SetCursor, lambda client: client.listen("den", resume="x", last=2)),
+        (wire.SetCursor, lambda client: client.listen("den", resume="x")),
+        (wire.SetCursor, lambda client: client.set_cursor("x", 1)),
+        (wire.Join, lambda client: client.listen("den")),
+        (wire.Seek, lambda client: list(client.history("den"))),
+        (wire.Fetch, lambda client: list(client.history("den"))),
+        (wire.DropCursor, lambda client: client.drop_cursor("x")),
+    ],
+)
+def test_whatever_a_call_asks_an_answer_of_another_kind_is_an_error(
+    wicked: Wicked, asked: type, call: Callable[[zchat.Client], object]
+) -> None:
+    with zchat.connect(wicked.address, "tester", timeout=SECONDS_MAX) as client:
+        wicked.lies[asked] = lambda message: [wire.Present(message.request, [])]
+        with pytest.raises(zchat.WireError, match=f"Present in answer to {asked.__name__}"):
+            call(client)
+        del wicked.lies[asked]
+        assert [message.offset for message in client.history("den")] == [1, 2, 3]
+
+
+def test_a_last_commit_that_gets_another_kind_of_answer_is_behind_and_ends(wicked: Wicked) -> None:
+    with zchat.connect(wicked.address, "tester", timeout=SECONDS_MAX) as client:
+        subscription = client.listen("den", "lair", resume="x", after=0)
+        wicked.lies[wire.Heads] = wicked.lies[wire.SetCursor] = lambda message: [wire.Present(message.request, [])]
+        assert [subscription.get(SECONDS_MAX).offset for _ in range(2)] == [1, 2]
+        subscription.close()
+        assert subscription.repeats_after == 0
+
+
+def test_history_tells_a_gap_between_the_messages_where_it_lies(wicked: Wicked) -> None:
+    gaps = [("den", 2, 2, "trimmed")]
+    wicked.lies[wire.Fetch] = lambda fetch: [page(fetch.request, ("den", batch(1, 0)), ("den", batch(3, 2)), gaps=gaps)]
+    told: list[Any] = []
+    with zchat.connect(wicked.address, "tester") as client:
+        for message in client.history("den", notify=told.append, timeout=SECONDS_MAX):
+            told.append(message.offset)
+    assert told == [1, zchat.Notice("gap", 2, 2, "den", reason="trimmed"), 3]
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"publish_port": 70_000},
