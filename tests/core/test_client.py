@@ -12,11 +12,12 @@ from tests.simulation.pair import Pair, copy_of, numbered_log
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.chain import Chain, Start
-from zchat.core.client import AWAY, CLOSED, GREETING, READY, REPEAT_SECONDS, ClientCore
+from zchat.core.client import AWAY, CLOSED, GREETING, READY, ClientCore
 from zchat.core.gaps import Notice
 from zchat.core.listening import Listener
 from zchat.core.progress import Progress
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX, Chunk
+from zchat.core.requests import REPEAT_SECONDS
 from zchat.errors import Closed, LogError, Refused
 from zchat.log import whole
 from zchat.settings import Settings

@@ -132,7 +132,7 @@ class AnyBroker(RuleBasedStateMachine):
     @rule(message=ANSWERS, which=st.integers(0, 5))
     def answer(self, message: Any, which: int) -> None:
         """One of the requests that are out, in whatever way."""
-        numbers = list(self.core._requests)
+        numbers = [number for number, _ in self.core._requests]
         if isinstance(message, wire.Error):
             message = wire.Error("request", 0, message.code, message.text)
             message.number = numbers[which % len(numbers)] if numbers else 7
@@ -244,7 +244,7 @@ class AnyBroker(RuleBasedStateMachine):
         assert all(listener.chain.state == LIVE for listener in self.listeners)
 
     def answer_honestly(self) -> None:
-        for number, (request, _) in list(self.core._requests.items()):
+        for number, request in self.core._requests:
             answers: dict[type, Any] = {
                 wire.Fetch: wire.Page(number, [], getattr(request, "until", 0), False, []),
                 wire.Seek: wire.Position(number, 0, 9),

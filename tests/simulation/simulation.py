@@ -334,7 +334,7 @@ class Simulation:
             core = program.client.core
             if core.state != READY or not program.client.is_idle:
                 found.append(f"{program.name} is {core.state}, idle: {program.client.is_idle}")
-            unacked, requests = list(core._publishing._unacked), list(core._requests.values())
+            unacked, requests = list(core._publishing._unacked), list(core._requests)
             if unacked or requests:
                 found.append(f"{program.name} waits for {unacked} {requests}")
             if program.running:

@@ -3,18 +3,17 @@
 Rules of this file
 1. Nothing but HELLO is sent before WELCOME. After it, in order: unacked publishes, then everything else.
 2. A repeat is the same frame again, so the broker knows it by its `seq`.
-3. A request is repeated until it is answered; answering it twice is the same.
+3. What was asked is in requests.py, what was published in publishing.py, what is listened to in listening.py.
 
     away --connected--> greeting (HELLO is out) --WELCOME--> ready --disconnected--> away
 
-What it listens to is in listening.py. It has more than 300 lines because a session's life is one thing.
+It has more than 300 lines because a session's life is one thing.
 Spec: docs/protocol.md. Tests: tests/core/test_client.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
 
 from zchat import wire
 from zchat.core import Instant, answers
@@ -24,13 +23,13 @@ from zchat.core.chain import Delivery, Mark, Notice
 from zchat.core.listening import Listener, Listening
 from zchat.core.pauses import Pause
 from zchat.core.publishing import Chunk, Publishing
+from zchat.core.requests import REPEAT_SECONDS, Requests
 from zchat.core.timeline import Timeline
 from zchat.errors import CODES, Refused, WireError
 
 AWAY, GREETING, READY, CLOSED = "away", "greeting", "ready", "closed"
 
 LEFT_MAX = wire.ROOMS_PER_MESSAGE_MAX  # rooms that the session left last are remembered
-REPEAT_SECONDS = 3.0  # a request without an answer is sent again; the broker may drop replies
 
 
 class ClientCore:
@@ -42,15 +41,13 @@ class ClientCore:
         self.welcome: wire.Welcome | None = None
         self.refusal: Refused | WireError | None = None  # fatal: the broker will not have this client, or is none
         self._info = info
-        self._numbers = count(1)
         self._leaving = False  # BYE was said
         self._hello = 0  # number of the last HELLO
         self._hello_at = 0.0  # when `elapsed` first saw that it is out
         self._hello_pause = Pause()  # of sessions that the broker forgets, and logs that it changes
         self._hello_waits = False  # until that pause is over
         self._publishing = Publishing()
-        self._requests: dict[int, tuple[Request, float]] = {}  # number -> request, when it is sent again
-        self._cursors: dict[str, int] = {}  # name -> number of the last request that changes it
+        self._requests = Requests()
         self.listening = Listening(nonces)
         self._timeline = Timeline()
         self._joined: dict[str, int] = {}  # room -> listeners and explicit joins that want it
@@ -82,7 +79,7 @@ class ClientCore:
         self.state = AWAY
         self._sends.clear()
         for listener in self.listening.listeners:
-            self._requests.pop(listener.asked, None)
+            self._requests.forget(listener.asked)
         self.listening.lost(reason)
 
     def unsubscribed(self, now: Instant) -> None:
@@ -144,7 +141,7 @@ class ClientCore:
         if self.state != READY or self._leaving:
             return
         self._sends.extend(self._publishing.elapsed(now))
-        for number in [number for number, (_, due) in self._requests.items() if due <= now.seconds]:
+        for number in self._requests.due(now):
             self._ask_again(number, now)
         if self._unsettled_rooms and self._settle_at <= now.seconds:
             self._settle_rooms(now)
@@ -181,18 +178,14 @@ class ClientCore:
 
     def ask(self, request: Request, now: Instant) -> int:
         """Send a request; its answer comes out of `take_answers` under the number returned."""
-        request.request = number = next(self._numbers)
-        frame = wire.encode(request)  # what has no encoding raises before anything is changed
-        if isinstance(request, wire.SetCursor | wire.DropCursor):
-            self._cursors[request.name] = number
-        self._requests[number] = (request, now.seconds + REPEAT_SECONDS)
+        frame = self._requests.add(request, now)
         if self.state == READY:
             self._sends.append(frame)
-        return number
+        return request.request
 
     def forget(self, number: int) -> None:
         """Nobody waits for that answer any more."""
-        self._requests.pop(number, None)
+        self._requests.forget(number)
 
     def listen(self, listener: Listener, now: Instant) -> None:
         """Subscribe; the chain says when it is live."""
@@ -204,8 +197,8 @@ class ClientCore:
         if listener in self.listening.listeners:
             self.listening.unlisten(listener)
             self._timeline.saw(listener.chain.highest)
-            self._requests.pop(listener.asked, None)
-            self._requests.pop(listener.progress.number, None)
+            self._requests.forget(listener.asked)
+            self._requests.forget(listener.progress.number)
 
     def join(self, rooms: set[str], now: Instant) -> int:
         """Become a member of rooms; returns the number of the request, 0 when there is nothing to ask."""
@@ -267,7 +260,7 @@ class ClientCore:
     def take_deliveries(self, now: Instant) -> list[tuple[Listener, list[Delivery | Notice | Mark]]]:
         """What each listener gets. Then take sends."""
         for listener, question in self.listening.take_questions(now):
-            self._requests.pop(listener.asked, None)  # a broker that stops, and says so, answers it no more
+            self._requests.forget(listener.asked)  # a broker that stops, and says so, answers it no more
             listener.asked = self.ask(question, now)
         return self.listening.take_deliveries()
 
@@ -297,7 +290,7 @@ class ClientCore:
             kept = welcome.limits.get("session_kept_seconds", wire.SESSION_KEPT_SECONDS)
             self._tell_refused(self._publishing.forgotten(kept, now))
         self._sends.extend(self._publishing.welcomed(welcome, now))
-        for number in list(self._requests):
+        for number, _ in self._requests:
             self._ask_again(number, now)
         if known is not None and self._joined:
             self.ask(wire.Join(0, sorted(self._joined)), now)
@@ -308,7 +301,7 @@ class ClientCore:
 
     def _refuse_cursors(self, now: Instant) -> None:
         """The log is another one, or went back: offsets that are on their way to it mean nothing there."""
-        for number, (request, _) in list(self._requests.items()):
+        for number, request in self._requests:
             if isinstance(request, wire.SetCursor):
                 self._answered(number, wire.Error("request", number, "other-log", "the log is not what it was"), now)
 
@@ -321,20 +314,12 @@ class ClientCore:
             self._answers.append((0, wire.Goodbye("bye")))
 
     def _ask_again(self, number: int, now: Instant) -> None:
-        """A JOIN, PART or cursor that has been overtaken by what was wanted later must not undo that."""
-        request, _ = self._requests[number]
-        self._requests[number] = (request, now.seconds + REPEAT_SECONDS)
-        is_overtaken = False
-        if isinstance(request, wire.Join | wire.Part):
-            joins = isinstance(request, wire.Join)
-            request.rooms = [room for room in request.rooms if (room in self._joined) == joins]
-            is_overtaken = not request.rooms
-        elif isinstance(request, wire.SetCursor | wire.DropCursor):
-            is_overtaken = self._cursors[request.name] != number
-        if is_overtaken:
+        """Send it once more; what was overtaken is done."""
+        frame = self._requests.again(number, self._joined, now)
+        if frame is None:
             self._answered(number, wire.Done(number), now)
-            return
-        self._sends.append(wire.encode(request))
+        else:
+            self._sends.append(frame)
 
     def _settle_rooms(self, now: Instant) -> None:
         """A JOIN or PART was refused for now: who still wants it waits for no answer any more."""
@@ -378,13 +363,10 @@ class ClientCore:
         self._news |= bool(refusals)
 
     def _answered(self, number: int, answer: Answer, now: Instant) -> None:
-        request, _ = self._requests.get(number, (None, 0.0))
-        if request is None:
+        answered = self._requests.answered(number, answer)
+        if answered is None:
             return
-        try:
-            answers.check_kind(request, answer)
-        except WireError as error:
-            answer = error
+        request, answer = answered
         if isinstance(answer, wire.Position | wire.HeadsAre):
             self._timeline.saw(answer.head)
         elif isinstance(answer, wire.Page):
@@ -392,7 +374,7 @@ class ClientCore:
         was_listener = self.listening.answered(number, answer, now)
         if was_listener is None:
             return  # asked again when it is due
-        del self._requests[number]
+        self._requests.forget(number)
         if not was_listener:
             self._answers.append((number, answer))
         if answers.may_be_later(answer) and isinstance(request, wire.Join | wire.Part):
