@@ -1,8 +1,8 @@
 """The blocking face: `connect`, publish, listen, ask.
 
 Rules of this file: it holds no protocol. Each call hands something to the I/O thread or waits for it, so
-a busy program keeps its session, and a `publish` costs an append. It has more than 300 lines because a
-class that people use is read in one place. Spec: docs/client.md.
+a busy program keeps its session, and a `publish` costs an append. What takes several requests is steps of
+the core (core/steps.py), which are carried out here one after the other. Spec: docs/client.md.
 
     with zchat.connect() as client:
         for message in client.listen("general"):

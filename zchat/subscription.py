@@ -1,8 +1,7 @@
 """One subscription as a program holds it: messages as they come, in order, and the cursor that lasts.
 
 Rules of this file
-1. A cursor is kept behind what was handed over, never before it: at least once after a crash, exactly once
-   after `close`.
+1. It says what has left its buffer; where a cursor may stand, core/progress.py decides.
 2. Nothing is handed over after `close`, whoever calls it: what is left comes with the next `resume`.
 
     chain --Delivery, Notice, Mark--> incoming --> its buffer of one batch --get, iteration--> the program

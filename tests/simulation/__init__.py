@@ -30,6 +30,8 @@ The races that these can make happen, and what makes them:
     batches of another log come before the WELCOME that tells of it           other_log, client_away
     the log changes before a listener has begun, or twice in between          other_log, broker_kill
     the log goes back, and is longer again before a listener has come back    older_copy, client_away
+    … between the offset of a cursor and the listener that is to go on there  older_copy, reply_loss
+    … in the midst of a history                                               older_copy, read_failure
     a leave is due while its client comes back                                client_away, broker_stall
     what was asked is answered with a lie, and asked again                    lie_kind, lie_page, lie_damage
     a session is asked for HELLO again and again                              lie_hello_again

@@ -1,7 +1,8 @@
 """Programs of the simulation: one client process each, which publishes, listens, comes and goes, and what it saw.
 
 Rules of this file
-1. A program does what zchat/client.py and zchat/subscription.py do, in that order, without a thread.
+1. A program is a face as zchat/client.py and zchat/subscription.py are: it carries out the core's steps, without a
+   thread, and decides nothing.
 2. What it was told becomes history; it looks at no state of a core but what its face looks at.
 """
 
