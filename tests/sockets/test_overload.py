@@ -94,7 +94,7 @@ def test_a_hundred_thousand_subscriptions_are_cut_off(
         attacker.send(b"\1" + f"#{number:06}".encode() + os.urandom(120))  # no two share what a tree could share
     eventually(lambda: events.poll(0), "it is cut off", within=30)
     assert serves(broker)
-    eventually(lambda: resident_bytes(broker) - before < 64 * MIB, "the memory comes back", within=30)
+    eventually(lambda: resident_bytes(broker) - before < 64 * MIB, "the memory comes back", within=100)
     assert "127.0.0.1 is cut off: it subscribes" in broker.stderr()
     attacker.disable_monitor()
 
@@ -117,7 +117,7 @@ def test_subscriptions_that_come_faster_than_libzmq_gives_them_are_cut_off_while
     assert worked < 2.0  # it worked no longer before it answered: on a busy machine it waits for more than that
     # 26 MB of topics would be a tree of more than 1 GB; how soon it is seen depends on who else is at work here.
     assert resident_bytes(broker) - before < 500 * MIB
-    eventually(lambda: resident_bytes(broker) - before < 64 * MIB, "the memory comes back", within=30)
+    eventually(lambda: resident_bytes(broker) - before < 64 * MIB, "the memory comes back", within=100)
     assert "127.0.0.1 is cut off: it subscribes" in broker.stderr()
 
 
@@ -132,7 +132,7 @@ def test_topics_of_many_subscribers_are_bounded_together(broker: BrokerProcess) 
         eventually(lambda: re.search("has most of the topics|takes most of the", broker.stderr()), "some are cut off")
         assert serves(broker)
         assert resident_bytes(broker) - before < 300 * MIB
-    eventually(lambda: resident_bytes(broker) - before < 64 * MIB, "the memory comes back", within=30)
+    eventually(lambda: resident_bytes(broker) - before < 64 * MIB, "the memory comes back", within=100)
 
 
 def test_small_messages_that_come_faster_than_they_are_taken_are_cut_off(broker: BrokerProcess) -> None:
