@@ -30,6 +30,7 @@ from typing import Any
 from contenders import processes
 from contenders.contender import Contender
 from contenders.entries import (
+    floor,
     jetstream,
     jetstream_synced,
     nats_core,
@@ -139,7 +140,7 @@ SCENARIOS = (
     Scenario(
         "latency",
         "round trip: published, received, published back, received",
-        (zchat_volatile, zchat_durable, nats_core, jetstream, jetstream_synced, redis_pubsub, redis_streams),
+        (floor, zchat_volatile, zchat_durable, nats_core, jetstream, jetstream_synced, redis_pubsub, redis_streams),
         (Column("median", "median µs", 1e6), Column("p99", "p99 µs", 1e6)),
         lambda course, who, options: processes.latency(course, who, options.pings),
     ),

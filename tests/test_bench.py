@@ -25,11 +25,11 @@ def test_a_quick_run_measures_zchat_and_the_peers_that_are_there() -> None:
 
 @pytest.mark.slow
 def test_round_trips_and_connections_are_measured() -> None:
-    args = "--quick --only latency,connections --contenders zchat --connections 5 --json -"
+    args = "--quick --only latency,connections --contenders zchat,floor --connections 5 --json -"
     done = run("bench.py", *args.split())
     assert done.returncode == 0, done.stderr
     found = {(one["scenario"], one["contender"]): one["medians"] for one in json.loads(done.stdout)["results"]}
-    for name in ("zchat volatile", "zchat durable"):
+    for name in ("zchat volatile", "zchat durable", "floor"):
         assert 0 < found["latency", name]["median"] <= found["latency", name]["p99"]
     assert found["connections", "zchat volatile"]["lost"] == 0
 

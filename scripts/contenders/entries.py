@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from contenders.floor import Floor
 from contenders.nats_py import NatsCore, NatsJetStream
 from contenders.redis_py import RedisPubSub, RedisStreams
 from contenders.zchat_py import Zchat
@@ -12,6 +13,7 @@ PIPELINE = 1000 if find_spec("hiredis") else 100  # commands; the best of 100, 1
 
 zchat_volatile = Zchat("zchat volatile", 1_000_000, modules=("zchat",))
 zchat_durable = Zchat("zchat durable", 1_000_000, stored=True, note="--sync full", modules=("zchat",))
+floor = Floor("floor", 0, note="pyzmq, the same four sockets", modules=("zmq",))
 nats_core = NatsCore("nats-py core", 200_000, modules=("nats",), program="nats-server")
 jetstream = NatsJetStream("nats-py JetStream", 40_000, True, "file", modules=("nats",), program="nats-server")
 jetstream_synced = NatsJetStream(

@@ -58,6 +58,19 @@ def zchat_broker(folder: Path, *options: str) -> Iterator[Server]:
 
 
 @contextmanager
+def floor_server(folder: Path, program: str) -> Iterator[Server]:
+    """Two sockets of pyzmq; its address is their ports."""
+    log = folder / "stdout"
+
+    def address() -> str | None:
+        said = log.read_text()
+        return said.strip() if said.endswith("\n") else None
+
+    with _running([sys.executable, program], log, address) as server:
+        yield server
+
+
+@contextmanager
 def nats_server(folder: Path, *, jetstream: bool = False, sync_always: bool = False) -> Iterator[Server]:
     """nats-server; `max_pending` is raised, so that it drops no client for being slow."""
     settings = [

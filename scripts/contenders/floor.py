@@ -1,0 +1,97 @@
+"""The floor of a round trip: nothing but zchat's four sockets, in as many processes. No client can be faster over them.
+
+`python floor.py` is its server: what comes on a ROUTER is broadcast on an XPUB. It prints both ports.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # as a program
+
+from contenders.contender import PING, PONG, Contender, Signal, Tally
+from contenders.servers import Server, floor_server
+
+
+@dataclass(frozen=True)
+class Floor(Contender):
+    """DEALER to ROUTER, XPUB to SUB, blocking calls: what takes part in `latency` only."""
+
+    @contextmanager
+    def serve(self, folder: Path) -> Iterator[Server]:
+        with floor_server(folder, __file__) as server:
+            yield server
+
+    def echo(self, server: Server, ready: Signal) -> None:
+        dealer, sub = _connected(server, PING)
+        ready()
+        while True:
+            _topic, body = sub.recv_multipart()
+            dealer.send_multipart([PONG.encode(), body])
+
+    def ping(self, server: Server, messages: list[bytes], go: Signal) -> list[float]:
+        dealer, sub = _connected(server, PONG)
+        go()
+        times = []
+        for body in messages:
+            began = time.monotonic()
+            dealer.send_multipart([PING.encode(), body])
+            sub.recv_multipart()
+            times.append(time.monotonic() - began)
+        return times
+
+    def publish(self, server: Server, messages: list[bytes], go: Signal) -> tuple[float, float]:
+        raise NotImplementedError
+
+    def listen(self, server: Server, tally: Tally, ready: Signal) -> None:
+        raise NotImplementedError
+
+    def crowd(self, server: Server, clients: int, tally: Tally, first: Signal, ready: Signal) -> None:
+        raise NotImplementedError
+
+
+def _connected(server: Server, topic: str) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+    """A DEALER and a SUB that hears of the topic by now."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+    context.linger = 0
+    dealer, sub = context.socket(zmq.DEALER), context.socket(zmq.SUB)
+    router_port, xpub_port = server.address.split()
+    dealer.connect(f"tcp://127.0.0.1:{router_port}")
+    sub.connect(f"tcp://127.0.0.1:{xpub_port}")
+    sub.subscribe(topic)
+    here = f"{topic}-here-{id(sub)}"
+    sub.subscribe(here)
+    while not sub.poll(20):
+        dealer.send_multipart([here.encode(), b""])
+    while sub.poll(100):
+        sub.recv_multipart()
+    return dealer, sub
+
+
+def serve() -> None:
+    """The server, until it is ended."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+    router, xpub = context.socket(zmq.ROUTER), context.socket(zmq.XPUB)
+    ports = [socket.bind_to_random_port("tcp://127.0.0.1") for socket in (router, xpub)]
+    print(*ports, flush=True)
+    poller = zmq.Poller()
+    poller.register(router, zmq.POLLIN)
+    poller.register(xpub, zmq.POLLIN)
+    while True:
+        ready = dict(poller.poll())
+        if xpub in ready:
+            xpub.recv()
+        if router in ready:
+            _identity, topic, body = router.recv_multipart()
+            xpub.send_multipart([topic, body])
+
+
+if __name__ == "__main__":
+    serve()
