@@ -1,6 +1,6 @@
 """The blocking face: `connect`, publish, listen, ask.
 
-Rules of this file: it holds no protocol. Each call hands something to the I/O thread or waits for it, so
+Rules of this file: it holds no protocol. Each call hands something to the connection or waits for it, so
 a busy program keeps its session, and a `publish` costs an append. What takes several requests is steps of
 the core (core/steps.py), which are carried out here one after the other. Spec: docs/client.md.
 

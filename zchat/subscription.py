@@ -45,7 +45,7 @@ class Subscription:
         self._notify = notify
         self._tell_closed = closed
         self._progress = listener.progress
-        self._incoming = Incoming(lambda on: connection.later(lambda core, now: listener.chain.paused(on)))
+        self._incoming = Incoming(lambda on: connection.later(lambda core, now: listener.chain.paused(on)), connection)
         self._closed = False
 
     def __enter__(self) -> Subscription:

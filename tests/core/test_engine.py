@@ -22,7 +22,7 @@ from zchat.core.engine import (
     Engine,
 )
 from zchat.core.listening import Listener
-from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES, WOKEN
+from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES
 from zchat.core.publishing import Chunk
 from zchat.errors import Closed, Refused, WireError, ZchatError
 from zchat.names import topic
@@ -40,7 +40,6 @@ class ListPort:
         self.number = "127.0.0.1"
         self.seen = "refused"
         self.place = ("there", "nobody")
-        self.wakes = 0
         self.ups: list[bool] = []
         self.is_sub_lost = False
         self.broadcast: list[tuple[bytes, bytes]] = []
@@ -50,15 +49,6 @@ class ListPort:
 
     def now(self) -> Instant:
         return Instant(self.seconds, round(self.seconds * 1e6))
-
-    def poll(self, seconds: float) -> int:
-        raise NotImplementedError
-
-    def wake(self) -> None:
-        self.wakes += 1
-
-    def woken(self) -> None:
-        self.said.append("woken")
 
     def changes(self, seconds: float) -> Iterable[bool]:
         ups, self.ups = self.ups, []
@@ -126,6 +116,7 @@ class Talk:
         self.core = ClientCore("anna", {}, iter([b"nonce", b"another"]))
         self.engine = Engine(self.core, address.parse(to), self.port, self.outbox, self)
         self.told: list[object] = []
+        self.wakes = 0
         self.items: list[Delivery | Notice | Mark] = []
         self.waiting = 0
 
@@ -143,6 +134,9 @@ class Talk:
         listener = Listener(["den"], Chain(["den"], Start(), False))
         self.engine.consumers[listener] = self
         return listener
+
+    def wake(self) -> None:
+        self.wakes += 1
 
     def there(self) -> None:
         self.told.append("there")
@@ -208,14 +202,29 @@ def test_it_does_not_rest_while_there_is_something_to_do() -> None:
 def test_it_is_woken_only_while_it_rests() -> None:
     talk = Talk()
     talk.engine.later(lambda core, now: None)
-    assert talk.port.wakes == 0
+    assert talk.wakes == 0
     talk.engine.rest()
     talk.engine.wake()
     talk.engine.later(lambda core, now: None)
-    assert talk.port.wakes == 2
-    talk.engine.turn(WOKEN)
+    assert talk.wakes == 2
+    talk.engine.turn(0)
     talk.engine.wake()
-    assert talk.port.wakes == 2 and "woken" in talk.port.said
+    assert talk.wakes == 2
+
+
+def test_what_is_pushed_goes_out_between_two_turns() -> None:
+    talk = Talk()
+    talk.chunk()
+    talk.engine.push()
+    assert talk.outbox.chunks and not talk.outbox.is_waiting, "the broker is away"
+    talk.welcome()
+    talk.port.said.clear()
+    talk.outbox.is_waiting = False
+    talk.chunk()
+    assert talk.engine.is_busy
+    talk.engine.push()
+    assert [type(said) for said in talk.port.said] == [wire.Publish]
+    assert talk.outbox.is_waiting and not talk.engine.is_busy
 
 
 def test_a_consumer_gets_what_its_listener_hands_on_in_the_turn_in_which_it_came() -> None:
@@ -223,7 +232,7 @@ def test_a_consumer_gets_what_its_listener_hands_on_in_the_turn_in_which_it_came
     talk.welcome()
     listener = talk.listener()
     talk.engine.later(lambda core, now: core.listen(listener, now))
-    talk.engine.turn(WOKEN)
+    talk.engine.turn(0)
     assert [each for _, topics in talk.port.subscribed for _, each in topics] == [
         b"#den\0",
         wire.PRIVATE_TOPIC + b"nonce",
@@ -296,7 +305,7 @@ def test_in_a_child_of_a_fork_its_consumers_are_told() -> None:
     talk.engine.rest()
     talk.engine.forked()
     talk.engine.wake()
-    assert (talk.told, talk.port.wakes) == (["forked"], 0)
+    assert (talk.told, talk.wakes) == (["forked"], 0)
 
 
 def volatile(prev: int) -> tuple[bytes, bytes]:

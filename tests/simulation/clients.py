@@ -19,7 +19,7 @@ from zchat.core.chain import LIVE
 from zchat.core.client import CLOSED, READY, Answer, ClientCore
 from zchat.core.engine import Engine
 from zchat.core.listening import Listening
-from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES, WOKEN
+from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES
 from zchat.core.publishing import Chunk
 from zchat.errors import Closed, Refused, TimedOut
 from zchat.sockets.clock import Deadline
@@ -47,7 +47,6 @@ class SimulatedPort:
         self._port = port
         self._wake = wake
         self._listening = listening
-        self._is_woken = False
         self._unsent: deque[bytes] = deque()
         self._polled: Connection | None = None  # the DEALER's, as the poll had it
         self._greeted: Connection | None = None  # the DEALER's that HELLO was sent on
@@ -64,7 +63,7 @@ class SimulatedPort:
         """The world's clocks."""
         return self._world.now
 
-    def poll(self, seconds: float) -> int:
+    def look(self) -> int:
         """What is there now: nobody sleeps here, time passes in the world."""
         dealer, sub = self.dealer, self.sub
         self._polled = dealer.connection
@@ -72,16 +71,7 @@ class SimulatedPort:
         found |= REPLIES if dealer.is_readable else 0
         found |= SUB_CHANGES if sub is not None and sub.events else 0
         found |= BATCHES if sub is not None and sub.is_readable else 0
-        return found | WOKEN if self._is_woken else found
-
-    def wake(self) -> None:
-        """End the sleep."""
-        self._is_woken = True
-        self._wake()
-
-    def woken(self) -> None:
-        """It has ended."""
-        self._is_woken = False
+        return found
 
     def changes(self, seconds: float) -> Iterator[bool]:
         """Of the DEALER's connection."""
@@ -267,7 +257,7 @@ class SimulatedClient(Process[int]):
 
     def poll(self) -> int:
         """What can be read."""
-        return self._port.poll(0.0)
+        return self._port.look()
 
     def act(self, polled: int) -> float | None:
         """One turn."""

@@ -5,7 +5,7 @@
 
 Rules of this file
 1. It never sleeps, and has neither thread nor lock: whoever drives it takes one turn after the other, and sleeps in
-   between, in `Port.poll`, for as long as `rest` says.
+   between, for as long as `rest` says.
 2. A turn first takes what happened to the connections, then what came on them: another broker may have another log.
    Then what programs say: what they publish goes out on a connection that the core knows of.
 3. It is woken only while it rests.
@@ -29,7 +29,7 @@ from zchat.core.client import AWAY, GREETING, READY, ClientCore
 from zchat.core.deliveries import Delivery, Mark
 from zchat.core.gaps import Notice
 from zchat.core.listening import Listener
-from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES, WOKEN, Consumer, Outgoing, Owner, Port
+from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES, Consumer, Outgoing, Owner, Port
 from zchat.core.publishing import Chunk
 from zchat.errors import WireError, ZchatError
 
@@ -45,7 +45,7 @@ Command = Callable[[ClientCore, Instant], object]
 
 
 class Engine:
-    """One client's loop. `turn` what `Port.poll` returned, `rest`, poll for so long, and again."""
+    """One client's loop. `turn` with what is there, `rest`, sleep for so long, and again."""
 
     def __init__(self, core: ClientCore, address: Address, port: Port, outbox: Outgoing, owner: Owner) -> None:
         self.core = core
@@ -53,6 +53,8 @@ class Engine:
         self.consumers: dict[Listener, Consumer] = {}
         self.settled_upto = 0  # chunks, counted as the outbox opens them
         self.seen = ""  # what keeps the broker away
+        self.sent_at = 0.0  # when something that was published was sent last,
+        self.sent_alone = True  # and whether that was one message
         self._address = address
         self._port = port
         self._outbox = outbox
@@ -75,19 +77,32 @@ class Engine:
         self._commands.append(command)
         self.wake()
 
+    def add(self, command: Command) -> None:
+        """The same, for who takes the next turn himself."""
+        self._commands.append(command)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is something to do."""
+        return bool(self._commands or (self.core.has_room and self._outbox))
+
     def wake(self) -> None:
         """There is something to do."""
         if self._is_resting:
-            self._port.wake()
+            self._owner.wake()
 
     # --- by whoever drives it ---------------------------------------------------------------
 
-    def rest(self) -> float:
-        """For how long to poll. From here on `wake` wakes."""
-        core, port = self.core, self._port
+    def pause(self) -> None:
+        """No turn follows for now. From here on `wake` wakes."""
         self._is_resting = True
-        self._outbox.is_waiting = has_room = core.has_room
-        if self._commands or (has_room and self._outbox):
+        self._outbox.is_waiting = self.core.has_room
+
+    def rest(self) -> float:
+        """`pause`. Returns for how long to sleep."""
+        core, port = self.core, self._port
+        self.pause()
+        if self.is_busy:
             return 0.0
         soon = FULL_SECONDS if port.is_full else TICK_SECONDS if core.state == GREETING else REST_SECONDS_MAX
         due = port.due
@@ -106,8 +121,6 @@ class Engine:
         # What somebody waits for: messages in, messages out. A round trip is made of such turns.
         if ready & BATCHES:
             self._take_batches(now)
-        if ready & WOKEN:
-            self._port.woken()
         if self._outbox:
             self._publish(now)
         if ready & REPLIES:
@@ -118,6 +131,11 @@ class Engine:
         if now.seconds >= self._tick or now.seconds >= self._port.due:
             self._pass_time(now)
         self._carry_out(now)
+
+    def push(self) -> None:
+        """Between two turns: only send what programs have published."""
+        self._publish(self._port.now())
+        self._outbox.is_waiting = self.core.has_room
 
     def close(self, error: ZchatError) -> int:
         """The end: what has no outcome stays unknown. Returns how many messages that were to be stored."""
@@ -171,6 +189,7 @@ class Engine:
                 break
             self._sent.append(chunk)
             core.publish(chunk, now)
+            self.sent_at, self.sent_alone = now.seconds, chunk.count == 1
         self._send()
 
     def _do_commands(self, now: Instant) -> None:

@@ -17,12 +17,12 @@ from zchat.core.gaps import Notice
 from zchat.core.publishing import Chunk
 from zchat.errors import Refused, ZchatError
 
-# What a poll says is there to be taken, together as one number.
-CHANGES, SUB_CHANGES, BATCHES, REPLIES, WOKEN = 1, 2, 4, 8, 16
+# What a turn is told is there to be taken, together as one number.
+CHANGES, SUB_CHANGES, BATCHES, REPLIES = 1, 2, 4, 8
 
 
 class Port(Protocol):
-    """The way to one broker and back, and both clocks. Only `wake` may be called by any thread."""
+    """The way to one broker and back, and both clocks. Whoever drives the engine knows when there is something."""
 
     @property
     def due(self) -> float:
@@ -46,15 +46,6 @@ class Port(Protocol):
 
     def now(self) -> Instant:
         """Both clocks."""
-
-    def poll(self, seconds: float) -> int:
-        """Sleep until something is there, but not for longer. Returns what."""
-
-    def wake(self) -> None:
-        """End the sleep, or the next one."""
-
-    def woken(self) -> None:
-        """The sleep has ended: the next one is another."""
 
     def changes(self, seconds: float) -> Iterable[bool]:
         """Each time that the connection came up (True) or went down. What was unsent is void then."""
@@ -126,7 +117,10 @@ class Consumer(Protocol):
 
 
 class Owner(Protocol):
-    """Who has the engine, and is told of what it does."""
+    """Who has the engine, drives it, and is told of what it does."""
+
+    def wake(self) -> None:
+        """There is something to do: take a turn soon. Called by any thread."""
 
     def there(self) -> None:
         """The broker is there; said as often as one likes."""

@@ -1,12 +1,12 @@
-"""The client's one I/O thread: it drives the engine (core/engine.py) over ZeroMQ's sockets (port.py).
+"""One client's connection: its engine (core/engine.py) over ZeroMQ's sockets (port.py), and what a program calls.
 
-    program threads --outbox, commands--> I/O thread: engine --DEALER--> broker
-                    <--queues, answers--                     <--SUB-----
+    program threads --outbox, commands--> driver: engine --DEALER--> broker
+                    <--queues, answers--                 <--SUB-----
 
 Rules of this file
-1. One thread takes the engine's turns, and touches its sockets and core. Others append to the outbox, or to the
-   engine's commands (waiting.py).
-2. It never waits for a name server (resolve.py), nor for a connection (connector.py).
+1. Whoever drives the engine (driver.py) touches its sockets and core. Others append to the outbox, or have a command
+   done (waiting.py).
+2. Nobody waits for a name server (resolve.py), nor for a connection (connector.py), but until a deadline.
 
 Spec: docs/design.md, "The client". Tests: tests/sockets/test_client.py.
 """
@@ -32,6 +32,7 @@ from zchat.core.publishing import Chunk
 from zchat.errors import Closed, Refused, TimedOut, Unreachable, ZchatError
 from zchat.sockets import context, exits
 from zchat.sockets.clock import Deadline
+from zchat.sockets.driver import Driver
 from zchat.sockets.incoming import Incoming
 from zchat.sockets.notices import Notices
 from zchat.sockets.outbox import CHUNK_BYTES, Outbox
@@ -51,30 +52,28 @@ class Connection(Waiting):
             self._port = SocketPort(address)
         except zmq.ZMQError as error:
             raise Closed(f"the connection failed: {error.strerror}") from error
-        self.outbox = Outbox(self._wake, self)
+        self.outbox = Outbox(lambda: self._driver.push(), self)
         self._engine = Engine(self._core, address, self._port, self.outbox, self)
+        self._driver = Driver(self._engine, self._port, self._end)
+        self.wake, self.stir = self._driver.wake, self._driver.stir
         self._notices = Notices(notify)
-        self._ending = False
         self._refused: Refused | None = None  # the first since the last flush,
         self._untold: Refused | None = None  # and the first of which nobody has been told at all
         self._lost = 0  # messages that have no outcome, at the end
         self.broke: ZchatError | None = None  # why it ended, where nobody closed it
-        self._thread = threading.Thread(target=self._run, name="zchat", daemon=True)
 
     # --- called by the program's threads ----------------------------------------------------
 
     def start(self, wait: float) -> wire.Welcome:
         """Connect and say hello. Raises Unreachable, Refused."""
         context.keep_from_forks(self)
-        self._thread.start()
+        self._driver.thread.start()
         try:
             exits.close_at_exit(self)
-            with self._changed:
-                self._changed.wait_for(lambda: self._core.welcome or self._failure is not None, wait)
-                welcome = self._core.welcome
-                failure = self._failure
-            if failure is not None:
-                raise failure
+            self.wait_until(lambda: self._core.welcome, Deadline("the broker", wait))
+            if self._failure is not None:
+                raise self._failure
+            welcome = self._core.welcome
             if welcome is None:
                 raise Unreachable(str(self.address), wait, self.why_not())
         except BaseException:  # a signal, too
@@ -135,11 +134,7 @@ class Connection(Waiting):
         opened = self.outbox.opened
         if self._engine.settled_upto < opened:
             self._want_acks()
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._engine.settled_upto >= opened or self._failure or not (while_away or self.is_ready),
-                deadline.left(),
-            )
+        self.wait_until(lambda: self._engine.settled_upto >= opened or not (while_away or self.is_ready), deadline)
 
     def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
         """Until the chunk's outcome is known. Raises TimedOut, Closed."""
@@ -153,18 +148,18 @@ class Connection(Waiting):
 
     def close(self, timeout: float) -> None:
         """Wait for acks and say bye while the broker is there, end the thread. What is unacked stays unknown."""
-        if self._thread.ident is None:
+        thread = self._driver.thread
+        if thread.ident is None:
             return
         deadline = Deadline("close", timeout)
         try:
-            if self._thread.is_alive() and not self._ending and timeout > 0:
+            if thread.is_alive() and self._failure is None and timeout > 0:
                 self.settle(deadline, while_away=False)
                 self._say_bye(deadline)
         finally:  # a signal, too
-            self._ending = True
-            self._port.wake()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout=5.0)
+            self._driver.end()
+        if threading.current_thread() is not thread:
+            thread.join(timeout=5.0)
         exits.closed(self)
         self._tell_lost()
 
@@ -178,29 +173,14 @@ class Connection(Waiting):
     def forked(self) -> None:
         """In a child after a fork: the sockets belong to the parent's thread, and would hang."""
         self._failure = self.broke = Closed("this process was forked: connect again in the child")
-        self._changed = threading.Condition()
+        self._driver.forked()
         self.outbox.forked(self._failure)
         self._engine.forked()
 
-    # --- the I/O thread ---------------------------------------------------------------------
-
-    def _run(self) -> None:
-        engine, poll = self._engine, self._port.poll
-        try:
-            while not self._ending and engine.failure is None:
-                engine.turn(poll(engine.rest()))
-            self._failure = engine.failure
-        except zmq.ZMQError as error:
-            self._failure = Closed(f"the connection failed: {error.strerror}")
-        except Exception as error:  # whatever it is, nobody may wait for a thread that is gone
-            self._failure = Closed(f"the client failed: {type(error).__name__}: {error}")
-            self._failure.__cause__ = error
-        finally:
-            self.broke = self._failure
-            self._end()
+    # --- by the engine and its driver --------------------------------------------------------
 
     def there(self) -> None:
-        """The broker is there. Called by the engine, as what follows."""
+        """The broker is there."""
         self._notices.there()
 
     def lost(self) -> None:
@@ -209,22 +189,27 @@ class Connection(Waiting):
 
     def news(self, refused: list[Refused], answers: list[tuple[int, Answer]]) -> None:
         """Something that a thread may wait for."""
-        with self._changed:
-            if refused:
-                self._refused = self._refused or refused[0]
-                self._untold = self._untold or refused[0]
-            for number, answer in answers:
-                if number in self._answers:
-                    self._answers[number] = answer
-            self._changed.notify_all()
+        if refused:
+            self._refused = self._refused or refused[0]
+            self._untold = self._untold or refused[0]
+        for number, answer in answers:
+            if number in self._answers:
+                self._answers[number] = answer
 
-    def _end(self) -> None:
-        self._failure = error = self._failure or Closed()
-        unknown = error if isinstance(error, Closed) else Closed(str(error))  # a Refused would say: not stored
+    def _end(self, error: Exception | None) -> None:
+        """The last that is done with the engine; `error` is what a turn raised."""
+        broke = self._engine.failure
+        if isinstance(error, zmq.ZMQError):
+            broke = Closed(f"the connection failed: {error.strerror}")
+        elif error is not None:  # whatever it is, nobody may wait for an engine that goes on no more
+            broke = Closed(f"the client failed: {type(error).__name__}: {error}")
+            broke.__cause__ = error
+        self.broke = broke
+        failure = broke or Closed()
+        unknown = failure if isinstance(failure, Closed) else Closed(str(failure))  # a Refused would say: not stored
         self._lost = self._engine.close(unknown)
-        self._notices.end(self.broke)
-        with self._changed:
-            self._changed.notify_all()
+        self._failure = failure
+        self._notices.end(broke)
         self._port.close()
 
     # --- parts ------------------------------------------------------------------------------
@@ -237,9 +222,11 @@ class Connection(Waiting):
 
     def _say_bye(self, deadline: Deadline) -> None:
         if self._core.state == READY:
-            self.later(lambda core, now: core.bye())
-            with self._changed:
-                self._changed.wait_for(lambda: self._core.state == CLOSED or self._failure, deadline.left())
+            try:
+                self.do(lambda core, now: core.bye())
+            except ZchatError:
+                return  # it has ended
+            self.wait_until(lambda: self._core.state == CLOSED, deadline)
 
     def _tell_lost(self) -> None:
         """What the program has not been told, and nobody else will tell."""
@@ -254,7 +241,4 @@ class Connection(Waiting):
     def _want_acks(self) -> None:
         """Somebody is about to wait for what becomes of what was published so far."""
         opened = self.outbox.opened
-        self.later(lambda core, now: core.want_acks(opened))
-
-    def _wake(self) -> None:
-        self._engine.wake()
+        self.do(lambda core, now: core.want_acks(opened))

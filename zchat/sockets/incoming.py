@@ -1,4 +1,4 @@
-"""What the I/O thread has for the consumer of one subscription: in order, and bounded in bytes.
+"""What the engine has for the consumer of one subscription: in order, and bounded in bytes.
 
 Rules of this file
 1. Above the bound the chain is paused, and what comes meanwhile is fetched when the consumer has caught up.
@@ -15,11 +15,12 @@ from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import RLock
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from zchat.core.chain import Delivery, Mark, Notice
 from zchat.core.held import cost
 from zchat.message import Message
+from zchat.sockets.clock import Deadline
 
 QUEUED_BYTES_MAX = 32 << 20  # of a listener that does not read: what comes after is fetched again when it does
 QUEUED_BYTES_LOW = 8 << 20
@@ -28,20 +29,31 @@ NOTICE_BYTES = 300  # what one takes, and a mark
 Item: TypeAlias = Delivery | Notice | Mark
 
 
-class Incoming:
-    """Between the I/O thread, which puts, and the consumer, who takes. `pause` stops the chain, or lets it go on."""
+class Waiter(Protocol):
+    """The connection that it comes from."""
 
-    def __init__(self, pause: Callable[[bool], None]) -> None:
+    def wait_until(self, done: Callable[[], object], deadline: Deadline) -> bool:
+        """Wait for it, or the end. False when the time is over."""
+
+    def stir(self) -> None:
+        """What somebody waits for may be there."""
+
+
+class Incoming:
+    """Between the engine, which puts, and the consumer, who takes. `pause` stops the chain, or lets it go on."""
+
+    def __init__(self, pause: Callable[[bool], None], waiter: Waiter) -> None:
         self.buffer: deque[Message] = deque()  # of the batch that is being handed over
         self.lock = RLock()  # of what is handed over, and of the end; a signal may close what it interrupts
         self._pause = pause
+        self._waiter = waiter
         self._queue: SimpleQueue[Item | None] = SimpleQueue()
-        self._put_bytes = 0  # written by the I/O thread
+        self._put_bytes = 0  # written by who drives the engine
         self._taken_bytes = 0  # written by the consumer
         self._paused = False
 
     def put(self, items: list[Item]) -> None:
-        """What the chain hands on. On the I/O thread."""
+        """What the chain hands on. By who drives the engine."""
         for item in items:
             self._put_bytes += _size(item)
             self._queue.put(item)
@@ -57,10 +69,15 @@ class Incoming:
     def end(self) -> None:
         """Nothing more comes."""
         self._queue.put(None)
+        self._waiter.stir()
 
     def take(self, timeout: float | None) -> Item | None:
         """The next one; None at the end, however often it is asked. Raises queue.Empty."""
-        item = self._queue.get(timeout=timeout)
+        if self._queue.empty():
+            deadline = Deadline("message", timeout)
+            while self._waiter.wait_until(self._has_some, deadline) and self._queue.empty():
+                pass  # another thread has taken it
+        item = self._queue.get_nowait()
         if item is None:
             self._queue.put(None)
             return None
@@ -69,6 +86,9 @@ class Incoming:
             self._paused = False
             self._pause(False)
         return item
+
+    def _has_some(self) -> bool:
+        return not self._queue.empty()
 
     def is_empty(self) -> bool:
         """Whether nothing can be taken without waiting."""

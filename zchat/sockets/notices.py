@@ -20,7 +20,7 @@ WAITING_MAX = 1_000  # notices for a function that takes nothing: further ones a
 
 
 class Notices:
-    """Told by the I/O thread."""
+    """Told by the engine."""
 
     def __init__(self, notify: Callable[[Notice], object] | None) -> None:
         self._notify = notify

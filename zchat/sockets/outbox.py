@@ -1,8 +1,8 @@
-"""What a program has published and the I/O thread has not sent yet: the place where batching happens.
+"""What a program has published and nobody has sent yet: the place where batching happens.
 
 Rules of this file
-1. `add` is the hot path of publishing: one append, and no lock. A chunk stays open while the I/O thread is
-   busy, so the busier it is, the larger the chunks.
+1. `add` is the hot path of publishing: one append, and no lock. A chunk stays open while turns are taken,
+   so the longer they take, the larger the chunks.
 2. Any thread may be stopped between any two steps. To append to a list is one step, the lists only grow, and
    a chunk is marked as sealed before its records are counted. So a record that was appended to a chunk which
    is not sealed afterwards is counted, and one that made the list longer by one alone is where it was then
@@ -39,7 +39,7 @@ RECORD_BYTES = 48  # what a record costs besides its body; it bounds the records
 
 
 class Waiter(Protocol):
-    """Who can wait for what the I/O thread hears."""
+    """Who can wait for what the broker says."""
 
     def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
         """Until the chunk's outcome is known. Raises TimedOut, Closed."""
@@ -96,7 +96,7 @@ class Outbox:
 
     def __init__(self, wake: Callable[[], None], waiter: Waiter) -> None:
         self.record_bytes_max = wire.RECORD_BYTES_MAX  # the broker's, once it is known; at least CHUNK_BYTES
-        self.is_waiting = False  # the I/O thread sleeps, and wants to be woken
+        self.is_waiting = False  # nobody is awake to send, and who adds is to call `wake`
         self.opened = 0  # chunks so far: a chunk's number is its `seq`, as they are sent in this order
         self._wake = wake
         self._waiter = waiter
@@ -132,7 +132,7 @@ class Outbox:
         return Publication(self._waiter, chunk, index)
 
     def take(self) -> Chunk | None:
-        """The oldest chunk, sealed; None when there is none. For the I/O thread."""
+        """The oldest chunk, sealed; None when there is none. By who drives the engine."""
         with self._lock:
             if not self._chunks:
                 return None

@@ -1,40 +1,52 @@
 """The client engine's port that is made of ZeroMQ's sockets: a DEALER, a SUB, their monitors, and a waker.
 
-Rules of this file: it belongs to whoever drives the engine (client.py), but for `wake`. It decides nothing.
-Tests: tests/sockets/test_client.py.
+Rules of this file
+1. One thread at a time, under a lock (driver.py): only `sleep` and `wake` are called without.
+2. Each socket has a descriptor that tells once of what may be new; only after that, and after whatever else was done
+   with the socket, is it asked for its events, which costs more than the sleep (zmq_getsockopt(3), ZMQ_FD).
+3. It decides nothing.
+
+Tests: tests/core/test_port.py, tests/sockets/test_client.py.
 """
 
 from __future__ import annotations
 
+import select
+from collections.abc import Iterable
+
 import zmq
 
 from zchat.address import Address
-from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES, WOKEN
+from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES
 from zchat.sockets import clock, options
 from zchat.sockets.dealer import Dealer
-from zchat.sockets.options import POLLIN
+from zchat.sockets.options import EVENTS, POLLIN
 from zchat.sockets.subscriber import Subscriber
+
+WOKEN = 16
+ALL = CHANGES | SUB_CHANGES | BATCHES | REPLIES
 
 
 class SocketPort:
-    """See `zchat.core.port.Port`."""
+    """See `zchat.core.port.Port`. `sleep`, then `look` for what is there."""
 
     def __init__(self, address: Address) -> None:
         self.now = clock.instant
         self._waker = waker = options.Waker()
-        self.wake, self.woken = waker.wake, waker.clear
-        self._waking = waker.fileno()
-        self._poller = zmq.Poller()
-        self._poller.register(self._waking, POLLIN)
-        self._dealer = dealer = Dealer(self._poller, address, waker.wake)
-        self.changes, self.replies, self.send, self.proved = dealer.changes, dealer.received, dealer.send, dealer.proved
-        self._subscriber = subscriber = Subscriber(self._poller, waker.wake)
-        self.batches, self.subscribe, self.is_unsubscribed = (
-            subscriber.received,
-            subscriber.subscribe,
-            subscriber.is_disconnected,
-        )
-        self.hurry, self.refuse = subscriber.hurry, subscriber.refuse
+        self.wake = waker.wake
+        self._epoll = select.epoll()
+        self._flags: dict[int, int] = {}  # descriptor -> what it tells of
+        self._touched = 0  # what may be there, told or not
+        self._held = 0  # what nobody is to be told of
+        self._told = 0  # by the descriptors, in the last sleep
+        self._sockets: dict[int, zmq.Socket[bytes]] = {}
+        self._register(waker.fileno(), WOKEN)
+        self._dealer = dealer = Dealer(address, waker.wake)
+        self.changes, self.replies, self.proved = dealer.changes, dealer.received, dealer.proved
+        self._watch(CHANGES, dealer.monitor)
+        self._watch(REPLIES, dealer.socket)
+        self._subscriber = subscriber = Subscriber(waker.wake)
+        self.batches, self.is_unsubscribed = subscriber.received, subscriber.is_disconnected
 
     @property
     def due(self) -> float:
@@ -61,29 +73,83 @@ class SocketPort:
         """Where it subscribes, and what keeps it from that."""
         return self._subscriber.place
 
-    def poll(self, seconds: float) -> int:
-        """Sleep until something is there, but not for longer. Returns what."""
-        ready = dict(self._poller.poll(int(seconds * 1000 + 0.999)))
-        found = WOKEN if self._waking in ready else 0
-        if self._dealer.monitor in ready:
-            found |= CHANGES
-        if self._subscriber.monitor in ready:
-            found |= SUB_CHANGES
-        if self._subscriber.sub in ready:
-            found |= BATCHES
-        return found | REPLIES if self._dealer.socket in ready else found
+    def sleep(self, seconds: float) -> None:
+        """Until something may be there, but not for longer. One thread at a time, without the lock."""
+        try:
+            for descriptor, _ in self._epoll.poll(seconds):
+                self._told |= self._flags[descriptor]
+        except (OSError, ValueError):
+            pass  # closed: all is over
+
+    def fileno(self) -> int:
+        """Readable when something may be there: for a loop that sleeps by itself, and then says `sleep(0)`."""
+        return self._epoll.fileno()
+
+    def look(self) -> int:
+        """What is there."""
+        touched, self._told = self._touched | self._told, 0
+        held = touched & self._held
+        touched &= ~held
+        if touched & WOKEN:
+            self._waker.clear()
+        found = 0
+        for flag, socket in self._sockets.items():
+            if touched & flag and int(socket.getsockopt(EVENTS)) & POLLIN:
+                found |= flag
+        self._touched = found | held  # until it is seen that nothing is left
+        return found
+
+    def send(self, frames: Iterable[bytes], *, away: bool) -> None:
+        """In order, as much as it takes; what it does not take is void while the broker is `away`."""
+        if self._dealer.send(frames, away=away):
+            self._touched |= REPLIES
+
+    def subscribe(self, publisher: Address, subscriptions: list[tuple[bool, bytes]]) -> None:
+        """Connect there, and nowhere else; then (subscribe or unsubscribe, topic), in order."""
+        subscriber = self._subscriber
+        had = subscriber.sub
+        subscriber.subscribe(publisher, subscriptions)
+        if had is None and subscriber.sub is not None and subscriber.monitor is not None:
+            self._watch(SUB_CHANGES, subscriber.monitor)
+            self._watch(BATCHES, subscriber.sub)
+        self._touched = ALL
+
+    def hurry(self, seconds: float) -> None:
+        """The broker is there: so is what it publishes."""
+        self._subscriber.hurry(seconds)
+
+    def refuse(self, seconds: float) -> None:
+        """What publishes there is another broker: nothing more of it comes, and the connection is made anew."""
+        self._subscriber.refuse(seconds)
+        self._touched = ALL
 
     def hold_batches(self, hold: bool) -> None:
         """Leave what is broadcast where it is, and say nothing of it; or go on."""
-        self._poller.register(self._subscriber.sub, 0 if hold else POLLIN)  # 0 takes it out
+        self._held = BATCHES if hold else 0
+        for descriptor, flag in self._flags.items():
+            if flag == BATCHES:
+                self._epoll.modify(descriptor, 0 if hold else select.EPOLLIN)
+        self._touched |= BATCHES
 
     def go_on(self, seconds: float) -> None:
         """Connect again, when it is time."""
         self._dealer.go_on(seconds)
         self._subscriber.go_on(seconds)
+        self._touched = ALL  # SUB sends its subscriptions only when it is touched
 
     def close(self) -> None:
         """End both."""
         self._subscriber.close()
         self._dealer.close()
+        self._epoll.close()
         self._waker.close()
+
+    def _watch(self, flag: int, socket: zmq.Socket[bytes]) -> None:
+        self._sockets[flag] = socket
+        self._register(int(socket.getsockopt(zmq.FD)), flag)
+        self._sockets = dict(sorted(self._sockets.items()))  # what happened to a connection, before what came on it
+        self._touched |= flag
+
+    def _register(self, descriptor: int, flag: int) -> None:
+        self._epoll.register(descriptor, select.EPOLLIN)
+        self._flags[descriptor] = flag

@@ -16,7 +16,7 @@ from zchat import wire
 from zchat.address import Address
 from zchat.sockets import context, options
 from zchat.sockets.connector import WENT_DOWN, Connector
-from zchat.sockets.options import DONTWAIT, POLLIN, RCVMORE
+from zchat.sockets.options import DONTWAIT, EVENTS, POLLIN, RCVMORE
 
 RECEIVED_MAX = 256  # batches per turn, …
 RECEIVED_SECONDS_MAX = 0.1  # … or as many as this takes: then it is time to hand on and send
@@ -29,8 +29,8 @@ ARRAYS = frozenset([*(bytes([first]) for first in range(0x90, 0xA0)), b"\xdc", b
 class Subscriber:
     """Batches as they arrive."""
 
-    def __init__(self, poller: zmq.Poller, wake: Callable[[], object]) -> None:
-        self._poller, self._wake = poller, wake
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self._wake = wake
         self._connector: Connector | None = None
         self.sub: zmq.Socket[bytes] | None = None
         self.monitor: zmq.Socket[bytes] | None = None
@@ -47,8 +47,6 @@ class Subscriber:
                 return
             self._connector = Connector(options.client_sub(context.shared()), self._wake)
             self.sub, self.monitor = self._connector.socket, self._connector.monitor
-            self._poller.register(self.sub, POLLIN)
-            self._poller.register(self.monitor, POLLIN)
         self._connector.aim(publisher)
         for subscribes, topic in subscriptions:
             self.sub.setsockopt(zmq.SUBSCRIBE if subscribes else zmq.UNSUBSCRIBE, topic)
@@ -82,7 +80,7 @@ class Subscriber:
     def received(self) -> Iterator[tuple[bytes, bytes]]:
         """(topic, frame) of what is there, up to a bound; messages of more or fewer frames are none."""
         assert self.sub is not None, "it can be read"
-        receive, until = self.sub.recv, monotonic() + RECEIVED_SECONDS_MAX
+        receive, events, until = self.sub.recv, self.sub.getsockopt, monotonic() + RECEIVED_SECONDS_MAX
         for _ in range(RECEIVED_MAX):
             try:
                 topic = receive(DONTWAIT)
@@ -94,7 +92,7 @@ class Subscriber:
                         receive(DONTWAIT)
             except zmq.Again:
                 return
-            if monotonic() > until:
+            if not int(events(EVENTS)) & POLLIN or monotonic() > until:  # an exception costs six times as much
                 return
 
     def close(self) -> None:

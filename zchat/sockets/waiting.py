@@ -1,4 +1,4 @@
-"""What a program's threads wait for: the broker's answers, and whatever else the client's I/O thread changes.
+"""What a program's threads wait for: the broker's answers, and whatever else a turn of its client's engine changes.
 
 Rules of this file
 1. Whoever needs the broker waits until a deadline: that of the call, else that of the client; none is for ever.
@@ -10,7 +10,6 @@ Spec: docs/client.md, "How long a call waits". Tests: tests/sockets/test_client.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -25,6 +24,7 @@ from zchat.core.listening import Listener
 from zchat.core.steps import Listen, Steps, begin
 from zchat.errors import TimedOut, Unreachable, ZchatError
 from zchat.sockets.clock import Deadline
+from zchat.sockets.driver import Driver, Over
 
 T = TypeVar("T")
 
@@ -33,12 +33,12 @@ class Waiting:
     """The part of a connection that a program's threads call; client.py has the thread that it waits for."""
 
     _engine: Engine
+    _driver: Driver
 
     def __init__(self, address: Address, core: ClientCore) -> None:
         self.address = address
         self.timeout: float | None = None  # of each call that says nothing else; None: as long as it takes
         self._core = core
-        self._changed = threading.Condition()  # answers, settled chunks and the state: notified by the I/O thread
         self._answers: dict[int, Answer | None] = {}  # None: asked, not answered
         self._failure: ZchatError | None = None
 
@@ -68,38 +68,29 @@ class Waiting:
             return TimedOut(deadline.what, seconds)
         return Unreachable(str(self.address), seconds, self.why_not())
 
-    def wait_for(self, condition: Callable[[], bool], deadline: Deadline) -> None:
-        """Wait for what the I/O thread changes. Raises TimedOut, and Closed or Refused when it has ended."""
-        with self._changed:
-            in_time = self._changed.wait_for(lambda: condition() or self._failure is not None, deadline.left())
-        if not in_time:
+    def wait_until(self, done: Callable[[], object], deadline: Deadline) -> bool:
+        """Wait for it, or the end. False when the time is over."""
+        return self._driver.wait(lambda: done() or self._failure is not None, deadline)
+
+    def wait_for(self, condition: Callable[[], object], deadline: Deadline) -> None:
+        """Wait for it. Raises TimedOut, and Closed or Refused when it has ended."""
+        if not self.wait_until(condition, deadline):
             raise self.late(deadline)
         if not condition():
             assert self._failure is not None
             raise self._failure
 
     def later(self, command: Callable[[ClientCore, Instant], object]) -> None:
-        """Run a command on the I/O thread without waiting for it."""
+        """Have a command done soon."""
         self._engine.later(command)
 
     def do(self, command: Callable[[ClientCore, Instant], T]) -> T:
-        """Run a command on the I/O thread and return what it returns, or raise what it raises."""
-        result: list[T] = []
-        raised: list[Exception] = []
-
-        def run(core: ClientCore, now: Instant) -> None:
-            try:
-                result.append(command(core, now))
-            except Exception as error:  # its caller's trouble, not the thread's
-                raised.append(error)
-            with self._changed:
-                self._changed.notify_all()
-
-        self._engine.later(run)
-        self.wait_for(lambda: bool(result or raised), Deadline("the client's thread", None))
-        for error in raised:
-            raise error
-        return result[0]
+        """Do it now. Returns what it returns; raises what it raises, and Closed or Refused when it has ended."""
+        try:
+            return self._driver.do(command)
+        except Over:
+            self.wait_for(lambda: False, Deadline("the end", None))
+            raise
 
     def ask(self, request: Request, kind: type[A], deadline: Deadline) -> A:
         """Send a request and wait for its answer of that kind. Raises Refused, TimedOut, Closed, WireError."""

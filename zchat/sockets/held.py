@@ -1,0 +1,110 @@
+"""Handlers of signals wait while the main thread is in the middle of a client's turn, as one that raises would tear it.
+
+Rules of this file
+1. Python calls handlers in the main thread alone, wherever that is. From `hold` to `let_go` they are called only where
+   the thread sleeps, between `sleeps` and `wakes`; one that comes elsewhere is called when it sleeps next, or after.
+2. What a program set is set again afterwards, unless it has set something else meanwhile.
+3. It costs some two microseconds: a client holds them for each wait.
+
+Tests: tests/sockets/test_held.py.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # what `signal` wraps: it makes enums of all that it returns, which takes ten times as long
+import os
+import signal
+import threading
+from threading import get_ident
+from types import FrameType
+from typing import Any
+
+_NAMES = "HUP INT QUIT ABRT USR1 USR2 ALRM TERM CHLD CONT TSTP TTIN TTOU VTALRM PROF WINCH IO PIPE URG"
+_NUMBERS = [int(getattr(signal, f"SIG{name}")) for name in _NAMES.split() if hasattr(signal, f"SIG{name}")]
+
+_get, _set = _signal.getsignal, _signal.signal
+
+_handlers: list[Any] = []  # by number, when they were held last,
+_called: list[tuple[int, Any]] = []  # and those of them that are called
+_held: dict[int, Any] = {}  # number -> the program's handler
+_came: list[int] = []
+_sleeps = False
+_BEGAN, _SLEPT = 1, 2
+
+
+def hold() -> int:
+    """From here on handlers wait. Returns what is to be given to `let_go`; 0 in other threads, which have none."""
+    global _sleeps
+    if get_ident() != _main:
+        return 0
+    if _held:  # by a wait that this one is inside of: a handler is being called
+        before, _sleeps = _sleeps, False
+        return _SLEPT if before else 0
+    try:
+        _sleeps = False
+        handlers = list(map(_get, _NUMBERS))
+        if handlers != _handlers:  # else as the last time, nearly always
+            _handlers[:] = handlers
+            _called[:] = [each for each in zip(_NUMBERS, handlers, strict=True) if callable(each[1])]
+        for number, handler in _called:
+            _held[number] = handler
+            _set(number, _defer)
+    except BaseException:  # one that raises came in the middle of it
+        let_go(_BEGAN)
+        raise
+    return _BEGAN
+
+
+def let_go(held: int) -> None:
+    """Handlers are called again as they come, and now those that have waited."""
+    global _sleeps
+    if held == _SLEPT:
+        _sleeps = True
+    if held != _BEGAN:
+        return
+    try:
+        while _held:
+            number = next(iter(_held))
+            if _get(number) is _defer:
+                _set(number, _held[number])
+            del _held[number]
+        while _came:
+            signal.raise_signal(_came.pop(0))
+    finally:
+        if _held or _came:  # one that raises came in the middle of it
+            let_go(_BEGAN)
+
+
+def sleeps() -> bool:
+    """The thread is about to sleep: handlers are called. Returns what is to be given to `wakes`."""
+    global _sleeps
+    if not _held or get_ident() != _main:
+        return False
+    before, _sleeps = _sleeps, True
+    while _came:
+        signal.raise_signal(_came.pop(0))
+    return before
+
+
+def wakes(before: bool) -> None:
+    """It has slept."""
+    global _sleeps
+    if _held and get_ident() == _main:
+        _sleeps = before
+
+
+def _forked() -> None:
+    global _main
+    _main = get_ident()
+
+
+_main = threading.main_thread().ident
+os.register_at_fork(after_in_child=_forked)
+
+
+def _defer(number: int, frame: FrameType | None) -> None:
+    handler = _held.get(number)
+    if not _sleeps or handler is None:
+        _came.append(number)
+    else:
+        handler(number, frame)
