@@ -23,7 +23,7 @@ from zchat.core.session import Session
 from zchat.core.volatile import Counts
 
 PATIENCE_SECONDS = 2.0  # for which batches may be held, all in all;
-PATIENCE_GROWS = 3.0  # and for each second without, so many seconds more
+PATIENCE_GROWS = 1.0  # and for each second without, so many seconds more
 HELD_BYTES_MAX = 32 << 20
 AGAIN_SECONDS = 0.002  # then what is held is offered again
 
