@@ -113,6 +113,7 @@ def test_a_page_may_begin_within_a_batch_end_within_one_and_be_empty() -> None:
     [
         page(upto=40, more=True),
         page(upto=7, more=True),
+        page(("a", batch(50)), ("a", batch(60, 51)), upto=59, more=True),
         page(upto=91),
         page(upto=(1 << 53) - 1, more=True),
         page(("a", batch(91))),

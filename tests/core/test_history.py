@@ -123,10 +123,10 @@ def test_what_an_earlier_page_had_does_not_come_again() -> None:
     assert found == [("b", 51, 55, "trimmed"), ("a", 51, 51, "")]
 
 
-def test_a_page_that_has_more_than_it_says_brings_it_once() -> None:
+def test_a_batch_that_two_pages_bring_comes_once() -> None:
     history = begun(Start(after=0))
-    history.take(page(("a", batch(45)), upto=1, more=True), WELCOME)
-    assert told(history.take(page(("a", batch(45)), ("b", batch(60))), WELCOME)) == [("b", 60, 61, "")]
+    history.take(page(("a", batch(45, records=9)), upto=45, more=True), WELCOME)
+    assert told(history.take(page(("a", batch(45, records=9)), ("b", batch(60))), WELCOME)) == [("b", 60, 61, "")]
 
 
 def test_above_the_head_it_cannot_begin() -> None:

@@ -201,6 +201,20 @@ def test_what_was_dropped_on_the_way_in_another_room_is_looked_for() -> None:
     assert progress.repeats_after == 51
 
 
+def test_a_gap_that_was_not_told_is_not_passed_over_and_one_that_was_is() -> None:
+    for is_told in (False, True):
+        progress = Progress(["*"], "x")
+        progress.begin(40)
+        gap = [Notice("gap", 46, 55, "a", reason="trimmed")] if is_told else []
+        handed(progress, delivery("a", 45), *gap, delivery("b", 60))
+        assert progress.end(None, 0, counts=True, is_exact=True)
+        trimmed = page(gaps=[("a", 46, 55, "trimmed")], upto=60)
+        heads = wire.HeadsAre(1, 60, [("a", 55), ("b", 60)])
+        answers = [heads] if is_told else [heads, trimmed]
+        stored = last_commit(progress, *answers)[-1]
+        assert stored == wire.SetCursor(0, "x", "log", 60 if is_told else 45)
+
+
 # --- any order ----------------------------------------------------------------------------------
 
 ROOMS = ("a", "b", "c")

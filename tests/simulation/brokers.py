@@ -93,7 +93,7 @@ class SimulatedLog:
         for room, frame in page.batches:
             base = wire.decode_raw_batch(frame).base
             if base in self.damaged:
-                gaps.append(wire.Gap(room, base, _last(self.damaged[base]), "damaged"))
+                gaps.append(wire.Gap(room, base, min(_last(self.damaged[base]), page.upto), "damaged"))
             else:
                 batches.append((room, frame))
         return page._replace(batches=batches, gaps=gaps)

@@ -156,7 +156,7 @@ def parts_of(page: wire.Page, fetch: wire.Fetch, is_asked: Callable[[str], bool]
         raise wrong(f"a page upto {page.upto} in answer to FETCH until {until}")
     parts: list[Stored | Missing] = []
     gaps = sorted(page.gaps, key=_first, reverse=True)
-    reached = 0
+    reached = begun = 0
     for room, frame in page.batches:
         part = _batch(room, frame)
         begins = part.batch.base if isinstance(part, Stored) else part.first
@@ -167,7 +167,9 @@ def parts_of(page: wire.Page, fetch: wire.Fetch, is_asked: Callable[[str], bool]
         while gaps and gaps[-1][1] <= begins:
             parts.append(_gap(*gaps.pop()))
         parts.append(part)
-        reached = max(begins, part.last)
+        begun, reached = begins, max(begins, part.last)
+    if page.more and page.upto < begun:
+        raise wrong(f"a page upto {page.upto}, and more, with a batch at {begun}")
     end = max(page.upto, reached)
     if parts and isinstance(before := parts[-1], Missing) and before.last == 0:
         parts[-1] = before._replace(last=end)

@@ -74,6 +74,8 @@ class Progress:
             self._log += 1
             self._position = min(self._position, item.offset - 1) if item.last else 0
             self._handed.clear()
+        elif item.kind == "gap" and item.reason != "volatile" and not self._one_room and self.cursor:
+            self._handed[item.room] = max(item.last, self._handed.get(item.room, 0))  # it is told, and all before it
 
     def asks(self) -> None:
         """It asks for the next one: all that it has was handed over."""
@@ -188,6 +190,8 @@ class Progress:
         while pages.fetch is not None:
             for part in pages.take(given((yield Ask(pages.fetch)), wire.Page)):
                 known = max(done.get(part.room, 0), position)
-                if isinstance(part, Stored) and part.batch.kind == wire.MESSAGES and part.last > known:
-                    return min(max(part.batch.base, known + 1) - 1, highest)
+                if part.last <= known or (isinstance(part, Stored) and part.batch.kind != wire.MESSAGES):
+                    continue
+                first = part.batch.base if isinstance(part, Stored) else part.first  # a gap is still to be told
+                return min(max(first, known + 1) - 1, highest)
         return highest

@@ -135,7 +135,7 @@ class Links:
             if (places and not exact) or any(self._walker.at(base) for base, _ in exact):
                 raise IndexDamaged
             if len(exact) <= EXACT_GAPS_MAX:
-                places = exact
+                places = [(base, min(end, last)) for base, end in exact]  # what lies behind it, the next page tells
         if thinned >= first:
             self._missed.append(Gap(name, first, thinned, "trimmed"))
         self._missed += [Gap(name, *place, "damaged") for place in places]
