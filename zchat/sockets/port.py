@@ -11,7 +11,7 @@ Tests: tests/core/test_port.py, tests/sockets/test_client.py.
 
 from __future__ import annotations
 
-import select
+import selectors
 from collections.abc import Iterable
 
 import zmq
@@ -34,8 +34,7 @@ class SocketPort:
         self.now = clock.instant
         self._waker = waker = options.Waker()
         self.wake = waker.wake
-        self._epoll = select.epoll()
-        self._flags: dict[int, int] = {}  # descriptor -> what it tells of
+        self._selector = selectors.DefaultSelector()  # of each descriptor it has what that tells of
         self._touched = 0  # what may be there, told or not
         self._held = 0  # what nobody is to be told of
         self._told = 0  # by the descriptors, in the last sleep
@@ -76,14 +75,14 @@ class SocketPort:
     def sleep(self, seconds: float) -> None:
         """Until something may be there, but not for longer. One thread at a time, without the lock."""
         try:
-            for descriptor, _ in self._epoll.poll(seconds):
-                self._told |= self._flags[descriptor]
+            for key, _ in self._selector.select(seconds):
+                self._told |= key.data
         except (OSError, ValueError):
             pass  # closed: all is over
 
     def fileno(self) -> int:
         """Readable when something may be there: for a loop that sleeps by itself, and then says `sleep(0)`."""
-        return self._epoll.fileno()
+        return int(self._selector.fileno())  # epoll and kqueue are one descriptor
 
     def look(self) -> int:
         """What is there."""
@@ -126,9 +125,12 @@ class SocketPort:
     def hold_batches(self, hold: bool) -> None:
         """Leave what is broadcast where it is, and say nothing of it; or go on."""
         self._held = BATCHES if hold else 0
-        for descriptor, flag in self._flags.items():
-            if flag == BATCHES:
-                self._epoll.modify(descriptor, 0 if hold else select.EPOLLIN)
+        batches = self._sockets.get(BATCHES)
+        is_watched = batches is not None and _descriptor(batches) in self._selector.get_map()
+        if batches is not None and hold and is_watched:
+            self._selector.unregister(_descriptor(batches))
+        elif batches is not None and not hold and not is_watched:
+            self._register(_descriptor(batches), BATCHES)
         self._touched |= BATCHES
 
     def go_on(self, seconds: float) -> None:
@@ -141,15 +143,18 @@ class SocketPort:
         """End both."""
         self._subscriber.close()
         self._dealer.close()
-        self._epoll.close()
+        self._selector.close()
         self._waker.close()
 
     def _watch(self, flag: int, socket: zmq.Socket[bytes]) -> None:
         self._sockets[flag] = socket
-        self._register(int(socket.getsockopt(zmq.FD)), flag)
+        self._register(_descriptor(socket), flag)
         self._sockets = dict(sorted(self._sockets.items()))  # what happened to a connection, before what came on it
         self._touched |= flag
 
     def _register(self, descriptor: int, flag: int) -> None:
-        self._epoll.register(descriptor, select.EPOLLIN)
-        self._flags[descriptor] = flag
+        self._selector.register(descriptor, selectors.EVENT_READ, flag)
+
+
+def _descriptor(socket: zmq.Socket[bytes]) -> int:
+    return int(socket.getsockopt(zmq.FD))
