@@ -36,21 +36,27 @@ def hear(heard: Heard, base: int, prev: int, records: int = 1, *, paused: bool =
 
 
 def test_each_room_is_counted_by_itself_from_when_it_began() -> None:
-    counts = Counts()
-    assert counts.add("a", 2, 900) == (900, 0)
-    assert counts.add("b", 5, 901) == (901, 0)
-    assert counts.add("a", 3, 902) == (900, 2)
-    assert counts.add("a", 1, 903) == (900, 5)
+    counts = Counts("start")
+    base, prev = counts.add("a", 2)
+    assert prev == 0 and 0 < base < wire.OFFSET_MAX - 65_536
+    assert counts.add("b", 5) == (base + 1, 0)
+    assert counts.add("a", 3) == (base, 2)
+    assert counts.add("a", 1) == (base, 5)
+
+
+def test_no_count_of_another_start_is_the_same() -> None:
+    one, other = Counts("one"), Counts("other")
+    assert {one.add(room, 1)[0] for room in "abc"}.isdisjoint(other.add(room, 1)[0] for room in "abc")
 
 
 def test_the_room_that_was_quiet_for_longest_is_forgotten_and_begins_a_count_of_another_base() -> None:
-    counts = Counts(rooms_max=2)
-    assert counts.add("a", 2, 900) == (900, 0)
-    assert counts.add("b", 1, 900) == (901, 0)
-    assert counts.add("a", 1, 900) == (900, 2)
-    assert counts.add("c", 1, 900) == (902, 0)  # in the place of b
-    assert counts.add("a", 1, 900) == (900, 3)
-    assert counts.add("b", 1, 900) == (903, 0)
+    counts = Counts("start", rooms_max=2)
+    base, _ = counts.add("a", 2)
+    assert counts.add("b", 1) == (base + 1, 0)
+    assert counts.add("a", 1) == (base, 2)
+    assert counts.add("c", 1) == (base + 2, 0)  # in the place of b
+    assert counts.add("a", 1) == (base, 3)
+    assert counts.add("b", 1) == (base + 3, 0)
 
 
 # --- a listener ---------------------------------------------------------------------------------
@@ -118,17 +124,17 @@ def test_all_that_was_broadcast_between_two_that_were_heard_is_told_and_no_more(
     broadcasts: list[tuple[str, int, bool, bool]], rooms_max: int
 ) -> None:
     """Of one count exactly so many; over two counts those that the later one had, and none that were not broadcast."""
-    counts, heard = Counts(rooms_max), Heard()
+    counts, heard = Counts("start", rooms_max), Heard()
     missed: dict[str, int] = {}  # since it was last heard, in any count,
     missed_now: dict[str, int] = {}  # and in this one
     was: dict[str, int] = {}
     is_paused, told = False, dict[str, int]()
-    for number, (room, records, arrives, paused) in enumerate(broadcasts):
+    for room, records, arrives, paused in broadcasts:
         if paused != is_paused:
             is_paused = paused
             for name, count in lost(heard.paused(paused)):
                 told[name] = told.get(name, 0) + count
-        base, prev = counts.add(room, records, 900 + number)
+        base, prev = counts.add(room, records)
         assert prev == 0 or was[room] == base
         if was.get(room) != base:
             was[room], missed_now[room] = base, 0

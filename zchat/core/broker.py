@@ -65,7 +65,8 @@ class BrokerCore:
         self._commit: Commit | None = None  # under way
         self._gathering = Gathering(settings.batch_bytes_max)
         self._replies = Replies()
-        self._outlet = Outlet(self._replies, settings.batch_bytes_max)
+        self._start = self._starts[-1][0] if self._starts else ""  # of this broker, on this log
+        self._outlet = Outlet(self._replies, settings.batch_bytes_max, self._start)
         self._asked = Asked(settings.connection_questions_max)
         self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
         self._stays = Stays(
@@ -120,8 +121,8 @@ class BrokerCore:
     def subscribed(self, topic: bytes, now: Instant) -> None:
         """A subscriber's private topic is in place: everything from here on reaches it. Then take broadcasts."""
         self._flush_volatile(now)
-        nonce, start = topic[len(wire.PRIVATE_TOPIC) :], self._starts[-1][0] if self._starts else ""
-        self._broadcasts.append((topic, wire.encode(wire.Sync(nonce, self.head, start))))
+        nonce = topic[len(wire.PRIVATE_TOPIC) :]
+        self._broadcasts.append((topic, wire.encode(wire.Sync(nonce, self.head, self._start))))
 
     def committed(self, error: LogError | None, now: Instant) -> None:
         """The append that was taken last is kept, or (with an error) none of it. Then take everything."""

@@ -31,10 +31,10 @@ AGAIN_SECONDS = 0.002  # then what is held is offered again
 class Outlet:
     """The volatile records that have not gone out. `publish`, `take`, and then `out` with what was refused."""
 
-    def __init__(self, replies: Replies, batch_bytes_max: int) -> None:
+    def __init__(self, replies: Replies, batch_bytes_max: int, start: str) -> None:
         self._replies = replies
         self._batch_bytes_max = batch_bytes_max
-        self._counts = Counts()
+        self._counts = Counts(start)
         self._runs: list[Run] = []
         self._offered: list[Run] = []  # that were taken, and of which `out` has not told yet
         self._held: dict[bytes, list[Run]] = {}  # topic -> those that were refused, in order
@@ -63,7 +63,7 @@ class Outlet:
         for run in runs:
             room = run.room
             room.volatile_run = None
-            base, prev = self._counts.add(room.name, run.records, time)
+            base, prev = self._counts.add(room.name, run.records)
             run.frame = wire.encode(wire.RawBatch(run.kind, base, prev, time, run.entries))
         if self._held and not self._offered:
             runs = [run for held in self._held.values() for run in held] + runs

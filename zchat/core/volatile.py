@@ -6,7 +6,7 @@
 
 Rules of this file
 1. A volatile batch says how many volatile records of its room were broadcast before it (`prev`), and which count that
-   is (`base`, the time when it began). Both ends keep a bounded number of rooms.
+   is (`base`, a number that no other count has). Both ends keep a bounded number of rooms.
 2. A room that the broker has forgotten begins a new count, so a loss is never told that was none, nor one that is too
    large: what was lost of the count before is not known then, and of the new one all is that came before.
 
@@ -16,6 +16,7 @@ Spec: docs/protocol.md, "Volatile". Tests: tests/core/test_volatile.py.
 from __future__ import annotations
 
 from collections import OrderedDict
+from hashlib import blake2b
 
 from zchat import wire
 from zchat.core import answers
@@ -29,16 +30,17 @@ ROOMS_HEARD_MAX = 50_000  # at a listener; then all are forgotten
 class Counts:
     """At the broker: the volatile records of each room."""
 
-    def __init__(self, rooms_max: int = ROOMS_COUNTED_MAX) -> None:
+    def __init__(self, start: str, rooms_max: int = ROOMS_COUNTED_MAX) -> None:
+        """`start` is the random name of this start of the broker: the counts of two starts are never the same."""
         self._rooms_max = rooms_max
         self._rooms: OrderedDict[str, tuple[int, int]] = OrderedDict()  # (base, count), the latest last
-        self._begun = 0  # when the latest count began
+        self._begun = int.from_bytes(blake2b(start.encode(), digest_size=6).digest())  # the latest count
 
-    def add(self, room: str, records: int, time: int) -> tuple[int, int]:
+    def add(self, room: str, records: int) -> tuple[int, int]:
         """So many are broadcast now. Returns `base` and `prev` of their batch."""
         known = self._rooms.get(room)
         if known is None:
-            self._begun = max(self._begun + 1, time)
+            self._begun += 1
             known = self._begun, 0
             if len(self._rooms) == self._rooms_max:
                 self._rooms.popitem(last=False)
