@@ -3,7 +3,7 @@
     pair.py        two cores back to back, for protocol tests of five lines
     network.py     clock, chance, connections, sockets; the record of faults
     process.py, clients.py    the client's shipped engine and outbox on them
-    brokers.py     the broker's shell on them, and a log whose commits take time
+    broker_port.py, brokers.py, logs.py    the broker's shipped loop on them, and a log whose commits take time
     programs.py    what users of the client do, and what they saw
     simulation.py  steps, the random phase, the calm after it
     history.py, checker.py    what happened, and whether every promise was kept: for real processes too

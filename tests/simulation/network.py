@@ -7,7 +7,7 @@ Rules of this file
 3. What has arrived at a socket stays readable after its connection is gone, and a socket reads its
    connections in turn: so what an old connection left may be read after what a new one brought.
 
-What each end does with it: brokers.py, clients.py. What programs do, and what goes wrong when: simulation.py.
+What each end does with it: broker_port.py, clients.py. What programs do, and what goes wrong when: simulation.py.
 """
 
 from __future__ import annotations
@@ -233,6 +233,12 @@ class BrokerSocket:
         if connection.to_broker.inbox:
             self._ready.append(connection)
         return connection, frame
+
+    def pass_over(self, connection: Connection) -> None:
+        """What it has left is never read."""
+        connection.to_broker.inbox.clear()
+        if connection in self._ready:
+            self._ready.remove(connection)
 
     def lost(self, connection: Connection) -> None:
         """Its end: libzmq knows it now, the monitor tells it later."""

@@ -247,7 +247,7 @@ class Pair:
     # --- one cycle of the broker ------------------------------------------------------------
 
     def _cycle(self) -> bool:
-        """In the order of `sockets/broker.py`. Returns whether anything moved."""
+        """In the order of `core/broker_loop.py`. Returns whether anything moved."""
         core, now = self.core, self.now
         moved = False
         for end in self.ends:
@@ -336,7 +336,7 @@ def copy_of(log: MemoryLog) -> MemoryLog:
 
 
 def log_facts(log: MemoryLog, settings: Settings, start: str) -> LogFacts:
-    """As `sockets/broker.py` gathers them at start, from a log that is opened then."""
+    """As a broker gathers them at start, from a log that is opened then."""
     log._starts = [*log._starts, LogStart(start, log.head())][-wire.STARTS_MAX :]
     return facts_of(log, settings.users_seen_max)
 
@@ -355,7 +355,7 @@ class Readable(Protocol):
 
 
 def answer_read(log: Readable, request: wire.Fetch | wire.Seek, page_bytes_max: int) -> bytes:
-    """As a reader thread of `sockets/broker.py` answers."""
+    """As `core/readers.py` answers."""
     if isinstance(request, wire.Seek):
         after = whole(log.seek(request.patterns, request.last, request.since, request.presence))
         return wire.encode(wire.Position(request.request, after, log.head()))

@@ -14,7 +14,6 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from tests.simulation.brokers import SimulatedLog
 from tests.simulation.clients import SimulatedClient
 from tests.simulation.history import (
     ACKED,
@@ -31,6 +30,7 @@ from tests.simulation.history import (
     Sent,
     digest,
 )
+from tests.simulation.logs import SimulatedLog
 from tests.simulation.network import Port, World
 from zchat import wire
 from zchat.core import Instant

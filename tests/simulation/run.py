@@ -33,7 +33,9 @@ def main() -> int:
             bad.append(seed)
             print(outcome, flush=True)
     seconds = perf_counter() - begun
+    rate = counts["messages received"] / seconds
     print(f"{arguments.seeds} seeds in {seconds:.1f} s, {len(bad)} bad: {bad}\n{dict(counts)}")
+    print(f"{rate:,.0f} messages a second went through the simulated broker")
     return bool(bad)
 
 

@@ -8,55 +8,97 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.simulation.brokers import SimulatedBroker
+from tests.simulation.brokers import SimulatedBroker, WatchedCore
+from tests.simulation.logs import SimulatedLog
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Missing, Stored, parts_of
+from zchat.core.broker import BrokerCore
+from zchat.core.broker_loop import BrokerLoop
 from zchat.core.chain import LIVE, NEW, Chain, Delivery, Mark, Notice
 from zchat.core.engine import Engine
 from zchat.core.port import CHANGES, SUB_CHANGES
 from zchat.core.progress import Progress
 from zchat.errors import LogError
-from zchat.log import Append
+from zchat.log import Append, Log
+
+
+class ForgetsSeq(WatchedCore):
+    """Every publish is taken for a new one."""
+
+    def received(self, connection: bytes, frame: bytes, now: Instant, address: str = "") -> None:
+        """Forget the `seq` that it has."""
+        message, session = wire.decode_client(frame), self.registry.of(connection)
+        if isinstance(message, wire.Publish) and session is not None:
+            session.last_seq = message.seq - 1
+        BrokerCore.received(self, connection, frame, now, address)
+
+    def take_replies(self) -> list[tuple[bytes, bytes]]:
+        """Nobody looks."""
+        return BrokerCore.take_replies(self)
 
 
 class WithoutDedupe(SimulatedBroker):
-    """Every publish is taken for a new one."""
+    """See `ForgetsSeq`."""
 
-    lies = True
-
-    def receive(self, name: bytes, frame: bytes, now: Instant) -> None:
-        """Forget the `seq` that it has."""
-        message = wire.decode_client(frame)
-        session = self.core.registry.of(name)
-        if isinstance(message, wire.Publish) and session is not None:
-            session.last_seq = message.seq - 1
-        super().receive(name, frame, now)
+    core_type = ForgetsSeq
 
 
-class AcksBeforeCommit(SimulatedBroker):
+class Unwatched(WatchedCore):
+    """Its ACKs are not looked at."""
+
+    take_replies = BrokerCore.take_replies
+
+
+class TellsTooEarly(SimulatedLog):
     """What is under way to the log counts as kept."""
 
-    lies = True
+    def __init__(self, log: SimulatedLog) -> None:
+        self.__dict__ = log.__dict__
+        self._waiting: list[Append] = []
 
-    def append(self, append: Append, now: Instant) -> None:
-        """Tell the core at once. The log takes one append after the other, as ever."""
+    def append(self, append: Append, done: Callable[[LogError | None], None]) -> None:
+        """Tell at once. The log takes one append after the other, as ever."""
         self._waiting.append(append)
         if len(self._waiting) == 1:
             self._next()
-        self.core.committed(None, now)
+        done(None)
 
     def _next(self) -> None:
-        def done(error: LogError | None) -> None:
+        def kept(error: LogError | None) -> None:
             self._waiting.pop(0)
-            if self.is_alive and self._waiting:
+            if self._waiting:
                 self._next()
 
-        self.log.append(self._waiting[0], done)
+        SimulatedLog.append(self, self._waiting[0], kept)
 
-    @property
-    def _waiting(self) -> list[Append]:
-        return self.__dict__.setdefault("waiting", [])  # type: ignore[no-any-return]
+    def killed(self) -> None:
+        """What waits is lost."""
+        self._waiting.clear()
+        super().killed()
+
+
+class AcksBeforeCommit(SimulatedBroker):
+    """See `TellsTooEarly`."""
+
+    core_type = Unwatched
+
+    def log_of_loop(self) -> Log:
+        """It lies."""
+        return TellsTooEarly(self.log)
+
+
+class EndsAtOnce(BrokerLoop):
+    """An end counts although there is more to be received."""
+
+    def _take_ends(self, now: Instant, *, dry: bool) -> None:
+        super()._take_ends(now, dry=True)
+
+
+class WithoutWaitingForFrames(SimulatedBroker):
+    """See `EndsAtOnce`."""
+
+    loop_type = EndsAtOnce
 
 
 class WithoutGapCheck(Chain):

@@ -18,7 +18,7 @@ from random import Random
 from typing import NamedTuple
 
 from tests.core.presence import who
-from tests.simulation.brokers import SimulatedBroker, SimulatedLog
+from tests.simulation.brokers import SimulatedBroker
 from tests.simulation.checker import INVALID, Verdict, check
 from tests.simulation.history import (
     ACKED,
@@ -33,6 +33,7 @@ from tests.simulation.history import (
     Record,
     Volatile,
 )
+from tests.simulation.logs import SimulatedLog
 from tests.simulation.network import Faults, Port, World
 from tests.simulation.programs import Hearing, Program, log_of, record_of
 from zchat import wire
@@ -278,8 +279,7 @@ class Simulation:
 
     def step_trim(self) -> None:
         """Old records go."""
-        self.world.counts["trims"] += 1
-        self.log.memory.trim([Keep("**", records=self.world.random.randint(1, 30))], self.world.now.micros)
+        self.log.trim([Keep("**", records=self.world.random.randint(1, 30))], self.world.now.micros)
 
     def step_clock_jump(self) -> None:
         """The wall clock is set."""

@@ -25,6 +25,7 @@ from tests.simulation.sabotage import (
     WithoutDedupe,
     WithoutGapCheck,
     WithoutSync,
+    WithoutWaitingForFrames,
     gaps_at_the_end,
 )
 from tests.simulation.simulation import LIES, STRENGTHS, Outcome, Simulation, drawn_settings, simulate
@@ -60,6 +61,8 @@ RARE = (
     "lies: damage in a page",
     "lies: damage on the way",
     "lies: hello again",
+    "reads gave way",
+    "publishers held back",
 )
 """What must happen somewhere in the seeds, or they show nothing."""
 
@@ -132,6 +135,13 @@ def test_an_engine_that_takes_the_changes_of_its_connection_last_is_caught() -> 
     with pytest.raises(AssertionError, match="said before HELLO"):
         for seed in range(SEEDS_IN_CI):
             simulate(seed, 150, engine_type=ChangesAfterCommands)
+
+
+@pytest.mark.slow
+def test_an_end_that_counts_before_all_was_received_is_caught() -> None:
+    with pytest.raises(AssertionError, match="frames left at its end"):
+        for seed in range(SEEDS_IN_CI):
+            simulate(seed, 150, broker_type=WithoutWaitingForFrames)
 
 
 CHOICES = {**STRENGTHS, **LIES}

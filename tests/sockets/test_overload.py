@@ -57,7 +57,10 @@ def zmtp(address: str, kind: bytes, source: str = "") -> socket.socket:
     connection.sendall(bytes([4, len(ready)]) + ready)
     answer = b""
     while b"Socket-Type" not in answer:  # what comes before the handshake is done is against the protocol
-        answer += connection.recv(4096)
+        received = connection.recv(4096)
+        if not received:
+            raise ConnectionResetError("it was cut off")
+        answer += received
     connection.settimeout(5)  # a flood that is not read any more ends as one that is cut off
     return connection
 

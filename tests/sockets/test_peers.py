@@ -191,9 +191,8 @@ def test_who_has_flooded_is_not_let_in_again_at_once_and_only_at_that_port(bound
 
 def test_who_has_said_no_hello_is_cut_off_and_who_has_is_not(bound: Bound) -> None:
     with zmtp(bound.address, b"DEALER") as silent, zmtp(bound.address, b"DEALER") as speaks:
-        peer = meet(bound, speaks)
-        later = Instant(time.monotonic() + 6.0, 0)
-        bound.peers.elapsed(later, lambda connection: connection == peer.connection, dry=True)
+        bound.peers.spoke(meet(bound, speaks), True)
+        bound.peers.elapsed(Instant(time.monotonic() + 6.0, 0), dry=True)
         assert bound.told == ["127.0.0.1 is cut off: it did not say HELLO"]
         while silent.recv(4096):
             pass
@@ -216,7 +215,7 @@ def test_who_does_not_read_its_answers_is_full_until_it_does() -> None:
                 left -= len(connection.recv(1 << 20))
 
             def is_free() -> bool:
-                sockets.peers.elapsed(now(), lambda _: True, dry=True)
+                sockets.peers.elapsed(now(), dry=True)
                 return not sockets.peers.full
 
             eventually(is_free, "it is not any more")
@@ -234,7 +233,7 @@ def test_what_was_said_last_is_with_the_peers_kernels_before_the_sockets_are_clo
 
 def ended(bound: Bound) -> bool:
     bound.peers.read_monitors(now())
-    return bound.peers.has_ended
+    return bool(bound.peers.ends)
 
 
 @pytest.mark.parametrize("is_cut_off", [False, True])
@@ -245,10 +244,11 @@ def test_what_one_whose_end_was_told_has_left_is_passed_over_until_all_is_read(b
         if is_cut_off:
             bound.peers.cut_off_later(routing_id, now())
     eventually(lambda: ended(bound), "its end is known")
-    later = Instant(time.monotonic() + 60, 0)
-    assert bound.peers.take_ended(later, dry=False) == [routing_id]
+    bound.peers.forget(routing_id, now(), dry=False)
+    assert not bound.peers.ends
+    bound.peers.elapsed(now(), dry=False)
     assert bound.peers.of[routing_id].is_cut_off, "what comes of it is not taken for a new connection's"
-    assert bound.peers.take_ended(later, dry=True) == []
+    bound.peers.elapsed(now(), dry=True)
     assert routing_id not in bound.peers.of
 
 
@@ -267,7 +267,8 @@ def test_one_that_has_gone_and_did_not_begin_with_hello_is_passed_over_at_once(b
     assert not peer.is_cut_off, "it may say HELLO"
     bound.peers.spoke(peer, False)
     assert peer.is_cut_off
-    assert bound.peers.take_ended(now(), dry=True) == [routing_id]
+    assert list(bound.peers.ends) == [routing_id]
+    bound.peers.forget(routing_id, now(), dry=True)
     assert not bound.peers.of
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
 
 import zmq
 
@@ -29,8 +28,6 @@ from zchat.sockets.kernel import NO_TRAFFIC, name_of_peer, traffic, unsent_bytes
 from zchat.sockets.peer import Peer
 from zchat.sockets.topics import Topics
 
-ENDED_WAIT_SECONDS = 1.0  # for the frames that ended connections have left in a ROUTER that is never dry
-ENDED_LOOK_SECONDS = 0.02  # whether it is
 CUT_OFF_WAIT_SECONDS = 0.2  # so that the ERROR that says why is out first
 LOOK_SECONDS = 1.0
 FULL_LOOK_SECONDS = 0.02  # whether a peer that did not read its answers does so now
@@ -69,10 +66,8 @@ class Peers:
         self._router_monitor = options.open_monitor(context, router, options.MONITORED)
         self._xpub_monitor = options.open_monitor(context, xpub, options.MONITORED)
         self._each_max = each_max  # connections of either socket
-        self._passed_over: list[
-            bytes
-        ] = []  # connections whose end was told, and that may have frames left in the ROUTER
-        self._ended: dict[bytes, float] = {}  # connection -> when: told once the ROUTER is dry
+        self.ends: dict[bytes, float] = {}  # connection of the ROUTER -> since when its end is known
+        self._passed_over: list[bytes] = []  # connections that were forgotten and may have frames left in the ROUTER
         self._cutting: list[tuple[float, bytes]] = []
         self._greetings = Greetings(settings.address_silent_max)
         self._topics = Topics(settings)
@@ -107,7 +102,7 @@ class Peers:
         peer.connection, peer.address = connection, address
         self.of[connection] = peer
         if peer.descriptor < 0:
-            self._ended.setdefault(connection, now.seconds)
+            self.ends.setdefault(connection, now.seconds)
         return peer
 
     def spoke(self, peer: Peer, is_greeted: bool, ttl_ms: int = 0) -> None:
@@ -134,43 +129,26 @@ class Peers:
 
     def gone(self, connection: bytes, now: Instant) -> None:
         """A send to it failed: it ended, and the monitor may have missed that."""
-        self._ended.setdefault(connection, now.seconds)
+        self.ends.setdefault(connection, now.seconds)
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether there is something to take, once the ROUTER is dry."""
-        return bool(self._ended)
-
-    def take_ended(self, now: Instant, *, dry: bool) -> list[bytes]:
-        """The connections that ended and have nothing left in the ROUTER.
-
-        libzmq reports an end beside the frames, not behind them: so only when the ROUTER is dry, or after a while.
-        What one has left there then is passed over: it would be taken for a new connection's.
-        """
-        if dry and self._passed_over:
-            for connection in self._passed_over:
-                self.of.pop(connection, None)
-            self._passed_over.clear()
-        if not self._ended or not (dry or now.seconds - next(iter(self._ended.values())) > ENDED_WAIT_SECONDS):
-            return []
-        ended, self._ended = list(self._ended), {}
-        for connection in ended:
-            self.full.discard(connection)
-            peer = self.of.pop(connection, None)
-            if peer is None:
-                continue
-            if self.clients.get(peer.descriptor) is peer:
-                if peer.name is not None and name_of_peer(peer.descriptor) == peer.name:
-                    peer.connection = b""  # it is there: the one that ended had the same descriptor before it
-                    peer = Peer(-1, None, now.seconds)
-                else:
-                    del self.clients[peer.descriptor]
-                    self._greetings.done(peer)
-            if not dry:
-                peer.is_cut_off = True
-                self.of[connection] = peer
-                self._passed_over.append(connection)
-        return ended
+    def forget(self, connection: bytes, now: Instant, *, dry: bool) -> None:
+        """Its end was told. Unless the ROUTER is dry, what it has left there is passed over until it is."""
+        del self.ends[connection]
+        self.full.discard(connection)
+        peer = self.of.pop(connection, None)
+        if peer is None:
+            return
+        if self.clients.get(peer.descriptor) is peer:
+            if peer.name is not None and name_of_peer(peer.descriptor) == peer.name:
+                peer.connection = b""  # it is there: the one that ended had the same descriptor before it
+                peer = Peer(-1, None, now.seconds)
+            else:
+                del self.clients[peer.descriptor]
+                self._greetings.done(peer)
+        if not dry:
+            peer.is_cut_off = True
+            self.of[connection] = peer
+            self._passed_over.append(connection)
 
     # --- XPUB -------------------------------------------------------------------------------
 
@@ -202,8 +180,12 @@ class Peers:
             peer.is_cut_off = True
         self._cutting.append((now.seconds + CUT_OFF_WAIT_SECONDS, connection))
 
-    def elapsed(self, now: Instant, has_session: Callable[[bytes], bool], *, dry: bool) -> None:
+    def elapsed(self, now: Instant, *, dry: bool) -> None:
         """Cut off who is due. `dry`: all that the ROUTER had was read."""
+        if dry and self._passed_over:
+            for connection in self._passed_over:
+                self.of.pop(connection, None)
+            self._passed_over.clear()
         while self._cutting and self._cutting[0][0] <= now.seconds:
             peer = self.of.get(self._cutting.pop(0)[1])
             if peer is not None and peer.descriptor >= 0:
@@ -212,10 +194,7 @@ class Peers:
             low = self._settings.connection_unread_bytes_max // 2
             self.full = {each for each in self.full if each in self.of and self._unread(self.of[each]) > low}
         for peer in self._greetings.overdue(now.seconds, dry=dry):
-            if peer.connection and has_session(peer.connection):
-                peer.is_greeted = True
-            else:
-                self._cutoffs.cut_off(peer.descriptor, peer.name, SILENT)
+            self._cutoffs.cut_off(peer.descriptor, peer.name, SILENT)
         if now.seconds - self._looked >= LOOK_SECONDS:
             self._looked = now.seconds
             self.refused = {at: until for at, until in self.refused.items() if until > now.seconds}
@@ -226,12 +205,10 @@ class Peers:
                 memory.give_back()
 
     def next_deadline(self, now: Instant) -> float:
-        """When `elapsed`, or `take_ended`, is to be called at the latest."""
+        """When `elapsed` is to be called at the latest."""
         deadline = self._looked + LOOK_SECONDS
         if self._cutting:
             deadline = min(deadline, self._cutting[0][0])
-        if self._ended:
-            deadline = min(deadline, now.seconds + ENDED_LOOK_SECONDS)
         if self.full:
             deadline = min(deadline, now.seconds + FULL_LOOK_SECONDS)
         return deadline
@@ -290,7 +267,7 @@ class Peers:
         self._greetings.done(peer)
         peer.descriptor = -1
         if peer.connection:
-            self._ended.setdefault(peer.connection, now.seconds)
+            self.ends.setdefault(peer.connection, now.seconds)
 
     def _subscriber_went(self, descriptor: int) -> None:
         peer = self.subscribers.pop(descriptor, None)

@@ -1,17 +1,16 @@
-"""The broker's reader threads: FETCH, SEEK and the search for a repeated publish, answered from the log.
+"""What is read from the log beside the loop: FETCH, SEEK and the search for a repeated publish, in slices.
+
+    the loop --submit--> port.work: a slice of the read --later--> the loop: the core is told, the answer is sent
 
 Rules of this file
-1. A reader touches the log and no socket; what it found it hands to the broker's loop.
-2. Whatever is raised becomes an answer, and the operator is told, once a minute; a thread ends with the broker only.
+1. What works on a read touches the log and nothing else; what it found it hands to the broker's loop.
+2. Whatever is raised becomes an answer, and the operator is told, once a minute.
 
-Which read is next is the core's business (`core/reads.py`). Tests: tests/sockets/test_readers.py.
+Which read is next is the core's business (`core/reads.py`). Tests: tests/core/test_readers.py.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from math import inf
@@ -19,58 +18,45 @@ from math import inf
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Lookup, Read
-from zchat.core.reads import READERS
+from zchat.core.broker_port import BrokerPort
 from zchat.errors import LogError
 from zchat.log import Log, Sliced
 
 TOLD_SECONDS = 60.0
 
-Finished = Callable[[Instant], None]
+Later = Callable[[Instant], None]
+Answered = bytes | list[tuple[int, int, str]]  # a frame; or of each publish: `seq`, offset, why that is not known
 
 
 class Readers:
-    """A few threads that read the log."""
+    """Reads the log for a broker."""
 
     def __init__(
         self,
         log: Log,
         core: BrokerCore,
-        send: Callable[[bytes, bytes, Instant], None],
-        finish: Callable[[Finished], None],
+        port: BrokerPort,
+        later: Callable[[Later], None],
         tell: Callable[[str], object],
     ) -> None:
-        """`finish` has the broker's loop run something; `send` and the core are used there only."""
+        """`later` has the broker's loop run something; the core and the port's `send` are used there only."""
         self._log = log
         self._core = core
-        self._send = send
-        self._finish = finish
+        self._port = port
+        self._later = later
         self._tell = tell
         self._told = -inf
-        self._is_closed = False
-        self._reads: queue.SimpleQueue[Read | None] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._work, name="zchat-read", daemon=True) for _ in range(READERS)]
-        for thread in self._threads:
-            thread.start()
 
     def submit(self, read: Read) -> None:
         """Work on it for a slice; then the core is told."""
-        self._reads.put(read)
+        self._port.work(partial(self._work, read))
 
-    def close(self) -> None:
-        """End the threads; what waits is not answered."""
-        self._is_closed = True
-        for _ in self._threads:
-            self._reads.put(None)
-        for thread in self._threads:
-            thread.join()
+    # --- beside the loop --------------------------------------------------------------------
 
-    # --- on a reader thread -----------------------------------------------------------------
-
-    def _work(self) -> None:
-        while (read := self._reads.get()) is not None and not self._is_closed:
-            began = time.monotonic()
-            finished = self._go_on(read)
-            self._finish(partial(finished, time.monotonic() - began))
+    def _work(self, read: Read) -> None:
+        began = self._port.seconds()
+        finished = self._go_on(read)
+        self._later(partial(finished, self._port.seconds() - began))
 
     def _go_on(self, read: Read) -> Callable[[float, Instant], None]:
         """For a slice."""
@@ -113,7 +99,7 @@ class Readers:
         if not self._core.read_done(read, seconds):
             return
         if isinstance(answered, bytes):
-            self._send(read.connection, answered, now)
+            self._port.send([(read.connection, answered)], now)
             return
         assert isinstance(read.request, Lookup)
         for seq, offset, failure in answered:
@@ -131,6 +117,3 @@ class Readers:
         else:
             answered = wire.encode(wire.Error("request", request.request, code, text))
         self._finished(read, answered, seconds, now)
-
-
-Answered = bytes | list[tuple[int, int, str]]  # a frame; or of each publish: `seq`, offset, why that is not known

@@ -1,0 +1,172 @@
+"""The loop that ships, on the simulator's port: what is taken in what order, and how much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import msgspec
+
+from tests.simulation.broker_port import SimulatedPort
+from tests.simulation.network import Port, World
+from zchat import wire
+from zchat.address import Published
+from zchat.core import Instant
+from zchat.core.broker import BrokerCore
+from zchat.core.broker_loop import BrokerLoop
+from zchat.core.broker_port import ENDS, FRAMES
+from zchat.errors import LogError
+from zchat.log import Append, facts_of
+from zchat.log.memory import MemoryLog
+from zchat.settings import Settings
+
+MIB = 1 << 20
+
+
+class HoldingLog(MemoryLog):
+    """Appends wait for `commit`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[tuple[Append, Callable[[LogError | None], None]]] = []
+
+    def append(self, append: Append, done: Callable[[LogError | None], None]) -> None:
+        """As a log does whose disk is stalled."""
+        self.waiting.append((append, done))
+
+    def commit(self, error: LogError | None = None) -> None:
+        """It works again, or fails."""
+        append, done = self.waiting.pop()
+        if error is None:
+            super().append(append, lambda error: None)
+        done(error)
+
+
+class Bench:
+    """A loop on a port whose frames a test gives."""
+
+    def __init__(self) -> None:
+        self.world = World(1)
+        self.frames: list[tuple[bytes, bytes]] = []
+        self.given = 0  # bytes of them
+        self.sent: list[tuple[bytes, wire.BrokerMessage]] = []
+        self.told: list[str] = []
+        self.log = HoldingLog()
+        self.port = GivenPort(self)
+        facts = facts_of(self.log, 0)
+        ids = (f"s{number}" for number in count(1))
+        self.core = BrokerCore(Settings(), facts, ids, Published(1), self.world.now)
+        self.loop = BrokerLoop(self.core, self.log, self.port, self.told.append)
+
+    def turns(self, ready: int = 0, many: int = 1) -> None:
+        for _ in range(many):
+            self.loop.rest()
+            self.port.spent = 0.0
+            self.loop.turn(ready | self.port.poll(0.0, receives=self.loop.receives))
+
+    def hello(self, *connections: bytes) -> None:
+        self.frames += [(each, wire.encode(wire.Hello(wire.VERSION, each.decode()))) for each in connections]
+        self.turns(many=len(connections))
+
+
+class GivenPort(SimulatedPort):
+    """Frames come of the test."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench.world, Port(), lambda: None, lambda base: None)
+        self.bench = bench
+
+    def poll(self, seconds: float, *, receives: bool) -> int:
+        """As the real one."""
+        found = super().poll(seconds, receives=receives)
+        return found | FRAMES if receives and self.bench.frames else found
+
+    def received(self, now: Instant) -> Iterator[tuple[bytes, bytes | None, int, str | None]]:
+        """One after the other."""
+        while self.bench.frames:
+            connection, frame = self.bench.frames.pop(0)
+            self.bench.given += len(frame)
+            yield connection, frame, len(frame), "127.0.0.1"
+
+    def send(self, replies, now) -> None:  # type: ignore[no-untyped-def]
+        """Kept for the test."""
+        self.bench.sent += [(connection, wire.decode_broker(frame)) for connection, frame in replies]
+
+
+def publish(seq: int, body: bytes) -> bytes:
+    return wire.encode(wire.Publish(seq, "a", 0, msgspec.Raw(wire.encode_records([body]))))
+
+
+def test_while_the_disk_is_stalled_senders_wait_and_then_nothing_is_missing() -> None:
+    bench = Bench()
+    users = [b"user-%d" % number for number in range(64)]
+    bench.hello(*users)
+    large = [publish(seq, bytes(MIB)) for seq in range(1, 4)]
+    bench.frames += [(user, frame) for user in users for frame in large]
+    bench.turns(many=250)
+    assert 100 * MIB < bench.core.gathered_bytes < 140 * MIB and bench.given < 150 * MIB
+    assert not bench.loop.receives and bench.frames, "the rest waits with those who sent it"
+    while bench.log.waiting:
+        bench.log.commit()
+        bench.turns(many=250)
+    assert bench.log.head() == 64 * 3 and not bench.frames
+
+
+def test_an_end_counts_only_when_all_that_came_before_it_was_received() -> None:
+    bench = Bench()
+    bench.hello(b"anna")
+    bench.frames += [(b"anna", wire.encode(wire.Join(1, ["a"])))]
+    bench.frames += [(b"anna", publish(seq, bytes(MIB))) for seq in range(1, 7)]  # more than a turn takes
+    bench.port.ends[b"anna"] = bench.world.seconds
+    bench.turns(ENDS)
+    assert bench.frames and b"anna" in bench.port.ends
+    assert bench.core.registry.of(b"anna") is not None
+    bench.turns(many=3)
+    assert not bench.frames and not bench.port.ends
+    assert bench.core.registry.of(b"anna") is None
+
+
+def test_an_end_counts_after_a_second_in_one_that_is_never_dry() -> None:
+    bench = Bench()
+    bench.hello(b"anna", b"bob")
+    bench.port.ends[b"anna"] = bench.world.seconds
+    bench.world.run(1.1)
+    bench.frames += [(b"bob", publish(seq, bytes(MIB))) for seq in range(1, 9)]
+    bench.turns(ENDS)
+    assert bench.frames and not bench.port.ends and bench.core.registry.of(b"anna") is None
+
+
+def test_a_broker_that_stops_commits_what_had_arrived_and_says_goodbye_last() -> None:
+    bench = Bench()
+    bench.hello(b"anna")
+    bench.frames += [(b"anna", publish(1, b"x"))]
+    bench.loop.stop()
+    bench.turns(many=3)
+    assert not bench.loop.is_over, "the commit is under way"
+    bench.log.commit()
+    bench.turns()
+    kinds = [type(message) for _, message in bench.sent]
+    assert bench.loop.is_over and kinds[-2:] == [wire.Ack, wire.Goodbye] and bench.log.head() == 1
+
+
+def test_a_broker_that_stops_waits_for_no_disk_for_ever() -> None:
+    bench = Bench()
+    bench.hello(b"anna")
+    bench.frames += [(b"anna", publish(1, b"x"))]
+    bench.loop.stop()
+    bench.turns()
+    bench.world.run(6.0)
+    bench.turns()
+    assert bench.loop.is_over and bench.log.head() == 0
+
+
+def test_a_log_that_keeps_nothing_more_ends_the_loop_and_one_that_is_full_is_told_once() -> None:
+    bench = Bench()
+    bench.hello(b"anna")
+    for seq in (1, 2):
+        bench.frames += [(b"anna", publish(seq, b"x"))]
+        bench.turns()
+        bench.log.commit(LogError("log-full", "no space"))
+        bench.turns()
+    assert len([text for text in bench.told if "what is sent is refused" in text]) == 1
+    assert bench.loop.failure is None

@@ -1,0 +1,262 @@
+"""The broker's one loop, without what drives it: a turn takes what the port has, and does what BrokerCore says.
+
+    port --frames, ends, subscriptions-->  BrokerCore  --append-->  Log (commits beside the loop)
+         <--batches, acks, answers-------              <--kept-----
+
+Rules of this file
+1. It never sleeps, and has neither thread nor clock: whoever drives it polls the port for as long as `rest` says, and
+   then takes a turn.
+2. It decides nothing that a client can see: BrokerCore does. What is here is order of work, and its bounds.
+3. An end counts only when all that came before it was received: see `_take_ends`.
+4. What a turn does is bounded by time and bytes, not by messages: everybody's answers go out after each.
+
+The port is made of ZeroMQ's sockets, or of the simulator's network: see `core/broker_port.py`.
+Spec: docs/design.md, "The cycle". Tests: tests/core/test_broker_loop.py, tests/simulation.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from math import inf
+
+from zchat import wire
+from zchat.core import Instant
+from zchat.core.broker import BrokerCore
+from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN, BrokerPort
+from zchat.core.clocks import NOTICED_SECONDS, Clocks
+from zchat.core.readers import Later, Readers
+from zchat.errors import LogError
+from zchat.log import Log
+
+DRAIN_SECONDS = 0.01  # of a turn: then it is time to commit and answer
+DRAINED_BYTES_MAX = 4 << 20
+DRAINED_UNTIMED = 4  # messages, small ones: so often is the clock looked at
+SMALL_BYTES = 1_024  # a larger one may be work
+ANSWER_SECONDS = 0.01  # of a turn
+ANSWER_BYTES_MAX = 4 << 20
+GATHERED_BYTES_MAX = 128 << 20  # waiting for the commit under way: the windows of honest clients allow a quarter of it
+ENDED_WAIT_SECONDS = 1.0  # for the frames that ended connections have left in a port that is never dry
+ENDED_LOOK_SECONDS = 0.02  # whether it is
+STOP_SECONDS = 5.0  # to commit what had arrived
+LOOK_SECONDS = 1.0  # whether the clock was set
+PROBE_SECONDS = 30.0  # a connection whose end was missed is found by a send that fails
+
+
+class BrokerLoop:
+    """One broker. `turn` what `BrokerPort.poll` returned, `rest`, poll for so long, and again, until `is_over`."""
+
+    gathered_bytes_max = GATHERED_BYTES_MAX
+
+    def __init__(self, core: BrokerCore, log: Log, port: BrokerPort, tell: Callable[[str], object]) -> None:
+        """`tell` is given one line for the operator."""
+        self.core = core
+        self.is_over = False
+        self.failure: LogError | None = None  # the log keeps nothing more
+        self._log = log
+        self._port = port
+        self._tell = tell
+        self._readers = Readers(log, core, port, self.later, tell)
+        self._finished: deque[Later] = deque()  # from other threads
+        self._more = False  # may be there to be received
+        self._due = inf  # when the core is to be told at the latest that time has passed
+        self._trouble = ""  # code of what the log said last, empty when it works
+        self._is_stopping = False
+        self._stop_at = inf  # at the latest
+        self._has_all = False  # that it takes before it stops
+        now = port.now()
+        self._clocks = Clocks(now)
+        self._trim_at = self._look_at = now.seconds
+        self._probe_at = now.seconds + PROBE_SECONDS
+        if ahead := self._ahead(now):
+            tell(f"the clock is behind{ahead}")
+
+    # --- by any thread ----------------------------------------------------------------------
+
+    def later(self, finished: Later) -> None:
+        """Have it done in the next turn."""
+        self._finished.append(finished)
+        self._port.wake()
+
+    def stop(self) -> None:
+        """End soon: what was accepted is committed and told first. Safe in a signal handler."""
+        self._is_stopping = True
+        self._port.wake()
+
+    # --- by whoever drives it ---------------------------------------------------------------
+
+    @property
+    def receives(self) -> bool:
+        """Whether to poll for frames. What gathers while the log stalls has a bound; then senders have to wait."""
+        return self.core.gathered_bytes < self.gathered_bytes_max and not self._has_all
+
+    def rest(self) -> float:
+        """For how many seconds to poll."""
+        core, port = self.core, self._port
+        now, due = port.now(), core.next_deadline()
+        self._due = inf if due is None else due
+        is_busy = self._finished or core.may_answer(port.full) or (self._more and self.receives)
+        if is_busy or (self._is_stopping and self._stop_at == inf):
+            return 0.0
+        until = min(self._due, self._stop_at, port.due(now))
+        if port.ends:
+            until = min(until, now.seconds + ENDED_LOOK_SECONDS)
+        return max(0.0, until - now.seconds)
+
+    def turn(self, ready: int) -> None:
+        """Take what is there, and do what the core says."""
+        port, now = self._port, self._port.now()
+        if ready & ENDS:
+            port.read_ends(now)
+        if ready & SUBSCRIPTIONS:
+            self._take_subscriptions(now)
+        receives = self.receives
+        # What one sent before its end was read may have come since the poll.
+        may_have = self._more or ready & FRAMES or port.ends or self._is_stopping
+        self._more = bool(receives and may_have and self._drain(now))
+        dry = receives and not self._more
+        port.elapsed(now, dry=dry)
+        self._take_ends(now, dry=dry)
+        if ready & WOKEN:
+            self._take_finished(now)
+        self._cycle(now)
+        self._pass_time(now)
+        if self._is_stopping:
+            self._stop(now, dry=dry)
+
+    # --- a turn's steps ---------------------------------------------------------------------
+
+    def _take_subscriptions(self, now: Instant) -> None:
+        deadline = self._port.seconds() + DRAIN_SECONDS
+        for topic in self._port.granted(now):
+            if topic.startswith(wire.PRIVATE_TOPIC):
+                self.core.subscribed(topic, now)
+            if self._port.seconds() > deadline:
+                return
+
+    def _drain(self, now: Instant) -> bool:
+        """Take what clients sent, up to a bound. Returns whether there may be more."""
+        received, seconds = self.core.received, self._port.seconds
+        taken, untimed, deadline = 0, DRAINED_UNTIMED, seconds() + DRAIN_SECONDS
+        for connection, frame, size, address in self._port.received(now):
+            if frame is not None and address is None:
+                received(connection, frame, now)
+            elif frame is not None:
+                received(connection, frame, now, address or "")
+                session = self.core.registry.of(connection)
+                self._port.spoke(connection, None if session is None else session.ttl_ms)
+            taken += size
+            untimed -= 1 + size // SMALL_BYTES
+            if untimed < 0:
+                if taken >= DRAINED_BYTES_MAX or seconds() > deadline:
+                    return True
+                untimed = DRAINED_UNTIMED
+        return False
+
+    def _take_ends(self, now: Instant, *, dry: bool) -> None:
+        """Tell the core who has ended and has nothing left to be received.
+
+        An end comes beside the frames, not behind them: so it counts when all that was there is received, or after a
+        while. What one has left then is passed over: it would be taken for a new connection's.
+        """
+        ends = self._port.ends
+        if ends and (dry or now.seconds - next(iter(ends.values())) > ENDED_WAIT_SECONDS):
+            for connection in list(ends):
+                self._port.forget(connection, now, dry=dry)
+                self.core.disconnected(connection, now)
+
+    def _take_finished(self, now: Instant) -> None:
+        self._port.woken()
+        while self._finished:
+            self._finished.popleft()(now)
+
+    def _cycle(self, now: Instant) -> None:
+        """Append, broadcast, ack, answer."""
+        core, port = self.core, self._port
+        if self._due <= now.seconds:
+            core.elapsed(now)
+        append = core.take_append(now)
+        if append is not None:
+            self._log.append(append, partial(self._committed, bool(append.batches)))
+            if self._finished:  # a log that commits at once has called back already
+                self._take_finished(now)
+        core.broadcast(port.broadcast(core.take_broadcasts(now), patient=core.is_patient(now)), now)
+        port.send(core.take_replies(), now)
+        full = port.full
+        if core.may_answer(full):
+            self._answer(now)
+        for read in core.take_reads(full):
+            self._readers.submit(read)
+        for connection in core.take_cutoffs():
+            port.cut_off(connection, now)
+
+    def _answer(self, now: Instant) -> None:
+        """Questions, as long as there is time."""
+        core, port, made = self.core, self._port, 0
+        deadline = port.seconds() + ANSWER_SECONDS
+        while made < ANSWER_BYTES_MAX and core.answer(port.full):
+            replies = core.take_replies()
+            made += sum(len(frame) for _, frame in replies)
+            port.send(replies, now)
+            if port.seconds() > deadline:
+                return
+
+    def _pass_time(self, now: Instant) -> None:
+        retention = self.core.settings.retention
+        if now.seconds >= self._probe_at:
+            self._probe_at = now.seconds + PROBE_SECONDS
+            nothing = wire.encode(wire.Ack([]))
+            self._port.send([(connection, nothing) for connection in self.core.registry.connections()], now)
+        if now.seconds >= self._look_at or (retention and now.seconds >= self._trim_at):
+            self._look_at = now.seconds + LOOK_SECONDS
+            self._look_at_the_clock(now)
+        if retention and now.seconds >= self._trim_at:
+            self._trim_at = now.seconds + self.core.settings.trim_seconds
+            self._log.trim(list(retention), self._clocks.for_ages(now))
+
+    def _stop(self, now: Instant, *, dry: bool) -> None:
+        """Once what had arrived is taken and committed, say goodbye, and end."""
+        self._has_all |= dry
+        self._stop_at = min(self._stop_at, now.seconds + STOP_SECONDS)
+        if now.seconds < self._stop_at and (self.core.is_committing or not self._has_all):
+            return
+        self.core.stopping()
+        self._cycle(now)
+        self._port.flushed()
+        self.is_over = True
+
+    # --- the log ----------------------------------------------------------------------------
+
+    def _committed(self, had_records: bool, error: LogError | None) -> None:
+        """Called by the log, from any thread."""
+        self.later(lambda now: self._on_commit(had_records, error, now))
+
+    def _on_commit(self, had_records: bool, error: LogError | None, now: Instant) -> None:
+        self.core.committed(error, now)
+        if error is not None and error.is_final:
+            # To go on would refuse everything for ever. What is started next opens the log anew, and reads what it has.
+            self.failure, self._is_stopping = error, True
+        elif error is not None and error.code != self._trouble:
+            self._trouble = error.code
+            cure = "; stop the broker and run `zchat log repair`" if error.code == "log-damaged" else ""
+            self._tell(f"{error}: what is sent is refused{cure}")
+        elif error is None and self._trouble and had_records:  # a damaged log may still take rows of sessions
+            self._trouble = ""
+            self._tell("the log can be written again")
+
+    # --- the clock --------------------------------------------------------------------------
+
+    def _look_at_the_clock(self, now: Instant) -> None:
+        by = self._clocks.look(now)
+        if by > 0:
+            self._tell(f"the clock went forward by {by:,.0f} s: it was set, or the machine slept")
+        elif by < 0:
+            self._tell(f"the clock was set back by {-by:,.0f} s{self._ahead(now)}")
+
+    def _ahead(self, now: Instant) -> str:
+        """What is to be said of a log whose last record is of a time that is still to come."""
+        ahead = (self._log.last_time() - now.micros) / 1e6
+        if ahead < NOTICED_SECONDS:
+            return ""
+        return f": the log's last record is {ahead:,.0f} s ahead of it, and new ones get its time until then"

@@ -1,0 +1,206 @@
+"""The broker's port that is made of ZeroMQ's sockets: a ROUTER, an XPUB, their monitors, and a waker.
+
+    ROUTER  --received-->   the loop, as `zchat.core.broker_port` says
+    XPUB    --granted--->
+    ROUTER  <----send----
+    XPUB    <-broadcast--
+
+Rules of this file
+1. One thread owns every socket. Others only wake it.
+2. It decides nothing. What is here is descriptors and libzmq's traps; who is connected is in peers.py.
+3. No frame, and no state of a peer, makes it raise.
+
+Spec: docs/design.md, "The broker's sockets". Tests: tests/sockets/test_broker.py, tests/sockets/test_peers.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Iterable, Iterator
+
+import zmq
+
+from zchat.core import Instant
+from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN
+from zchat.core.reads import READERS
+from zchat.settings import Settings
+from zchat.sockets import options
+from zchat.sockets.broadcasts import Broadcasts
+from zchat.sockets.clock import instant
+from zchat.sockets.cutoffs import CutOffs
+from zchat.sockets.kernel import connections_max
+from zchat.sockets.meters import Meters
+from zchat.sockets.options import DONTWAIT, POLLIN, SNDMORE
+from zchat.sockets.peers import Peers
+from zchat.sockets.workers import Workers
+
+LONG_FRAME_BYTES = 256  # its size takes 8 bytes on the wire, and else one; and one says what the frame is
+NO_SUBSCRIPTION = "sent what is no subscription, or subscribed at that moment"
+GOODBYE_SECONDS = 0.3  # for what was said last
+
+
+class SocketBrokerPort:
+    """See `zchat.core.broker_port.BrokerPort`."""
+
+    def __init__(self, settings: Settings, tell: Callable[[str], object]) -> None:
+        each_max = connections_max()
+        self._settings = settings
+        self._cutoffs = CutOffs(tell)
+        self._context = options.broker_context()
+        self.router = options.broker_router(self._context)  # to be bound, then `start`
+        self.xpub = options.broker_xpub(self._context)
+        self._broadcasts = Broadcasts(self.xpub)
+        self._peers = peers = Peers(self._context, self.router, self.xpub, settings, self._cutoffs, each_max)
+        self.ends, self.read_ends, self.forget = peers.ends, peers.read_monitors, peers.forget
+        self.due, self.cut_off = peers.next_deadline, peers.cut_off_later
+        self.now, self.seconds = instant, time.monotonic
+        self._waker = options.Waker()
+        self.wake, self.woken = self._waker.wake, self._waker.clear
+        self._suspicious = False  # the XPUB got something that is no subscription
+        self._meters: Meters | None = None
+        self._workers: Workers | None = None
+
+    def start(self, publisher_port: int) -> None:
+        """Both sockets are bound, the XPUB to that port: begin to serve."""
+        self._peers.publisher_port = publisher_port
+        self._meters = Meters(self._peers, self._cutoffs, self._settings, self.xpub.fileno())
+        self._workers = Workers(READERS)
+        self.work = self._workers.work
+        self._poller = zmq.Poller()
+        self._poller.register(self.xpub, POLLIN)
+        for monitor in self._peers.monitors:
+            self._poller.register(monitor, POLLIN)
+        self._waking = self._waker.fileno()
+        self._poller.register(self._waking, POLLIN)
+        self._receives = False
+
+    def close(self) -> None:
+        """Without linger: to close with it while peers are there can end the process (session_base.cpp:233)."""
+        if self._workers is not None:
+            self._workers.close()
+        if self._meters is not None:
+            self._meters.close()
+        self._peers.close()
+        self.router.close(linger=0)
+        self.xpub.close(linger=0)
+        self._context.term()
+        self._cutoffs.close()
+        self._waker.close()
+
+    @property
+    def full(self) -> Container[bytes]:
+        """Connections whose answers are not read as fast as they are made."""
+        return self._peers.full
+
+    def poll(self, seconds: float, *, receives: bool) -> int:
+        """Sleep until something is there, but not for longer. Returns what."""
+        if receives != self._receives:
+            self._poller.register(self.router, POLLIN if receives else 0)  # 0 takes it out
+            self._receives = receives
+        ready = dict(self._poller.poll(int(seconds * 1000) + 1 if seconds > 0 else 0))
+        assert self._meters is not None, "started"
+        self._meters.turns += 1
+        found = WOKEN if ready.pop(self._waking, 0) else 0
+        if ready.pop(self.router, 0):
+            found |= FRAMES
+        if ready.pop(self.xpub, 0):
+            found |= SUBSCRIPTIONS
+        return found | ENDS if ready else found  # what is left are the monitors
+
+    def elapsed(self, now: Instant, *, dry: bool) -> None:
+        """Time has passed: cut off who is due."""
+        assert self._meters is not None, "started"
+        self._meters.is_dry = dry
+        self._peers.elapsed(now, dry=dry)
+
+    def flushed(self) -> None:
+        """Wait until the kernels have what was sent."""
+        self._peers.wait_until_sent(GOODBYE_SECONDS)
+
+    # --- ROUTER -----------------------------------------------------------------------------
+
+    def received(self, now: Instant) -> Iterator[tuple[bytes, bytes | None, int, str | None]]:
+        """What clients sent: a loop that asks for one more spends no call on it."""
+        receive, known = self.router.recv, self._peers.of
+        while True:
+            try:
+                connection = receive(DONTWAIT)
+            except zmq.Again:
+                return
+            part = receive(copy=False)  # to ask it for the next one is dear, and this knows
+            peer = known.get(connection)
+            if peer is None:
+                peer = self._peers.meet(connection, part, now)
+            taken = len(part) + (9 if len(part) >= LONG_FRAME_BYTES else 2)
+            frame = b"" if peer.is_cut_off or part.more else part.bytes
+            while part.more:  # the protocol has one frame a message
+                part = receive(copy=False)
+                taken += len(part) + (9 if len(part) >= LONG_FRAME_BYTES else 2)
+            peer.taken += taken
+            peer.messages += 1
+            if peer.is_cut_off:
+                yield connection, None, 0, None
+            else:
+                yield connection, frame, taken, None if peer.is_greeted else peer.address
+
+    def spoke(self, connection: bytes, ttl_ms: int | None) -> None:
+        """It has said HELLO, or not yet."""
+        self._peers.spoke(self._peers.of[connection], ttl_ms is not None, ttl_ms or 0)
+
+    def send(self, replies: Iterable[tuple[bytes, bytes]], now: Instant) -> None:
+        """A reply to one that does not read is dropped: it will ask again."""
+        send, peers = self.router.send, self._peers
+        for connection, frame in replies:
+            try:
+                send(connection, SNDMORE | DONTWAIT)
+                send(frame, DONTWAIT)
+                peers.sent(connection, len(frame))
+            except zmq.Again:
+                pass
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EHOSTUNREACH:
+                    raise
+                peers.gone(connection, now)
+
+    # --- XPUB -------------------------------------------------------------------------------
+
+    def granted(self, now: Instant) -> Iterator[bytes]:
+        """Grant subscriptions, one at a time: `SUBSCRIBE` acts on the peer of the last receive.
+
+        A frame that is no subscription puts libzmq's queues of frames and of peers out of step: until
+        the socket is dry, the next `SUBSCRIBE` would be applied to another peer. So nothing is granted,
+        and everyone who sent meanwhile is cut off; the honest ones come back and subscribe again.
+        """
+        xpub, peers = self.xpub, self._peers
+        while True:
+            try:
+                frame = xpub.recv(DONTWAIT, copy=False)
+            except zmq.Again:
+                self._suspicious = False
+                return
+            data, is_last, granted = frame.bytes, not frame.more, b""
+            peer = peers.subscriber(frame, now)
+            if peer is not None:
+                peer.taken += len(data) + (9 if len(data) >= LONG_FRAME_BYTES else 2)
+                peer.messages += is_last
+            if data[:1] not in (b"\0", b"\1"):
+                self._suspicious = True
+            if self._suspicious:
+                if peer is not None and not peer.is_cut_off:
+                    self._cutoffs.cut_off(peer.descriptor, peer.name, NO_SUBSCRIPTION)
+                    peer.is_cut_off = True
+            elif peer is None or peer.is_cut_off:
+                pass  # libzmq has taken its topics out itself, or will
+            elif not data[0]:
+                peers.unsubscribes(peer, data[1:])
+                xpub.setsockopt(zmq.UNSUBSCRIBE, data[1:])
+            elif peers.subscribes(peer, data[1:]):
+                xpub.setsockopt(zmq.SUBSCRIBE, data[1:])
+                granted = data[1:]
+            yield granted
+
+    def broadcast(self, broadcasts: Iterable[tuple[bytes, bytes]], *, patient: bool) -> set[bytes]:
+        """See broadcasts.py."""
+        refused = self._broadcasts.send(broadcasts, patient=patient)
+        self._peers.broadcast_bytes = self._broadcasts.bytes
+        return refused

@@ -1,0 +1,36 @@
+"""The broker's threads beside its loop: they do one job after the other, in the order in which they were given.
+
+Rules of this file: a job raises nothing; a thread ends with the broker only. Tests: tests/sockets/test_readers.py.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+Job = Callable[[], None]
+
+
+class Workers:
+    """A few threads."""
+
+    def __init__(self, count: int) -> None:
+        self._is_closed = False
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self.work = self._jobs.put
+        self._threads = [threading.Thread(target=self._run, name="zchat-read", daemon=True) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """End the threads; what waits is not done."""
+        self._is_closed = True
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None and not self._is_closed:
+            job()
