@@ -67,10 +67,11 @@ class Command(Actor):
         """Whether it has."""
         seen: dict[str, int] = {}
         with self._printed[-1].open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
-            for line in file.read().split(b"\n")[1:-1]:
+            begin = file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
+            for line in file.read().split(b"\n")[1 if begin else 0 : -1]:
                 found = json.loads(line)
-                seen[found["room"]] = found.get("offset") or found.get("last", 0)
+                reached = found.get("offset") or found.get("last") or 0  # what is volatile has no offset
+                seen[found["room"]] = max(seen.get(found["room"], 0), reached)
         return all(seen.get(room, 0) >= offset for room, offset in self._last.items())
 
     def translate(self, log_id: str, troubles: list[Span]) -> None:
@@ -100,7 +101,7 @@ def _first(found: dict[str, Any]) -> int:
 def _journal_line(found: dict[str, Any]) -> str:
     """Of one object that it printed."""
     if found["event"] == "gap":
-        return f"G {found['room']} {found['first']} {found['last']} {found['reason']}"
+        return f"G {found['room'] or '*'} {found['first'] or 0} {found['last'] or 0} {found['reason']}"
     body: bytes = b64decode(found["body_base64"]) if "body_base64" in found else found["body"].encode()
     writer, number = ([*body[:64].split(b" ", 2), b"", b""])[:2]
     proof = digest(found["user"], found["event"], found.get("headers") or {}, body)

@@ -129,8 +129,8 @@ def items(path: Path, upto: int = NO_END) -> Iterator[Begun | Record | Gap]:
                 message = (int(rest[0]), int(rest[1])) if word == "M" else (0, 0)
                 yield Record(room, int(offset), _EVENTS[word], who, *message)
         elif word == "G":
-            room, first, last, _ = more
-            if int(first) <= upto:
+            room, first, last, reason = more
+            if reason != "volatile" and int(first) <= upto:  # of volatile ones a trial does not know what was broadcast
                 yield Gap("" if room == "*" else room, int(first), min(int(last), upto))
         elif word == "B":
             yield Begun(log, int(more[0]), int(more[1]))
