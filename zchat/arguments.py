@@ -17,8 +17,11 @@ from zchat import wire
 from zchat.core.deliveries import Start
 from zchat.errors import BadName, UsageError
 from zchat.names import pattern_name, user_name
+from zchat.printable import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+INFO_VALUE_CHARACTERS = 64  # of host and program; a broker takes 256 of all, names too
 
 
 def login_name() -> str:
@@ -124,5 +127,6 @@ def _microseconds(since: float | datetime) -> int:
 
 
 def info() -> dict[str, str]:
-    """What operators see of this client."""
-    return {"host": socket.gethostname(), "pid": str(os.getpid()), "program": os.path.basename(sys.argv[0] or "")}
+    """What operators see of this client: text, and short enough for a broker, whatever the program is called."""
+    told = {"host": socket.gethostname(), "pid": str(os.getpid()), "program": os.path.basename(sys.argv[0] or "")}
+    return {name: printable(value)[:INFO_VALUE_CHARACTERS] for name, value in told.items()}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import BrokerProcess, Running, eventually, zchat
+from zchat.arguments import INFO_VALUE_CHARACTERS
 
 pytestmark = pytest.mark.slow  # each starts processes
 
@@ -46,3 +51,16 @@ def test_without_a_room_all_sessions_are_shown_and_who_has_gone(
 def test_an_empty_room_is_a_table_without_rows(broker: BrokerProcess) -> None:
     assert zchat("who", "nobody", broker=broker).stdout == "USER  STATE  SINCE  SEEN  ROOMS  ADDRESS\n"
     assert zchat("who", "nobody", "--json", broker=broker).stdout == ""
+
+
+@pytest.mark.parametrize("name", [b"x" * 240, b"\xff\x1b[2J" * 40])
+def test_a_program_of_any_name_connects_and_is_told_in_short(
+    broker: BrokerProcess, tmp_path: Path, name: bytes
+) -> None:
+    script = tmp_path / os.fsdecode(name)
+    script.write_text(
+        "import sys, zchat\nwith zchat.connect(sys.argv[1], wait=60) as me: print(me.who()[0].info['program'])"
+    )
+    ran = subprocess.run([sys.executable, script, broker.address], capture_output=True, text=True, timeout=90)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.rstrip("\n").isprintable() and 0 < len(ran.stdout) <= INFO_VALUE_CHARACTERS + 1
