@@ -31,9 +31,9 @@ import zchat
 from zchat import wire
 from zchat.address import Address, Published, parse
 from zchat.core import Instant
-from zchat.core.chain import Chain, Delivery, Start
 from zchat.core.client import AWAY, GREETING, ClientCore
 from zchat.core.listening import Listener
+from zchat.core.ordering import Delivery, OrderedDelivery, Start
 from zchat.sockets import options
 
 ROOM_MEMBERS = 250  # clients in one room; in a room above 1,000 members joins are not written
@@ -61,7 +61,7 @@ class Guest:
         self._core = ClientCore(f"guest-{number}", {}, _nonces())
         room = f"crowd.{number // ROOM_MEMBERS}"
         names = [room, f"{NEWS}.*"]
-        self._listener = Listener(names, Chain(names, Start(), presence=False))
+        self._listener = Listener(names, OrderedDelivery(names, Start(), presence=False))
         now = _instant()
         self._core.listen(self._listener, now)
         self._join = self._core.join({room}, now)
@@ -82,7 +82,7 @@ class Guest:
     @property
     def is_here(self) -> bool:
         """Whether it has joined and is live."""
-        return not self._join and self._listener.chain.is_begun
+        return not self._join and self._listener.ordering.is_begun
 
     def turn(self) -> None:
         """Take all that has come and do what the core says, until nothing comes any more.

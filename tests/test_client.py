@@ -262,13 +262,13 @@ def test_a_volatile_message_is_heard_and_not_stored(anna: zchat.Client, ben: zch
         *[
             (lambda client, more=more: client.listen("den", resume="c", **more), zchat.UsageError)
             for more in (
-                *({flag: value} for flag in ("echo", "presence", "keeps") for value in ("no", 1, None)),
-                *({"notify": 5}, {"timeout": "1"}, {"after": True}, {"after": 1.0}, {"since": True}, {"last": "1"}),
+                *({flag: value} for flag in ("echo", "presence", "auto_commit") for value in ("no", 1, None)),
+                *({"on_notice": 5}, {"timeout": "1"}, {"after": True}, {"after": 1.0}, {"since": True}, {"last": "1"}),
             )
         ],
         *[
             (lambda client, more=more: client.history("den", **more), zchat.UsageError)
-            for more in ({"presence": "no"}, {"notify": 5}, {"timeout": "1"}, {"limit": True}, {"after": 1.0})
+            for more in ({"presence": "no"}, {"on_notice": 5}, {"timeout": "1"}, {"limit": True}, {"after": 1.0})
         ],
         (lambda client: client.publish("den", [1, 2]), zchat.UsageError),
         (lambda client: client.listen(["den"]), zchat.BadName),
@@ -492,7 +492,7 @@ def test_a_room_is_the_same_in_any_spelling(anna: zchat.Client, ben: zchat.Clien
 def test_a_listener_is_told_from_where_it_is_live(anna: zchat.Client, room: str) -> None:
     notices: list[zchat.Notice] = []
     head = anna.send(room, "before")
-    listener = anna.listen(room, notify=notices.append)
+    listener = anna.listen(room, on_notice=notices.append)
     anna.send(room, "after")
     assert listener.get(10).text == "after"
     assert [notice.kind for notice in notices] == ["live"] and notices[0].offset >= head

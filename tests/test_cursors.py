@@ -68,9 +68,9 @@ def test_a_crash_repeats_what_was_not_kept_and_loses_nothing(client: zchat.Clien
     program = (
         "import os, sys, zchat\n"
         "client = zchat.connect(sys.argv[1], 'reader')\n"
-        "subscription = client.listen('a', resume='x', after=0, keeps=False)\n"
+        "subscription = client.listen('a', resume='x', after=0, auto_commit=False)\n"
         "for _ in range(4): subscription.get(10)\n"
-        "subscription.keep()\n"
+        "subscription.commit()\n"
         "kept = client.cursors()[0].offset\n"
         "while client.cursors()[0].offset == kept: pass\n"
         "for _ in range(4): subscription.get(10)\n"
@@ -100,10 +100,10 @@ def test_it_outlives_the_broker(client: zchat.Client, broker: BrokerProcess) -> 
 def test_a_cursor_that_could_not_be_stored_says_from_where_it_repeats(
     client: zchat.Client, broker: BrokerProcess
 ) -> None:
-    with client.listen("a", "b", resume="x", keeps=False) as subscription:
+    with client.listen("a", "b", resume="x", auto_commit=False) as subscription:
         send(client, "a", "1", "2")
         assert got(subscription, 2) == ["1", "2"]
-        subscription.keep()
+        subscription.commit()
     assert subscription.repeats_after is None
     (kept,) = [cursor.offset for cursor in client.cursors()]
     subscription = client.listen("a", "b", resume="x")
@@ -139,7 +139,7 @@ def test_after_another_log_it_follows_the_new_one(
     client: zchat.Client, broker: BrokerProcess, start_broker: Callable[..., BrokerProcess]
 ) -> None:
     told: list[zchat.Notice] = []
-    with client.listen("a", resume="x", notify=told.append) as subscription:
+    with client.listen("a", resume="x", on_notice=told.append) as subscription:
         send(client, "a", *map(str, range(5)))
         got(subscription, 5)
         broker.restart()  # in memory: the log is a new one

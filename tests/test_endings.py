@@ -327,7 +327,7 @@ calls = {
     "for": lambda: [message.text for message in subscription],
     "get": lambda: subscription.get(),
     "pending": lambda: subscription.pending(),
-    "keep": lambda: subscription.keep(),
+    "commit": lambda: subscription.commit(),
     "result": lambda: publication.result() > 0,
     "done": lambda: publication.done(),
     "open": lambda: unknown.result(),
@@ -353,7 +353,7 @@ next(subscription)
 """
 CLOSED = {
     **dict.fromkeys(("publish", "send", "listen", "resume", "history", "who", "rooms", "cursors"), "Closed"),
-    **dict.fromkeys(("set_cursor", "drop_cursor", "get", "keep", "open"), "Closed"),
+    **dict.fromkeys(("set_cursor", "drop_cursor", "get", "commit", "open"), "Closed"),
     **dict.fromkeys(("subscription.close", "close", "again"), "None"),
     **{"result": "True", "done": "True", "pending": "False", "connected": "False"},
     **{"client": "closed>", "subscription": "closed>"},

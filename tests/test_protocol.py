@@ -29,7 +29,7 @@ from zchat.sockets import greetings, options, peers
 SPEC = Path(__file__).parent.parent / "docs" / "protocol.md"
 
 CLIENT: tuple[Any, ...] = wire.ClientMessage.__args__
-BROKER: tuple[Any, ...] = (*wire.BrokerMessage.__args__, wire.Tail, wire.Sync)
+BROKER: tuple[Any, ...] = (*wire.BrokerMessage.__args__, wire.Watermark, wire.Sync)
 PARTS = (wire.Record, wire.Batch, wire.Entry, wire.Member, wire.Room, wire.Cursor)
 
 KEEPALIVE = options.KEEPALIVE_SECONDS
@@ -195,7 +195,7 @@ def longest(struct: Any, field: str) -> int:
         ("unknown elements of all records in a PUBLISH", wire.UNKNOWN_BYTES_IN_ALL_MAX),
         ("arrays and maps in each other, in an unknown element", wire.NESTED_MAX),
         ("names that are looked at", longest(wire.Join, "rooms")),
-        ("listeners in an AT", longest(wire.At, "listeners")),
+        ("listeners in a REPORT", longest(wire.Report, "listeners")),
         ("entries of `info` in a HELLO", longest(wire.Hello, "info")),
         ("characters of its names and values", wire.INFO_CHARACTERS_MAX),
     ],
@@ -227,8 +227,8 @@ def test_the_other_limits_are_those_of_the_code(limit: str, value: int) -> None:
         ("## Sessions", f"as lost for {Settings().restart_grace_seconds:g} s instead of {Settings().grace_seconds:g}"),
         ("## Publish once", f"the last {OUTCOMES_MAX:,} publishes"),
         ("## Presence", f"{Settings().crowd_members:,} members or more"),
-        ("## Gaps", f"{Settings().tail_first_seconds:g} s after its last batch"),
-        ("## Gaps", f"{Settings().tail_last_seconds:g} s"),
+        ("## Gaps", f"{Settings().watermark_first_seconds:g} s after its last batch"),
+        ("## Gaps", f"{Settings().watermark_last_seconds:g} s"),
         ("## Reading history", f"At most {Settings().connection_reads_max} FETCH and SEEK"),
         ("## Lag", f"The first {wire.LISTENERS_TOLD_MAX} listeners"),
         ("## Errors", f"{peers.CUT_OFF_WAIT_SECONDS:g} s later"),
@@ -274,7 +274,19 @@ def test_an_example_is_what_it_says(name: str, notation: str, frame: bytes) -> N
 
 def test_the_examples_show_a_whole_conversation() -> None:
     shown = {name for name, _, _ in examples()}
-    assert {"HELLO", "WELCOME", "JOIN", "PUBLISH", "ACK", "BATCH", "ERROR", "SYNC", "TAIL", "FETCH", "PAGE"} <= shown
+    assert {
+        "HELLO",
+        "WELCOME",
+        "JOIN",
+        "PUBLISH",
+        "ACK",
+        "BATCH",
+        "ERROR",
+        "SYNC",
+        "WATERMARK",
+        "FETCH",
+        "PAGE",
+    } <= shown
 
 
 # --- the client of the text ---------------------------------------------------------------------

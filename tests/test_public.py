@@ -82,7 +82,7 @@ def test_an_object_shows_what_the_docs_tell_and_nothing_else(client: zchat.Clien
         untold = {name for name in seen(thing) if not re.search(rf"\b{name}\b", CLIENT_MD)}
         assert not untold, f"{thing!r} shows what docs/client.md does not tell: {untold}"
     assert seen(publication) == {"done", "result"}
-    assert seen(subscription) == {"close", "get", "keep", "pending", "repeats_after"}
+    assert seen(subscription) == {"close", "get", "commit", "pending", "repeats_after"}
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def test_the_defaults_fit_together() -> None:
     assert DEFAULTS.record_bytes_max < DEFAULTS.publish_bytes_max  # the largest record fits into a PUBLISH
     assert DEFAULTS.in_flight_max <= OUTCOMES_MAX  # the outcome of whatever is sent again is still known
     assert DEFAULTS.grace_seconds <= DEFAULTS.restart_grace_seconds < DEFAULTS.session_kept_seconds
-    assert DEFAULTS.tail_first_seconds <= DEFAULTS.tail_last_seconds
+    assert DEFAULTS.watermark_first_seconds <= DEFAULTS.watermark_last_seconds
 
 
 def test_settings_do_not_change_while_a_broker_runs() -> None:

@@ -35,8 +35,8 @@ CLIENT_EXAMPLES: list[wire.ClientMessage] = [
     wire.Who(7, "general"),
     wire.Who(7, "general", True),
     wire.Rooms(8),
-    wire.At([]),
-    wire.At([(41, ["general", "build.*"]), (wire.OFFSET_MAX, ["**"])]),
+    wire.Report([]),
+    wire.Report([(41, ["general", "build.*"]), (wire.OFFSET_MAX, ["**"])]),
     wire.Bye(),
     wire.Cursors(9),
     wire.SetCursor(10, "laptop", "log", 41),
@@ -58,11 +58,11 @@ BROKER_EXAMPLES: list[wire.BrokerMessage] = [
     wire.Goodbye("stopping"),
     wire.CursorsAre(9, [wire.Cursor("laptop", 41, 1_700_000_000_000_000), wire.Cursor("bot.7", 0, 0)]),
 ]
-BROADCAST_EXAMPLES: list[wire.Batch | wire.Tail | wire.Sync] = [
+BROADCAST_EXAMPLES: list[wire.Batch | wire.Watermark | wire.Sync] = [
     BATCH,
     wire.Batch(wire.PRESENCE, 1, 0, 0, [wire.Entry("alice", "s1", 0, [wire.Record(b"", "join")])]),
     wire.Batch(wire.VOLATILE_MESSAGES, 1_790_000_000_000_001, 2, 1_790_000_000_000_003, []),
-    wire.Tail(41),
+    wire.Watermark(41),
     wire.Sync(b"nonce", 41),
     wire.Sync(b"nonce", 41, "B"),
 ]
@@ -154,7 +154,7 @@ def test_the_kinds_never_change() -> None:
         "Heads": 7,
         "Who": 8,
         "Rooms": 9,
-        "At": 10,
+        "Report": 10,
         "Bye": 11,
         "Cursors": 12,
         "SetCursor": 13,
@@ -171,7 +171,7 @@ def test_the_kinds_never_change() -> None:
         "HelloAgain": 42,
         "Goodbye": 43,
         "CursorsAre": 44,
-        "Tail": 66,
+        "Watermark": 66,
         "Sync": 67,
     }
 
@@ -287,7 +287,7 @@ def test_any_broker_message_comes_back(message: wire.BrokerMessage) -> None:
     assert wire.decode_broker(wire.encode(message)) == message
 
 
-@given(st.one_of(struct_of(wire.Tail), struct_of(wire.Sync), struct_of(wire.Batch)))
+@given(st.one_of(struct_of(wire.Watermark), struct_of(wire.Sync), struct_of(wire.Batch)))
 def test_any_broadcast_comes_back(message: Any) -> None:
     if isinstance(message, wire.Batch):
         message.kind %= 3  # a batch's kind and a marker's are told apart

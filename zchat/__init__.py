@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from zchat.client import Client, connect
-    from zchat.core.chain import Notice
+    from zchat.core.ordering import Notice
     from zchat.errors import (
         BadAddress,
         BadName,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "zchat.client": ("Client", "connect"),
-    "zchat.core.chain": ("Notice",),
+    "zchat.core.ordering": ("Notice",),
     "zchat.errors": (
         "BadAddress",
         "BadName",

@@ -46,13 +46,13 @@ def connect(
     *,
     wait: float = WAIT_SECONDS,
     timeout: float | None = None,
-    notify: Callable[[Notice], object] | None = None,
+    on_notice: Callable[[Notice], object] | None = None,
 ) -> Client:
     """Connect to a broker as `user`, waiting up to `wait` seconds for it; 0 is one try.
 
     Without an address it is that of ZCHAT_BROKER, else this machine's; without a user that of ZCHAT_USER, else the
     login name. `timeout` is how long each later call waits for the broker that says nothing else; None: as long as it
-    takes. `notify` is told when the connection is lost and when it is back, in a thread of its own.
+    takes. `on_notice` is told when the connection is lost and when it is back, in a thread of its own.
 
     Raises Unreachable when no broker answers, Refused when it will not have us, BadAddress, BadName, UsageError.
     """
@@ -61,7 +61,7 @@ def connect(
         raise UsageError("wait is None, not seconds")
     user = os.environ.get("ZCHAT_USER") or login_name() if user is None else text_of("user", user)
     address = os.environ.get("ZCHAT_BROKER") or DEFAULT_ADDRESS if address is None else address
-    connection = Connection(addresses.parse(address), user_name(user), info(), function_of("notify", notify))
+    connection = Connection(addresses.parse(address), user_name(user), info(), function_of("on_notice", on_notice))
     connection.timeout = timeout
     return Client(connection, connection.start(seconds or TRY_SECONDS))
 
@@ -165,34 +165,34 @@ class Client:
         echo: bool = True,
         presence: bool = False,
         resume: str | None = None,
-        keeps: bool = True,
-        notify: Callable[[Notice], None] | None = None,
+        auto_commit: bool = True,
+        on_notice: Callable[[Notice], None] | None = None,
         timeout: float | None = None,
     ) -> Subscription:
         """Listen to rooms; it is live when this returns, so nothing sent afterwards is missed.
 
         Starts with what was sent from now on, or with history: above offset `after`, the `last` n
         messages, or `since` a time (seconds since 1970, or a datetime). `echo=False` leaves out what this
-        session sends; `presence` adds joins and leaves. `notify` is called in order with the messages, in
+        session sends; `presence` adds joins and leaves. `on_notice` is called in order with the messages, in
         the consumer's thread. A room named in full is joined; a pattern only observes.
 
         `resume` names a cursor that the broker keeps for this user: it goes on right after what was handed
         over the last time, from any machine; the start counts the first time only. A message counts as
-        handed over when the next one is asked for, or at `close`; with `keeps=False` when `keep` is called.
+        handed over when the next one is asked for, or at `close`; with `auto_commit=False` when `keep` is called.
         Raises TimedOut when it is not live within `timeout` seconds; Refused, BadName, UsageError, Closed.
         """
         names = names_of(patterns, "listen to")
         start = start_of(after, last, since)
-        for what, flag in (("echo", echo), ("presence", presence), ("keeps", keeps)):
+        for what, flag in (("echo", echo), ("presence", presence), ("auto_commit", auto_commit)):
             flag_of(what, flag)
-        function_of("notify", notify)
+        function_of("on_notice", on_notice)
         cursor = cursor_name(text_of("cursor", resume)) if resume is not None else ""
-        opening = Opening(names, start, presence, cursor, follows=keeps)
+        opening = Opening(names, start, presence, cursor, follows=auto_commit)
         opened: list[Subscription] = []
 
         def subscribe(listener: Listener) -> None:
             subscription = Subscription(
-                connection, listener, echo=echo, notify=notify, closed=self._subscriptions.discard
+                connection, listener, echo=echo, on_notice=on_notice, closed=self._subscriptions.discard
             )
             opened.append(subscription)
             self._subscriptions.add(subscription)
@@ -215,20 +215,20 @@ class Client:
         since: float | datetime | None = None,
         limit: int | None = None,
         presence: bool = False,
-        notify: Callable[[Notice], None] | None = None,
+        on_notice: Callable[[Notice], None] | None = None,
         timeout: float | None = None,
     ) -> Iterator[Message]:
         """What is stored, up to now, in offset order; all of it when no start is named, at most `limit` messages.
 
-        `notify` is told of gaps, in order with the messages. Raises TimedOut when it is not all there within
+        `on_notice` is told of gaps, in order with the messages. Raises TimedOut when it is not all there within
         `timeout` seconds, counted from the first message that is asked for; WireError where the broker makes no sense.
         """
         names = names_of(patterns, "read")
         start = start_of(after, last, since)
         most = wire.OFFSET_MAX if limit is None else number_of("limit", limit)
-        flag_of("presence", presence), function_of("notify", notify)
+        flag_of("presence", presence), function_of("on_notice", on_notice)
         history = History(names, start, presence, 0 if last == 0 else most)
-        return self._read(history, notify, waitable(timeout))
+        return self._read(history, on_notice, waitable(timeout))
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -253,7 +253,7 @@ class Client:
     def set_cursor(self, name: str, offset: int, *, timeout: float | None = None) -> None:
         """Keep a cursor: `listen(resume=name)` goes on after that offset. Raises BadName, UsageError, Refused."""
         deadline = self._deadline("set_cursor", timeout)
-        self._connection.keep_cursor(cursor_name(text_of("cursor", name)), number_of("offset", offset), deadline)
+        self._connection.set_cursor(cursor_name(text_of("cursor", name)), number_of("offset", offset), deadline)
 
     def drop_cursor(self, name: str, *, timeout: float | None = None) -> None:
         """Keep that cursor no longer; none of that name is no error. Raises BadName."""
@@ -283,7 +283,7 @@ class Client:
         return self._connection.deadline(what, waitable(timeout))
 
     def _read(
-        self, history: History, notify: Callable[[Notice], None] | None, timeout: float | None
+        self, history: History, on_notice: Callable[[Notice], None] | None, timeout: float | None
     ) -> Iterator[Message]:
         in_all = None if timeout is None else self._deadline("history", timeout)
         while history.request is not None:
@@ -292,5 +292,5 @@ class Client:
             for item in history.take(answer, self._connection.welcome):
                 if isinstance(item, Delivery):
                     yield from islice(messages(item.room, item.batch, item.first), item.last - item.first + 1)
-                elif notify is not None:
-                    notify(item)
+                elif on_notice is not None:
+                    on_notice(item)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zchat import wire
 
 
-class Keep(NamedTuple):
+class RetentionRule(NamedTuple):
     """How much of the rooms that match is kept; 0: no bound. Several that match a room all hold."""
 
     pattern: str
@@ -78,12 +78,12 @@ class Settings:
     cursors_max: int = 100_000  # in all: about 40 MB
 
     # What is kept of rooms; of those that no rule names, all is.
-    retention: tuple[Keep, ...] = ()
+    retention: tuple[RetentionRule, ...] = ()
     trim_seconds: float = 5.0  # what no rule keeps is removed this often
 
-    # Tail markers, in seconds: how long a room is quiet before the first, doubling up to the last.
-    tail_first_seconds: float = 1.0
-    tail_last_seconds: float = 64.0
+    # Watermarks, in seconds: how long a room is quiet before the first, doubling up to the last.
+    watermark_first_seconds: float = 1.0
+    watermark_last_seconds: float = 64.0
 
     def told(self) -> dict[str, int]:
         """The limits that WELCOME carries."""

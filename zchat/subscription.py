@@ -4,7 +4,7 @@ Rules of this file
 1. It says what has left its buffer; where a cursor may stand, core/progress.py decides.
 2. Nothing is handed over after `close`, whoever calls it: what is left comes with the next `resume`.
 
-    chain --Delivery, Notice, Mark--> incoming --> its buffer of one batch --get, iteration--> the program
+    ordering --Delivery, Notice, Mark--> incoming --> its buffer of one batch --get, iteration--> the program
 
 Spec: docs/client.md. Tests: tests/test_client.py, tests/test_cursors.py, tests/test_endings.py.
 """
@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from queue import Empty
 
-from zchat.core.chain import Delivery, Notice
 from zchat.core.client import CLOSED
 from zchat.core.listening import Listener
+from zchat.core.ordering import Delivery, Notice
 from zchat.errors import Closed, TimedOut, UsageError, ZchatError
 from zchat.message import Message, messages
 from zchat.sockets.client import Connection
@@ -36,16 +36,18 @@ class Subscription:
         listener: Listener,
         *,
         echo: bool,
-        notify: Callable[[Notice], None] | None,
+        on_notice: Callable[[Notice], None] | None,
         closed: Callable[[Subscription], None],
     ) -> None:
         self._connection = connection
         self._listener = listener
         self._echo = echo
-        self._notify = notify
+        self._on_notice = on_notice
         self._tell_closed = closed
         self._progress = listener.progress
-        self._incoming = Incoming(lambda on: connection.later(lambda core, now: listener.chain.paused(on)), connection)
+        self._incoming = Incoming(
+            lambda on: connection.later(lambda core, now: listener.ordering.paused(on)), connection
+        )
         self._closed = False
 
     def __enter__(self) -> Subscription:
@@ -104,7 +106,7 @@ class Subscription:
                 return False
         return bool(self._incoming.buffer)
 
-    def keep(self) -> None:
+    def commit(self) -> None:
         """Keep the cursor here: all that was handed over is done. Returns at once; it is stored soon after.
 
         Raises UsageError without a cursor, Closed after the end.
@@ -137,7 +139,7 @@ class Subscription:
             self._closed = True
             first = self._incoming.drop()
             left = None if first is None else first.offset
-            logs = self._listener.chain.logs
+            logs = self._listener.ordering.logs
             is_to_be_stored = self._progress.end(left, logs, counts=counts, is_exact=self._echo)
         self._tell_closed(self)
         try:
@@ -185,6 +187,6 @@ class Subscription:
             if isinstance(item, Delivery):
                 without = "" if self._echo else self._connection.welcome.session
                 incoming.buffer.extend(messages(item.room, item.batch, item.first, without))
-        if isinstance(item, Notice) and self._notify is not None:
-            self._notify(item)
+        if isinstance(item, Notice) and self._on_notice is not None:
+            self._on_notice(item)
         return True

@@ -40,8 +40,8 @@ class Attacker:
 
     def run(self) -> None:
         """Until told to end."""
-        draw, ending = self._draw, self._control.ending
-        while not ending.is_set():
+        draw, stopping = self._draw, self._control.stopping
+        while not stopping.is_set():
             if draw.random() < RECIPES_SHARE:
                 recipe = draw.choice(RECIPES)
                 self._write("C", round(time.time(), 3), recipe.__name__)
@@ -50,7 +50,7 @@ class Attacker:
                 self._one()
             while len(self._kept) > KEPT_PEERS_MAX:
                 draw.choice((Peer.fin, Peer.reset))(self._kept.popleft())
-            ending.wait(draw.random() * PAUSE_SECONDS)
+            stopping.wait(draw.random() * PAUSE_SECONDS)
         for peer in self._kept:
             draw.choice((Peer.fin, Peer.reset))(peer)
 
@@ -72,7 +72,7 @@ class Attacker:
             if draw.random() < 0.4:
                 peer.read()
         if draw.random() < 0.3:
-            self._control.ending.wait(draw.random() * WORD_SECONDS)
+            self._control.stopping.wait(draw.random() * WORD_SECONDS)
         self._end(peer)
 
     def _come_to(self, peer: Peer, state: str, publisher: bool) -> None:
@@ -102,7 +102,7 @@ class Attacker:
         elif pace == "late":
             half = len(data) // 2
             peer.send(data[:half])
-            self._control.ending.wait(draw.random() * WORD_SECONDS)
+            self._control.stopping.wait(draw.random() * WORD_SECONDS)
             peer.send(data[half:])
         else:
             peer.send(data)
@@ -126,7 +126,7 @@ class Attacker:
             peer.send(b"".join(deeds.subscription(draw) for _ in range(5)) if publisher else deeds.small_and_ping(draw))
             if draw.random() < 0.5:
                 peer.send(zmtp.ping(1, b"x" * draw.randrange(17)) * draw.choice((1, 50)))
-        self._control.ending.wait(draw.choice((0.0, 0.0, 0.05, 0.3, 1.0)))
+        self._control.stopping.wait(draw.choice((0.0, 0.0, 0.05, 0.3, 1.0)))
         for peer in peers:
             if draw.random() < 0.6:
                 peer.reset()
@@ -162,7 +162,7 @@ class Attacker:
             if said:
                 peer.send(said)
         if draw.random() < 0.5:
-            self._control.ending.wait(draw.random() * WORD_SECONDS)
+            self._control.stopping.wait(draw.random() * WORD_SECONDS)
         how = draw.choice((Peer.fin, Peer.reset))
         for peer in peers:
             how(peer)

@@ -28,7 +28,7 @@ def main() -> None:
     print("ready", flush=True)
     control.going.wait()
     began = time.monotonic()
-    pour.run(lambda: not control.ending.is_set())
+    pour.run(lambda: not control.stopping.is_set())
     seconds = time.monotonic() - began
     pour.close()
     print(json.dumps({"seconds": seconds, **pour.counts}), flush=True)

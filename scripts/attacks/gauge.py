@@ -26,9 +26,9 @@ ANSWER_SECONDS = 300.0  # a client waits; what it waited is what is measured
 class Listening:
     """What it hears of its own room."""
 
-    def __init__(self, client: zchat.Client, room: str, notify: Callable[[zchat.Notice], None]) -> None:
+    def __init__(self, client: zchat.Client, room: str, on_notice: Callable[[zchat.Notice], None]) -> None:
         self.heard = self.wrong = 0
-        self._subscription = client.listen(room, notify=notify)
+        self._subscription = client.listen(room, on_notice=on_notice)
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
@@ -57,7 +57,7 @@ def main() -> None:
         else:
             control.journal.write("A", what, began, time.monotonic() - began)
 
-    while not control.ending.wait(EVERY_SECONDS):
+    while not control.stopping.wait(EVERY_SECONDS):
         body = sent.to_bytes(8, "big")
         measured("send", partial(client.send, room, body, timeout=ANSWER_SECONDS))
         sent += 1

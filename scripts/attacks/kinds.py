@@ -90,7 +90,7 @@ def _only_hello(number: int, log_id: str) -> Iterator[bytes]:
 
 def _telling(number: int, log_id: str) -> Iterator[bytes]:
     yield _hello(f"guest-{number}")
-    yield zmtp.frame(message(letters.AT, [[number, ["**", f"load.{each}"]] for each in range(64)]))
+    yield zmtp.frame(message(letters.REPORT, [[number, ["**", f"load.{each}"]] for each in range(64)]))
 
 
 def _endless(number: int, log_id: str) -> Iterator[bytes]:
@@ -166,14 +166,14 @@ def _branches(number: int, log_id: str) -> Iterator[bytes]:
 def _telling_apart(number: int, log_id: str) -> Iterator[bytes]:
     """Listeners of patterns that nobody else has."""
     yield _hello(f"guest-{number}")
-    yield zmtp.frame(message(letters.AT, [[0, [f"*.{number}-{each}"]] for each in range(64)]))
+    yield zmtp.frame(message(letters.REPORT, [[0, [f"*.{number}-{each}"]] for each in range(64)]))
 
 
 def _telling_much(number: int, log_id: str) -> Iterator[bytes]:
     """As many names as a session may tell."""
     yield _hello(f"guest-{number}")
     names = [f"{number:04}-{each:04}".ljust(64, "x") for each in range(1_000)]
-    yield zmtp.frame(message(letters.AT, [[1, names]]))
+    yield zmtp.frame(message(letters.REPORT, [[1, names]]))
 
 
 def _crowding(number: int, log_id: str) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-HELLO, PUBLISH, JOIN, PART, FETCH, SEEK, HEADS, WHO, ROOMS, AT, BYE, CURSORS, SET_CURSOR, DROP_CURSOR = range(1, 15)
+HELLO, PUBLISH, JOIN, PART, FETCH, SEEK, HEADS, WHO, ROOMS, REPORT, BYE, CURSORS, SET_CURSOR, DROP_CURSOR = range(1, 15)
 KINDS = range(HELLO, DROP_CURSOR + 1)
 ROOM_COUNT = 50
 OFFSET_MAX = (1 << 53) - 1
@@ -74,7 +74,7 @@ def legal(draw: Random, seq: int) -> list[Any]:
         HEADS: [seq, patterns],
         WHO: [seq, draw.choice(("", names[0])), draw.random() < 0.5],
         ROOMS: [seq],
-        AT: [[[number, patterns[:5]] for _ in range(draw.choice((1, 3, 64)))]],
+        REPORT: [[[number, patterns[:5]] for _ in range(draw.choice((1, 3, 64)))]],
         BYE: [],
         CURSORS: [seq],
         SET_CURSOR: [seq, f"c{draw.randrange(2000)}", "storm", draw.choice((0, number))],

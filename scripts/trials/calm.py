@@ -113,7 +113,7 @@ class Calm:
         dump = Journal(self._folder / "log.journal")
         dump.note("S", client.session, client.log_id)
         kept = 0
-        for number, message in enumerate(client.history("**", presence=True, notify=noticed)):
+        for number, message in enumerate(client.history("**", presence=True, on_notice=noticed)):
             kept += message.room == SHORT
             dump.line(record(message))
             if number % 1000 == 0:

@@ -50,10 +50,12 @@ PARTS = (
     Part(
         "l-kept",
         "listeners",
-        {"patterns": ["hall", "会议"], "presence": True, "resume": "two", "keeps": False, "slow": 0.001},
+        {"patterns": ["hall", "会议"], "presence": True, "resume": "two", "auto_commit": False, "slow": 0.001},
     ),
     Part(
-        "l-slow", "listeners", {"patterns": ["yard"], "presence": False, "resume": "x", "keeps": False, "slow": 0.003}
+        "l-slow",
+        "listeners",
+        {"patterns": ["yard"], "presence": False, "resume": "x", "auto_commit": False, "slow": 0.003},
     ),
     Part("l-keeps-all", "listeners", {"patterns": ["new.**", "fat"], "presence": False, "resume": "more"}),
     Part("l-command", "commands", {"patterns": ["yard"], "presence": False, "resume": "printed"}),

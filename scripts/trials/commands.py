@@ -20,7 +20,7 @@ from trials.journal import Journal, digest
 from trials.processes import END_SECONDS, Actor
 
 TERMINATED = 143
-TAIL_BYTES = 256 << 10
+RECENT_BYTES = 256 << 10
 LIVE = re.compile(r"live from offset (\d+)")
 BROKER_WAIT_SECONDS = "120"
 MICROS_AROUND = 5_000_000  # of a trouble: then a cursor may not be kept, or the broker be away still
@@ -67,7 +67,7 @@ class Command(Actor):
         """Whether it has."""
         seen: dict[str, int] = {}
         with self._printed[-1].open("rb") as file:
-            begin = file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
+            begin = file.seek(max(0, file.seek(0, 2) - RECENT_BYTES))
             for line in file.read().split(b"\n")[1 if begin else 0 : -1]:
                 found = json.loads(line)
                 reached = found.get("offset") or found.get("last") or 0  # what is volatile has no offset

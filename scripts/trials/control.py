@@ -29,7 +29,7 @@ class Control:
         self.name: str = self.task["name"]
         self.journal = Journal(Path(self.task["journal"]))
         self.going = threading.Event()
-        self.ending = threading.Event()
+        self.stopping = threading.Event()
         self.last: dict[str, int] | None = None  # room -> offset to wait for
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -55,5 +55,5 @@ class Control:
                 self.going.set()
             elif word == "end":
                 self.going.set()
-                self.ending.set()
+                self.stopping.set()
         os._exit(3)

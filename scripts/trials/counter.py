@@ -31,13 +31,13 @@ def main() -> None:
         journal.write("N", notice.kind, time.time_ns() // 1000, notice.records)
 
     client = control.connect(control.name)
-    subscription = client.listen(task["room"], notify=noticed)
+    subscription = client.listen(task["room"], on_notice=noticed)
     print("live", flush=True)
     while True:
         try:
             message = subscription.get(0.2)
         except zchat.TimedOut:
-            if control.ending.is_set() and total >= (control.last or {}).get("total", 0):
+            if control.stopping.is_set() and total >= (control.last or {}).get("total", 0):
                 break
             continue
         body = message.body

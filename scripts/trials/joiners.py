@@ -14,7 +14,7 @@ def main() -> None:
     control = Control()
     task, journal = control.task, control.journal
     draw = random.Random(task["seed"])
-    while not control.ending.is_set():
+    while not control.stopping.is_set():
         client = control.connect(task["user"])
         for _ in range(draw.randint(1, 3)):
             rooms = draw.sample(task["rooms"], draw.randint(1, min(3, len(task["rooms"]))))
@@ -23,10 +23,10 @@ def main() -> None:
             except zchat.Refused as refused:
                 if refused.code != "log-full":
                     journal.write("X", f"refused to join {rooms}: {refused}")
-                control.ending.wait(0.2)
+                control.stopping.wait(0.2)
                 continue
             journal.write("I", time.time_ns() // 1000, *rooms)
-            control.ending.wait(draw.choice((0.0, 0.05, 0.3, 1.5)))
+            control.stopping.wait(draw.choice((0.0, 0.05, 0.3, 1.5)))
             if draw.random() < 0.5:
                 break  # the client's end is enough
             _close(subscription)

@@ -32,8 +32,8 @@ class Listening:
         self._note = control.journal.note
         self._line = control.journal.line
         self._cursor: str | None = self._task.get("resume")
-        self._keeps: bool = self._task.get("keeps", True)
-        self._exact = self._cursor is not None and self._keeps  # it must write before it asks for more
+        self._auto_commit: bool = self._task.get("auto_commit", True)
+        self._exact = self._cursor is not None and self._auto_commit  # it must write before it asks for more
         self._seen: dict[str, int] = {}
         self._begun = False
         self._lines = 0
@@ -51,10 +51,10 @@ class Listening:
         if rooms:
             control.journal.write("I", time.time_ns() // 1000, *rooms)
         self._writer = Writer(control.name, client, control.journal)
-        while not control.ending.is_set():
+        while not control.stopping.is_set():
             self._turn(subscription)
-        if self._cursor is not None and not self._keeps:
-            subscription.keep()
+        if self._cursor is not None and not self._auto_commit:
+            subscription.commit()
         self._close(client, subscription)
         client.close()
         control.journal.write("O")
@@ -75,14 +75,14 @@ class Listening:
                 subscription = client.listen(
                     *self._task["patterns"],
                     presence=self._task["presence"],
-                    notify=self._noticed,
-                    keeps=self._keeps,
+                    on_notice=self._noticed,
+                    auto_commit=self._auto_commit,
                     **begin,
                 )
             except zchat.Refused as refused:
                 if refused.code not in ("log-full", "busy"):
                     raise
-                self._control.ending.wait(0.3)
+                self._control.stopping.wait(0.3)
                 continue
             if self._cursor is not None and not self._begun:  # the first time `listen` makes it
                 self._begin_at_the_cursor(client)
@@ -162,8 +162,8 @@ class Listening:
             self._writer.settle()
         self._control.journal.flush()
         self._lines = 0
-        if self._cursor is not None and not self._keeps and self._unkept:
-            subscription.keep()
+        if self._cursor is not None and not self._auto_commit and self._unkept:
+            subscription.commit()
         self._unkept = 0
 
     def _look_whether_done(self) -> None:
@@ -177,13 +177,13 @@ class Listening:
 
 def narrow() -> None:
     """Smaller bounds, so that a listener meets them in seconds."""
-    import zchat.core.chain as chain
     import zchat.core.held as held
+    import zchat.core.ordering as ordering
     import zchat.sockets.incoming as incoming
 
     incoming.QUEUED_BYTES_MAX, incoming.QUEUED_BYTES_LOW = 64 << 10, 16 << 10
     held.HELD_BYTES_MAX = 64 << 10
-    chain.ROOMS_FETCHED_MAX = 2
+    ordering.ROOMS_FETCHED_MAX = 2
 
 
 def main() -> None:

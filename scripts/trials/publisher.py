@@ -64,14 +64,14 @@ def main() -> None:
     control.going.wait()
     began = time.monotonic()
     number = 0
-    while number < count and not control.ending.is_set():
+    while number < count and not control.stopping.is_set():
         for _ in range(min(LOOK_MESSAGES, count - number)):
             acks.expect(client.publish(room, number.to_bytes(8, "big") + filler))
             number += 1
         acks.settle(wait=False)
     acks.settle(wait=True)
     print(f"done {time.monotonic() - began:.3f}", flush=True)
-    while not control.ending.wait(TRICKLE_SECONDS):
+    while not control.stopping.wait(TRICKLE_SECONDS):
         acks.expect(client.publish(room, number.to_bytes(8, "big") + filler))
         number += 1
     acks.settle(wait=True)

@@ -115,11 +115,11 @@ def main() -> None:
     client = control.connect(task["user"])
     writer = Writer(control.name, client, control.journal)
     for pause, letters in plan(task["style"], task["rooms"], random.Random(task["seed"])):
-        if control.ending.wait(pause):
+        if control.stopping.wait(pause):
             break
         writer.publish(letters)
         writer.settle()
-        while writer.unsettled > UNKNOWN_MAX and not control.ending.is_set():
+        while writer.unsettled > UNKNOWN_MAX and not control.stopping.is_set():
             writer.settle(0.1)
     deadline = time.monotonic() + END_SECONDS
     while writer.unsettled and time.monotonic() < deadline:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from zchat import Message, Notice, UsageError
 from zchat.cli import output
 
-LOG = output.Log("0ca8")
+LOG = output.KnownLog("0ca8")
 NOON = 1_789_992_000_000_000 + 123_456  # 2026-09-21T12:00:00.123456Z
 
 

@@ -150,14 +150,14 @@ class Cycle:
             told.append((connection, reply.about, reply.number, reply.code))
         return told
 
-    def take_broadcasts(self) -> list[tuple[str, wire.Batch | wire.Tail | wire.Sync]]:
+    def take_broadcasts(self) -> list[tuple[str, wire.Batch | wire.Watermark | wire.Sync]]:
         return [
             (topic.hex() if topic.startswith(wire.PRIVATE_TOPIC) else room_of(topic), wire.decode_broadcast(frame))
             for topic, frame in self.core.take_broadcasts(self.now)
         ]
 
     def take_heard(self) -> list[Heard]:
-        """The batches that were broadcast; TAILs are passed over."""
+        """The batches that were broadcast; WATERMARKs are passed over."""
         return [heard_of(room, batch) for room, batch in self.take_broadcasts() if isinstance(batch, wire.Batch)]
 
     def history(self, room: str = "**") -> list[Heard]:

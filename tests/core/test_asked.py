@@ -6,7 +6,7 @@ import pytest
 
 from tests.core.cycle import Cycle, refused
 from zchat import wire
-from zchat.core.asked import TRIED_STEPS, Asked, Asker, Work
+from zchat.core.asked import TRIED_STEPS, Asked, QuestionQueue, Work
 from zchat.errors import WireError
 
 
@@ -30,7 +30,7 @@ def numbers(
     return found
 
 
-def stepped(waiting: Asked, full: set[bytes]) -> Asker:
+def stepped(waiting: Asked, full: set[bytes]) -> QuestionQueue:
     """Who was worked for, for a step, of what has no end."""
     asker = waiting.next(full)
     assert asker is not None

@@ -455,8 +455,8 @@ def test_a_frame_that_makes_no_sense_is_refused_and_the_connection_goes_on(
 # --- time and the end ---------------------------------------------------------------------------
 
 
-def test_a_quiet_room_gets_its_tail_marker_and_a_busy_one_none() -> None:
-    cycle = Cycle(tail_first_seconds=1.0, tail_last_seconds=4.0)
+def test_a_quiet_room_gets_its_watermark_and_a_busy_one_none() -> None:
+    cycle = Cycle(watermark_first_seconds=1.0, watermark_last_seconds=4.0)
     (alice,) = cycle.clients("alice")
     cycle.publish(alice, 1, "quiet", b"1", b"2")
     cycle.publish(alice, 2, "busy", b"3")
@@ -467,7 +467,7 @@ def test_a_quiet_room_gets_its_tail_marker_and_a_busy_one_none() -> None:
     cycle.commit()
     cycle.take_broadcasts()
     cycle.wait(0.1)
-    assert cycle.take_broadcasts() == [("quiet", wire.Tail(2))]
+    assert cycle.take_broadcasts() == [("quiet", wire.Watermark(2))]
     told = []
     for _ in range(20):
         cycle.wait(1.0)
@@ -539,8 +539,8 @@ def test_rooms_that_are_only_asked_about_are_not_kept() -> None:
         name = f"room-{number}"
         cycle.send(alice, wire.Who(1, name, True), wire.Heads(2, [name]), wire.Fetch(3, [name], 0, 0))
         cycle.send(alice, wire.Seek(4, [name], 1), wire.Part(5, [name]))
-    cycle.send(alice, wire.At([(0, ["nowhere"])]))
+    cycle.send(alice, wire.Report([(0, ["nowhere"])]))
     cycle.take_replies()
     cycle.core.take_reads()
-    cycle.send(alice, wire.At([]))
+    cycle.send(alice, wire.Report([]))
     assert cycle.facts(alice) == before

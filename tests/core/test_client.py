@@ -11,10 +11,10 @@ import pytest
 from tests.simulation.pair import Pair, copy_of, numbered_log
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.chain import Chain, Start
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, ClientCore
 from zchat.core.gaps import Notice
 from zchat.core.listening import Listener
+from zchat.core.ordering import OrderedDelivery, Start
 from zchat.core.progress import Progress
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX, Chunk
 from zchat.core.requests import REPEAT_SECONDS
@@ -80,7 +80,7 @@ def published(core: ClientCore, number: int = 1, seconds: float = 0.0) -> list[C
 
 
 def listening(core: ClientCore, *patterns: str, start: Start | None = None) -> Listener:
-    listener = Listener(list(patterns), Chain(list(patterns), start or Start(), False))
+    listener = Listener(list(patterns), OrderedDelivery(list(patterns), start or Start(), False))
     core.listen(listener, at(0))
     return listener
 
@@ -194,7 +194,7 @@ def test_a_broker_that_does_not_know_the_connection_is_told_hello_once() -> None
     assert [type(message) for message in sent(core)] == [wire.Publish]
 
 
-@pytest.mark.parametrize("frame", [b"", b"\xc1", b"\x91\x63", wire.encode(wire.Who(1)), wire.encode(wire.Tail(3))])
+@pytest.mark.parametrize("frame", [b"", b"\xc1", b"\x91\x63", wire.encode(wire.Who(1)), wire.encode(wire.Watermark(3))])
 def test_what_makes_no_sense_is_passed_over(frame: bytes) -> None:
     core = ready()
     core.received(frame, at(0))
@@ -435,7 +435,7 @@ def test_a_broker_that_stops_does_not_end_the_session() -> None:
 # --- listening ----------------------------------------------------------------------------------
 
 
-def test_what_a_chain_asks_is_asked_and_its_answer_is_no_ones_elses() -> None:
+def test_what_an_ordering_asks_is_asked_and_its_answer_is_no_ones_elses() -> None:
     core = ready()
     listener = listening(core, "general", start=Start(after=0))
     core.broadcast(wire.PRIVATE_TOPIC + b"n1", wire.encode(wire.Sync(b"n1", 40, "A")), at(0))
@@ -481,7 +481,7 @@ def test_nothing_is_asked_for_a_listener_that_has_gone() -> None:
 
 def test_a_cursor_is_kept_until_the_broker_says_so_and_no_longer_than_its_listener() -> None:
     core = ready(log_id="log")
-    listener = Listener(["general"], Chain(["general"], Start(), False), Progress(["general"], "laptop"))
+    listener = Listener(["general"], OrderedDelivery(["general"], Start(), False), Progress(["general"], "laptop"))
     core.listen(listener, at(0))
     core.take_sends()
     listener.progress.wanted = (0, 41)
@@ -549,10 +549,10 @@ def test_a_sync_of_a_broker_that_it_was_not_welcomed_by_makes_nothing_live() -> 
     core = ready()
     listener = listening(core, "general")
     core.broadcast(wire.PRIVATE_TOPIC + b"n1", wire.encode(wire.Sync(b"n1", 90, "B")), at(0))
-    assert not listener.chain.is_begun
+    assert not listener.ordering.is_begun
     core.elapsed(at(3))
     core.broadcast(wire.PRIVATE_TOPIC + b"n2", wire.encode(wire.Sync(b"n2", 41, "A")), at(3))
-    assert listener.chain.is_begun and listener.chain.floor == 41
+    assert listener.ordering.is_begun and listener.ordering.low_watermark == 41
 
 
 @pytest.mark.parametrize("told_by", ["ack", "head", "batch", "page", "position", "heads", "former listener"])

@@ -14,8 +14,8 @@ from tests.core.cycle import Cycle, Heard
 from tests.core.presence import who
 from zchat import wire
 from zchat.core.broker import Lookup
+from zchat.core.memberships import RETRY_SECONDS
 from zchat.core.session import LIVE, LOST
-from zchat.core.stays import RETRY_SECONDS
 from zchat.errors import CODES
 from zchat.log import whole
 

@@ -9,7 +9,6 @@ import pytest
 from zchat import address, wire
 from zchat.address import Address
 from zchat.core import Instant
-from zchat.core.chain import Chain, Delivery, Mark, Notice, Start
 from zchat.core.client import AWAY, GREETING, READY, Answer, ClientCore
 from zchat.core.engine import (
     BEHIND_BYTES,
@@ -22,6 +21,7 @@ from zchat.core.engine import (
     Engine,
 )
 from zchat.core.listening import Listener
+from zchat.core.ordering import Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES
 from zchat.core.publishing import Chunk
 from zchat.errors import Closed, Refused, WireError, ZchatError
@@ -131,7 +131,7 @@ class Talk:
         return chunk
 
     def listener(self) -> Listener:
-        listener = Listener(["den"], Chain(["den"], Start(), False))
+        listener = Listener(["den"], OrderedDelivery(["den"], Start(), False))
         self.engine.consumers[listener] = self
         return listener
 
@@ -243,7 +243,7 @@ def test_a_consumer_gets_what_its_listener_hands_on_in_the_turn_in_which_it_came
     assert [item.kind for item in talk.items if isinstance(item, Notice)] == ["live"]
     talk.port.is_sub_lost = True
     talk.engine.turn(SUB_CHANGES)
-    assert not listener.chain.is_synced and talk.port.subscribed[-1][1] == [(True, wire.PRIVATE_TOPIC + b"another")]
+    assert not listener.ordering.is_synced and talk.port.subscribed[-1][1] == [(True, wire.PRIVATE_TOPIC + b"another")]
 
 
 def test_what_is_settled_is_told_with_what_was_refused() -> None:

@@ -9,17 +9,17 @@ import pytest
 
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.chain import CHECKING, LIVE, NEW, Chain, Delivery, Mark, Notice, Start
 from zchat.core.listening import (
-    AT_SECONDS,
     CHECK_SECONDS,
     MARK_SECONDS,
+    REPORT_SECONDS,
     SILENCE_SECONDS,
     STRANGERS_MAX,
     SYNC_SECONDS,
     Listener,
     Listening,
 )
+from zchat.core.ordering import CHECKING, LIVE, NEW, Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.core.progress import COMMIT_SECONDS, Progress
 from zchat.core.timeline import Break
 from zchat.names import topic, topic_prefix
@@ -41,8 +41,8 @@ def private(number: int) -> bytes:
 
 
 def listener_of(*patterns: str, start: Start | None = None, cursor: str = "") -> Listener:
-    chain = Chain(list(patterns), start or Start(), False, marks=bool(cursor))
-    return Listener(list(patterns), chain, Progress(list(patterns), cursor))
+    ordering = OrderedDelivery(list(patterns), start or Start(), False, marks=bool(cursor))
+    return Listener(list(patterns), ordering, Progress(list(patterns), cursor))
 
 
 def batch_of(base: int, prev: int) -> wire.Batch:
@@ -55,7 +55,7 @@ def live(*listeners: Listener, head: int = 40) -> Listening:
     for listener in listeners:
         listening.listen(listener, at(0))
     listening.synced(wire.Sync(b"n%d" % len(listeners), head), WELCOME)
-    assert all(listener.chain.state == LIVE for listener in listeners)
+    assert all(listener.ordering.state == LIVE for listener in listeners)
     listening.take_subscriptions()
     listening.take_deliveries()
     return listening
@@ -107,7 +107,7 @@ def test_a_listener_is_live_once_its_sync_comes() -> None:
     listener = listener_of("general")
     listening.listen(listener, at(0))
     listening.synced(wire.Sync(b"of another", 40), WELCOME)
-    assert listener.chain.state == NEW
+    assert listener.ordering.state == NEW
     listening.synced(wire.Sync(b"n1", 40), WELCOME)
     assert listening.take_deliveries() == [(listener, [Notice("live", 40)])]
 
@@ -117,12 +117,12 @@ def test_a_sync_without_a_session_is_asked_for_again() -> None:
     listener = listener_of("general")
     listening.listen(listener, at(0))
     listening.synced(wire.Sync(b"n1", 40), None)
-    assert listener.chain.state == NEW
+    assert listener.ordering.state == NEW
     listening.take_subscriptions()
     listening.back(at(1), None)
     assert listening.take_subscriptions() == [(True, private(2))]
     listening.synced(wire.Sync(b"n2", 41), WELCOME)
-    assert listener.chain.state == LIVE
+    assert listener.ordering.state == LIVE
 
 
 STARTED = wire.Welcome(wire.VERSION, "s1", b"token", False, "log", 40, 5556, {}, NOON, 0, [("A", 0), ("B", 30)])
@@ -137,7 +137,7 @@ def test_a_sync_of_another_broker_makes_nothing_live_and_its_connection_is_given
     assert not listening.take_stranger()
     for number in range(1, 4):
         listening.synced(wire.Sync(b"n%d" % number, 40, start), STARTED)
-        assert listener.chain.state == NEW
+        assert listener.ordering.state == NEW
         assert listening.take_stranger() and not listening.take_stranger()
         assert bool(listening.trouble) == (number == STRANGERS_MAX)
         listening.unsubscribed(at(number))  # as the shell does
@@ -160,12 +160,12 @@ def test_nothing_of_a_connection_is_handed_on_until_it_has_proved_itself() -> No
     for base, prev, kind in ((41, 0, wire.MESSAGES), (0, 0, wire.VOLATILE_MESSAGES)):
         entries = [wire.Entry("mallory", "s9", 1, [b"false"])]
         listening.broadcast(topic("general"), wire.Batch(kind, base, prev, NOON, entries), 10)
-    listening.broadcast(topic("general"), wire.Tail(99), 10)
+    listening.broadcast(topic("general"), wire.Watermark(99), 10)
     listening.missed(topic("general"), b"no batch")
     assert listening.take_deliveries() == [] and listening.take_questions(at(1)) == []
     listening.synced(wire.Sync(b"n2", 99, "another"), WELCOME)
     assert listening.take_deliveries() == [] and listening.take_questions(at(2)) == []
-    assert listener.chain.highest == 40
+    assert listener.ordering.highest == 40
     listening.unsubscribed(at(2))
     listening.synced(wire.Sync(b"n3", 40), WELCOME)
     ((_, question),) = listening.take_questions(at(2))
@@ -217,7 +217,7 @@ def test_a_second_listener_does_not_disturb_the_first() -> None:
     listening = live(first)
     listening.listen(second, at(1))
     listening.synced(wire.Sync(b"n2", 50), WELCOME)
-    assert (first.chain.state, second.chain.state) == (LIVE, LIVE)
+    assert (first.ordering.state, second.ordering.state) == (LIVE, LIVE)
     assert listening.take_deliveries() == [(second, [Notice("live", 50)])]
 
 
@@ -229,17 +229,17 @@ def test_the_private_topic_is_given_back_once_its_sync_came_and_that_counts_once
     listening.synced(wire.Sync(b"n1", 40), WELCOME)
     assert listening.take_subscriptions() == [(False, private(1))]
     listening.synced(wire.Sync(b"n1", 50), WELCOME)
-    assert listener.chain.state == LIVE and listening.take_subscriptions() == []
+    assert listener.ordering.state == LIVE and listening.take_subscriptions() == []
 
 
 def test_after_a_break_a_sync_is_asked_for_anew_and_then_all_compare_the_heads() -> None:
     first, second = listener_of("general"), listener_of("build")
     listening = live(first, second)
     listening.unsubscribed(at(1))
-    assert not first.chain.is_synced and not second.chain.is_synced
+    assert not first.ordering.is_synced and not second.ordering.is_synced
     assert listening.take_subscriptions() == [(True, private(3))]
     listening.synced(wire.Sync(b"n3", 50), WELCOME)
-    assert [listener.chain.state for listener in (first, second)] == [CHECKING, CHECKING]
+    assert [listener.ordering.state for listener in (first, second)] == [CHECKING, CHECKING]
     assert [listener for listener, _ in listening.take_questions(at(0))] == [first, second]
 
 
@@ -251,7 +251,7 @@ def test_a_sync_that_was_asked_for_before_a_break_does_not_count_after_it() -> N
     listening.unsubscribed(at(1))
     assert listening.take_subscriptions() == [(False, private(1)), (True, private(2))]
     listening.synced(wire.Sync(b"n1", 40), WELCOME)
-    assert listener.chain.state == NEW
+    assert listener.ordering.state == NEW
 
 
 def test_a_break_without_listeners_asks_for_nothing() -> None:
@@ -270,9 +270,9 @@ def test_a_sync_that_does_not_come_is_asked_for_under_another_nonce() -> None:
     listening.elapsed(at(SYNC_SECONDS + 0.1))
     assert listening.take_subscriptions() == [(False, private(1)), (True, private(2))]
     listening.synced(wire.Sync(b"n1", 40), WELCOME)  # late
-    assert listener.chain.state == NEW
+    assert listener.ordering.state == NEW
     listening.synced(wire.Sync(b"n2", 41), WELCOME)
-    assert listener.chain.state == LIVE
+    assert listener.ordering.state == LIVE
     listening.take_subscriptions()
     listening.elapsed(at(3 * SYNC_SECONDS))
     assert listening.take_subscriptions() == []
@@ -296,7 +296,7 @@ def test_another_log_begins_anew_also_when_no_break_was_seen() -> None:
     listener = listener_of("general")
     listening = live(listener)
     listening.back(at(1), Break(0, 0))
-    assert listener.chain.state == NEW
+    assert listener.ordering.state == NEW
     listening.synced(wire.Sync(b"n2", 3), WELCOME)
     ((of, question),) = listening.take_questions(at(0))
     assert of is listener and isinstance(question, wire.Seek)
@@ -332,13 +332,13 @@ def test_a_listener_that_came_or_went_counts_at_the_next_batch() -> None:
     listening.unlisten(one)
     listening.broadcast(topic("general"), batch_of(43, 42), 10)
     assert heard(listening) == [("general", [43])]
-    assert one.chain.take() == []
+    assert one.ordering.take() == []
 
 
-def test_a_tail_marker_goes_where_a_batch_would() -> None:
+def test_a_watermark_goes_where_a_batch_would() -> None:
     one, other = listener_of("general"), listener_of("build")
     listening = live(one, other)
-    listening.broadcast(topic("general"), wire.Tail(41), 10)
+    listening.broadcast(topic("general"), wire.Watermark(41), 10)
     assert [listener for listener, _ in listening.take_questions(at(0))] == [one]
 
 
@@ -346,16 +346,16 @@ def test_heads_are_compared_now_and_then_in_case_a_loss_went_unseen() -> None:
     listener = listener_of("general")
     listening = live(listener)
     listening.elapsed(at(CHECK_SECONDS - 0.1))
-    assert listener.chain.state == LIVE
+    assert listener.ordering.state == LIVE
     listening.elapsed(at(CHECK_SECONDS))
-    assert listener.chain.state == CHECKING
+    assert listener.ordering.state == CHECKING
     listening.take_questions(at(0))
     listener.asked = 7
     listening.answered(7, wire.HeadsAre(7, 40, []), at(0))
     listening.elapsed(at(2 * CHECK_SECONDS - 0.1))
-    assert listener.chain.state == LIVE
+    assert listener.ordering.state == LIVE
     listening.elapsed(at(2 * CHECK_SECONDS))
-    assert listener.chain.state == CHECKING
+    assert listener.ordering.state == CHECKING
 
 
 def test_an_answer_goes_to_the_listener_that_asked() -> None:
@@ -368,7 +368,7 @@ def test_an_answer_goes_to_the_listener_that_asked() -> None:
     one.asked, other.asked = 7, 8
     assert listening.answered(9, wire.Page(9, [], 40, False, []), at(0)) is False
     assert listening.answered(8, wire.Page(8, [], 40, False, []), at(0)) is True
-    assert (one.chain.state == LIVE, other.chain.state == LIVE, one.asked, other.asked) == (False, True, 7, 0)
+    assert (one.ordering.state == LIVE, other.ordering.state == LIVE, one.asked, other.asked) == (False, True, 7, 0)
 
 
 def test_a_question_that_is_refused_for_now_stays_asked() -> None:
@@ -441,16 +441,16 @@ def test_a_cursor_over_several_rooms_gets_a_mark_soon_after_it_moved() -> None:
     listening.elapsed(at(0))
     listening.broadcast(topic("general"), batch_of(41, 0), 10)
     listening.elapsed(at(MARK_SECONDS - 0.1))
-    assert listener.chain.state == LIVE
+    assert listener.ordering.state == LIVE
     listening.elapsed(at(MARK_SECONDS))
-    assert listener.chain.state == CHECKING
+    assert listener.ordering.state == CHECKING
     listening.take_questions(at(0))
     listener.asked = 7
     listening.take_deliveries()
     listening.answered(7, wire.HeadsAre(7, 41, [("general", 41)]), at(0))
     assert listening.take_deliveries() == [(listener, [Mark(41)])]
     listening.elapsed(at(2 * MARK_SECONDS))
-    assert listener.chain.state == LIVE  # it did not move again
+    assert listener.ordering.state == LIVE  # it did not move again
 
 
 # --- lag ----------------------------------------------------------------------------------------
@@ -459,21 +459,21 @@ def test_a_cursor_over_several_rooms_gets_a_mark_soon_after_it_moved() -> None:
 def test_the_broker_is_told_how_far_the_listeners_are_when_that_has_changed() -> None:
     one, other = listener_of("general"), listener_of("build.*", "x")
     listening = live(one, other)
-    assert listening.take_at(at(0)) == wire.At([(40, ["general"]), (40, ["build.*", "x"])])
-    assert listening.take_at(at(AT_SECONDS)) is None
+    assert listening.take_report(at(0)) == wire.Report([(40, ["general"]), (40, ["build.*", "x"])])
+    assert listening.take_report(at(REPORT_SECONDS)) is None
     listening.broadcast(topic("general"), batch_of(41, 0), 10)
     listening.broadcast(topic("general"), batch_of(42, 41), 10)
     one.progress.at = (0, 41)
-    assert listening.take_at(at(1.5 * AT_SECONDS)) is None  # too soon
-    assert listening.take_at(at(2 * AT_SECONDS)) == wire.At([(41, ["general"]), (40, ["build.*", "x"])])
+    assert listening.take_report(at(1.5 * REPORT_SECONDS)) is None  # too soon
+    assert listening.take_report(at(2 * REPORT_SECONDS)) == wire.Report([(41, ["general"]), (40, ["build.*", "x"])])
 
 
 def test_the_broker_is_told_when_nobody_listens_any_more_and_again_after_a_break() -> None:
     listener = listener_of("general")
     listening = live(listener)
-    listening.take_at(at(0))
+    listening.take_report(at(0))
     listening.back(at(1), None)
-    assert listening.take_at(at(2)) is not None
+    assert listening.take_report(at(2)) is not None
     listening.unlisten(listener)
-    assert listening.take_at(at(4)) == wire.At([])
-    assert listening.take_at(at(6)) is None
+    assert listening.take_report(at(4)) == wire.Report([])
+    assert listening.take_report(at(6)) is None

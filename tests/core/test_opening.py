@@ -9,11 +9,11 @@ import pytest
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Answer
-from zchat.core.chain import LIVE, Notice, Start
 from zchat.core.client import ClientCore
 from zchat.core.listener import Listener
 from zchat.core.opening import Opening
-from zchat.core.steps import Ask, Join, Listen, begin
+from zchat.core.ordering import LIVE, Notice, Start
+from zchat.core.steps import Ask, BecomeMember, Listen, begin
 from zchat.errors import Refused, WireError
 
 WELCOME = wire.Welcome(wire.VERSION, "s1", b"token", False, "log", 40, 5556, {}, 1, 0, [("A", 0)])
@@ -31,7 +31,7 @@ def opened(opening: Opening, *answers: Answer, head: int = 40) -> tuple[list[Any
         while True:
             if isinstance(step, Listen):
                 did.append("listen")
-                step.listener.chain.synced(head, 1)
+                step.listener.ordering.synced(head, 1)
                 step = steps.send(DONE)
             else:
                 did.append(step.request if isinstance(step, Ask) else step)
@@ -50,15 +50,15 @@ NONE = wire.CursorsAre(1, [wire.Cursor("y", 7, 1)])
 
 def test_it_is_joined_once_it_is_live() -> None:
     did, listener = opened(Opening(["a", "b.*"], Start(), True), DONE)
-    assert did == ["listen", Join({"a"})]
-    assert listener.chain.state == LIVE and not listener.progress.cursor
+    assert did == ["listen", BecomeMember({"a"})]
+    assert listener.ordering.state == LIVE and not listener.progress.cursor
 
 
 @pytest.mark.parametrize("code", ["log-full", "log-read-only", "log-failed"])
 def test_while_the_log_cannot_be_written_it_listens_all_the_same(code: str) -> None:
     opened(Opening(["a"], Start(), False), wire.Error("request", 1, code, ""))
     did, listener = opened(Opening(["a"], Start(), False, "x"), NONE, FULL, wire.Error("request", 1, code, ""))
-    assert did == [wire.Cursors(0), "listen", Join({"a"}), wire.SetCursor(0, "x", "log", 40)]
+    assert did == [wire.Cursors(0), "listen", BecomeMember({"a"}), wire.SetCursor(0, "x", "log", 40)]
     assert listener.progress.due(0, NOW) == 40, "it is stored as soon as it can"
 
 
@@ -74,14 +74,14 @@ def test_all_other_refusals_are_raised(code: str) -> None:
 def test_a_cursor_goes_on_where_it_is_and_no_start_counts() -> None:
     for start in (Start(), Start(after=3), Start(last=2), Start(since=1)):
         did, listener = opened(Opening(["a"], start, False, "x"), kept(30), DONE)
-        assert did == [wire.Cursors(0), "listen", Join({"a"})]
+        assert did == [wire.Cursors(0), "listen", BecomeMember({"a"})]
         assert listener.progress.wanted == listener.progress.committed == (0, 30)
-        assert listener.chain.take_question() == wire.Fetch(0, ["a"], 30, 40)
+        assert listener.ordering.take_question() == wire.Fetch(0, ["a"], 30, 40)
 
 
 def test_the_first_time_its_start_counts_and_is_stored() -> None:
     did, listener = opened(Opening(["a"], Start(after=30), False, "x"), NONE, DONE, DONE)
-    assert did == [wire.Cursors(0), wire.SetCursor(0, "x", "log", 30), "listen", Join({"a"})]
+    assert did == [wire.Cursors(0), wire.SetCursor(0, "x", "log", 30), "listen", BecomeMember({"a"})]
     did, listener = opened(Opening(["a"], Start(last=2), True, "x"), NONE, wire.Position(1, 35, 40), DONE, DONE)
     assert did[1:3] == [wire.Seek(0, ["a"], 2), wire.SetCursor(0, "x", "log", 35)]
     assert listener.progress.wanted == (0, 35) and listener.progress.due(0, NOW) is None
@@ -94,7 +94,7 @@ def test_a_start_that_could_not_be_stored_is_stored_later() -> None:
 
 def test_the_first_time_without_a_start_it_is_stored_where_it_went_live() -> None:
     did, listener = opened(Opening(["*"], Start(), False, "x"), NONE, DONE, DONE, head=44)
-    assert did == [wire.Cursors(0), "listen", Join(set()), wire.SetCursor(0, "x", "log", 44)]
+    assert did == [wire.Cursors(0), "listen", BecomeMember(set()), wire.SetCursor(0, "x", "log", 44)]
     assert listener.progress.wanted == listener.progress.committed == (0, 44)
 
 
@@ -107,9 +107,9 @@ def test_a_cursor_over_several_rooms_has_marks_and_no_other_listener() -> None:
     ):
         answers = [kept(30), DONE] if cursor else [DONE]
         _, listener = opened(Opening(patterns, Start(after=30), False, cursor), *answers)
-        listener.chain.take_question()
-        listener.chain.answered(wire.Page(1, [], 40, False, []))
-        assert bool([item for item in listener.chain.take() if not isinstance(item, Notice)]) == marks
+        listener.ordering.take_question()
+        listener.ordering.answered(wire.Page(1, [], 40, False, []))
+        assert bool([item for item in listener.ordering.take() if not isinstance(item, Notice)]) == marks
 
 
 def test_above_the_head_it_asks_and_is_refused() -> None:
@@ -153,4 +153,4 @@ def test_where_the_log_is_not_what_it_was_the_offset_means_less(
     core.broadcast(wire.PRIVATE_TOPIC, wire.encode(wire.Sync(b"n1", 40, "B")), NOW)
     found = core.take_deliveries(NOW)
     assert [item for _, items in found for item in items] == ([gap] if gap is not None else [])
-    assert listen.listener.chain._question == wire.Fetch(1, ["a"], after, 40), "all above it is new"
+    assert listen.listener.ordering._question == wire.Fetch(1, ["a"], after, 40), "all above it is new"

@@ -221,7 +221,7 @@ ROOMS = ("a", "b", "c")
 
 
 class AnyConsumer(RuleBasedStateMachine):
-    """A log, a chain that hands on in order of each room, and a progress, beside a set of what was handed over."""
+    """A log, an ordering that delivers in order of each room, and a progress, beside a set of what was handed over."""
 
     @initialize(patterns=st.sampled_from([["a"], ["a", "b"], ["*"]]), follows=st.booleans())
     def begin(self, patterns: list[str], follows: bool) -> None:

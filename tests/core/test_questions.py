@@ -70,7 +70,7 @@ def test_an_answer_is_made_in_short_steps_whatever_is_asked() -> None:
     (alice,) = cycle.clients("alice")
     rooms = [".".join("a" * 9) + f".{number}" for number in range(1_000)]
     cycle.send(alice, wire.Join(1, rooms))
-    cycle.send(alice, wire.At([(0, [pattern]) for pattern in branches(6)]))
+    cycle.send(alice, wire.Report([(0, [pattern]) for pattern in branches(6)]))
     cycle.take_replies()
     for question in (wire.Heads(2, branches(10)), wire.Who(3), wire.Who(4, "", True), wire.Rooms(5)):
         cycle.send(alice, question)
@@ -140,7 +140,7 @@ def test_seen_is_when_anything_came_last() -> None:
     cycle = Cycle()
     alice, bob = cycle.clients("alice", "bob")
     cycle.wait(5.0)
-    cycle.send(alice, wire.At([]))
+    cycle.send(alice, wire.Report([]))
     seen = {member.user: member.seen - BEGIN.micros for member in cycle.ask(bob, wire.Who(1)).members}
     assert seen == {"alice": 5_000_000, "bob": 5_000_000}
     cycle.wait(5.0)
@@ -167,7 +167,7 @@ def test_lag_is_how_far_a_listener_is_behind_the_last_of_its_rooms() -> None:
         ([(3, ["general"]), (0, ["build.*"]), (4, ["**"])], 2),  # of the one that is furthest behind
         ([], wire.UNKNOWN),
     ]:
-        cycle.send(bob, wire.At(listeners))
+        cycle.send(bob, wire.Report(listeners))
         assert lag(cycle, alice, "bob") == behind, listeners
 
 
@@ -178,7 +178,7 @@ def test_lag_is_told_of_members_too_and_only_when_it_is_asked_for() -> None:
     cycle.commit()
     cycle.take_replies()
     spoken(cycle, alice, "general")
-    cycle.send(bob, wire.At([(0, ["general"])]))
+    cycle.send(bob, wire.Report([(0, ["general"])]))
     assert lag(cycle, alice, "bob", "general") == 2
     assert cycle.ask(alice, wire.Who(1, "general")).members[0].lag == wire.UNKNOWN
 
@@ -186,7 +186,7 @@ def test_lag_is_told_of_members_too_and_only_when_it_is_asked_for() -> None:
 def test_at_changes_nothing_else_and_is_not_answered() -> None:
     cycle = Cycle()
     (alice,) = cycle.clients("alice")
-    cycle.send(alice, wire.At([(7, ["general"])]))
+    cycle.send(alice, wire.Report([(7, ["general"])]))
     assert cycle.take_replies() == [] and cycle.core.take_append(cycle.now) is None
 
 
@@ -194,7 +194,7 @@ def test_lag_tells_nothing_of_an_inbox_of_another() -> None:
     cycle = Cycle()
     alice, bob = cycle.clients("alice", "bob")
     spoken(cycle, alice, "@bob", "@bob")
-    cycle.send(alice, wire.At([(0, ["@bob"])]))
+    cycle.send(alice, wire.Report([(0, ["@bob"])]))
     assert lag(cycle, bob, "alice") == 0
 
 
@@ -300,7 +300,7 @@ def test_names_that_can_stand_for_no_room_are_no_lag_and_are_not_kept_when_they_
     alice, bob = cycle.clients("alice", "bob")
     spoken(cycle, alice, "general", "general")
     names = ["", "..", "a..b", "**.**", "*" * 128, "*." * 1_000_000, "x" * 1_000_000, "\0", "General", "general"]
-    cycle.send(bob, wire.At([(1, names)]))
+    cycle.send(bob, wire.Report([(1, names)]))
     lags = {member.user: member.lag for member in cycle.ask(alice, wire.Who(1, "", True)).members}
     assert lags == {"alice": wire.UNKNOWN, "bob": 1}
     (session,) = [found for each in (alice, bob) if (found := cycle.core.registry.of(each)) and found.user == "bob"]
@@ -313,9 +313,9 @@ def test_what_is_kept_of_an_at_is_bounded_in_bytes_and_listeners_are_left_out_wh
     session = cycle.core.registry.of(alice)
     assert session is not None
     usual = [f"build.area-{number}.project" for number in range(1_024)]
-    cycle.send(alice, wire.At([(7, usual), (8, ["x" * 100] * 1_024), (9, ["small"])]))
+    cycle.send(alice, wire.Report([(7, usual), (8, ["x" * 100] * 1_024), (9, ["small"])]))
     assert session.listens == [(7, usual)]
-    cycle.send(alice, wire.At([(at, ["é" * 60] * 1_000) for at in range(64)]))
+    cycle.send(alice, wire.Report([(at, ["é" * 60] * 1_000) for at in range(64)]))
     assert sum(len(name.encode()) for _, names in session.listens for name in names) <= LISTENS_BYTES_MAX
     cycle.disconnect(alice)
     assert session.listens == []

@@ -402,7 +402,7 @@ class Kept:
         self.names = [each for each in self.names if each[0] != name]
 
 
-class Stay:
+class ModelSession:
     """What the model knows of a session."""
 
     def __init__(self, session: Session, address: str) -> None:
@@ -425,7 +425,7 @@ class AnyRegistry(RuleBasedStateMachine):
         self.forgotten = -1  # when the youngest of those that were forgotten early was heard last
         self.seconds = 0.0
         self.numbers = count(1)
-        self.stays: dict[str, Stay] = {}
+        self.models: dict[str, ModelSession] = {}
         self.joins: Counter[tuple[str, str]] = Counter()  # (room, session) -> records written
         self.leaves: Counter[tuple[str, str]] = Counter()
         self.former: list[bytes] = []
@@ -434,53 +434,53 @@ class AnyRegistry(RuleBasedStateMachine):
     def now(self) -> Instant:
         return at(self.seconds)
 
-    def pick(self, data: st.DataObject, *states: str) -> Stay | None:
-        stays = [stay for stay in self.stays.values() if stay.state in states]
-        return data.draw(st.sampled_from(stays)) if stays else None
+    def pick(self, data: st.DataObject, *states: str) -> ModelSession | None:
+        models = [model for model in self.models.values() if model.state in states]
+        return data.draw(st.sampled_from(models)) if models else None
 
-    def leave_all(self, stay: Stay) -> None:
-        for room in list(stay.session.rooms):
-            self.leave(stay, room)
+    def leave_all(self, model: ModelSession) -> None:
+        for room in list(model.session.rooms):
+            self.leave(model, room)
 
-    def leave(self, stay: Stay, room: str) -> None:
-        written = self.registry.part(stay.session, room)
-        assert written == stay.rooms.pop(room, False)
+    def leave(self, model: ModelSession, room: str) -> None:
+        written = self.registry.part(model.session, room)
+        assert written == model.rooms.pop(room, False)
         if written:
-            self.leaves[room, stay.session.id] += 1
+            self.leaves[room, model.session.id] += 1
 
-    def went(self, stay: Stay) -> None:
-        if stay.has_stored or stay.has_joined:
-            self.seen.put(user_key(stay.session.user), stay.address)
+    def went(self, model: ModelSession) -> None:
+        if model.has_stored or model.has_joined:
+            self.seen.put(user_key(model.session.user), model.address)
 
     def forget_early(self, sessions: list[str]) -> None:
         for name in sessions:
-            self.forgotten = max(self.forgotten, self.stays.pop(name).session.seen)
+            self.forgotten = max(self.forgotten, self.models.pop(name).session.seen)
 
     @rule(user=st.sampled_from(USERS), address=st.sampled_from(ADDRESSES))
     def hello(self, user: str, address: str) -> None:
         number = next(self.numbers)
         session = self.registry.begin(f"s{number}", user, f"c{number}".encode(), address, self.now)
-        self.stays[session.id] = Stay(session, address)
+        self.models[session.id] = ModelSession(session, address)
 
     @rule(data=st.data(), address=st.sampled_from(ADDRESSES))
     def resume(self, data: st.DataObject, address: str) -> None:
-        stay = self.pick(data, LIVE, LOST, GONE)
-        if stay is None:
+        model = self.pick(data, LIVE, LOST, GONE)
+        if model is None:
             return
-        self.former.append(stay.session.connection)
-        kept = self.registry.resume(stay.session, f"c{next(self.numbers)}".encode(), address, self.now)
-        assert kept == (stay.state != GONE)
-        self.gone.drop(stay.session.id)
-        stay.state, stay.deadline, stay.address = LIVE, None, address
+        self.former.append(model.session.connection)
+        kept = self.registry.resume(model.session, f"c{next(self.numbers)}".encode(), address, self.now)
+        assert kept == (model.state != GONE)
+        self.gone.drop(model.session.id)
+        model.state, model.deadline, model.address = LIVE, None, address
 
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
-        stay = self.pick(data, LIVE)
-        if stay is not None:
-            connection = stay.session.connection
-            assert self.registry.disconnected(connection, self.now) is stay.session
+        model = self.pick(data, LIVE)
+        if model is not None:
+            connection = model.session.connection
+            assert self.registry.disconnected(connection, self.now) is model.session
             self.former.append(connection)
-            stay.state, stay.deadline = LOST, self.now.seconds + GRACE
+            model.state, model.deadline = LOST, self.now.seconds + GRACE
 
     @precondition(lambda self: self.former)
     @rule(data=st.data())
@@ -489,92 +489,92 @@ class AnyRegistry(RuleBasedStateMachine):
 
     @rule(data=st.data(), is_refused=st.booleans())
     def publish(self, data: st.DataObject, is_refused: bool) -> None:
-        stay = self.pick(data, LIVE)
-        if stay is not None and is_refused:
-            stay.session.accept(stay.session.last_seq + 1)
-        elif stay is not None:
-            store(stay.session)
-            stay.has_stored = True
+        model = self.pick(data, LIVE)
+        if model is not None and is_refused:
+            model.session.accept(model.session.last_seq + 1)
+        elif model is not None:
+            store(model.session)
+            model.has_stored = True
 
     @rule(data=st.data(), room=st.sampled_from(ROOMS), written=st.booleans())
     def join(self, data: st.DataObject, room: str, written: bool) -> None:
-        stay = self.pick(data, LIVE)
-        if stay is None or room in stay.rooms:
+        model = self.pick(data, LIVE)
+        if model is None or room in model.rooms:
             return
-        self.registry.join(stay.session, room, written, self.now)
-        stay.rooms[room] = written
-        stay.has_joined = True
-        self.joins[room, stay.session.id] += written
+        self.registry.join(model.session, room, written, self.now)
+        model.rooms[room] = written
+        model.has_joined = True
+        self.joins[room, model.session.id] += written
 
     @rule(data=st.data(), room=st.sampled_from(ROOMS))
     def part(self, data: st.DataObject, room: str) -> None:
-        stay = self.pick(data, LIVE, LOST, GONE)
-        if stay is not None:
-            self.leave(stay, room)
+        model = self.pick(data, LIVE, LOST, GONE)
+        if model is not None:
+            self.leave(model, room)
 
     @rule(data=st.data())
     def bye(self, data: st.DataObject) -> None:
-        stay = self.pick(data, LIVE, LOST, GONE)
-        if stay is not None:
-            self.leave_all(stay)
-            self.registry.bye(stay.session, self.now)
-            if stay.state != GONE:
-                self.went(stay)
-            self.gone.drop(stay.session.id)
-            del self.stays[stay.session.id]
+        model = self.pick(data, LIVE, LOST, GONE)
+        if model is not None:
+            self.leave_all(model)
+            self.registry.bye(model.session, self.now)
+            if model.state != GONE:
+                self.went(model)
+            self.gone.drop(model.session.id)
+            del self.models[model.session.id]
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, GRACE, KEPT, 2 * KEPT]))
     def wait(self, seconds: float) -> None:
         self.seconds += seconds
-        due = {stay.session.id for stay in self.stays.values() if (stay.deadline or 1e9) <= self.now.seconds}
+        due = {model.session.id for model in self.models.values() if (model.deadline or 1e9) <= self.now.seconds}
         over = self.registry.expired(self.now)
         assert {session.id for session in over} == due and len(over) == len(due)
         for session in sorted(over, key=lambda session: session.state != FORGOTTEN):
-            stay = self.stays[session.id]
-            if stay.state == GONE:
+            model = self.models[session.id]
+            if model.state == GONE:
                 assert session.state == FORGOTTEN
                 self.gone.drop(session.id)
-                del self.stays[session.id]
+                del self.models[session.id]
         early: list[str] = []
         for session in over:
             if session.state != FORGOTTEN:
-                stay = self.stays[session.id]
-                stay.state = GONE
-                stay.deadline = self.now.seconds + (KEPT if stay.has_stored else 0)
-                self.went(stay)
-                self.leave_all(stay)
-                early += self.gone.put(session.id, stay.address) if stay.has_stored else []
+                model = self.models[session.id]
+                model.state = GONE
+                model.deadline = self.now.seconds + (KEPT if model.has_stored else 0)
+                self.went(model)
+                self.leave_all(model)
+                early += self.gone.put(session.id, model.address) if model.has_stored else []
         assert [session.id for session in self.registry.surplus(self.now)] == early
         self.forget_early(early)
 
     @rule()
     def restart(self) -> None:
         """Rows come in no order; those without a publish that was stored and without a room are none."""
-        rows = [stay.session.row() for stay in self.stays.values() if stay.has_stored or any(stay.rooms.values())]
+        rows = [model.session.row() for model in self.models.values() if model.has_stored or any(model.rooms.values())]
         rows += [self.registry.forgotten.row()] if self.forgotten >= 0 else []
         seen = [(member.user, member.seen) for member in who(self.registry, "") if member.state == GONE]
         self.former += self.registry.connections()
         self.registry = Registry(b"secret", SMALL)
         ended = self.registry.restore(rows, seen, self.now)
-        self.stays = {
-            row.session: self.stays[row.session] for row in sorted(rows, key=lambda row: row.seen) if row.user
+        self.models = {
+            row.session: self.models[row.session] for row in sorted(rows, key=lambda row: row.seen) if row.user
         }
         self.gone = Kept(SMALL.gone_sessions_max, SMALL.address_gone_sessions_max)
         early: list[str] = []
-        for stay in list(self.stays.values()):
-            stay.rooms = {room: True for room, written in stay.rooms.items() if written}
-            if not stay.rooms:
-                early += self.gone.put(stay.session.id, None)
+        for model in list(self.models.values()):
+            model.rooms = {room: True for room, written in model.rooms.items() if written}
+            if not model.rooms:
+                early += self.gone.put(model.session.id, None)
         assert ended == early
         self.forget_early(early)
-        for stay in self.stays.values():
-            session = self.registry.find(stay.session.id)
+        for model in self.models.values():
+            session = self.registry.find(model.session.id)
             assert session is not None
-            stay.session, stay.address = session, ""
-            stay.has_stored, stay.has_joined = bool(session.last_seq), bool(stay.rooms)
-            stay.state = LOST if stay.rooms else GONE
+            model.session, model.address = session, ""
+            model.has_stored, model.has_joined = bool(session.last_seq), bool(model.rooms)
+            model.state = LOST if model.rooms else GONE
             kept = KEPT - (self.now.micros - session.seen) / 1e6
-            stay.deadline = self.now.seconds + (RESTART_GRACE if stay.rooms else max(RESTART_GRACE, kept))
+            model.deadline = self.now.seconds + (RESTART_GRACE if model.rooms else max(RESTART_GRACE, kept))
         self.seen = Kept(SMALL.users_seen_max, SMALL.address_users_seen_max)
         cut_off = [(row.user, row.seen) for row in rows if row.user and not row.rooms]
         for user, _ in sorted([*seen, *cut_off], key=lambda each: each[1]):
@@ -582,9 +582,9 @@ class AnyRegistry(RuleBasedStateMachine):
 
     @invariant()
     def no_more_is_kept_of_who_has_gone_than_the_limits(self) -> None:
-        stored = [stay for stay in self.stays.values() if stay.state == GONE and stay.deadline != self.now.seconds]
+        stored = [model for model in self.models.values() if model.state == GONE and model.deadline != self.now.seconds]
         assert len(stored) <= SMALL.gone_sessions_max
-        assert len(who(self.registry, "")) <= len(self.stays) + SMALL.users_seen_max
+        assert len(who(self.registry, "")) <= len(self.models) + SMALL.users_seen_max
 
     @invariant()
     def what_a_session_sent_that_was_forgotten_early_is_older_than_what_is_told(self) -> None:
@@ -597,52 +597,55 @@ class AnyRegistry(RuleBasedStateMachine):
         for key in open_joins:
             assert self.joins[key] == self.leaves[key] + 1
         assert open_joins == {
-            (room, stay.session.id) for stay in self.stays.values() for room, written in stay.rooms.items() if written
+            (room, model.session.id)
+            for model in self.models.values()
+            for room, written in model.rooms.items()
+            if written
         }
 
     @invariant()
     def members_are_what_the_joins_and_leaves_add_up_to(self) -> None:
         for room in ROOMS:
-            members = {stay.session.id for stay in self.stays.values() if room in stay.rooms}
+            members = {model.session.id for model in self.models.values() if room in model.rooms}
             assert {member.session for member in who(self.registry, room)} == members
             assert self.registry.members(room) == len(members)
             assert (room in self.registry.rooms()) == bool(members)
 
     @invariant()
     def each_session_is_in_the_state_of_the_model_and_heard_on_one_connection(self) -> None:
-        live = {stay.session.connection: stay.session for stay in self.stays.values() if stay.state == LIVE}
+        live = {model.session.connection: model.session for model in self.models.values() if model.state == LIVE}
         assert set(self.registry.connections()) == live.keys()
         for connection, session in live.items():
             assert self.registry.of(connection) is session
-        for stay in self.stays.values():
-            assert self.registry.find(stay.session.id) is stay.session
-            assert stay.session.state == stay.state
-            assert bool(stay.session.connection) == (stay.state == LIVE)
+        for model in self.models.values():
+            assert self.registry.find(model.session.id) is model.session
+            assert model.session.state == model.state
+            assert bool(model.session.connection) == (model.state == LIVE)
 
     @invariant()
     def the_next_deadline_is_the_earliest(self) -> None:
-        deadlines = [stay.deadline for stay in self.stays.values() if stay.deadline is not None]
+        deadlines = [model.deadline for model in self.models.values() if model.deadline is not None]
         assert self.registry.next_deadline() == min(deadlines, default=None)
 
     @invariant()
     def who_tells_of_all_who_are_here_and_of_users_who_have_gone(self) -> None:
         told = who(self.registry, "")
-        here = {stay.session.id: stay.state for stay in self.stays.values() if stay.state in (LIVE, LOST)}
+        here = {model.session.id: model.state for model in self.models.values() if model.state in (LIVE, LOST)}
         assert {member.session: member.state for member in told if member.session} == here
-        present = {user_key(stay.session.user) for stay in self.stays.values() if stay.state in (LIVE, LOST)}
+        present = {user_key(model.session.user) for model in self.models.values() if model.state in (LIVE, LOST)}
         gone = [user_key(member.user) for member in told if not member.session]
         assert not present & set(gone) and len(gone) == len(set(gone))
         assert set(gone) == {name for name, _ in self.seen.names} - present
 
     def teardown(self) -> None:
         """In the end everybody is forgotten, and each join has its leave."""
-        for stay in list(self.stays.values()):
-            if stay.state == LIVE:
-                self.registry.disconnected(stay.session.connection, self.now)
-                stay.state, stay.deadline = LOST, self.now.seconds + GRACE
+        for model in list(self.models.values()):
+            if model.state == LIVE:
+                self.registry.disconnected(model.session.connection, self.now)
+                model.state, model.deadline = LOST, self.now.seconds + GRACE
         self.wait(RESTART_GRACE)
         self.wait(KEPT)
-        assert not self.stays and self.joins == self.leaves
+        assert not self.models and self.joins == self.leaves
         assert self.registry.next_deadline() is None and list(self.registry.rooms()) == []
         assert all(member.state == GONE for member in who(self.registry, ""))
 

@@ -1,4 +1,4 @@
-"""Rooms as the cycle sees them: runs that gather, and the tail markers of rooms that went quiet."""
+"""Rooms as the cycle sees them: runs that gather, and the watermarks of rooms that went quiet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.allowances import Allowances
-from zchat.core.rooms import DUE_MAX, Room, Rooms, Run, Tails
+from zchat.core.rooms import DUE_MAX, BrokerRoom, BrokerRooms, OpenBatch, Watermarks
 from zchat.core.session import Session
 from zchat.errors import BadName, WireError
 from zchat.settings import Settings
@@ -23,19 +23,19 @@ FIRST, LAST = 1.0, 8.0
 NOW = Instant(1_000.0, 1_700_000_000_000_000)
 
 
-def spoken(tails: Tails, *rooms: Room, seconds: float = 0.0) -> None:
+def spoken(watermarks: Watermarks, *rooms: BrokerRoom, seconds: float = 0.0) -> None:
     for room in rooms:
-        tails.spoke(room, seconds)
+        watermarks.spoke(room, seconds)
 
 
-def markers(tails: Tails, until: float) -> list[tuple[float, str]]:
+def markers(watermarks: Watermarks, until: float) -> list[tuple[float, str]]:
     """(seconds, room) of every marker, each at the moment that `next_deadline` names."""
     told: list[tuple[float, str]] = []
     for _ in range(1_000):
-        deadline = tails.next_deadline()
+        deadline = watermarks.next_deadline()
         if deadline is None or deadline > until:
             return told
-        told += [(deadline, room.name) for room in tails.due(deadline)]
+        told += [(deadline, room.name) for room in watermarks.due(deadline)]
     raise AssertionError("the markers never end")
 
 
@@ -43,26 +43,26 @@ def markers(tails: Tails, until: float) -> list[tuple[float, str]]:
 
 
 def test_a_run_counts_records_and_bytes_over_its_entries() -> None:
-    run = Run(Room("general", 0), wire.MESSAGES)
+    batch = OpenBatch(BrokerRoom("general", 0), wire.MESSAGES)
     session = Session("s1", "alice", 0, 0)
-    run.add(session, 1, msgspec.Raw(wire.encode_records([b"a", b"b"])), 2, 30)
-    run.add(session, 2, msgspec.Raw(wire.encode_records([b"c"])), 1, 20)
-    assert (run.records, run.counts, run.size) == (3, [2, 1], 50)
-    assert [(entry.user, entry.session, entry.seq) for entry in run.entries] == [
+    batch.add(session, 1, msgspec.Raw(wire.encode_records([b"a", b"b"])), 2, 30)
+    batch.add(session, 2, msgspec.Raw(wire.encode_records([b"c"])), 1, 20)
+    assert (batch.records, batch.counts, batch.size) == (3, [2, 1], 50)
+    assert [(entry.user, entry.session, entry.seq) for entry in batch.entries] == [
         ("alice", "s1", 1),
         ("alice", "s1", 2),
     ]
-    assert run.sessions == [session, session]
+    assert batch.sessions == [session, session]
 
 
 def test_a_room_begins_where_its_log_ends() -> None:
-    room = Room("general", 41)
+    room = BrokerRoom("general", 41)
     assert (room.last, room.given, room.topic) == (41, 41, b"#general\0")
 
 
-def rooms_of(lasts: dict[str, int] | None = None, **limits: int) -> Rooms:
+def rooms_of(lasts: dict[str, int] | None = None, **limits: int) -> BrokerRooms:
     settings = replace(Settings(), **limits)  # type: ignore[arg-type]
-    return Rooms(lasts or {}, Allowances(settings), settings.rooms_max)
+    return BrokerRooms(lasts or {}, Allowances(settings), settings.rooms_max)
 
 
 def test_a_room_is_opened_once() -> None:
@@ -114,14 +114,14 @@ def test_rooms_of_volatile_messages_are_not_counted_until_something_is_kept() ->
 
 def test_a_room_goes_only_when_nothing_is_left_of_it() -> None:
     rooms = rooms_of({"stored": 7}, rooms_max=3)
-    run, member = rooms.keep(["run", "member"], "", NOW)
-    run.run = Run(run, wire.MESSAGES)
-    for room, members in ((rooms["stored"], 0), (run, 0), (member, 1)):
+    batch, member = rooms.keep(["run", "member"], "", NOW)
+    batch.open_batch = OpenBatch(batch, wire.MESSAGES)
+    for room, members in ((rooms["stored"], 0), (batch, 0), (member, 1)):
         rooms.forget(room, members)
     assert set(rooms) == {"stored", "run", "member"}
-    run.run = None
-    rooms.forget(run, 0)
-    rooms.forget(run, 0)
+    batch.open_batch = None
+    rooms.forget(batch, 0)
+    rooms.forget(batch, 0)
     assert set(rooms) == {"stored", "member"}
     assert rooms.keep(["next"], "", NOW)
 
@@ -140,75 +140,75 @@ def test_new_rooms_of_an_address_have_an_allowance() -> None:
 
 
 def test_a_quiet_room_is_marked_ever_more_rarely_and_then_no_more() -> None:
-    tails = Tails(FIRST, LAST)
-    spoken(tails, Room("general", 0))
-    assert [seconds for seconds, _ in markers(tails, 1_000)] == [1.0, 3.0, 7.0, 15.0]
-    assert tails.next_deadline() is None
+    watermarks = Watermarks(FIRST, LAST)
+    spoken(watermarks, BrokerRoom("general", 0))
+    assert [seconds for seconds, _ in markers(watermarks, 1_000)] == [1.0, 3.0, 7.0, 15.0]
+    assert watermarks.next_deadline() is None
 
 
 def test_a_room_that_never_spoke_is_not_marked() -> None:
-    tails = Tails(FIRST, LAST)
-    assert tails.next_deadline() is None
-    assert tails.due(1_000) == []
+    watermarks = Watermarks(FIRST, LAST)
+    assert watermarks.next_deadline() is None
+    assert watermarks.due(1_000) == []
 
 
 def test_a_room_that_goes_on_speaking_is_not_marked_and_its_quiet_counts_from_its_last_word() -> None:
-    tails = Tails(FIRST, LAST)
-    room = Room("general", 0)
+    watermarks = Watermarks(FIRST, LAST)
+    room = BrokerRoom("general", 0)
     for tenth in range(50):
-        spoken(tails, room, seconds=tenth / 10)
-        assert tails.due(tenth / 10) == []
-    assert markers(tails, 6.0) == [(4.9 + FIRST, "general")]
+        spoken(watermarks, room, seconds=tenth / 10)
+        assert watermarks.due(tenth / 10) == []
+    assert markers(watermarks, 6.0) == [(4.9 + FIRST, "general")]
 
 
 def test_a_room_that_speaks_again_is_marked_as_often_as_at_first() -> None:
-    tails = Tails(FIRST, LAST)
-    room = Room("general", 0)
-    spoken(tails, room)
-    markers(tails, 10)
-    spoken(tails, room, seconds=10)
-    assert [seconds for seconds, _ in markers(tails, 1_000)] == [11.0, 13.0, 17.0, 25.0]
+    watermarks = Watermarks(FIRST, LAST)
+    room = BrokerRoom("general", 0)
+    spoken(watermarks, room)
+    markers(watermarks, 10)
+    spoken(watermarks, room, seconds=10)
+    assert [seconds for seconds, _ in markers(watermarks, 1_000)] == [11.0, 13.0, 17.0, 25.0]
 
 
 def test_a_room_whose_markers_were_over_is_marked_when_it_speaks_again() -> None:
-    tails = Tails(FIRST, LAST)
-    room = Room("general", 0)
-    spoken(tails, room)
-    markers(tails, 1_000)
-    spoken(tails, room, seconds=2_000)
-    assert markers(tails, 2_002) == [(2_001.0, "general")]
+    watermarks = Watermarks(FIRST, LAST)
+    room = BrokerRoom("general", 0)
+    spoken(watermarks, room)
+    markers(watermarks, 1_000)
+    spoken(watermarks, room, seconds=2_000)
+    assert markers(watermarks, 2_002) == [(2_001.0, "general")]
 
 
 def test_a_room_is_marked_once_when_two_of_its_looks_fall_together() -> None:
-    tails = Tails(FIRST, LAST)
-    room = Room("general", 0)
-    spoken(tails, room)
-    assert markers(tails, 7.0)[-1] == (7.0, "general")  # the next one would be at 15
-    spoken(tails, room, seconds=14.0)
-    assert tails.due(15.0) == [room]
-    assert tails.due(15.0) == []
+    watermarks = Watermarks(FIRST, LAST)
+    room = BrokerRoom("general", 0)
+    spoken(watermarks, room)
+    assert markers(watermarks, 7.0)[-1] == (7.0, "general")  # the next one would be at 15
+    spoken(watermarks, room, seconds=14.0)
+    assert watermarks.due(15.0) == [room]
+    assert watermarks.due(15.0) == []
 
 
 def test_a_room_that_goes_on_speaking_costs_no_more_memory() -> None:
-    tails = Tails(FIRST, LAST)
-    room = Room("general", 0)
-    spoken(tails, room)
+    watermarks = Watermarks(FIRST, LAST)
+    room = BrokerRoom("general", 0)
+    spoken(watermarks, room)
     before = sys.getrefcount(room)
     for tenth in range(1_000):
-        spoken(tails, room, seconds=tenth / 10)
+        spoken(watermarks, room, seconds=tenth / 10)
     assert sys.getrefcount(room) == before
 
 
 def test_rooms_that_are_due_at_once_are_marked_together() -> None:
-    tails = Tails(FIRST, LAST)
-    spoken(tails, *(Room(name, 0) for name in "cab"))
-    assert [room.name for room in tails.due(FIRST)] == ["c", "a", "b"]
+    watermarks = Watermarks(FIRST, LAST)
+    spoken(watermarks, *(BrokerRoom(name, 0) for name in "cab"))
+    assert [room.name for room in watermarks.due(FIRST)] == ["c", "a", "b"]
 
 
 def test_a_broker_that_was_late_marks_a_room_once() -> None:
-    tails = Tails(FIRST, LAST)
-    spoken(tails, Room("general", 0))
-    assert len(tails.due(500.0)) == 1
+    watermarks = Watermarks(FIRST, LAST)
+    spoken(watermarks, BrokerRoom("general", 0))
+    assert len(watermarks.due(500.0)) == 1
 
 
 @settings(deadline=None)
@@ -216,31 +216,31 @@ def test_a_broker_that_was_late_marks_a_room_once() -> None:
 def test_each_word_is_followed_by_a_marker_after_the_first_quiet_time_at_the_latest(
     words: list[tuple[float, str]],
 ) -> None:
-    tails = Tails(FIRST, LAST)
-    rooms = {name: Room(name, 0) for name in "ab"}
+    watermarks = Watermarks(FIRST, LAST)
+    rooms = {name: BrokerRoom(name, 0) for name in "ab"}
     numbers = count()
     seconds = 0.0
     spoke: dict[str, float] = {}
     marked: dict[str, float] = {}
     for wait, name in [*words, (FIRST, "")]:
         seconds += wait
-        while (deadline := tails.next_deadline()) is not None and deadline <= seconds:
+        while (deadline := watermarks.next_deadline()) is not None and deadline <= seconds:
             assert next(numbers) < 1_000
-            for room in tails.due(deadline):
+            for room in watermarks.due(deadline):
                 assert deadline >= spoke[room.name] + FIRST
                 marked[room.name] = deadline
         for room_name, last in spoke.items():
             assert last + FIRST > seconds or marked[room_name] >= last + FIRST
         if name:
-            tails.spoke(rooms[name], seconds)
+            watermarks.spoke(rooms[name], seconds)
             spoke[name] = seconds
 
 
 def test_markers_of_many_rooms_that_are_due_together_come_in_some_calls() -> None:
-    tails = Tails(FIRST, LAST)
-    spoken(tails, *(Room(f"room.{number}", 0) for number in range(3 * DUE_MAX)))
+    watermarks = Watermarks(FIRST, LAST)
+    spoken(watermarks, *(BrokerRoom(f"room.{number}", 0) for number in range(3 * DUE_MAX)))
     found = []
-    while (due := tails.next_deadline()) is not None and due <= FIRST:
-        found.append(tails.due(FIRST))
+    while (due := watermarks.next_deadline()) is not None and due <= FIRST:
+        found.append(watermarks.due(FIRST))
     assert [len(rooms) for rooms in found] == [DUE_MAX] * 3
     assert len({room.name for rooms in found for room in rooms}) == 3 * DUE_MAX

@@ -17,7 +17,7 @@ def batch_of(base: int, prev: int, records: int = 1) -> wire.Batch:
 
 
 def lost(out: list[Delivery | Notice] | list[Notice]) -> list[tuple[str, int]]:
-    """(room, how many) of what is told, which comes before what is handed on."""
+    """(room, how many) of what is told, which comes before what is delivered."""
     told = [item for item in out if isinstance(item, Notice)]
     assert out[: len(told)] == told
     assert all(notice == Notice("gap", room=notice.room, records=notice.records, reason="volatile") for notice in told)
@@ -25,7 +25,7 @@ def lost(out: list[Delivery | Notice] | list[Notice]) -> list[tuple[str, int]]:
 
 
 def hear(heard: Heard, base: int, prev: int, records: int = 1, *, paused: bool = False) -> list[tuple[str, int]]:
-    """What is told when that batch comes, which is handed on unless it is paused."""
+    """What is told when that batch comes, which is delivered unless it is paused."""
     batch = batch_of(base, prev, records)
     out = heard.batch("a", batch, 10, paused=paused)
     assert [item for item in out if isinstance(item, Delivery)] == ([] if paused else [Delivery("a", batch, 0, 0, 10)])

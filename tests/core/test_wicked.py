@@ -20,10 +20,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.test_wire import ANY_BROKER_MESSAGE, struct_of
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.chain import GAPS_HELD_MAX, LIVE, ROOMS_SEEN_MAX, Chain, Delivery, Notice, Start
 from zchat.core.client import CLOSED, READY, Answer, ClientCore
 from zchat.core.held import HELD_BYTES_MAX
 from zchat.core.listening import TOPICS_CACHED_MAX, Listener
+from zchat.core.ordering import GAPS_HELD_MAX, HIGH_WATERMARKS_MAX, LIVE, Delivery, Notice, OrderedDelivery, Start
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX, Chunk
 from zchat.errors import WireError, ZchatError
 from zchat.names import topic
@@ -82,7 +82,7 @@ class AnyBroker(RuleBasedStateMachine):
         self.core.connected()
         self.core.received(wire.encode(WELCOME), self.now)
         for each in patterns:
-            listener = Listener(each, Chain(each, data.draw(st.sampled_from(STARTS)), False, marks=True))
+            listener = Listener(each, OrderedDelivery(each, data.draw(st.sampled_from(STARTS)), False, marks=True))
             self.core.listen(listener, self.now)
             self.listeners.append(listener)
         self.take()
@@ -173,7 +173,10 @@ class AnyBroker(RuleBasedStateMachine):
     def broadcast(self, room: str, batch: wire.Batch) -> None:
         self.hear(topic(room), wire.encode(batch))
 
-    @rule(room=ROOM, message=st.one_of(struct_of(wire.Tail), struct_of(wire.Batch), st.builds(wire.Tail, OFFSETS)))
+    @rule(
+        room=ROOM,
+        message=st.one_of(struct_of(wire.Watermark), struct_of(wire.Batch), st.builds(wire.Watermark, OFFSETS)),
+    )
     def broadcast_anything(self, room: str, message: Any) -> None:
         self.hear(topic(room), wire.encode(message))
 
@@ -203,7 +206,7 @@ class AnyBroker(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 2), paused=st.booleans())
     def pause(self, which: int, paused: bool) -> None:
-        self.listeners[which % len(self.listeners)].chain.paused(paused)
+        self.listeners[which % len(self.listeners)].ordering.paused(paused)
         self.take()
 
     @rule(seconds=st.sampled_from([0.05, 0.5, 3.1, 31.0]))
@@ -221,8 +224,11 @@ class AnyBroker(RuleBasedStateMachine):
         assert not core._answers and not core._refusals and not core._sends
         assert len(core.listening._by_topic) <= TOPICS_CACHED_MAX + 1
         for listener in self.listeners:
-            assert listener.chain._held.bytes <= HELD_BYTES_MAX and len(listener.chain._seen) <= ROOMS_SEEN_MAX + 1
-            assert len(listener.chain._gaps) <= GAPS_HELD_MAX
+            assert (
+                listener.ordering._held.bytes <= HELD_BYTES_MAX
+                and len(listener.ordering._high_watermarks) <= HIGH_WATERMARKS_MAX + 1
+            )
+            assert len(listener.ordering._gaps) <= GAPS_HELD_MAX
 
     def teardown(self) -> None:
         """An honest broker, with a log of its own."""
@@ -230,7 +236,7 @@ class AnyBroker(RuleBasedStateMachine):
             return  # the shell ended the client, with a word
         assert self.core.state != CLOSED, "nobody said bye"
         for listener in self.listeners:
-            listener.chain.paused(False)
+            listener.ordering.paused(False)
         self.break_the_connections()
         self.time_passes(31.0)
         hello = self.core._hello
@@ -241,7 +247,7 @@ class AnyBroker(RuleBasedStateMachine):
             self.answer_honestly()
             self.time_passes(3.1)
         assert self.core.refusal is None and self.core.state == READY
-        assert all(listener.chain.state == LIVE for listener in self.listeners)
+        assert all(listener.ordering.state == LIVE for listener in self.listeners)
 
     def answer_honestly(self) -> None:
         for number, request in self.core._requests:
@@ -268,10 +274,10 @@ def live(*patterns: str, marks: bool = False) -> tuple[ClientCore, Listener]:
     core.connected()
     now = Instant(1_000.0, NOON)
     core.received(wire.encode(WELCOME), now)
-    listener = Listener(list(patterns), Chain(list(patterns), Start(), False, marks=marks))
+    listener = Listener(list(patterns), OrderedDelivery(list(patterns), Start(), False, marks=marks))
     core.listen(listener, now)
     core.broadcast(wire.PRIVATE_TOPIC, wire.encode(wire.Sync(b"n1", 40)), now)
-    assert listener.chain.state == LIVE
+    assert listener.ordering.state == LIVE
     core.take_sends()
     core.take_deliveries(now)
     return core, listener
@@ -280,16 +286,19 @@ def live(*patterns: str, marks: bool = False) -> tuple[ClientCore, Listener]:
 def test_rooms_that_a_broker_invents_are_not_kept() -> None:
     core, listener = live("**")
     now = Instant(1_000.0, NOON)
-    for number in range(2 * ROOMS_SEEN_MAX):
+    for number in range(2 * HIGH_WATERMARKS_MAX):
         batch = wire.Batch(wire.MESSAGES, 41 + number, 0, NOON, [wire.Entry("eve", "s", 1, [b"x"])])
         core.broadcast(topic(f"room{number}"), wire.encode(batch), now)
         core.take_deliveries(now)
-    assert len(listener.chain._seen) <= ROOMS_SEEN_MAX + 1
-    assert listener.chain._held.bytes <= HELD_BYTES_MAX
+    assert len(listener.ordering._high_watermarks) <= HIGH_WATERMARKS_MAX + 1
+    assert listener.ordering._held.bytes <= HELD_BYTES_MAX
     (heads,) = [wire.decode_client(frame) for frame in core.take_sends()]
     assert isinstance(heads, wire.Heads)
-    core.received(wire.encode(wire.HeadsAre(heads.request, 41 + 2 * ROOMS_SEEN_MAX, [])), now)
-    assert len(listener.chain._seen) <= ROOMS_SEEN_MAX + 1 and listener.chain.floor > ROOMS_SEEN_MAX
+    core.received(wire.encode(wire.HeadsAre(heads.request, 41 + 2 * HIGH_WATERMARKS_MAX, [])), now)
+    assert (
+        len(listener.ordering._high_watermarks) <= HIGH_WATERMARKS_MAX + 1
+        and listener.ordering.low_watermark > HIGH_WATERMARKS_MAX
+    )
 
 
 def test_a_storm_of_hello_again_is_answered_a_few_times() -> None:
@@ -324,7 +333,7 @@ def test_gaps_without_end_are_asked_for_later_and_later() -> None:
                 core.received(wire.encode(wire.Page(message.request, [], message.until, False, [wire.Gap(*gap)])), now)
             elif isinstance(message, wire.Heads):
                 core.received(wire.encode(wire.HeadsAre(message.request, 49 + 2 * number, [])), now)
-    assert fetches < 40 and gaps < 80 and listener.chain._held.bytes <= HELD_BYTES_MAX
+    assert fetches < 40 and gaps < 80 and listener.ordering._held.bytes <= HELD_BYTES_MAX
 
 
 def test_a_head_below_what_was_seen_is_told_and_what_follows_comes() -> None:
@@ -332,7 +341,7 @@ def test_a_head_below_what_was_seen_is_told_and_what_follows_comes() -> None:
     now = Instant(1_000.0, NOON)
     lie = wire.Batch(wire.MESSAGES, 1 << 50, 40, NOON, [wire.Entry("eve", "s", 1, [b"lie"])])
     core.broadcast(topic("a"), wire.encode(lie), now)
-    listener.chain.check()
+    listener.ordering.check()
     core.take_deliveries(now)
     (heads,) = [wire.decode_client(frame) for frame in core.take_sends()]
     assert isinstance(heads, wire.Heads)

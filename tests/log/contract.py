@@ -15,9 +15,9 @@ from zchat.log import (
     USERS_SEEN_KEPT,
     Append,
     CursorRow,
-    Keep,
     Log,
     LogPage,
+    RetentionRule,
     SessionRow,
     Sliced,
     StoredBatch,
@@ -136,9 +136,9 @@ def in_slices(sliced: Sliced[T], between: Callable[[], object]) -> tuple[T, int]
         between()
 
 
-def trim(log: Log, keep: list[Keep], now: int = 0) -> None:
+def trim(log: Log, rules: list[RetentionRule], now: int = 0) -> None:
     """Trim, and wait until it is done."""
-    log.trim(keep, now)
+    log.trim(rules, now)
     eventually(lambda: not getattr(log, "is_trimming", False), "the log is trimmed")
 
 
@@ -362,7 +362,7 @@ class LogContract:
     def test_what_was_trimmed_and_is_not_older_than_a_time_is_a_gap(self, log: Log) -> None:
         scribe = Scribe(log)
         batches = [scribe.write("a", b"x", b"y") for _ in range(6)]
-        trim(log, [Keep("a", records=4)])
+        trim(log, [RetentionRule("a", records=4)])
         for since in (batch.time + more for batch in batches for more in (-1, 0, 1)):
             page = read(log, after=whole(log.seek(["a"], 0, since, False)))
             assert bases(page) == [batch.base for batch in batches[4:] if batch.time >= since]
@@ -377,7 +377,7 @@ class LogContract:
         young = scribe.write("new", b"x", seconds=3600)
         for room in ("new", "old", "whole"):
             scribe.write(room, b"x")
-        trim(log, [Keep("old", records=1), Keep("new", records=1)])
+        trim(log, [RetentionRule("old", records=1), RetentionRule("new", records=1)])
         page = read(log, after=whole(log.seek(EVERYTHING, 0, young.time, False)))
         assert (bases(page), page.gaps) == ([5, 6, 7], [("new", 4, 4, "trimmed")])
         page = read(log, ["old", "whole"], after=whole(log.seek(["old", "whole"], 0, young.time, False)))
@@ -387,9 +387,9 @@ class LogContract:
         scribe = Scribe(log)
         for _ in range(3):
             scribe.write("a", b"x")
-        trim(log, [Keep("a", age_seconds=1)], scribe.time + 60 * SECOND)
+        trim(log, [RetentionRule("a", age_seconds=1)], scribe.time + 60 * SECOND)
         young = scribe.write("a", b"x", seconds=7200)
-        trim(log, [Keep("a", age_seconds=3600)], young.time)
+        trim(log, [RetentionRule("a", age_seconds=3600)], young.time)
         page = read(log, ["a"], after=whole(log.seek(["a"], 0, young.time - 1800 * SECOND, False)))
         assert (bases(page), page.gaps) == ([4], [])
         page = read(log, ["a"], after=whole(log.seek(["a"], 0, SECOND, False)))
@@ -435,7 +435,7 @@ class LogContract:
             nonlocal count
             count += 1
             if count % 12 == 0 and (records := next(left, 0)):
-                trim(log, [Keep("**", records=records)])
+                trim(log, [RetentionRule("**", records=records)])
 
         page, _ = in_slices(log.read([pattern], 0, 0, 0, MEGABYTE), trim_more)
         assert not page.more and page.upto == log.head()
@@ -485,27 +485,27 @@ class LogContract:
         scribe = Scribe(log)
         for _ in range(5):
             scribe.write("a", b"x", b"y")
-        trim(log, [Keep("a", records=5)])
+        trim(log, [RetentionRule("a", records=5)])
         assert bases(read(log)) == [5, 7, 9]
         assert read(log).gaps == [("a", 1, 4, "trimmed")]
 
     def test_by_bytes_the_oldest_batches_go_until_the_rest_is_small_enough(self, log: Log) -> None:
         scribe = Scribe(log)
         sizes = [len(scribe.write("a", b"x" * 100).frame) for _ in range(5)]
-        trim(log, [Keep("a", bytes=sum(sizes[3:]) + 1)])
+        trim(log, [RetentionRule("a", bytes=sum(sizes[3:]) + 1)])
         assert bases(read(log)) == [4, 5]
 
     def test_by_age_what_is_older_goes(self, log: Log) -> None:
         scribe = Scribe(log)
         times = [scribe.write("a", b"x", seconds=60).time for _ in range(5)]
-        trim(log, [Keep("a", age_seconds=90)], times[-1])
+        trim(log, [RetentionRule("a", age_seconds=90)], times[-1])
         assert bases(read(log)) == [4, 5]
 
     def test_the_newest_batch_of_a_room_stays(self, log: Log) -> None:
         scribe = Scribe(log)
         scribe.write("a", b"x")
         scribe.write("a", b"x", b"y", b"z")
-        trim(log, [Keep("**", age_seconds=1, records=1, bytes=1)], 1 << 60)
+        trim(log, [RetentionRule("**", age_seconds=1, records=1, bytes=1)], 1 << 60)
         assert bases(read(log)) == [2]
         assert (log.head(), log.rooms()) == (4, {"a": 4})
 
@@ -514,7 +514,7 @@ class LogContract:
         for _ in range(4):
             for room in ("build.a", "build.b", "general"):
                 scribe.write(room, b"x")
-        trim(log, [Keep("build.*", records=3), Keep("build.b", records=1)])
+        trim(log, [RetentionRule("build.*", records=3), RetentionRule("build.b", records=1)])
         assert {room for room, _ in read(log).batches} == {"build.a", "build.b", "general"}
         assert bases(read(log, ["build.a"])) == [4, 7, 10]
         assert bases(read(log, ["build.b"])) == [11]
@@ -526,16 +526,16 @@ class LogContract:
         for _ in range(8):
             scribe.write("a", b"join", kind=wire.PRESENCE)
             scribe.write("a", b"leave", kind=wire.PRESENCE)
-            trim(log, [Keep("a", records=5)])
+            trim(log, [RetentionRule("a", records=5)])
         assert bases(read(log))[:5] == messages and not read(log).gaps
-        trim(log, [Keep("a", records=2)])
+        trim(log, [RetentionRule("a", records=2)])
         assert (bases(read(log))[:2], read(log).gaps) == ([4, 5], [("a", 1, 3, "trimmed")])
 
     def test_a_size_is_of_messages(self, log: Log) -> None:
         scribe = Scribe(log)
         sizes = [len(scribe.write("a", b"x" * 100).frame) for _ in range(3)]
         scribe.write("a", *[b"join"] * 200, kind=wire.PRESENCE)
-        trim(log, [Keep("a", bytes=sum(sizes[1:]))])
+        trim(log, [RetentionRule("a", bytes=sum(sizes[1:]))])
         assert bases(read(log)) == [2, 3, 4]
 
     def test_joins_and_leaves_go_with_the_message_after_them(self, log: Log) -> None:
@@ -544,7 +544,7 @@ class LogContract:
             scribe.write("a", b"join", kind=wire.PRESENCE)
             scribe.write("a", b"x")
             scribe.write("a", b"leave", kind=wire.PRESENCE)
-        trim(log, [Keep("a", records=2)])
+        trim(log, [RetentionRule("a", records=2)])
         assert (bases(read(log)), read(log).gaps) == ([3, 4, 5, 6, 7, 8, 9], [("a", 1, 2, "trimmed")])
 
     def test_the_newest_message_stays_however_old_it_is_and_whatever_came_after(self, log: Log) -> None:
@@ -553,10 +553,10 @@ class LogContract:
         scribe.write("a", b"2", b"3")
         for _ in range(4):
             scribe.write("a", b"join", kind=wire.PRESENCE, seconds=60)
-        trim(log, [Keep("a", age_seconds=1, records=1, bytes=1)], log.last_time() + SECOND)
+        trim(log, [RetentionRule("a", age_seconds=1, records=1, bytes=1)], log.last_time() + SECOND)
         assert (bases(read(log)), read(log).gaps) == ([2, 7], [("a", 1, 1, "trimmed"), ("a", 4, 6, "trimmed")])
         scribe.write("a", b"8")
-        trim(log, [Keep("a", age_seconds=1)], log.last_time() + SECOND)
+        trim(log, [RetentionRule("a", age_seconds=1)], log.last_time() + SECOND)
         assert bases(read(log)) == [8] and [gap[2] for gap in read(log).gaps] == [7]
 
     def test_joins_and_leaves_have_a_bound_of_their_own(self, log: Log, few_kept: None) -> None:
@@ -568,14 +568,14 @@ class LogContract:
         scribe.write("a", b"y")
         for _ in range(2):
             scribe.write("a", b"leave", b"join", kind=wire.PRESENCE)  # 10, 12
-        trim(log, [Keep("a", records=9)])
+        trim(log, [RetentionRule("a", records=9)])
         assert (bases(read(log)), read(log).gaps) == ([2, 3, 5, 7, 9, 10, 12], [("a", 1, 1, "trimmed")])
-        trim(log, [Keep("a", records=6)])
+        trim(log, [RetentionRule("a", records=6)])
         assert (bases(read(log)), read(log).gaps) == (
             [2, 7, 9, 10, 12],
             [("a", 1, 1, "trimmed"), ("a", 3, 6, "trimmed")],
         )
-        trim(log, [Keep("a", records=2)])
+        trim(log, [RetentionRule("a", records=2)])
         assert bases(read(log)) == [2, 9, 12]
         assert [gap[1:3] for gap in read(log).gaps] == [(1, 1), (3, 8), (10, 11)]
         assert [gap[1:3] for gap in read(log, after=4, until=10).gaps] == [(5, 8), (10, 10)]
@@ -588,7 +588,7 @@ class LogContract:
         for _ in range(60):
             scribe.write("a", b"join", kind=wire.PRESENCE)
             if scribe.next % 7 == 0:
-                trim(log, [Keep("a", records=1 << 20, bytes=200)])
+                trim(log, [RetentionRule("a", records=1 << 20, bytes=200)])
         assert 3 < len(read(log).batches) < 15 and bases(read(log))[0] == 1
 
     @pytest.mark.parametrize(
@@ -601,7 +601,7 @@ class LogContract:
         scribe = Scribe(log)
         for _ in range(5):
             scribe.write("a", b"x", b"y")
-        trim(log, [Keep("a", records=4)])
+        trim(log, [RetentionRule("a", records=4)])
         page = read(log, after=after, until=until)
         assert page.gaps == [("a", *gap, "trimmed") for gap in gaps]
 
@@ -610,7 +610,7 @@ class LogContract:
         scribe.write("quiet", b"x")
         for _ in range(5):
             scribe.write("a", b"x", b"y")
-        trim(log, [Keep("a", records=2)])
+        trim(log, [RetentionRule("a", records=2)])
         page = read(log, limit=1)
         assert (bases(page), page.upto, page.more, page.gaps) == ([1], 1, True, [("a", 1, 1, "trimmed")])
 
@@ -618,7 +618,7 @@ class LogContract:
         scribe = Scribe(log)
         for _ in range(3):
             scribe.write("a", b"x")
-        trim(log, [Keep("a", records=1)])
+        trim(log, [RetentionRule("a", records=1)])
         scribe.write("a", b"y")
         assert (bases(read(log)), log.head()) == ([3, 4], 4)
         assert whole(log.seek(["a"], 99, 0, False)) == 0 and whole(log.seek(["a"], 1, 0, False)) == 3

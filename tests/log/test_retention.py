@@ -8,7 +8,7 @@ from zchat import wire
 from zchat.log import retention
 from zchat.log.retention import Rule, is_last_of_messages
 from zchat.log.sqlite.state import RoomRow
-from zchat.settings import Keep
+from zchat.settings import RetentionRule
 
 MESSAGES, PRESENCE = wire.MESSAGES, wire.PRESENCE
 
@@ -21,48 +21,48 @@ def room(messages: int = 0, size: int = 0, presence: int = 0, presence_size: int
 @pytest.mark.parametrize(
     ("keep", "kept", "too_much"),
     [
-        (Keep("a", records=5), room(5, 100, 5_000, 10**6), False),
-        (Keep("a", records=5), room(6), True),
-        (Keep("a", bytes=100), room(5, 100, 5, 10**6), False),
-        (Keep("a", bytes=100), room(5, 101), True),
-        (Keep("a", records=5, bytes=100), room(6, 50), True),
-        (Keep("a", age_seconds=1), room(10**9, 10**12), False),
+        (RetentionRule("a", records=5), room(5, 100, 5_000, 10**6), False),
+        (RetentionRule("a", records=5), room(6), True),
+        (RetentionRule("a", bytes=100), room(5, 100, 5, 10**6), False),
+        (RetentionRule("a", bytes=100), room(5, 101), True),
+        (RetentionRule("a", records=5, bytes=100), room(6, 50), True),
+        (RetentionRule("a", age_seconds=1), room(10**9, 10**12), False),
     ],
 )
-def test_a_count_and_a_size_are_of_messages(keep: Keep, kept: RoomRow, too_much: bool) -> None:
-    assert Rule(keep, 0).has_too_much(kept) is too_much
-    assert Rule(keep, 0).drops(kept, PRESENCE, 1, 0) is too_much
+def test_a_count_and_a_size_are_of_messages(rule: RetentionRule, kept: RoomRow, too_much: bool) -> None:
+    assert Rule(rule, 0).has_too_much(kept) is too_much
+    assert Rule(rule, 0).drops(kept, PRESENCE, 1, 0) is too_much
 
 
 @pytest.mark.parametrize(
     ("keep", "kept", "too_much"),
     [
-        (Keep("a", records=5), room(presence=1_000), False),
-        (Keep("a", records=5), room(presence=1_001), True),
-        (Keep("a", records=2_000), room(presence=2_000), False),
-        (Keep("a", records=2_000), room(presence=2_001), True),
-        (Keep("a", bytes=5), room(presence=10, presence_size=retention.PRESENCE_BYTES_MIN), False),
-        (Keep("a", bytes=5), room(presence=10, presence_size=retention.PRESENCE_BYTES_MIN + 1), True),
-        (Keep("a", age_seconds=1), room(presence=10**9, presence_size=10**12), False),
+        (RetentionRule("a", records=5), room(presence=1_000), False),
+        (RetentionRule("a", records=5), room(presence=1_001), True),
+        (RetentionRule("a", records=2_000), room(presence=2_000), False),
+        (RetentionRule("a", records=2_000), room(presence=2_001), True),
+        (RetentionRule("a", bytes=5), room(presence=10, presence_size=retention.PRESENCE_BYTES_MIN), False),
+        (RetentionRule("a", bytes=5), room(presence=10, presence_size=retention.PRESENCE_BYTES_MIN + 1), True),
+        (RetentionRule("a", age_seconds=1), room(presence=10**9, presence_size=10**12), False),
     ],
 )
 def test_joins_and_leaves_are_bound_by_the_same_numbers_or_by_the_least_that_is_kept(
-    keep: Keep, kept: RoomRow, too_much: bool
+    rule: RetentionRule, kept: RoomRow, too_much: bool
 ) -> None:
-    assert Rule(keep, 0).has_too_much_presence(kept) is too_much
-    assert Rule(keep, 0).drops_presence(kept, 1, 0) is too_much
-    assert not Rule(keep, 0).has_too_much(kept)
+    assert Rule(rule, 0).has_too_much_presence(kept) is too_much
+    assert Rule(rule, 0).drops_presence(kept, 1, 0) is too_much
+    assert not Rule(rule, 0).has_too_much(kept)
 
 
 def test_batches_go_whole_and_as_many_stay_as_are_kept() -> None:
-    rule = Rule(Keep("a", records=1_000), 0)
+    rule = Rule(RetentionRule("a", records=1_000), 0)
     assert rule.drops(room(1_010), MESSAGES, 10, 0) and not rule.drops(room(1_010), MESSAGES, 11, 0)
     assert rule.drops_presence(room(presence=1_010), 10, 0)
     assert not rule.drops_presence(room(presence=1_010), 11, 0)
 
 
 def test_what_is_older_goes() -> None:
-    rule = Rule(Keep("a", age_seconds=2), 5_000_000)
+    rule = Rule(RetentionRule("a", age_seconds=2), 5_000_000)
     for time in (2_999_999, 3_000_000):
         assert rule.drops(room(1), MESSAGES, 1, time) is (time < 3_000_000)
         assert rule.drops(room(1), PRESENCE, 1, time) is (time < 3_000_000)

@@ -23,7 +23,7 @@ The races that these can make happen, and what makes them:
     a join, a leave or a session's row is refused by the log                  commit_failure
     … and the broker dies before it is written again                          commit_failure, broker_kill
     the commit under way is kept, and nobody was told                         broker_kill
-    a batch is dropped: in the middle, at the end, with its tail marker       pub_loss, listener_stall
+    a batch is dropped: in the middle, at the end, with its watermark       pub_loss, listener_stall
     a SYNC is dropped, or comes unasked, or before the monitor's word         pub_loss, connection_reset, turn_held
     history is sought long after the listener is live                         read_failure, turn_late
     what is to be fetched is trimmed or damaged meanwhile                     trim, damage

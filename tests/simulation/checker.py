@@ -376,9 +376,9 @@ class _Listener:
             return
         if room.identities[at] != identity:
             checker.report("body_changed", self._where, f"{record}: the log has another record there")
-        self._handed_on(self._place(record.room), at, record)
+        self._delivered(self._place(record.room), at, record)
 
-    def _handed_on(self, place: _Place, at: int, record: Record) -> None:
+    def _delivered(self, place: _Place, at: int, record: Record) -> None:
         if not place.begun:
             place.begun = True
             place.at = place.first = min(place.at, at)

@@ -15,10 +15,10 @@ from tests.simulation.process import Process
 from zchat import address, wire
 from zchat.address import Address
 from zchat.core import Instant
-from zchat.core.chain import LIVE
 from zchat.core.client import CLOSED, READY, Answer, ClientCore
 from zchat.core.engine import Engine
 from zchat.core.listening import Listening
+from zchat.core.ordering import LIVE
 from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES
 from zchat.core.publishing import Chunk
 from zchat.errors import Closed, Refused, TimedOut
@@ -26,7 +26,7 @@ from zchat.sockets.clock import Deadline
 from zchat.sockets.outbox import Outbox
 
 HELLO = b"\1"
-TAIL = wire.encode(wire.Tail(0))[1]
+WATERMARK = wire.encode(wire.Watermark(0))[1]
 RECEIVED_MAX = 16  # of a turn; 256 in truth
 CLOSE_SECONDS = 5.0
 ADDRESS = address.parse("tcp://127.0.0.1:5555")
@@ -95,11 +95,11 @@ class SimulatedPort:
             if broadcast is None:
                 return
             assert isinstance(broadcast, tuple)
-            chains = [listener.chain for listener in self._listening.listeners]
-            live = [chain for chain in chains if chain.state == LIVE]
+            orderings = [listener.ordering for listener in self._listening.listeners]
+            live = [ordering for ordering in orderings if ordering.state == LIVE]
             yield broadcast
-            if broadcast[1][1] == TAIL:
-                self._world.counts["losses told by a tail"] += sum(chain.state != LIVE for chain in live)
+            if broadcast[1][1] == WATERMARK:
+                self._world.counts["losses told by a watermark"] += sum(ordering.state != LIVE for ordering in live)
 
     def hold_batches(self, hold: bool) -> None:
         """No consumer of the simulation is behind."""

@@ -12,7 +12,7 @@ from tests.simulation.network import World
 from tests.simulation.pair import copy_of, numbered_log
 from zchat import wire
 from zchat.errors import LogError
-from zchat.log import Append, CursorRow, Keep, LogPage, LogStart, SessionRow, Sliced, StoredBatch, whole
+from zchat.log import Append, CursorRow, LogPage, LogStart, RetentionRule, SessionRow, Sliced, StoredBatch, whole
 from zchat.log.memory import MemoryLog
 
 READ_SLICED = 0.2  # chance that a read gives way, each time that it goes on
@@ -120,10 +120,10 @@ class SimulatedLog:
         """As the memory log does."""
         return self.memory.starts()
 
-    def trim(self, keep: list[Keep], now: int) -> None:
+    def trim(self, rules: list[RetentionRule], now: int) -> None:
         """As the memory log does."""
         self._world.counts["trims"] += 1
-        self.memory.trim(keep, now)
+        self.memory.trim(rules, now)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -25,9 +25,9 @@ from zchat import wire
 from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Lookup, Read
-from zchat.core.chain import Chain, Delivery, Mark, Notice, Start
 from zchat.core.client import Answer, ClientCore, Request
 from zchat.core.listening import Listener
+from zchat.core.ordering import Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.core.publishing import Chunk
 from zchat.errors import LogError
 from zchat.log import Append, LogFacts, LogPage, LogStart, Sliced, facts_of, whole
@@ -66,7 +66,7 @@ class End:
 
     def listen(self, *patterns: str, start: Start = Start(), presence: bool = False, joins: bool = True) -> Listener:  # noqa: B008
         """Subscribe as `Client.listen` does."""
-        listener = Listener(list(patterns), Chain(list(patterns), start, presence))
+        listener = Listener(list(patterns), OrderedDelivery(list(patterns), start, presence))
         self.delivered[listener] = []
         self.core.listen(listener, self._pair.now)
         if joins:
@@ -87,11 +87,11 @@ class End:
     # --- what it got ------------------------------------------------------------------------
 
     def bodies(self, listener: Listener) -> list[bytes]:
-        """The bodies handed on so far, presence left out."""
+        """The bodies delivered so far, presence left out."""
         return [body for _, _, event, body in self.heard(listener) if event == "message"]
 
     def heard(self, listener: Listener) -> list[tuple[str, int, str, bytes]]:
-        """(room, offset, event, body) of every record handed on so far."""
+        """(room, offset, event, body) of every record delivered so far."""
         return [
             (message.room, message.offset, message.event, message.body)
             for item in self.delivered[listener]
@@ -355,7 +355,7 @@ class Readable(Protocol):
 
 
 def answer_read(log: Readable, request: wire.Fetch | wire.Seek, page_bytes_max: int) -> bytes:
-    """As `core/readers.py` answers."""
+    """As `core/read_worker.py` answers."""
     if isinstance(request, wire.Seek):
         after = whole(log.seek(request.patterns, request.last, request.since, request.presence))
         return wire.encode(wire.Position(request.request, after, log.head()))

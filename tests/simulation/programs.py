@@ -35,13 +35,13 @@ from tests.simulation.network import Port, World
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Answer
-from zchat.core.chain import NEW, SEEKING, Chain, Delivery, Mark, Notice, Start
 from zchat.core.client import READY, ClientCore
 from zchat.core.engine import Engine
 from zchat.core.history import History
 from zchat.core.listening import Listener
 from zchat.core.opening import Opening
-from zchat.core.steps import Ask, Join, Listen, Step, Steps, begin
+from zchat.core.ordering import NEW, SEEKING, Delivery, Mark, Notice, OrderedDelivery, Start
+from zchat.core.steps import Ask, BecomeMember, Listen, Step, Steps, begin
 from zchat.errors import Closed, Refused, ZchatError
 from zchat.message import messages
 from zchat.sockets.outbox import Publication
@@ -115,7 +115,7 @@ class Hearing:
     waiting = 0  # it takes all at once
 
     def put(self, items: list[Delivery | Notice | Mark]) -> None:
-        """What the engine hands on."""
+        """What the engine delivers."""
         self._program.begin(self)
         self.take(items, self._program.logs, log_of(self._program.client.core.welcome))
 
@@ -126,11 +126,11 @@ class Hearing:
         """There are no processes here."""
 
     def take(self, out: list[Delivery | Notice | Mark], logs: dict[str, SimulatedLog], name: str) -> None:
-        """What its chain hands on."""
+        """What its ordering delivers."""
         if self.is_over:
             return
         self._program.world.note(self.name, out)
-        if self.log is not None and self._seeks and self.listener.chain.state not in (NEW, SEEKING):
+        if self.log is not None and self._seeks and self.listener.ordering.state not in (NEW, SEEKING):
             self._seeks = False
             self.items.extend(self.log.gone())  # where a time is in what was trimmed, nobody knows
         for item in out:
@@ -166,7 +166,7 @@ class Hearing:
             self._untaken += [item] if item is not None else []
             return
         progress.asks()
-        if progress.cursor and progress.wanted != self._wanted and progress.wanted[0] == self.listener.chain.logs:
+        if progress.cursor and progress.wanted != self._wanted and progress.wanted[0] == self.listener.ordering.logs:
             self._wanted = progress.wanted
             self.items.append(Reached(self._wanted[1]))
         if item is not None:
@@ -243,13 +243,13 @@ class Program:
         logs: dict[str, SimulatedLog],
         user: str,
         number: int,
-        chain_type: type[Chain] = Chain,  # see sabotage.py
+        ordering_type: type[OrderedDelivery] = OrderedDelivery,  # see sabotage.py
         engine_type: type[Engine] = Engine,
     ) -> None:
         self.world = world
         self.name = f"p{number}"
         self.user = user
-        self._chain_type = chain_type
+        self._ordering_type = ordering_type
         self.client = SimulatedClient(world, port, user, number, engine_type)
         self.client.told = self._told
         self.written: list[Written] = []
@@ -278,7 +278,7 @@ class Program:
         self, patterns: list[str], start: Start, presence: bool, head: tuple[str, int], cursor: str = ""
     ) -> None:
         """As `Client.listen`; it returns when `Hearing.is_open`. `head`: which log is how far now."""
-        opening = Opening(patterns, start, presence, cursor, chain=self._chain_type)
+        opening = Opening(patterns, start, presence, cursor, ordering=self._ordering_type)
         welcome = self.client.core.welcome
         assert welcome is not None, "it was connected"
         asked_log = log_of(welcome)
@@ -316,7 +316,7 @@ class Program:
             hearing.items.append(Reached(progress.wanted[1]))
             self._leave(hearing)
 
-        is_to_be_stored = progress.end(None, listener.chain.logs, counts=True, is_exact=True)
+        is_to_be_stored = progress.end(None, listener.ordering.logs, counts=True, is_exact=True)
         if is_to_be_stored and self.client.core.state == READY:
             self._run(progress.last_commit(listener.log_id), done, lambda error: self._leave(hearing))
         else:
@@ -353,7 +353,7 @@ class Program:
     def pause(self, hearing: Hearing, paused: bool) -> None:
         """As `Subscription.put` does when its queue is full, and `_take` when it is not any more."""
         hearing.paused = paused
-        self.client.engine.later(lambda core, now: hearing.listener.chain.paused(paused))
+        self.client.engine.later(lambda core, now: hearing.listener.ordering.paused(paused))
 
     def close(self) -> None:
         """As `Client.close`."""
@@ -373,7 +373,7 @@ class Program:
 
     def begin(self, hearing: Hearing) -> None:
         """`listen` returns, once it may."""
-        if hearing.log is None and not hearing.is_over and hearing.listener.chain.is_begun:
+        if hearing.log is None and not hearing.is_over and hearing.listener.ordering.is_begun:
             name = log_of(self.client.core.welcome)
             hearing.begin(self.logs[name], self.logs[name].memory.head(), self.logs)
 
@@ -385,17 +385,17 @@ class Program:
         for hearing in self.hearings:
             if hearing.log is None or hearing.is_over:
                 continue
-            if hearing.listener.chain.state == NEW:
+            if hearing.listener.ordering.state == NEW:
                 hearing.go_on(self.logs[name])  # once more another one, before it had begun in the last
             else:
                 hearing.continue_in(self.logs[name])
         for running in list(self.running):
             answer = self.client.answers.pop(running.number, None) if running.number else None
-            if running.listener is not None and running.listener.chain.is_begun:
+            if running.listener is not None and running.listener.ordering.is_begun:
                 answer = wire.Done(0)
             if answer is not None:
                 self.running.remove(running)
-                if isinstance(running.step, Join) and isinstance(answer, wire.Error):
+                if isinstance(running.step, BecomeMember) and isinstance(answer, wire.Error):
                     self.world.counts["joins refused"] += (
                         1  # the log's trouble: it listens all the same, and is in later
                     )
@@ -448,7 +448,7 @@ class Program:
         if isinstance(step, Listen):
             running.listener = step.listener
             running.listen(step.listener)
-        elif isinstance(step, Join):
+        elif isinstance(step, BecomeMember):
             self.wanted.update(step.rooms)
         running.number = begin(step, core, now)
         return bool(running.number or running.listener)

@@ -15,8 +15,8 @@ from zchat.core import Instant
 from zchat.core.answers import Missing, Stored, parts_of
 from zchat.core.broker import BrokerCore
 from zchat.core.broker_loop import BrokerLoop
-from zchat.core.chain import LIVE, NEW, Chain, Delivery, Mark, Notice
 from zchat.core.engine import Engine
+from zchat.core.ordering import LIVE, NEW, Delivery, Mark, Notice, OrderedDelivery
 from zchat.core.port import CHANGES, SUB_CHANGES
 from zchat.core.progress import Progress
 from zchat.errors import LogError
@@ -101,15 +101,15 @@ class WithoutWaitingForFrames(SimulatedBroker):
     loop_type = EndsAtOnce
 
 
-class WithoutGapCheck(Chain):
-    """What comes is handed on, whatever is missing before it."""
+class WithoutGapCheck(OrderedDelivery):
+    """What comes is delivered, whatever is missing before it."""
 
     def broadcast(self, room: str, batch: wire.Batch, size: int) -> None:
         """As if nothing were ever before it."""
         batch.prev = 0
         super().broadcast(room, batch, size)
 
-    def tail(self, room: str, last: int) -> None:
+    def watermark(self, room: str, last: int) -> None:
         """It is not looked at."""
 
     def _check(self) -> None:
@@ -117,7 +117,7 @@ class WithoutGapCheck(Chain):
         self._filled()
 
 
-class WithoutSync(Chain):
+class WithoutSync(OrderedDelivery):
     """It counts as live at once, and begins with the first batch that happens to come."""
 
     @property
@@ -133,7 +133,7 @@ class WithoutSync(Chain):
     def broadcast(self, room: str, batch: wire.Batch, size: int) -> None:
         """The first one says where it is."""
         if self.state == NEW and batch.kind != wire.VOLATILE_MESSAGES:
-            self._synced, self.state, self.floor = True, LIVE, batch.base - 1
+            self._synced, self.state, self.low_watermark = True, LIVE, batch.base - 1
         super().broadcast(room, batch, size)
 
 
@@ -150,7 +150,7 @@ class ChangesAfterCommands(Engine):
         self._take_changes(self.__dict__["kept"], now)
 
 
-class WithoutCounts(Chain):
+class WithoutCounts(OrderedDelivery):
     """Nobody is told of volatile messages that were lost."""
 
     def take(self) -> list[Delivery | Notice | Mark]:

@@ -38,12 +38,12 @@ from tests.simulation.network import Faults, Port, World
 from tests.simulation.programs import Hearing, Program, log_of, record_of
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.chain import LIVE, Chain, Start
 from zchat.core.client import READY
 from zchat.core.engine import Engine
+from zchat.core.ordering import LIVE, OrderedDelivery, Start
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX
 from zchat.core.session import LIVE as SESSION_LIVE
-from zchat.log import Keep
+from zchat.log import RetentionRule
 from zchat.message import messages
 from zchat.names import room_of, user_key
 from zchat.settings import Settings
@@ -89,12 +89,12 @@ class Simulation:
         settings: Settings | None = None,
         *,
         broker_type: type[SimulatedBroker] = SimulatedBroker,
-        chain_type: type[Chain] = Chain,
+        ordering_type: type[OrderedDelivery] = OrderedDelivery,
         engine_type: type[Engine] = Engine,
     ) -> None:
         self.world = World(seed, faults)
         self._broker_type = broker_type  # see sabotage.py
-        self._chain_type = chain_type
+        self._ordering_type = ordering_type
         self._engine_type = engine_type
         self.seed = seed
         self.settings = settings or Settings(restart_grace_seconds=6.0, page_bytes_max=700, batch_bytes_max=400)
@@ -116,7 +116,13 @@ class Simulation:
         if len(self.alive) < PROGRAMS_MAX:
             user = self.world.random.choice(USERS)
             program = Program(
-                self.world, self.port, self.logs, user, next(self._program_numbers), self._chain_type, self._engine_type
+                self.world,
+                self.port,
+                self.logs,
+                user,
+                next(self._program_numbers),
+                self._ordering_type,
+                self._engine_type,
             )
             self.programs.append(program)
 
@@ -279,7 +285,7 @@ class Simulation:
 
     def step_trim(self) -> None:
         """Old records go."""
-        self.log.trim([Keep("**", records=self.world.random.randint(1, 30))], self.world.now.micros)
+        self.log.trim([RetentionRule("**", records=self.world.random.randint(1, 30))], self.world.now.micros)
 
     def step_clock_jump(self) -> None:
         """The wall clock is set."""
@@ -340,11 +346,13 @@ class Simulation:
             if program.running:
                 found.append(f"{program.name} has steps to take")
             for hearing in program.hearings:
-                chain = hearing.listener.chain
+                ordering = hearing.listener.ordering
                 if not hearing.is_over and (told := self._cursor_trouble(program, hearing)):
                     found.append(told)
-                if not hearing.is_over and (chain.state != LIVE or not chain.is_synced or hearing.log is None):
-                    found.append(f"{hearing.name} is {chain.state}, synced: {chain.is_synced}, log: {hearing.log}")
+                if not hearing.is_over and (ordering.state != LIVE or not ordering.is_synced or hearing.log is None):
+                    found.append(
+                        f"{hearing.name} is {ordering.state}, synced: {ordering.is_synced}, log: {hearing.log}"
+                    )
         counts = self.world.counts
         if len(self.logs) == 1 and not any(counts[excuse] for excuse in EXCUSES):
             for program in self.alive:
@@ -365,7 +373,7 @@ class Simulation:
             return f"{program.name} lags by {lags[session.session]}"
         progress = listener.progress
         log, wanted = progress.wanted
-        if not progress.cursor or log != listener.chain.logs or not wanted:
+        if not progress.cursor or log != listener.ordering.logs or not wanted:
             return ""
         keys = {(row.user, row.name): row.offset for row in self.log.memory.cursors()}
         stored = keys.get((user_key(program.user), progress.cursor))
@@ -620,7 +628,7 @@ def drawn_settings(seed: int) -> Settings:
         page_bytes_max=random.choice((300, 700, 100_000)),
         batch_bytes_max=random.choice((100, 400, 100_000)),
         connection_reads_max=random.choice((2, 32)),
-        tail_first_seconds=random.choice((0.3, 1.0)),
+        watermark_first_seconds=random.choice((0.3, 1.0)),
     )
 
 
@@ -629,7 +637,7 @@ def simulate(
     steps: int = 300,
     *,
     broker_type: type[SimulatedBroker] = SimulatedBroker,
-    chain_type: type[Chain] = Chain,
+    ordering_type: type[OrderedDelivery] = OrderedDelivery,
     engine_type: type[Engine] = Engine,
 ) -> Outcome:
     """One whole run."""
@@ -638,7 +646,7 @@ def simulate(
         drawn_faults(seed),
         drawn_settings(seed),
         broker_type=broker_type,
-        chain_type=chain_type,
+        ordering_type=ordering_type,
         engine_type=engine_type,
     )
     simulation.run(steps)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from tests.simulation.pair import Pair
 from zchat import wire
-from zchat.core.chain import Start
 from zchat.core.client import READY
+from zchat.core.ordering import Start
 from zchat.errors import LogError, Refused
 
 

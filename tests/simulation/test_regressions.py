@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.simulation.pair import End, Pair, numbered_log
 from zchat import wire
-from zchat.core.chain import Chain, Delivery, Notice, Start
 from zchat.core.client import AWAY, CLOSED, READY
+from zchat.core.ordering import Delivery, Notice, OrderedDelivery, Start
 from zchat.errors import LogError, Refused
 
 LOG_FULL = LogError("log-full", "no space")
@@ -31,7 +31,7 @@ def test_what_is_sent_after_listen_returned_comes_although_its_history_is_sought
     pair.holds_reads = True
     heard = bob.listen("a", start=Start(last=1))
     pair.run()
-    assert heard.chain.is_begun
+    assert heard.ordering.is_begun
     alice.publish("a", b"one", b"two", b"three")
     pair.run()
     pair.holds_reads = False
@@ -157,29 +157,29 @@ def batch(base: int, prev: int) -> wire.Batch:
 
 
 def test_what_comes_before_the_session_is_back_may_be_of_another_log() -> None:
-    chain = Chain(["a"], Start(), False)
-    chain.synced(10, 0)
-    chain.take()
-    chain.lost("cut off")
-    chain.broadcast("a", batch(3, 0), 9)
-    chain.tail("a", 90)
-    chain.other_log()
-    assert chain.take() == [Notice("lost", reason="cut off"), Notice("gap", 11, 0, reason="log")]
+    ordering = OrderedDelivery(["a"], Start(), False)
+    ordering.synced(10, 0)
+    ordering.take()
+    ordering.lost("cut off")
+    ordering.broadcast("a", batch(3, 0), 9)
+    ordering.watermark("a", 90)
+    ordering.other_log()
+    assert ordering.take() == [Notice("lost", reason="cut off"), Notice("gap", 11, 0, reason="log")]
 
 
 def test_what_comes_before_the_session_is_back_is_fetched_once_it_is() -> None:
-    chain = Chain(["a"], Start(), False)
-    chain.synced(10, 0)
-    chain.lost("cut off")
-    chain.broadcast("a", batch(11, 10), 9)
-    chain.take()
-    chain.synced(11, 0)
-    assert chain.take_question() == wire.Heads(0, ["a"])
-    chain.answered(wire.HeadsAre(0, 11, [("a", 11)]))
-    assert chain.take_question() == wire.Fetch(0, ["a"], 10, 11)
+    ordering = OrderedDelivery(["a"], Start(), False)
+    ordering.synced(10, 0)
+    ordering.lost("cut off")
+    ordering.broadcast("a", batch(11, 10), 9)
+    ordering.take()
+    ordering.synced(11, 0)
+    assert ordering.take_question() == wire.Heads(0, ["a"])
+    ordering.answered(wire.HeadsAre(0, 11, [("a", 11)]))
+    assert ordering.take_question() == wire.Fetch(0, ["a"], 10, 11)
     frame = wire.encode(batch(11, 10))
-    chain.answered(wire.Page(0, [("a", wire.raw(frame))], 11, False, []))
-    assert chain.take() == [Delivery("a", batch(11, 10), 11, 11, len(frame)), Notice("back", records=1)]
+    ordering.answered(wire.Page(0, [("a", wire.raw(frame))], 11, False, []))
+    assert ordering.take() == [Delivery("a", batch(11, 10), 11, 11, len(frame)), Notice("back", records=1)]
 
 
 def test_a_hello_of_another_log_that_is_said_twice_begins_one_session() -> None:

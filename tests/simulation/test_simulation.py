@@ -29,7 +29,7 @@ from tests.simulation.sabotage import (
     gaps_at_the_end,
 )
 from tests.simulation.simulation import LIES, STRENGTHS, Outcome, Simulation, drawn_settings, simulate
-from zchat.core.chain import Chain
+from zchat.core.ordering import OrderedDelivery
 
 SEEDS_IN_CI = 60
 SEEDS = int(os.environ.get("ZCHAT_SEEDS", SEEDS_IN_CI))
@@ -39,7 +39,7 @@ RARE = (
     "repeats looked up",
     "sessions resumed",
     "hello asked for again",
-    "losses told by a tail",
+    "losses told by a watermark",
     "notice recovered",
     "cursors found",
     "cursors stored at the end",
@@ -97,17 +97,19 @@ def test_a_seed_gives_the_same_run_in_any_process() -> None:
 @pytest.mark.parametrize(
     ("broker_type", "chain_type", "kind"),
     [
-        (WithoutDedupe, Chain, "doubled"),
-        (AcksBeforeCommit, Chain, "acked_not_stored"),
+        (WithoutDedupe, OrderedDelivery, "doubled"),
+        (AcksBeforeCommit, OrderedDelivery, "acked_not_stored"),
         (SimulatedBroker, WithoutGapCheck, "lost"),
         (SimulatedBroker, WithoutSync, "lost"),
         (SimulatedBroker, WithoutCounts, "miscounted"),
     ],
 )
-def test_sabotage_is_caught(broker_type: type[SimulatedBroker], chain_type: type[Chain], kind: str) -> None:
+def test_sabotage_is_caught(
+    broker_type: type[SimulatedBroker], ordering_type: type[OrderedDelivery], kind: str
+) -> None:
     kinds: set[str] = set()
     for seed in range(SEEDS_IN_CI):
-        outcome = simulate(seed, 150, broker_type=broker_type, chain_type=chain_type)
+        outcome = simulate(seed, 150, broker_type=broker_type, ordering_type=ordering_type)
         kinds.update(anomaly.kind for anomaly in outcome.verdict.anomalies)
         if kind in kinds:
             return
@@ -127,7 +129,7 @@ def test_sabotage_of_a_stepper_is_caught(
     place: str, sabotage: object, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(place, sabotage)
-    test_sabotage_is_caught(SimulatedBroker, Chain, kind)
+    test_sabotage_is_caught(SimulatedBroker, OrderedDelivery, kind)
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ class Talk:
 def talking(publisher: zchat.Client, listener: zchat.Client) -> Iterator[Talk]:
     """Run a talk; at its end everything was heard that was said, or `eventually` fails."""
     talk, over = Talk(), threading.Event()
-    heard = listener.listen("talk", notify=lambda notice: talk.notices.append(notice.kind))
+    heard = listener.listen("talk", on_notice=lambda notice: talk.notices.append(notice.kind))
 
     def say() -> None:
         while not over.wait(0.0005):
@@ -120,7 +120,7 @@ def test_another_log_is_told_as_a_gap_and_the_talk_goes_on(start_broker: StartBr
     broker = start_broker("--memory")
     notices: list[zchat.Notice] = []
     with zchat.connect(broker.address, "anna") as anna, zchat.connect(broker.address, "ben") as ben:
-        listener = ben.listen("den", notify=notices.append)
+        listener = ben.listen("den", on_notice=notices.append)
         anna.send("den", "before")
         assert listener.get(10).text == "before"
         broker.restart()
@@ -136,7 +136,7 @@ def test_a_folder_that_was_restored_is_told_as_a_gap_and_what_is_new_comes(start
     data, copy = broker.folder / "data", broker.folder / "copy"
     notices: list[zchat.Notice] = []
     with zchat.connect(broker.address, "anna") as anna, zchat.connect(broker.address, "ben") as ben:
-        listener = ben.listen("den", "hall", resume="ben", notify=notices.append)
+        listener = ben.listen("den", "hall", resume="ben", on_notice=notices.append)
         kept = anna.send("den", "kept")
         assert listener.get(10).text == "kept"
         broker.stop()
@@ -444,7 +444,7 @@ def in_the_child(inherited: zchat.Client, address: str) -> int:
 def test_what_cannot_be_encoded_is_its_callers_trouble_alone(shared_broker: BrokerProcess) -> None:
     with zchat.connect(shared_broker.address, "anna") as anna:
         with pytest.raises(OverflowError):
-            anna._connection.keep_cursor("here", 2**70, Deadline("the cursor", 5))
+            anna._connection.set_cursor("here", 2**70, Deadline("the cursor", 5))
         assert anna.send("den", "still there", timeout=20) > 0
 
 

@@ -15,10 +15,10 @@ import pytest
 import zchat
 from tests.conftest import BrokerProcess, environment, eventually
 from zchat import address, wire
-from zchat.core.chain import Chain, Delivery, Mark, Notice, Start
 from zchat.core.client import READY, Answer, ClientCore
 from zchat.core.engine import Engine
 from zchat.core.listening import Listener
+from zchat.core.ordering import Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.errors import Closed, Refused
 from zchat.message import messages
 from zchat.sockets.clock import Deadline
@@ -259,10 +259,10 @@ def test_an_event_loop_drives_an_engine_without_a_thread(shared_broker: BrokerPr
         looped = Looped(shared_broker.address)
         try:
             await looped.until(lambda: looped.core.state == READY)
-            listener = Listener([room], Chain([room], Start(), False))
+            listener = Listener([room], OrderedDelivery([room], Start(), False))
             looped.engine.consumers[listener] = looped
             looped.engine.later(lambda core, now: core.listen(listener, now))
-            await looped.until(lambda: listener.chain.is_begun)
+            await looped.until(lambda: listener.ordering.is_begun)
             published = [looped.outbox.add(room, word.encode(), len(word), False) for word in ("one", "two")]
             await looped.until(lambda: all(each.done() for each in published) and len(looped.heard) == 2)
             looped.outbox.add(room, wire.Record(b"three"), 5, True)

@@ -142,7 +142,7 @@ def test_a_client_that_only_publishes_is_told_when_the_broker_is_away_and_when_i
         if notice.kind == "back":
             rooms.extend(room.name for room in client.rooms())  # it may ask
 
-    with zchat.connect(broker.address, "anna", notify=told) as client:
+    with zchat.connect(broker.address, "anna", on_notice=told) as client:
         assert client.is_connected
         client.send("den", "one")
         for _ in range(2):
@@ -167,7 +167,7 @@ def test_a_function_that_raises_when_it_is_told_ends_nothing(
     def told(notice: zchat.Notice) -> None:
         raise LookupError(notice.kind)
 
-    with zchat.connect(broker.address, "anna", notify=told) as client:
+    with zchat.connect(broker.address, "anna", on_notice=told) as client:
         broker.restart()
         eventually(lambda: len(reported) == 2, "both are reported", within=20)
         assert client.send("den", "hello", timeout=20) > 0

@@ -185,7 +185,7 @@ def test_history_tells_a_gap_between_the_messages_where_it_lies(wicked: Wicked) 
     wicked.lies[wire.Fetch] = lambda fetch: [page(fetch.request, ("den", batch(1, 0)), ("den", batch(3, 2)), gaps=gaps)]
     told: list[Any] = []
     with zchat.connect(wicked.address, "tester") as client:
-        for message in client.history("den", notify=told.append, timeout=SECONDS_MAX):
+        for message in client.history("den", on_notice=told.append, timeout=SECONDS_MAX):
             told.append(message.offset)
     assert told == [1, zchat.Notice("gap", 2, 2, "den", reason="trimmed"), 3]
 
@@ -299,7 +299,7 @@ def errors(wicked: Wicked, numbers: Iterator[int]) -> None:
 
 
 def tails(wicked: Wicked, numbers: Iterator[int]) -> None:
-    wicked.storm = lambda: [[topic("den"), wire.encode(wire.Tail(wire.OFFSET_MAX - next(numbers)))]] * 20
+    wicked.storm = lambda: [[topic("den"), wire.encode(wire.Watermark(wire.OFFSET_MAX - next(numbers)))]] * 20
 
 
 def rooms(wicked: Wicked, numbers: Iterator[int]) -> None:

@@ -115,7 +115,7 @@ class Wicked:
                 return [wire.CursorsAre(message.request, [])]
             case wire.Bye():
                 return [wire.Goodbye("bye")]
-            case wire.At():
+            case wire.Report():
                 return []
             case _:
                 return [wire.Done(message.request)]

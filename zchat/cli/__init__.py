@@ -3,7 +3,7 @@
 Rules of this file
 1. A command's module is imported when the command is chosen, by its name in `COMMANDS`; `zchat --help`
    imports none. Its function is named like the command.
-2. Whatever a command raises ends here (`ending.py`): one line on stderr, a status of EXIT_STATUSES.
+2. Whatever a command raises ends here (`exit_status.py`): one line on stderr, a status of EXIT_STATUSES.
 3. Data goes to stdout, everything else to stderr.
 
 Docs: docs/cli.md. Tests: tests/cli/.
@@ -18,25 +18,25 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from zchat.cli import completion, ending, home, streams, usage
+from zchat.cli import completion, exit_status, home, streams, usage
 
 
-class Row(NamedTuple):
+class CommandRow(NamedTuple):
     """One command as `zchat --help` lists it."""
 
     module: str
     sentence: str  # the first line of the command's docstring; a test compares
 
 
-COMMANDS: dict[str, Row] = {
-    "broker": Row("zchat.cli.broker", "Run a broker."),
-    "send": Row("zchat.cli.send", "Send messages to a room."),
-    "listen": Row("zchat.cli.listen", "Print the messages of rooms as they come."),
-    "history": Row("zchat.cli.history", "Print messages that were sent before."),
-    "who": Row("zchat.cli.who", "Show who is in a room, or connected to the broker."),
-    "rooms": Row("zchat.cli.rooms", "List the rooms of the broker."),
-    "cursors": Row("zchat.cli.cursors", "List, set or remove the cursors of listeners."),
-    "log": Row("zchat.cli.log", "Check, repair, export, import, back up or clear the log of a broker."),
+COMMANDS: dict[str, CommandRow] = {
+    "broker": CommandRow("zchat.cli.broker", "Run a broker."),
+    "send": CommandRow("zchat.cli.send", "Send messages to a room."),
+    "listen": CommandRow("zchat.cli.listen", "Print the messages of rooms as they come."),
+    "history": CommandRow("zchat.cli.history", "Print messages that were sent before."),
+    "who": CommandRow("zchat.cli.who", "Show who is in a room, or connected to the broker."),
+    "rooms": CommandRow("zchat.cli.rooms", "List the rooms of the broker."),
+    "cursors": CommandRow("zchat.cli.cursors", "List, set or remove the cursors of listeners."),
+    "log": CommandRow("zchat.cli.log", "Check, repair, export, import, back up or clear the log of a broker."),
 }
 
 ALIASES: dict[str, str] = {
@@ -157,7 +157,7 @@ def zchat(
 def main() -> None:
     """Run the command that sys.argv names, and exit with its status."""
     streams.be_utf_8()
-    ending.end(ending.run(_run))
+    exit_status.end(exit_status.run(_run))
 
 
 def _run() -> Any:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from zchat.cli import ending, options, watch
+from zchat.cli import exit_status, options, watch
 from zchat.cli.interrupts import ENDS, handle, interrupts
 from zchat.errors import StartError, UsageError
 
@@ -44,7 +44,7 @@ IN_USE_LOOK_SECONDS = 0.02
 SWITCH_SECONDS = 0.001
 
 
-class Sync(StrEnum):
+class SyncMode(StrEnum):
     """When a message counts as kept."""
 
     full = "full"
@@ -70,13 +70,13 @@ def broker(
     data: options.Data = None,
     memory: Annotated[bool, typer.Option("--memory", help="Keep the log in memory; it ends with the broker.")] = False,
     sync: Annotated[
-        Sync,
+        SyncMode,
         typer.Option(
             "--sync",
             metavar="<full|normal>",  # typer 0.26 writes it otherwise
             help="full: on disk before the ack. normal: may lose the last moments at a power cut.",
         ),
-    ] = Sync.full,
+    ] = SyncMode.full,
     retain: options.Retain = None,
     grace: Annotated[
         float | None,
@@ -137,7 +137,7 @@ def _serve(
     at: Address,
     published: Published | None,
     folder: Path | None,
-    sync: Sync,
+    sync: SyncMode,
     settings: Settings,
     child: watch.Child | None,
 ) -> None:
@@ -155,7 +155,7 @@ def _serve(
     log = _patiently(lambda: _open_log(folder, sync))
 
     def start() -> Broker:
-        running = Broker(log, at, settings, ending.tell, ports.publisher_port, published)
+        running = Broker(log, at, settings, exit_status.tell, ports.publisher_port, published)
         running.start()
         return running
 
@@ -173,7 +173,7 @@ def _serve(
             child.ready(watch.Ports(running.address.port, running.publisher_address.port))
         _announce(running, "in memory" if folder is None else str(folder))
         running.run()
-        for signum in ENDS:  # Ctrl-C comes twice: from the terminal, and handed on by the parent
+        for signum in ENDS:  # Ctrl-C comes twice: from the terminal, and passed on by the parent
             handle(signum, signal.SIG_IGN)
     finally:
         log.close()
@@ -193,20 +193,20 @@ def _patiently(opens: Callable[[], Opened]) -> Opened:
         time.sleep(IN_USE_LOOK_SECONDS)
 
 
-def _open_log(folder: Path | None, sync: Sync) -> Log:
+def _open_log(folder: Path | None, sync: SyncMode) -> Log:
     if folder is None:
         from zchat.log.memory import MemoryLog
 
         return MemoryLog()
     from zchat.log.sqlite.log import SqliteLog
 
-    return SqliteLog(folder, sync=sync.value, tell=ending.tell)
+    return SqliteLog(folder, sync=sync.value, tell=exit_status.tell)
 
 
 def _announce(running: Broker, log: str) -> None:
     """The ready line: programs wait for it, so it is the last thing before serving."""
     if not running.address.is_local:
-        ending.tell(
+        exit_status.tell(
             f"warning: {running.address} is open to the network: whoever reaches the port can read and write every room"
         )
     line = f"zchat broker ready on {running.address} (publishes on {running.publisher_address}), log {log}"
@@ -222,7 +222,7 @@ def _notify_systemd(path: str) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.sendto(b"READY=1", path.replace("@", "\0", 1) if path.startswith("@") else path)
     except OSError as error:
-        ending.tell(f"cannot tell systemd that the broker is ready: {error.strerror}")
+        exit_status.tell(f"cannot tell systemd that the broker is ready: {error.strerror}")
 
 
 def _end_with_thread(died: threading.ExceptHookArgs) -> None:
@@ -232,4 +232,4 @@ def _end_with_thread(died: threading.ExceptHookArgs) -> None:
             threading.__excepthook__(died)
         thread = died.thread.name if died.thread else "a thread"
         what = f"{died.exc_type.__name__}: {died.exc_value}"
-        os._exit(ending.tell(f"internal error in {thread}: {what}: the broker ends", status=1))
+        os._exit(exit_status.tell(f"internal error in {thread}: {what}: the broker ends", status=1))

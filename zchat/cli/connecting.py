@@ -22,7 +22,7 @@ def connect(
     *,
     wait: float,
     timeout: float | None = None,
-    notify: Callable[[Notice], object] | None = None,
+    on_notice: Callable[[Notice], object] | None = None,
 ) -> Client:
     """As `zchat.connect`."""
     import zchat  # 80 ms of zmq and msgspec, which `--help` need not wait for
@@ -32,7 +32,7 @@ def connect(
     if wait > TOLD_SECONDS and sys.stderr.isatty():
         telling.start()
     try:
-        return zchat.connect(broker, user, wait=wait, timeout=timeout, notify=notify)
+        return zchat.connect(broker, user, wait=wait, timeout=timeout, on_notice=on_notice)
     finally:
         telling.cancel()
 

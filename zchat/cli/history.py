@@ -48,5 +48,5 @@ def history(
     with connect(broker, user, wait=wait, timeout=wait) as client:
         options.check_log(after, client.log_id)
         printer.begin(client)
-        past = client.history(*patterns, **begin, limit=count, presence=presence, notify=printer.notice)
+        past = client.history(*patterns, **begin, limit=count, presence=presence, on_notice=printer.notice)
         printer.print_past(past, count)

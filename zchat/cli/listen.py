@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zchat.cli import completion, ending, options
+from zchat.cli import completion, exit_status, options
 from zchat.cli.connecting import connect
 from zchat.cli.interrupts import interrupts
 from zchat.errors import TimedOut, UsageError
@@ -92,15 +92,15 @@ def listen(
         printer.begin(client, without_own=no_self)
         if end:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            past = client.history(*patterns, **begin, presence=presence, notify=printer.notice, timeout=left)
+            past = client.history(*patterns, **begin, presence=presence, on_notice=printer.notice, timeout=left)
             printer.print_past(past, count, deadline)
         else:
             subscription = client.listen(
-                *patterns, **begin, presence=presence, resume=resume, keeps=False, notify=printer.notice
+                *patterns, **begin, presence=presence, resume=resume, auto_commit=False, on_notice=printer.notice
             )
             _print_and_keep(subscription, printer, count, deadline, resume)
     if count is not None and printer.printed < count and not end:
-        ending.tell(f"{printer.printed} of {count} messages came within {timeout:g} s")
+        exit_status.tell(f"{printer.printed} of {count} messages came within {timeout:g} s")
         raise typer.Exit(TimedOut.exit_status)
 
 
@@ -112,14 +112,14 @@ def _print_and_keep(
         with subscription:
             _print_live(subscription, printer, count, deadline)
         return
-    printer.when_written(subscription.keep)
+    printer.when_written(subscription.commit)
     try:
         with interrupts.held(), subscription:
             _print_live(subscription, printer, count, deadline)
     finally:
         if (offset := subscription.repeats_after) is not None:
             what = f"what was printed after offset {offset} may come again"
-            ending.tell(f"the cursor {cursor} could not be stored: {what}")
+            exit_status.tell(f"the cursor {cursor} could not be stored: {what}")
 
 
 def _print_live(subscription: Subscription, printer: Printer, count: int | None, deadline: float | None) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zchat.cli import completion, ending, options, streams
-from zchat.cli.progress import Progress
+from zchat.cli import completion, exit_status, options, streams
+from zchat.cli.progress import ProgressLine
 from zchat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -137,11 +137,13 @@ def _check(folder: Path, json: bool) -> int:
         line = output.object_line(facts, terminal=terminal).decode() if json else printable(finding.text)
         sys.stdout.write(f"{line}\n")
 
-    with Progress("checking") as progress:
+    with ProgressLine("checking") as progress:
         checked = repairing.check(folder, found, progress)
     sys.stdout.flush()
     whole = output.counted(checked.records, "record")
-    ending.tell(f"{checked.rooms} rooms, {whole}, head {checked.head}: {output.counted(checked.findings, 'finding')}")
+    exit_status.tell(
+        f"{checked.rooms} rooms, {whole}, head {checked.head}: {output.counted(checked.findings, 'finding')}"
+    )
     return 1 if checked.findings else 0
 
 
@@ -149,28 +151,28 @@ def _repair(folder: Path) -> None:
     from zchat.cli import output
     from zchat.log.offline import repairing
 
-    with Progress("repairing") as progress:
+    with ProgressLine("repairing") as progress:
         repaired = repairing.repair(folder, progress)
     if repaired is None:
-        ending.tell("nothing is damaged; the log stays as it is")
+        exit_status.tell("nothing is damaged; the log stays as it is")
         return
     for room, first, last in repaired.gaps:
-        ending.tell(f"lost in {room}: offsets {first} to {last}")
+        exit_status.tell(f"lost in {room}: offsets {first} to {last}")
     if repaired.sessions_lost:
-        ending.tell("lost: sessions; who was in a room may have no leave")
+        exit_status.tell("lost: sessions; who was in a room may have no leave")
     if repaired.cursors_lost:
-        ending.tell("lost: cursors")
+        exit_status.tell("lost: cursors")
     if not repaired.is_same:
-        ending.tell("lost: the name of the log; to its clients it is a new one")
+        exit_status.tell("lost: the name of the log; to its clients it is a new one")
     saved = output.counted(repaired.records, "record")
-    ending.tell(f"{saved} saved; the old database is {repaired.kept}")
+    exit_status.tell(f"{saved} saved; the old database is {repaired.kept}")
 
 
 def _export(folder: Path) -> None:
     from zchat.log.offline import exporting
 
     write = sys.stdout.buffer.write
-    with Progress("exporting") as progress:
+    with ProgressLine("exporting") as progress:
         for line in exporting.export(folder, progress):
             write(line + b"\n")
     sys.stdout.buffer.flush()
@@ -180,23 +182,23 @@ def _import(folder: Path) -> None:
     from zchat.cli import output
     from zchat.log.offline import importing
 
-    with Progress("importing") as progress:
+    with ProgressLine("importing") as progress:
         imported = importing.import_lines(folder, streams.standard_input(), progress)
     if imported.times_raised:
         raised = output.counted(imported.times_raised, "record")
-        ending.tell(f"the time of {raised} went back, and was set to that of the record before")
+        exit_status.tell(f"the time of {raised} went back, and was set to that of the record before")
     records, rooms = output.counted(imported.records, "record"), output.counted(imported.rooms, "room")
-    ending.tell(f"{records} of {rooms} imported into {folder}, log {imported.log_id}")
+    exit_status.tell(f"{records} of {rooms} imported into {folder}, log {imported.log_id}")
 
 
 def _backup(folder: Path, target: Path) -> None:
     from zchat.cli import output
     from zchat.log.offline import backup
 
-    with Progress("copying") as progress:
+    with ProgressLine("copying") as progress:
         made = backup.backup(folder, target, progress)
     records, rooms = output.counted(made.records, "record"), output.counted(made.rooms, "room")
-    ending.tell(f"{records} of {rooms}, head {made.head}, log {made.log_id}: copied to {made.path}")
+    exit_status.tell(f"{records} of {rooms}, head {made.head}, log {made.log_id}: copied to {made.path}")
 
 
 def _usage(folder: Path, json: bool) -> None:
@@ -242,7 +244,7 @@ def _remove(folder: Path, what: tuple[list[str], ...], *, dry_run: bool) -> None
 
     rooms, sessions_of, cursors_of, seen = what
     wanted = removing.What([pattern_name(room) for room in rooms], sessions_of, cursors_of, seen)
-    with Progress("removing") as progress:
+    with ProgressLine("removing") as progress:
         removed = removing.remove(folder, wanted, dry_run=dry_run, progress=progress)
     counts = [
         f"{output.counted(removed.rooms, 'room')} with {output.counted(removed.records, 'record')}",
@@ -250,7 +252,7 @@ def _remove(folder: Path, what: tuple[list[str], ...], *, dry_run: bool) -> None
         output.counted(removed.cursors, "cursor"),
         f"{output.counted(removed.seen, 'user')} who have gone",
     ]
-    ending.tell(f"{', '.join(counts)} {'would be removed' if dry_run else 'removed'}")
+    exit_status.tell(f"{', '.join(counts)} {'would be removed' if dry_run else 'removed'}")
     if removed.members:
         members = output.counted(removed.members, "session")
-        ending.tell(f"{members} of them in rooms: the next broker writes their leaves, then they can be removed")
+        exit_status.tell(f"{members} of them in rooms: the next broker writes their leaves, then they can be removed")

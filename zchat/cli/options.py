@@ -15,7 +15,7 @@ from zchat.cli import completion, home
 from zchat.errors import BadName, Refused, UsageError
 
 if TYPE_CHECKING:
-    from zchat.settings import Keep
+    from zchat.settings import RetentionRule
 
 DEFAULT_BROKER = "tcp://127.0.0.1:5555"
 WAIT_SECONDS = 5
@@ -61,35 +61,35 @@ def moment(text: str) -> datetime:
         raise typer.BadParameter(f'"{text}" is no time, such as 2h, 1d, 2026-09-20 or 2026-09-20T12:00:00Z') from None
 
 
-def retention(text: str) -> Keep:
+def retention(text: str) -> RetentionRule:
     """The rule in `build.**=7d,100000,1GB`: pattern, then by age, count and bytes what is kept."""
     from zchat.names import pattern_name  # with msgspec, which no other option needs
-    from zchat.settings import Keep
+    from zchat.settings import RetentionRule
 
     pattern, equals, limits = text.rpartition("=")
     if not (pattern and equals and limits):
         raise UsageError(f"--retain {text}: no pattern and limits, such as 'build.**=7d,100000'")
     try:
-        keep = Keep(pattern_name(pattern))
+        rule = RetentionRule(pattern_name(pattern))
         for limit in limits.split(","):
-            keep = _limited(keep, limit)
+            rule = _limited(rule, limit)
     except BadName as error:
         raise UsageError(f"--retain {text}: {error}") from None
     except typer.BadParameter as error:
         raise UsageError(f"--retain {text}: {error.message}") from None
-    if not (keep.age_seconds or keep.records or keep.bytes):
+    if not (rule.age_seconds or rule.records or rule.bytes):
         raise UsageError(f"--retain {text}: a limit of 0 would keep nothing")
-    return keep
+    return rule
 
 
-def _limited(keep: Keep, limit: str) -> Keep:
+def _limited(rule: RetentionRule, limit: str) -> RetentionRule:
     """The rule with one limit more."""
     if size := _SIZE.fullmatch(limit):
-        return keep._replace(bytes=_whole(float(size[1]) * SIZES[size[2].lower()]))
+        return rule._replace(bytes=_whole(float(size[1]) * SIZES[size[2].lower()]))
     if limit.isascii() and limit.isdigit():
-        return keep._replace(records=_whole(limit))
+        return rule._replace(records=_whole(limit))
     if _DURATION.fullmatch(limit):
-        return keep._replace(age_seconds=duration(limit))
+        return rule._replace(age_seconds=duration(limit))
     raise typer.BadParameter(f'"{limit}" is no age (7d), count (100000) or size (1GB)')
 
 

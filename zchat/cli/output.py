@@ -44,7 +44,7 @@ _TEMPLATE = re.compile(
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
-def choose(*, json: bool, template: str | None, raw: bool, one_room: bool, terminal: bool, log: Log) -> Format:
+def choose(*, json: bool, template: str | None, raw: bool, one_room: bool, terminal: bool, log: KnownLog) -> Format:
     """The format that the options ask for."""
     if json:
         return json_lines(log, terminal=terminal)
@@ -129,7 +129,7 @@ class _BytesLine(msgspec.Struct):
 _encode = msgspec.json.Encoder().encode
 
 
-class Log:
+class KnownLog:
     """The log that messages are of, as whoever prints them learns it."""
 
     def __init__(self, log_id: str = "") -> None:
@@ -141,7 +141,7 @@ def place(offset: int, log_id: str) -> str | None:
     return f"{offset}@{log_id}" if offset else None
 
 
-def json_lines(log: Log, *, terminal: bool = False) -> Format:
+def json_lines(log: KnownLog, *, terminal: bool = False) -> Format:
     """The object of --json, where offset and place of a volatile message are null; what a terminal would not show is
     \\uXXXX there."""
 
@@ -210,7 +210,7 @@ def _in_a_column(text: str) -> str:
     return printable(text.replace("\\", "\\\\")).replace("\t", "\\t")
 
 
-def by_template(template: str, log: Log) -> Format:
+def by_template(template: str, log: KnownLog) -> Format:
     """A format from text with `{field}`s; `{{` and `}}` are braces, `\\n \\t \\r \\0 \\\\` escapes."""
     parts: list[Callable[[Any], str]] = []
     for found in _TEMPLATE.finditer(template):

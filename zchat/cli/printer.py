@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from zchat.cli import ending, output, streams
+from zchat.cli import exit_status, output, streams
 from zchat.cli.interrupts import interrupts
 from zchat.errors import TimedOut, ZchatError
 from zchat.names import inbox, user_key
@@ -38,7 +38,7 @@ class Printer:
         self._patterns = patterns
         self._aside = ""  # told once it is live
         self._verbose = verbose or sys.stderr.isatty()
-        self.log = output.Log()  # of the messages that are printed
+        self.log = output.KnownLog()  # of the messages that are printed
         self._format = output.choose(
             json=json, template=template, raw=raw, one_room=one_room, terminal=self._terminal, log=self.log
         )
@@ -87,7 +87,7 @@ class Printer:
             raise
         self.flush()
         if not self.printed and sys.stderr.isatty():
-            ending.tell("no messages found; zchat rooms lists the rooms")
+            exit_status.tell("no messages found; zchat rooms lists the rooms")
 
     def when_written(self, written: Callable[[], None]) -> None:
         """Call this each time that everything printed so far is written."""
@@ -115,7 +115,7 @@ class Printer:
             return
         self.flush()  # what came before it stands before it
         self.log.id = notice.log_id or self.log.id
-        ending.tell(output.notice_text(notice) + (self._aside if notice.kind == "live" else ""))
+        exit_status.tell(output.notice_text(notice) + (self._aside if notice.kind == "live" else ""))
 
     def _write(self) -> None:
         """Write it all, by no buffer: what a second signal cuts off must not be written later."""

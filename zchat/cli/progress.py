@@ -13,7 +13,7 @@ WIDTH = 30  # characters of the bar
 DRAWN_SECONDS = 0.1  # then it is drawn anew
 
 
-class Progress:
+class ProgressLine:
     """Called with how far it is, and how far it goes; 0 where that is not known."""
 
     def __init__(self, doing: str) -> None:
@@ -21,7 +21,7 @@ class Progress:
         self._shown = sys.stderr.isatty()
         self._drawn = 0.0
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressLine:
         return self
 
     def __exit__(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zchat.cli import completion, ending, options, streams
+from zchat.cli import completion, exit_status, options, streams
 from zchat.cli.connecting import connect
 from zchat.cli.interrupts import ReaderGone, interrupts
 from zchat.errors import Refused, TimedOut, TooLarge, Unreachable, ZchatError
@@ -76,17 +76,17 @@ def send(
         more["volatile"] = True
     sender = None
     try:
-        with connect(broker, user, wait=wait, notify=_notice if verbose or is_watched else None) as client:
+        with connect(broker, user, wait=wait, on_notice=_notice if verbose or is_watched else None) as client:
             publish = partial(client.publish, room, **more)
             sender = Sender(client, publish, wait, room if json else "")
             if is_watched and not json and room.startswith("@"):
-                ending.tell(f"only {room[1:]} can read this, with: zchat listen {room}")
+                exit_status.tell(f"only {room[1:]} can read this, with: zchat listen {room}")
             with _in_our_words():
                 if text and text != ["-"]:
                     sender.single(os.fsencode(" ".join(text)))
                 else:
                     if is_watched and os.isatty(streams.STDIN):
-                        ending.tell(f"each line is a message to {room}; Ctrl-D ends")
+                        exit_status.tell(f"each line is a message to {room}; Ctrl-D ends")
                     for lines in read_lines(sender.before_read, sender.takes):
                         sender.lines(lines)
                 sender.finish()
@@ -94,9 +94,9 @@ def send(
         is_told = isinstance(sys.exc_info()[1], ZchatError)
         # Of one message the error says it all.
         if sender is not None and (sender.sent > 1 or not is_told) and (lost := sender.what_is_lost()):
-            ending.tell(lost)
+            exit_status.tell(lost)
     if is_watched and not json and sender.sent > 1:
-        ending.tell(f"{sender.sent} messages sent")
+        exit_status.tell(f"{sender.sent} messages sent")
     raise typer.Exit(1 if sender.left_out else 0)
 
 
@@ -116,7 +116,7 @@ def _notice(notice: Notice) -> None:
     """Lost and back, as a listener says it."""
     from zchat.cli.output import notice_text
 
-    ending.tell("back, what waited is sent" if notice.kind == "back" else notice_text(notice))
+    exit_status.tell("back, what waited is sent" if notice.kind == "back" else notice_text(notice))
 
 
 class Sender:
@@ -165,7 +165,7 @@ class Sender:
                 self.left_out += 1
                 known = len(line) <= LINE_BYTES_MAX
                 at = number + len(block) + self.left_out - left_out
-                ending.tell(f"line {at} left out: {error if known else f'longer than {LINE_BYTES_MAX} bytes'}")
+                exit_status.tell(f"line {at} left out: {error if known else f'longer than {LINE_BYTES_MAX} bytes'}")
         self._take_acks()
 
     def before_read(self) -> None:

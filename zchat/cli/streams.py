@@ -8,7 +8,7 @@ Rules of this file
 3. Where a standard stream is closed, nothing is opened in its place: else the next socket or file would get
    descriptor 1, and what is printed would go into it.
 
-Tests: tests/cli/test_streams.py, tests/cli/test_ending.py.
+Tests: tests/cli/test_streams.py, tests/cli/test_exit_status.py.
 """
 
 from __future__ import annotations

@@ -30,16 +30,16 @@ from typing import NamedTuple, NoReturn
 
 import typer
 
-from zchat.cli.ending import tell
+from zchat.cli.exit_status import tell
 from zchat.cli.interrupts import ENDS, interrupts
 
 SERVED_SECONDS = 1.0  # who was ready for so long is started again without a wait
 WAIT_SECONDS_MIN, WAIT_SECONDS_MAX = 0.1, 5.0  # else they double, from one failure to the next
 TRIES_MAX = 10  # that end with a status: about half a minute for what passes by itself, such as a full disk
 
-ENDING = (*ENDS, signal.SIGQUIT)  # handed on; what the broker then does is the end of both
-HANDED_ON = (signal.SIGABRT, signal.SIGUSR1, signal.SIGUSR2)
-HANDLED = {*ENDING, *HANDED_ON, signal.SIGCHLD}
+ENDS_BOTH = (*ENDS, signal.SIGQUIT)  # passed on; what the broker then does is the end of both
+PASSED_ON = (signal.SIGABRT, signal.SIGUSR1, signal.SIGUSR2)
+HANDLED = {*ENDS_BOTH, *PASSED_ON, signal.SIGCHLD}
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
@@ -218,7 +218,7 @@ class _Parent:
         except BlockingIOError:
             return
         for signum in came:
-            if signum in ENDING:
+            if signum in ENDS_BOTH:
                 self._plan.told_to_end()
                 self._told_by = self._told_by or signum
             if signum != signal.SIGCHLD and self._child:

@@ -28,21 +28,21 @@ Question = wire.Heads | wire.Who | wire.Rooms | wire.Cursors
 Work = Generator[None, None, bytes]  # steps, and then the answer
 
 
-class Waiting(NamedTuple):
+class WaitingQuestion(NamedTuple):
     """A question, and how many had been asked by then."""
 
     question: Question
     asked: int
 
 
-class Asker:
+class QuestionQueue:
     """A connection that has asked."""
 
     __slots__ = ("connection", "steps", "used", "waiting", "work")
 
     def __init__(self, connection: bytes) -> None:
         self.connection = connection
-        self.waiting: deque[Waiting] = deque()
+        self.waiting: deque[WaitingQuestion] = deque()
         self.work: Work | None = None  # on the oldest of those
         self.steps = 0  # of that
         self.used = 0  # steps of what took long
@@ -53,90 +53,90 @@ class Asked:
 
     def __init__(self, connection_questions_max: int) -> None:
         self._connection_questions_max = connection_questions_max
-        self._askers: dict[bytes, Asker] = {}
-        self._tried: deque[Asker] = deque()
-        self._long: dict[bytes, Asker] = {}
-        self._at_work: Asker | None = None  # of the long ones
+        self._queues: dict[bytes, QuestionQueue] = {}
+        self._tried: deque[QuestionQueue] = deque()
+        self._long: dict[bytes, QuestionQueue] = {}
+        self._at_work: QuestionQueue | None = None  # of the long ones
         self._used = 0  # by that one, when it was chosen
         self._is_long_next = False
         self.count = 0  # of all questions
 
     def ask(self, connection: bytes, question: Question) -> None:
         """It waits for its turn. Raises WireError for one too many."""
-        asker = self._askers.get(connection)
-        if asker is None:
-            asker = self._askers[connection] = Asker(connection)
-            self._tried.append(asker)
-        if len(asker.waiting) >= self._connection_questions_max:
-            raise WireError("busy", f"{len(asker.waiting)} questions are waiting")
+        queue = self._queues.get(connection)
+        if queue is None:
+            queue = self._queues[connection] = QuestionQueue(connection)
+            self._tried.append(queue)
+        if len(queue.waiting) >= self._connection_questions_max:
+            raise WireError("busy", f"{len(queue.waiting)} questions are waiting")
         self.count += 1
-        asker.waiting.append(Waiting(question, self.count))
+        queue.waiting.append(WaitingQuestion(question, self.count))
 
-    def next(self, full: Container[bytes]) -> Asker | None:
+    def next(self, full: Container[bytes]) -> QuestionQueue | None:
         """Whose oldest question is to be worked on for a step. Those in `full` are passed over."""
         self._is_long_next = not self._is_long_next
         if self._is_long_next:
             return self._next_long(full) or self._next_tried(full)
         return self._next_tried(full) or self._next_long(full)
 
-    def work(self, asker: Asker) -> bytes | None:
+    def work(self, queue: QuestionQueue) -> bytes | None:
         """Do a step of its work; without any its session has gone. Returns the answer, once it is made."""
         try:
-            if asker.work is not None:
-                next(asker.work)
-                self._stepped(asker)
+            if queue.work is not None:
+                next(queue.work)
+                self._stepped(queue)
                 return None
             answer = None
         except StopIteration as end:
             answer = end.value
-        asker.waiting.popleft()
-        asker.work, asker.steps = None, 0
-        if self._long.pop(asker.connection, None) is None:
-            self._tried.remove(asker)
-        if asker.waiting:
-            self._tried.append(asker)
+        queue.waiting.popleft()
+        queue.work, queue.steps = None, 0
+        if self._long.pop(queue.connection, None) is None:
+            self._tried.remove(queue)
+        if queue.waiting:
+            self._tried.append(queue)
         else:
-            del self._askers[asker.connection]
+            del self._queues[queue.connection]
         return answer
 
     def has_next(self, full: Container[bytes]) -> bool:
         """Whether any waits that is not in `full`."""
-        return any(connection not in full for connection in self._askers)
+        return any(connection not in full for connection in self._queues)
 
     def forget(self, connection: bytes) -> None:
         """The connection is gone."""
-        asker = self._askers.pop(connection, None)
-        if asker is not None and self._long.pop(connection, None) is None:
-            self._tried.remove(asker)
+        queue = self._queues.pop(connection, None)
+        if queue is not None and self._long.pop(connection, None) is None:
+            self._tried.remove(queue)
 
     # --- parts ------------------------------------------------------------------------------
 
-    def _stepped(self, asker: Asker) -> None:
+    def _stepped(self, queue: QuestionQueue) -> None:
         """There is more to do."""
-        asker.steps += 1
-        if asker.connection in self._long:
-            asker.used += 1
-        elif asker.steps >= TRIED_STEPS:
-            self._tried.remove(asker)
-            asker.work = None
-            asker.used = max(asker.used, self._used)
-            self._long[asker.connection] = asker
+        queue.steps += 1
+        if queue.connection in self._long:
+            queue.used += 1
+        elif queue.steps >= TRIED_STEPS:
+            self._tried.remove(queue)
+            queue.work = None
+            queue.used = max(queue.used, self._used)
+            self._long[queue.connection] = queue
 
-    def _next_tried(self, full: Container[bytes]) -> Asker | None:
-        return next((asker for asker in self._tried if asker.connection not in full), None)
+    def _next_tried(self, full: Container[bytes]) -> QuestionQueue | None:
+        return next((queue for queue in self._tried if queue.connection not in full), None)
 
-    def _next_long(self, full: Container[bytes]) -> Asker | None:
+    def _next_long(self, full: Container[bytes]) -> QuestionQueue | None:
         at_work = self._at_work
         if at_work is not None and at_work.connection not in full and self._long.get(at_work.connection) is at_work:
             return at_work
         if at_work is not None:
             at_work.work = None  # what is half made takes memory
-        readers = (asker for asker in self._long.values() if asker.connection not in full)
+        readers = (queue for queue in self._long.values() if queue.connection not in full)
         self._at_work = at_work = min(readers, key=_used, default=None)
         if at_work is not None:
             self._used = at_work.used
         return at_work
 
 
-def _used(asker: Asker) -> int:
-    return asker.used
+def _used(queue: QuestionQueue) -> int:
+    return queue.used

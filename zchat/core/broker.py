@@ -25,7 +25,8 @@ from zchat.core.allowances import Allowances
 from zchat.core.asked import Asked
 from zchat.core.checking import checked_records
 from zchat.core.commits import Commit, Gathering
-from zchat.core.cursors import Cursors
+from zchat.core.cursors import BrokerCursors
+from zchat.core.memberships import Memberships
 from zchat.core.outlet import Outlet
 from zchat.core.questions import Questions
 from zchat.core.reads import Lookup as Lookup
@@ -33,9 +34,8 @@ from zchat.core.reads import Read as Read
 from zchat.core.reads import Reads
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
-from zchat.core.rooms import Rooms, Tails
+from zchat.core.rooms import BrokerRooms, Watermarks
 from zchat.core.session import PENDING, Session
-from zchat.core.stays import Stays
 from zchat.errors import BadName, LogError, WireError
 from zchat.log import Append, LogFacts
 from zchat.names import cursor_name, user_key
@@ -58,9 +58,9 @@ class BrokerCore:
         self._next = facts.head + 1
         self._time = facts.last_time
         self._published = published
-        self._rooms = Rooms(facts.rooms, self._allowances, settings.rooms_max)
-        self._tails = Tails(settings.tail_first_seconds, settings.tail_last_seconds)
-        self._cursors = Cursors(facts.cursors, facts.log_id, settings, self._allowances)
+        self._rooms = BrokerRooms(facts.rooms, self._allowances, settings.rooms_max)
+        self._watermarks = Watermarks(settings.watermark_first_seconds, settings.watermark_last_seconds)
+        self._cursors = BrokerCursors(facts.cursors, facts.log_id, settings, self._allowances)
         self._questions = Questions(self.registry, self._rooms)
         self._commit: Commit | None = None  # under way
         self._gathering = Gathering(settings.batch_bytes_max)
@@ -69,7 +69,7 @@ class BrokerCore:
         self._outlet = Outlet(self._replies, settings.batch_bytes_max, self._start)
         self._asked = Asked(settings.connection_questions_max)
         self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
-        self._stays = Stays(
+        self._memberships = Memberships(
             settings,
             self.registry,
             self._rooms,
@@ -79,7 +79,7 @@ class BrokerCore:
             self._allowances,
             session_ids,
         )
-        self._stays.restore(facts.sessions, facts.users_seen, now)
+        self._memberships.restore(facts.sessions, facts.users_seen, now)
         # What the shell takes.
         self._broadcasts: list[tuple[bytes, bytes]] = []
 
@@ -92,14 +92,14 @@ class BrokerCore:
         try:
             message = wire.decode_client(frame)
         except WireError as error:
-            if connection not in self._stays.former:
+            if connection not in self._memberships.former:
                 self._replies.refuse(connection, *wire.about(frame), error.code, str(error))
             return
         session = self.registry.of(connection)
         if session is None:
             if isinstance(message, wire.Hello):
                 self._hello(connection, message, now)
-            elif connection not in self._stays.former:
+            elif connection not in self._memberships.former:
                 self._replies.reply(connection, wire.HelloAgain())
             return
         session.seen = now.micros
@@ -110,7 +110,7 @@ class BrokerCore:
 
     def disconnected(self, connection: bytes, now: Instant) -> None:
         """A connection ended: its session has the grace time to come back."""
-        self._stays.former.discard(connection)
+        self._memberships.former.discard(connection)
         self._addresses.pop(connection, None)
         self._allowances.disconnected(connection)
         self._reads.forget(connection)
@@ -131,13 +131,15 @@ class BrokerCore:
         if error is not None:
             self._not_kept(commit, error, now)
             return
-        for run in commit.runs:
-            room, offset = run.room, run.base
-            self._broadcasts.append((room.topic, run.frame))
-            self.head = room.last = run.base + run.records - 1
-            self._tails.spoke(room, now.seconds)
-            if run.kind == wire.MESSAGES:
-                for entry, session, count, size in zip(run.entries, run.sessions, run.counts, run.sizes, strict=True):
+        for batch in commit.batches:
+            room, offset = batch.room, batch.base
+            self._broadcasts.append((room.topic, batch.frame))
+            self.head = room.last = batch.base + batch.records - 1
+            self._watermarks.spoke(room, now.seconds)
+            if batch.kind == wire.MESSAGES:
+                for entry, session, count, size in zip(
+                    batch.entries, batch.sessions, batch.counts, batch.sizes, strict=True
+                ):
                     session.finish(entry.seq, offset, size)
                     self._replies.ack(session.connection, entry.seq, offset)
                     offset += count
@@ -162,9 +164,9 @@ class BrokerCore:
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: write the leaves that are due, mark the tails. Then take everything."""
-        self._stays.elapsed(now)
-        for room in self._tails.due(now.seconds):
-            self._broadcasts.append((room.topic, wire.encode(wire.Tail(room.last))))
+        self._memberships.elapsed(now)
+        for room in self._watermarks.due(now.seconds):
+            self._broadcasts.append((room.topic, wire.encode(wire.Watermark(room.last))))
 
     def stopping(self) -> None:
         """The broker ends: tell every client. Then take replies."""
@@ -173,7 +175,7 @@ class BrokerCore:
     def next_deadline(self) -> float | None:
         """When `elapsed` must be called at the latest; None: nothing is due."""
         outlet = self._outlet.next_deadline()
-        times = (self.registry.next_deadline(), self._tails.next_deadline(), self._stays.retry, outlet)
+        times = (self.registry.next_deadline(), self._watermarks.next_deadline(), self._memberships.retry, outlet)
         return min((time for time in times if time is not None), default=None)
 
     # --- what to do -------------------------------------------------------------------------
@@ -181,7 +183,11 @@ class BrokerCore:
     def take_append(self, now: Instant) -> Append | None:
         """What to commit next. None while a commit is under way, and when there is nothing."""
         gathering = self._gathering
-        if self._commit is not None or not gathering or (self._stays.retry is not None and not gathering.is_awaited):
+        if (
+            self._commit is not None
+            or not gathering
+            or (self._memberships.retry is not None and not gathering.is_awaited)
+        ):
             return None
         self._time = max(self._time + 1, now.micros)
         self._commit = commit = gathering.take(self._next, self._time)
@@ -272,7 +278,7 @@ class BrokerCore:
             self._outlet.publish(session, room, message, count, len(frame))
             return
         session.has_stored = True  # or will have, when the log keeps it
-        self._gathering.run(room, wire.MESSAGES).add(session, seq, message.records, count, len(frame))
+        self._gathering.open_batch(room, wire.MESSAGES).add(session, seq, message.records, count, len(frame))
         self._gathering.sessions[session.id] = session
         session.wait(len(frame))
 
@@ -291,30 +297,30 @@ class BrokerCore:
 
     def _flush_volatile(self, now: Instant) -> None:
         """Volatile records go out at once: they wait for no commit, and have no offset, only a count."""
-        for run in self._outlet.take(max(self._time, now.micros)):
-            self._broadcasts.append((run.room.topic, run.frame))
-            self._rooms.forget(run.room, self.registry.members(run.room.name))
+        for batch in self._outlet.take(max(self._time, now.micros)):
+            self._broadcasts.append((batch.room.topic, batch.frame))
+            self._rooms.forget(batch.room, self.registry.members(batch.room.name))
 
     def _not_kept(self, commit: Commit, error: LogError, now: Instant) -> None:
         """The log kept none of it: refuse what clients asked for."""
         self._next = commit.first
         undone = self._gathering.undo(commit)
-        for run in undone.runs:
-            if run.kind == wire.MESSAGES:
-                for entry, session, size in zip(run.entries, run.sessions, run.sizes, strict=True):
+        for batch in undone.batches:
+            if batch.kind == wire.MESSAGES:
+                for entry, session, size in zip(batch.entries, batch.sessions, batch.sizes, strict=True):
                     session.finish(entry.seq, error.code, size)
                     self._replies.refuse(session.connection, "publish", entry.seq, error.code, str(error))
         for connection, request in undone.done:
             self._replies.refuse(connection, "request", request, error.code, str(error))
-        self._stays.not_kept(undone, now)
-        for run in undone.runs:
-            self._rooms.forget(run.room, self.registry.members(run.room.name))
+        self._memberships.not_kept(undone, now)
+        for batch in undone.batches:
+            self._rooms.forget(batch.room, self.registry.members(batch.room.name))
         self._cursors.not_kept()
 
     # --- everything else that is asked for --------------------------------------------------
 
     def _hello(self, connection: bytes, hello: wire.Hello, now: Instant) -> None:
-        greeted = self._stays.hello(connection, hello, self._addresses.get(connection, ""), now)
+        greeted = self._memberships.hello(connection, hello, self._addresses.get(connection, ""), now)
         if greeted is None:
             return
         session, resumed = greeted
@@ -355,10 +361,10 @@ class BrokerCore:
         """The answer; DONE is told once what was changed is kept. Raises BadName, WireError."""
         match message:
             case wire.Join():
-                self._stays.join(session, message, now)
+                self._memberships.join(session, message, now)
                 return wire.Done(message.request)
             case wire.Part():
-                self._stays.part(session, message.rooms, "bye")
+                self._memberships.part(session, message.rooms, "bye")
                 return wire.Done(message.request)
             case wire.Fetch() | wire.Seek():
                 self._read(session, message)
@@ -374,11 +380,11 @@ class BrokerCore:
                     self._gathering.cursors[user_key(session.user), cursor_name(message.name)] = None
                 return wire.Done(message.request)
             case wire.Bye():
-                self._stays.bye(session, now)
+                self._memberships.bye(session, now)
                 return wire.Goodbye("bye")
             case wire.Hello():
                 self._hello(session.connection, message, now)
-            case wire.At():
+            case wire.Report():
                 self.registry.listens(session, *self._questions.listens(session, message.listeners))
         return None
 

@@ -26,7 +26,7 @@ from zchat.core import Instant
 from zchat.core.broker import BrokerCore
 from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN, BrokerPort
 from zchat.core.clocks import NOTICED_SECONDS, Clocks
-from zchat.core.readers import Later, Readers
+from zchat.core.read_worker import Later, ReadWorker
 from zchat.errors import LogError
 from zchat.log import Log
 
@@ -57,7 +57,7 @@ class BrokerLoop:
         self._log = log
         self._port = port
         self._tell = tell
-        self._readers = Readers(log, core, port, self.later, tell)
+        self._read_worker = ReadWorker(log, core, port, self.later, tell)
         self._finished: deque[Later] = deque()  # from other threads
         self._more = False  # may be there to be received
         self._due = inf  # when the core is to be told at the latest that time has passed
@@ -187,7 +187,7 @@ class BrokerLoop:
         if core.may_answer(full):
             self._answer(now)
         for read in core.take_reads(full):
-            self._readers.submit(read)
+            self._read_worker.submit(read)
         for connection in core.take_cutoffs():
             port.cut_off(connection, now)
 

@@ -19,8 +19,8 @@ from zchat import wire
 from zchat.core import Instant, answers
 from zchat.core.answers import Answer as Answer
 from zchat.core.answers import Request as Request
-from zchat.core.chain import Delivery, Mark, Notice
 from zchat.core.listening import Listener, Listening
+from zchat.core.ordering import Delivery, Mark, Notice
 from zchat.core.pauses import Pause
 from zchat.core.publishing import Chunk, Publishing
 from zchat.core.requests import REPEAT_SECONDS, Requests
@@ -116,7 +116,7 @@ class ClientCore:
                 self._answered(message.request, message, now)
 
     def broadcast(self, topic: bytes, frame: bytes, now: Instant) -> None:
-        """A batch, TAIL or SYNC came on the SUB. Then take everything."""
+        """A batch, WATERMARK or SYNC came on the SUB. Then take everything."""
         try:
             message = wire.decode_broadcast(frame)
             if isinstance(message, wire.Batch) and message.kind != wire.VOLATILE_MESSAGES:
@@ -150,7 +150,7 @@ class ClientCore:
         if self.welcome is not None:
             for progress, cursor in self.listening.take_cursors(self.welcome.log_id, now):
                 progress.number = self.ask(cursor, now)
-        at = self.listening.take_at(now)
+        at = self.listening.take_report(now)
         if at is not None:
             self._sends.append(wire.encode(at))
 
@@ -188,7 +188,7 @@ class ClientCore:
         self._requests.forget(number)
 
     def listen(self, listener: Listener, now: Instant) -> None:
-        """Subscribe; the chain says when it is live."""
+        """Subscribe; the ordering says when it is live."""
         listener.meets(self.welcome)
         self.listening.listen(listener, now)
 
@@ -196,7 +196,7 @@ class ClientCore:
         """Unsubscribe."""
         if listener in self.listening.listeners:
             self.listening.unlisten(listener)
-            self._timeline.saw(listener.chain.highest)
+            self._timeline.saw(listener.ordering.highest)
             self._requests.forget(listener.asked)
             self._requests.forget(listener.progress.number)
 
@@ -280,7 +280,7 @@ class ClientCore:
             self._leave(welcome)
             return
         for listener in self.listening.listeners:
-            self._timeline.saw(listener.chain.highest)
+            self._timeline.saw(listener.ordering.highest)
         broken = self._timeline.welcomed(welcome)
         if broken is not None:
             self._pause_hello(now)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from zchat import wire
-from zchat.core.rooms import Room, Run
+from zchat.core.rooms import BrokerRoom, OpenBatch
 from zchat.core.session import Session
 from zchat.log import Append, CursorRow, StoredBatch
 
@@ -40,7 +40,7 @@ class PresenceRecord(NamedTuple):
     """A join (`reason` is JOINED) or a leave on its way to its room's log."""
 
     session: Session
-    room: Room
+    room: BrokerRoom
     reason: str
 
 
@@ -48,7 +48,7 @@ class Commit(NamedTuple):
     """What waits for the commit under way."""
 
     append: Append
-    runs: list[Run]
+    batches: list[OpenBatch]
     first: int  # the offset that its first record has
     presence: list[PresenceRecord]
     done: list[tuple[bytes, int]]  # connection, request: answered with DONE once it is kept
@@ -60,7 +60,7 @@ class Gathering:
 
     def __init__(self, batch_bytes_max: int) -> None:
         self._batch_bytes_max = batch_bytes_max
-        self.runs: list[Run] = []
+        self.batches: list[OpenBatch] = []
         self.presence: list[PresenceRecord] = []
         self.done: list[tuple[bytes, int]] = []
         self.sessions: dict[str, Session] = {}  # whose row changes
@@ -70,36 +70,36 @@ class Gathering:
 
     def __bool__(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self.runs or self.done or self.sessions or self.ended or self.seen)
+        return bool(self.batches or self.done or self.sessions or self.ended or self.seen)
 
     @property
     def is_awaited(self) -> bool:
         """Whether somebody waits for what is in it."""
-        return bool(self.done) or any(run.kind == wire.MESSAGES for run in self.runs)
+        return bool(self.done) or any(batch.kind == wire.MESSAGES for batch in self.batches)
 
     @property
     def size(self) -> int:
         """Bytes of its records."""
-        return sum(run.size for run in self.runs)
+        return sum(batch.size for batch in self.batches)
 
     def window(self, under_way: Commit | None) -> int:
         """Bytes that a session may have waiting: its share of what all may, which is shared by those who have some."""
         sessions = max(len(self.sessions), len(under_way.sessions) if under_way else 0, 1)
         return max(WINDOW_BYTES_MIN, min(WAITING_BYTES // sessions, wire.WINDOW_BYTES_MAX))
 
-    def run(self, room: Room, kind: int) -> Run:
+    def open_batch(self, room: BrokerRoom, kind: int) -> OpenBatch:
         """The run that the room's next record of this kind belongs to."""
-        run = room.run
-        if run is None or run.kind != kind or run.size > self._batch_bytes_max:
-            run = room.run = Run(room, kind)
-            self.runs.append(run)
-        return run
+        batch = room.open_batch
+        if batch is None or batch.kind != kind or batch.size > self._batch_bytes_max:
+            batch = room.open_batch = OpenBatch(room, kind)
+            self.batches.append(batch)
+        return batch
 
     def write_presence(self, record: PresenceRecord) -> None:
         """A join or leave becomes a record of its room."""
         self.presence.append(record)
-        run = self.run(record.room, wire.PRESENCE)
-        run.add(record.session, 0, _PRESENCE_RECORDS[record.reason], 1, _PRESENCE_BYTES)
+        batch = self.open_batch(record.room, wire.PRESENCE)
+        batch.add(record.session, 0, _PRESENCE_RECORDS[record.reason], 1, _PRESENCE_BYTES)
 
     def end(self, session: Session) -> None:
         """The session's row goes, if it has one."""
@@ -110,14 +110,14 @@ class Gathering:
     def take(self, offset: int, time: int) -> Commit:
         """All of it, with offsets from `offset` on; then it is empty."""
         first, batches = offset, []
-        for run in self.runs:
-            room = run.room
-            run.base = offset
-            run.frame = wire.encode(wire.RawBatch(run.kind, offset, room.given, time, run.entries))
-            batches.append(StoredBatch(offset, room.name, run.kind, run.records, time, run.frame))
-            offset += run.records
+        for batch in self.batches:
+            room = batch.room
+            batch.base = offset
+            batch.frame = wire.encode(wire.RawBatch(batch.kind, offset, room.given, time, batch.entries))
+            batches.append(StoredBatch(offset, room.name, batch.kind, batch.records, time, batch.frame))
+            offset += batch.records
             room.given = offset - 1
-            room.run = None
+            room.open_batch = None
         for session in self.sessions.values():
             session.has_row = True
         append = Append(
@@ -128,8 +128,8 @@ class Gathering:
             [row for row in self.cursors.values() if row is not None],
             [key for key, row in self.cursors.items() if row is None],
         )
-        commit = Commit(append, self.runs, first, self.presence, self.done, self.sessions)
-        self.runs, self.presence, self.done = [], [], []
+        commit = Commit(append, self.batches, first, self.presence, self.done, self.sessions)
+        self.batches, self.presence, self.done = [], [], []
         self.sessions, self.ended, self.seen, self.cursors = {}, [], {}, {}
         return commit
 
@@ -137,12 +137,14 @@ class Gathering:
         """The commit was not kept: it and what gathered meanwhile is undone, for a leave in that may belong
         to a join in this. Returns all that somebody has to be told of; rows stay for the next commit.
         """
-        runs = commit.runs + self.runs
-        for run in runs:
-            run.room.run = None
-            run.room.given = run.room.last
-        undone = Commit(commit.append, runs, commit.first, commit.presence + self.presence, commit.done + self.done, {})
-        self.runs, self.presence, self.done, self.cursors = [], [], [], {}
+        batches = commit.batches + self.batches
+        for batch in batches:
+            batch.room.open_batch = None
+            batch.room.given = batch.room.last
+        undone = Commit(
+            commit.append, batches, commit.first, commit.presence + self.presence, commit.done + self.done, {}
+        )
+        self.batches, self.presence, self.done, self.cursors = [], [], [], {}
         before = {name: session for name, session in commit.sessions.items() if name not in self.ended}
         self.sessions = before | self.sessions
         self.ended = [ended for ended in commit.append.ended if ended not in self.sessions] + self.ended

@@ -23,7 +23,7 @@ from zchat.names import cursor_name, user_key
 from zchat.settings import Settings
 
 
-class Cursors:
+class BrokerCursors:
     """All cursors of a broker, by user."""
 
     def __init__(self, rows: Iterable[CursorRow], log_id: str, settings: Settings, allowances: Allowances) -> None:

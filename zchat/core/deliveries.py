@@ -24,7 +24,7 @@ class Delivery(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Everything up to this offset, in all rooms, was handed on before this."""
+    """Everything up to this offset, in all rooms, was delivered before this."""
 
     offset: int
 

@@ -178,7 +178,7 @@ class Engine:
         if core.listening.take_stranger():
             self._port.refuse(now.seconds)
             core.unsubscribed(now)
-        self._hand_on(now)
+        self._deliver(now)
 
     def _publish(self, now: Instant) -> None:
         """Send what programs have published, as much as may be unacked."""
@@ -203,7 +203,7 @@ class Engine:
         self.seen = self._port.seen
         self.core.listening.publisher, self.core.listening.seen = self._port.place
 
-    def _hand_on(self, now: Instant) -> None:
+    def _deliver(self, now: Instant) -> None:
         """Give the listeners what is theirs."""
         for listener, out in self.core.take_deliveries(now):
             consumer = self.consumers.get(listener)
@@ -233,7 +233,7 @@ class Engine:
         core = self.core
         if core.refusal is not None:
             self.failure = core.refusal
-        self._hand_on(now)
+        self._deliver(now)
         subscriptions = core.take_subscriptions()
         if subscriptions or core.welcome is not self._welcome:
             self._subscribe(subscriptions, now)

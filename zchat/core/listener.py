@@ -1,4 +1,4 @@
-"""One subscription of a session: its patterns, its chain, what it asks, and how far its consumer has got.
+"""One subscription of a session: its patterns, its ordering, what it asks, and how far its consumer has got.
 
 Rules of this file: an answer that makes no sense, or brings nothing, costs the next question a pause that grows.
 Tests: tests/core/test_listener.py.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Answer
-from zchat.core.chain import Chain
+from zchat.core.ordering import OrderedDelivery
 from zchat.core.pauses import Pause
 from zchat.core.progress import Progress
 from zchat.core.timeline import shared
@@ -20,14 +20,14 @@ REFUSALS_MAX = 3  # of a question that may be answered later, in a row: then the
 
 
 class Listener:
-    """One subscription: its patterns, its chain, and how far its consumer has got."""
+    """One subscription: its patterns, its ordering, and how far its consumer has got."""
 
     __slots__ = (
         "asked",
         "asked_at",
-        "chain",
         "is_joined",
         "matches",
+        "ordering",
         "patterns",
         "pause",
         "progress",
@@ -40,17 +40,17 @@ class Listener:
     def __init__(
         self,
         patterns: list[str],
-        chain: Chain,
+        ordering: OrderedDelivery,
         progress: Progress | None = None,
         welcome: wire.Welcome | None = None,
     ) -> None:
         self.patterns = patterns
-        self.chain = chain
+        self.ordering = ordering
         self.matches = matcher(patterns)
         self.topics = list(dict.fromkeys(topic_prefix(pattern) for pattern in patterns))  # in an order that is told
         self.rooms = {pattern for pattern in patterns if not is_pattern(pattern)}  # it is a member of these,
         self.is_joined = False  # once it is
-        self.asked = 0  # number of the request that its chain waits for,
+        self.asked = 0  # number of the request that its ordering waits for,
         self.asked_at = 0.0  # and when that was asked first
         self.pause = Pause()  # of questions that bring nothing
         self.refusals = 0  # in a row
@@ -69,22 +69,22 @@ class Listener:
             return
         same = shared(known.starts, welcome.starts, after) if known.log_id == welcome.log_id else None
         if same is None:
-            self.chain.other_log(welcome.log_id)
+            self.ordering.other_log(welcome.log_id)
         elif same < after:
-            self.chain.went_back(same, after)
+            self.ordering.went_back(same, after)
 
     def answered(self, answer: Answer, now: Instant) -> bool | None:
         """The answer to what it asked: True when it is settled; None when that is to be asked again later."""
         if isinstance(answer, wire.Error):  # for now: busy, or the log's trouble
             self.refusals += 1
             if self.refusals == REFUSALS_MAX:
-                self.chain.broken(f"the broker refuses: {answer.text or answer.code} [{answer.code}]")
+                self.ordering.broken(f"the broker refuses: {answer.text or answer.code} [{answer.code}]")
             return None
         self.asked = self.refusals = 0
         try:
-            brought = self.chain.answered(answer)
+            brought = self.ordering.answered(answer)
         except WireError as error:
-            self.chain.broken(str(error))
+            self.ordering.broken(str(error))
             brought = False
         if not brought:
             self.pause.begin(now.seconds)

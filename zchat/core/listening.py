@@ -2,9 +2,9 @@
 
 Rules of this file
 1. The topics first, then a private topic with a fresh nonce. The SYNC that comes on it says that they are live.
-2. After a break libzmq subscribes again by itself. A fresh nonce follows, and every chain compares the heads.
+2. After a break libzmq subscribes again by itself. A fresh nonce follows, and every ordering compares the heads.
 3. What publishes proves itself: a SYNC names the broker's start, as WELCOME did. Until one has come on a connection,
-   nothing of that connection is handed on; and one that names another is given up.
+   nothing of that connection is delivered; and one that names another is given up.
 
 Spec: docs/protocol.md, "Subscribing" and "Cursors". Tests: tests/core/test_listening.py.
 """
@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Answer, is_name
-from zchat.core.chain import Delivery, Mark, Notice, Question
 from zchat.core.listener import Listener as Listener
+from zchat.core.ordering import Delivery, Mark, Notice, Question
 from zchat.core.progress import Progress
 from zchat.core.timeline import Break
 from zchat.errors import WireError
@@ -26,7 +26,7 @@ from zchat.names import room_of
 SYNC_SECONDS = 2.0  # a private topic without its SYNC is replaced
 CHECK_SECONDS = 30.0  # heads are compared this often, in case that a loss at the end went unseen
 MARK_SECONDS = 2.0  # the same for a cursor over several rooms that has moved: only heads say that nothing is missing
-AT_SECONDS = 1.0  # the broker is told this often how far the listeners have got
+REPORT_SECONDS = 1.0  # the broker is told this often how far the listeners have got
 SILENCE_SECONDS = 30.0  # a question without an answer, or subscriptions that are not live, for so long: told
 STRANGERS_MAX = 3  # SYNCs of another broker in a row: a broker that was started anew may be ahead of its WELCOME
 
@@ -60,13 +60,13 @@ class Listening:
     def lost(self, reason: str) -> None:
         """The connection to the broker broke."""
         for listener in self.listeners:
-            listener.chain.lost(reason)
+            listener.ordering.lost(reason)
             listener.asked = 0
 
     def unsubscribed(self, now: Instant) -> None:
         """The subscriptions' connection broke; libzmq makes them again by itself, and a fresh nonce says when."""
         for listener in self.listeners:
-            listener.chain.unsynced()
+            listener.ordering.unsynced()
         if self.listeners:
             self._new_nonce(now)
 
@@ -75,9 +75,9 @@ class Listening:
         if broken is not None:
             for listener in self.listeners:
                 if broken.last:
-                    listener.chain.went_back(broken.upto, broken.last)
+                    listener.ordering.went_back(broken.upto, broken.last)
                 else:
-                    listener.chain.other_log(log_id)
+                    listener.ordering.other_log(log_id)
         self._synced = True  # one that is lost for as long as the connection was is no trouble of its own
         self._strangers, self.trouble = 0, ""
         if self.listeners:
@@ -87,19 +87,19 @@ class Listening:
     def stopping(self, reason: str, now: Instant) -> None:
         """The broker says that it is about to go. If it does not, a fresh nonce follows."""
         for listener in self.listeners:
-            listener.chain.lost(reason)
+            listener.ordering.lost(reason)
         if self._synced:
             self._synced = False
             self._sync_at = self._unsynced_at = now.seconds
 
-    def broadcast(self, topic: bytes, message: wire.Batch | wire.Tail, size: int) -> None:
-        """A batch or TAIL came on a room's topic."""
+    def broadcast(self, topic: bytes, message: wire.Batch | wire.Watermark, size: int) -> None:
+        """A batch or WATERMARK came on a room's topic."""
         room, listeners = self._by_topic.get(topic) or self._listening(topic)
         for listener in listeners:
-            if isinstance(message, wire.Tail):
-                listener.chain.tail(room, message.last)
+            if isinstance(message, wire.Watermark):
+                listener.ordering.watermark(room, message.last)
             else:
-                listener.chain.broadcast(room, message, size)
+                listener.ordering.broadcast(room, message, size)
 
     def missed(self, topic: bytes, frame: bytes) -> None:
         """What came on a room's topic makes no sense. A batch is missing, if it was one."""
@@ -110,7 +110,7 @@ class Listening:
             return  # no batch and no marker
         if head.kind != wire.VOLATILE_MESSAGES:  # the count of the next one tells how many were in it
             for listener in listeners:
-                listener.chain.missed(room, head.base)
+                listener.ordering.missed(room, head.base)
 
     def synced(self, sync: wire.Sync, welcome: wire.Welcome | None) -> None:
         """A SYNC came: the listeners that waited for it are live, if it is that broker's who said WELCOME."""
@@ -126,21 +126,21 @@ class Listening:
             if self._strangers == STRANGERS_MAX:
                 self.trouble = f"another broker publishes at {self.publisher}, where this one is said to"
                 for listener in self.listeners:
-                    listener.chain.stranger(self.trouble)
+                    listener.ordering.stranger(self.trouble)
             return
         self._synced = True
         self._strangers, self.trouble = 0, ""
         for listener in self.listeners:
-            if not listener.chain.is_synced:
+            if not listener.ordering.is_synced:
                 listener.welcome = welcome
-                listener.chain.synced(sync.head, welcome.time)
+                listener.ordering.synced(sync.head, welcome.time)
 
     def answered(self, number: int, answer: Answer, now: Instant) -> bool | None:
         """A request was answered: True when it was of a listener; None when that is to be asked again later."""
         for listener in self.listeners:
             if number == listener.asked:
                 settled = listener.answered(answer, now)
-                if self._synced and not listener.chain.is_synced:  # the log is not what it was
+                if self._synced and not listener.ordering.is_synced:  # the log is not what it was
                     self._new_nonce(now)
                 return settled
             if number == listener.progress.number:
@@ -156,20 +156,20 @@ class Listening:
             self._new_nonce(now)
         for listener in self.listeners:
             if listener.asked and now.seconds - listener.asked_at > SILENCE_SECONDS:
-                listener.chain.broken("the broker does not answer")
+                listener.ordering.broken("the broker does not answer")
         if not self._synced and now.seconds - self._unsynced_at > SILENCE_SECONDS:
             self.trouble = self.silence
             for listener in self.listeners:
-                listener.chain.broken(self.trouble)
+                listener.ordering.broken(self.trouble)
         if now.seconds >= self._check_at:
             self._check_at = now.seconds + CHECK_SECONDS
             for listener in self.listeners:
-                listener.chain.check()
+                listener.ordering.check()
         if now.seconds >= self._mark_at:
             self._mark_at = now.seconds + MARK_SECONDS
             for listener in self.listeners:
-                if listener.chain.wants_mark:
-                    listener.chain.check()
+                if listener.ordering.wants_mark:
+                    listener.ordering.check()
 
     # --- what the user wants ----------------------------------------------------------------
 
@@ -215,39 +215,39 @@ class Listening:
         return subscriptions
 
     def take_questions(self, now: Instant) -> list[tuple[Listener, Question]]:
-        """What the chains ask; the number of each goes to the listener's `asked`."""
+        """What the orderings ask; the number of each goes to the listener's `asked`."""
         found = []
         for listener in self.listeners:
-            if now.seconds >= listener.pause.until and (question := listener.chain.take_question()) is not None:
+            if now.seconds >= listener.pause.until and (question := listener.ordering.take_question()) is not None:
                 listener.asked_at = now.seconds
                 found.append((listener, question))
         return found
 
     def take_deliveries(self) -> list[tuple[Listener, list[Delivery | Notice | Mark]]]:
         """What each listener gets."""
-        found = ((listener, listener.chain.take()) for listener in self.listeners)
+        found = ((listener, listener.ordering.take()) for listener in self.listeners)
         return [(listener, out) for listener, out in found if out]
 
     def take_cursors(self, log_id: str, now: Instant) -> list[tuple[Progress, wire.SetCursor]]:
         """The cursors to be stored; the number of each goes to the consumer's `number`."""
         found = []
         for listener in self.listeners:
-            offset = listener.progress.due(listener.chain.logs, now)
+            offset = listener.progress.due(listener.ordering.logs, now)
             if offset is not None:
                 found.append((listener.progress, wire.SetCursor(0, listener.progress.cursor, log_id, offset)))
         return found
 
-    def take_at(self, now: Instant) -> wire.At | None:
+    def take_report(self, now: Instant) -> wire.Report | None:
         """How far the listeners have got, when that has changed and it is time to tell."""
         if (not self.listeners and not self._at) or now.seconds < self._at_at:
             return None
-        self._at_at = now.seconds + AT_SECONDS
+        self._at_at = now.seconds + REPORT_SECONDS
         told = self.listeners[: wire.LISTENERS_TOLD_MAX]
-        at = [(listener.chain.reached(listener.progress.at), listener.patterns) for listener in told]
+        at = [(listener.ordering.reached(listener.progress.at), listener.patterns) for listener in told]
         if at == self._at:
             return None
         self._at = at
-        return wire.At(at)
+        return wire.Report(at)
 
     # --- parts ------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ Rules of this file
 1. Joined once it is live: what others say to its coming is not missed.
 2. While the log cannot be written, it listens all the same. A room is joined and a cursor stored as soon as it can.
 3. An offset is of the log that the broker had when the opening began; where it has another one by then, or an older
-   copy, the chain says so.
+   copy, the ordering says so.
 
 Tests: tests/core/test_opening.py.
 """
@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from zchat import wire
 from zchat.core.answers import Answer, given
-from zchat.core.chain import Chain
 from zchat.core.deliveries import Start
 from zchat.core.listener import Listener
+from zchat.core.ordering import OrderedDelivery
 from zchat.core.progress import Progress, is_one_room
-from zchat.core.steps import Ask, Join, Listen, Steps
+from zchat.core.steps import Ask, BecomeMember, Listen, Steps
 
 
 class Opening:
@@ -35,13 +35,13 @@ class Opening:
         cursor: str = "",
         *,
         follows: bool = True,
-        chain: type[Chain] = Chain,
+        ordering: type[OrderedDelivery] = OrderedDelivery,
     ) -> None:
         self._patterns = patterns
         self.start = start  # where it begins; with a cursor, once that is known
         self._presence = presence
         self._progress = Progress(patterns, cursor, follows=follows)
-        self._chain = chain
+        self._ordering = ordering
 
     def steps(self, welcome: wire.Welcome) -> Steps[Listener]:
         """On the broker that said WELCOME last. Raises Refused, WireError."""
@@ -54,13 +54,13 @@ class Opening:
             start.found(given((yield Ask(start.seek(self._patterns, self._presence))), wire.Position))
         progress.begin(start.after or 0, is_stored=is_stored)
         marks = bool(progress.cursor) and not is_one_room(self._patterns)
-        chain = self._chain(self._patterns, start, self._presence, marks)
-        listener = Listener(self._patterns, chain, progress, welcome)
+        ordering = self._ordering(self._patterns, start, self._presence, marks)
+        listener = Listener(self._patterns, ordering, progress, welcome)
         yield Listen(listener)
         listener.is_joined = True  # also where that is refused: it is asked for until somebody leaves
-        _is_done((yield Join(listener.rooms)), "log-")
+        _is_done((yield BecomeMember(listener.rooms)), "log-")
         if progress.cursor and start.after is None:  # it is stored where it begins, if nothing ever comes
-            began = listener.chain.began
+            began = listener.ordering.began
             is_stored = yield from self._store(listener.log_id, began, "bad-request")  # the log went back meanwhile
             progress.begin(began, is_stored=is_stored)
         return listener

@@ -18,7 +18,7 @@ from __future__ import annotations
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.replies import Replies
-from zchat.core.rooms import Room, Run
+from zchat.core.rooms import BrokerRoom, OpenBatch
 from zchat.core.session import Session
 from zchat.core.volatile import Counts
 
@@ -35,40 +35,40 @@ class Outlet:
         self._replies = replies
         self._batch_bytes_max = batch_bytes_max
         self._counts = Counts(start)
-        self._runs: list[Run] = []
-        self._offered: list[Run] = []  # that were taken, and of which `out` has not told yet
-        self._held: dict[bytes, list[Run]] = {}  # topic -> those that were refused, in order
+        self._batches: list[OpenBatch] = []
+        self._offered: list[OpenBatch] = []  # that were taken, and of which `out` has not told yet
+        self._held: dict[bytes, list[OpenBatch]] = {}  # topic -> those that were refused, in order
         self._held_bytes = 0
         self._patience = PATIENCE_SECONDS
         self._looked_at = 0.0  # when the patience was that much
 
-    def publish(self, session: Session, room: Room, message: wire.Publish, count: int, size: int) -> None:
+    def publish(self, session: Session, room: BrokerRoom, message: wire.Publish, count: int, size: int) -> None:
         """Some records of a session, in a frame of that size. They are acked now, unless their room is held back."""
-        run = room.volatile_run
-        if run is None or run.size > self._batch_bytes_max:
-            run = room.volatile_run = Run(room, wire.VOLATILE_MESSAGES)
-            self._runs.append(run)
-        run.add(session, message.seq, message.records, count, size)
+        batch = room.volatile_batch
+        if batch is None or batch.size > self._batch_bytes_max:
+            batch = room.volatile_batch = OpenBatch(room, wire.VOLATILE_MESSAGES)
+            self._batches.append(batch)
+        batch.add(session, message.seq, message.records, count, size)
         if room.topic in self._held:
             session.wait(size)
-            run.waiting.append((session, message.seq, size))
+            batch.waiting.append((session, message.seq, size))
             return
         session.settle(message.seq, 0)
         if not message.flags & wire.QUIET:
             self._replies.ack(session.connection, message.seq, 0)
 
-    def take(self, time: int) -> list[Run]:
+    def take(self, time: int) -> list[OpenBatch]:
         """The runs to send now, with their frames; those of a room in order."""
-        runs, self._runs = self._runs, []
-        for run in runs:
-            room = run.room
-            room.volatile_run = None
-            base, prev = self._counts.add(room.name, run.records)
-            run.frame = wire.encode(wire.RawBatch(run.kind, base, prev, time, run.entries))
+        batches, self._batches = self._batches, []
+        for batch in batches:
+            room = batch.room
+            room.volatile_batch = None
+            base, prev = self._counts.add(room.name, batch.records)
+            batch.frame = wire.encode(wire.RawBatch(batch.kind, base, prev, time, batch.entries))
         if self._held and not self._offered:
-            runs = [run for held in self._held.values() for run in held] + runs
-        self._offered += runs
-        return runs
+            batches = [batch for held in self._held.values() for batch in held] + batches
+        self._offered += batches
+        return batches
 
     def out(self, refused: set[bytes], now: Instant) -> None:
         """They were sent, but for these frames: what a subscriber has no room for."""
@@ -77,12 +77,16 @@ class Outlet:
             return
         self._look_at(now)
         self._held, self._held_bytes = {}, 0
-        for run in offered:
-            if run.frame in refused:
-                self._held.setdefault(run.room.topic, []).append(run)
-                self._held_bytes += run.size
+        for batch in offered:
+            if batch.frame in refused:
+                self._held.setdefault(batch.room.topic, []).append(batch)
+                self._held_bytes += batch.size
                 continue
-            for session, seq, size in run.waiting:  # quiet ones are told of, too: their sender may have asked meanwhile
+            for (
+                session,
+                seq,
+                size,
+            ) in batch.waiting:  # quiet ones are told of, too: their sender may have asked meanwhile
                 session.finish(seq, 0, size)
                 self._replies.ack(session.connection, seq, 0)
 

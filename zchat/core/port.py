@@ -100,7 +100,7 @@ class Outgoing(Protocol):
 
 
 class Consumer(Protocol):
-    """Who gets what one listener hands on."""
+    """Who gets what one listener delivers."""
 
     @property
     def waiting(self) -> int:

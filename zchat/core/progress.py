@@ -4,8 +4,8 @@ Rules of this file
 1. A cursor stands behind what was handed over, never before it: at least once after a crash, exactly once after the
    last commit.
 2. Over several rooms, one room's offsets do not say that nothing is missing in another. The cursor follows the marks
-   of the chain; what lies above them is kept room by room, and the last commit asks for the heads.
-3. Offsets of one log mean nothing in another: each place is (which log, counted as the chain does; offset).
+   of the ordering; what lies above them is kept room by room, and the last commit asks for the heads.
+3. Offsets of one log mean nothing in another: each place is (which log, counted as the ordering does; offset).
 
     room a: 41 42 __ 44      handed over up to 44, and of room b nothing is known since the mark at 40:
     room b:                  it stands at 40
@@ -92,9 +92,9 @@ class Progress:
     # --- its end ----------------------------------------------------------------------------
 
     def end(self, left: int | None, logs: int, *, counts: bool, is_exact: bool) -> bool:
-        """It takes no more; `left` as for `commit`, `logs` as the chain counts them. Returns whether the cursor is to
-        be stored once more. Unless it `counts`, the message in hand was not handed over; which one that is, is known
-        where all offsets are handed over: `is_exact`."""
+        """It takes no more; `left` as for `commit`, `logs` as the ordering counts them. Returns whether the cursor is
+        to be stored once more. Unless it `counts`, the message in hand was not handed over; which one that is, is
+        known where all offsets are handed over: `is_exact`."""
         self._has_doubt = self._in_hand is not None and self.follows and not counts
         if self.follows and (counts or is_exact):
             self._note(left, but=0 if counts else 1)

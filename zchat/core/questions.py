@@ -20,10 +20,10 @@ import msgspec
 from msgspec.structs import replace
 
 from zchat import wire
-from zchat.core.asked import Question, Waiting, Work
-from zchat.core.cursors import Cursors
+from zchat.core.asked import Question, WaitingQuestion, Work
+from zchat.core.cursors import BrokerCursors
 from zchat.core.registry import Registry
-from zchat.core.rooms import Room
+from zchat.core.rooms import BrokerRoom
 from zchat.core.session import Session, member_of
 from zchat.errors import BadName, WireError
 from zchat.names import ROOM_BYTES_MAX, inbox, is_pattern, matcher, pattern_name
@@ -37,7 +37,7 @@ COMPARED_MAX = 1 << 20  # of which there are so many in one WHO
 Part = list[Any]  # elements of a list, made in one step
 Element = TypeVar("Element")
 
-LISTENS_BYTES_MAX = 128 << 10  # of the names of an AT: a listener of 1,024 rooms with usual names fits
+LISTENS_BYTES_MAX = 128 << 10  # of the names of a REPORT: a listener of 1,024 rooms with usual names fits
 NAME_BYTES = 64  # what a name takes beside its letters
 
 
@@ -52,7 +52,7 @@ class Made(NamedTuple):
 class Questions:
     """Answers from the registry and the rooms."""
 
-    def __init__(self, registry: Registry, rooms: dict[str, Room]) -> None:
+    def __init__(self, registry: Registry, rooms: dict[str, BrokerRoom]) -> None:
         self._registry = registry
         self._rooms = rooms
         self._made: dict[Hashable, Made] = {}  # by what was asked
@@ -70,7 +70,7 @@ class Questions:
         elif isinstance(question, wire.Who) and question.room:
             self.may_read(session, [question.room])
 
-    def work(self, session: Session, waiting: Waiting, count: int, head: int, cursors: Cursors) -> Work:
+    def work(self, session: Session, waiting: WaitingQuestion, count: int, head: int, cursors: BrokerCursors) -> Work:
         """Make the frame that answers a question, in steps. `count`: how many have been asked by now."""
         question, asked = waiting
         number = question.request

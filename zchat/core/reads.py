@@ -54,7 +54,7 @@ class Read:
         self.left: Any = None  # what is left to do of it; for who does it
 
 
-class Asker:
+class ReadQueue:
     """A connection that has asked."""
 
     __slots__ = ("at_work", "connection", "is_queued", "lookup", "seconds", "unanswered", "used", "waiting")
@@ -82,11 +82,13 @@ class Reads:
         self._replies = replies
         self._connection_reads_max = connection_reads_max
         self._reads_max = reads_max
-        self._askers: dict[bytes, Asker] = {}
+        self._queues: dict[bytes, ReadQueue] = {}
         self._lookups: dict[str, set[int]] = {}  # session -> `seq` of repeats
         self._waiting = 0
-        self._queue: list[tuple[float, int, Asker]] = []  # a heap of those who wait: what they used, then first come
-        self._held: list[Asker] = []  # who would be next, and is full
+        self._queue: list[
+            tuple[float, int, ReadQueue]
+        ] = []  # a heap of those who wait: what they used, then first come
+        self._held: list[ReadQueue] = []  # who would be next, and is full
         self._order = 0
         self._used = 0.0  # by the one that was served last, before that
         self._given_out: dict[Read, float] = {}  # and how long the slice may take
@@ -95,15 +97,15 @@ class Reads:
 
     def ask(self, connection: bytes, message: wire.Fetch | wire.Seek) -> None:
         """It is answered by a reader, then comes `done`. Raises WireError for one too many."""
-        asker = self._askers.get(connection) or Asker(connection)
-        if asker.has_asked(message):
+        queue = self._queues.get(connection) or ReadQueue(connection)
+        if queue.has_asked(message):
             return  # it comes again for want of an answer
-        if asker.unanswered >= self._connection_reads_max:
-            raise WireError("busy", f"{asker.unanswered} reads are waiting")
-        if not self._has_room(asker):
+        if queue.unanswered >= self._connection_reads_max:
+            raise WireError("busy", f"{queue.unanswered} reads are waiting")
+        if not self._has_room(queue):
             raise WireError("busy", f"{self._waiting} reads of all are waiting")
-        asker.unanswered += 1
-        self._add(asker, Read(connection, message))
+        queue.unanswered += 1
+        self._add(queue, Read(connection, message))
 
     def look_up(self, session: Session, repeat: wire.Publish) -> None:
         """A publish that was sent again and is not remembered: the log tells; then comes `found`."""
@@ -113,26 +115,26 @@ class Reads:
         lookups = self._lookups.get(session.id, set())
         if repeat.seq in lookups or len(lookups) >= LOOKUPS_MAX:
             return
-        asker = self._askers.get(session.connection) or Asker(session.connection)
-        if asker.lookup is not None:
-            assert isinstance(asker.lookup.request, Lookup)
-            asker.lookup.request.seqs.append(repeat.seq)
-        elif self._has_room(asker):
-            asker.lookup = Read(session.connection, Lookup(session.id, [repeat.seq]))
-            self._add(asker, asker.lookup)
+        queue = self._queues.get(session.connection) or ReadQueue(session.connection)
+        if queue.lookup is not None:
+            assert isinstance(queue.lookup.request, Lookup)
+            queue.lookup.request.seqs.append(repeat.seq)
+        elif self._has_room(queue):
+            queue.lookup = Read(session.connection, Lookup(session.id, [repeat.seq]))
+            self._add(queue, queue.lookup)
         else:
             return
         self._lookups.setdefault(session.id, lookups).add(repeat.seq)
 
     def forget(self, connection: bytes) -> None:
         """The connection is gone."""
-        asker = self._askers.pop(connection, None)
-        if asker is None:
+        queue = self._queues.pop(connection, None)
+        if queue is None:
             return
-        self._waiting -= len(asker.waiting)
-        for read in (*asker.waiting, *([asker.at_work] if asker.at_work else [])):
+        self._waiting -= len(queue.waiting)
+        for read in (*queue.waiting, *([queue.at_work] if queue.at_work else [])):
             self._looked_up(read)
-        asker.waiting.clear()
+        queue.waiting.clear()
 
     # --- what readers do --------------------------------------------------------------------
 
@@ -142,39 +144,39 @@ class Reads:
         if self._held:
             self._release(full)
         while self._queue and self._may_give_out(self._queue[0][2].seconds):
-            used, _, asker = heappop(self._queue)
-            if asker.waiting and asker.connection in full:
-                self._held.append(asker)
+            used, _, queue = heappop(self._queue)
+            if queue.waiting and queue.connection in full:
+                self._held.append(queue)
                 continue
-            asker.is_queued = False
-            if not asker.waiting:
+            queue.is_queued = False
+            if not queue.waiting:
                 continue  # it has gone
             self._used = max(self._used, used)
             self._waiting -= 1
-            read = asker.at_work = asker.waiting.popleft()
-            if read is asker.lookup:
-                asker.lookup = None
-            self._given_out[read] = asker.seconds
+            read = queue.at_work = queue.waiting.popleft()
+            if read is queue.lookup:
+                queue.lookup = None
+            self._given_out[read] = queue.seconds
             taken.append(read)
         return taken
 
     def gave_way(self, read: Read, seconds: float) -> None:
         """A slice of it took so long, and it is not done."""
-        asker = self._worked(read, seconds)
-        if asker is not None:
+        queue = self._worked(read, seconds)
+        if queue is not None:
             self._waiting += 1
-            asker.waiting.appendleft(read)
-            self._enqueue(asker)
+            queue.waiting.appendleft(read)
+            self._enqueue(queue)
 
     def done(self, read: Read, seconds: float) -> bool:
         """Its last slice took so long. Returns whether anybody waits for the answer."""
-        asker = self._worked(read, seconds)
-        if asker is None:
+        queue = self._worked(read, seconds)
+        if queue is None:
             return False
         if not isinstance(read.request, Lookup):
-            asker.unanswered -= 1
-        if asker.waiting:
-            self._enqueue(asker)
+            queue.unanswered -= 1
+        if queue.waiting:
+            self._enqueue(queue)
         return True
 
     def found(self, session_id: str, session: Session | None, seq: int, offset: int, failure: str = "") -> None:
@@ -190,31 +192,31 @@ class Reads:
 
     # --- parts ------------------------------------------------------------------------------
 
-    def _add(self, asker: Asker, read: Read) -> None:
-        if not asker.waiting and not asker.at_work:
-            asker.used = max(asker.used, self._used)
-        self._askers[asker.connection] = asker
+    def _add(self, queue: ReadQueue, read: Read) -> None:
+        if not queue.waiting and not queue.at_work:
+            queue.used = max(queue.used, self._used)
+        self._queues[queue.connection] = queue
         self._waiting += 1
-        asker.waiting.append(read)
-        if not asker.at_work:
-            self._enqueue(asker)
+        queue.waiting.append(read)
+        if not queue.at_work:
+            self._enqueue(queue)
 
-    def _enqueue(self, asker: Asker) -> None:
-        if not asker.is_queued:
-            asker.is_queued = True
+    def _enqueue(self, queue: ReadQueue) -> None:
+        if not queue.is_queued:
+            queue.is_queued = True
             self._order += 1
-            heappush(self._queue, (asker.used, self._order, asker))
+            heappush(self._queue, (queue.used, self._order, queue))
 
     def _release(self, full: Container[bytes]) -> None:
         """Those who read again wait for their turn; what others had meanwhile is not made up for."""
         held, self._held = self._held, []
-        for asker in held:
-            if asker.waiting and asker.connection in full:
-                self._held.append(asker)
+        for queue in held:
+            if queue.waiting and queue.connection in full:
+                self._held.append(queue)
             else:
-                asker.used = max(asker.used, self._used)
-                asker.is_queued = False
-                self._enqueue(asker)
+                queue.used = max(queue.used, self._used)
+                queue.is_queued = False
+                self._enqueue(queue)
 
     def _may_give_out(self, seconds: float) -> bool:
         """Whether a slice that may take so long can be begun, or will be soon."""
@@ -223,23 +225,23 @@ class Reads:
             return True
         return len(given_out) < GIVEN_OUT_MAX and sum(given_out.values()) + seconds < GIVEN_OUT_SECONDS
 
-    def _worked(self, read: Read, seconds: float) -> Asker | None:
+    def _worked(self, read: Read, seconds: float) -> ReadQueue | None:
         """Who asked for it, if it is there still."""
         self._given_out.pop(read, None)
-        asker = self._askers.get(read.connection)
-        if asker is None or asker.at_work is not read:
+        queue = self._queues.get(read.connection)
+        if queue is None or queue.at_work is not read:
             return None
-        asker.at_work = None
-        asker.seconds = seconds
-        asker.used += seconds
-        return asker
+        queue.at_work = None
+        queue.seconds = seconds
+        queue.used += seconds
+        return queue
 
-    def _has_room(self, asker: Asker) -> bool:
+    def _has_room(self, queue: ReadQueue) -> bool:
         """Whether one more may wait; for who has few, the newest of who has most has to go."""
         if self._waiting < self._reads_max:
             return True
-        greediest = max(self._askers.values(), key=_waiting)
-        if len(greediest.waiting) <= len(asker.waiting) + 1:
+        greediest = max(self._queues.values(), key=_waiting)
+        if len(greediest.waiting) <= len(queue.waiting) + 1:
             return False
         read = greediest.waiting.pop()
         self._waiting -= 1
@@ -266,5 +268,5 @@ class Reads:
             self._lookups.pop(session_id, None)
 
 
-def _waiting(asker: Asker) -> int:
-    return len(asker.waiting)
+def _waiting(queue: ReadQueue) -> int:
+    return len(queue.waiting)

@@ -24,10 +24,10 @@ from zchat.errors import BadName, WireError
 from zchat.names import room_name, topic
 from zchat.wire import RawEntry
 
-DUE_MAX = 512  # tail markers at once: each is a message, and tens of thousands of rooms may have been made at once
+DUE_MAX = 512  # watermarks at once: each is a message, and tens of thousands of rooms may have been made at once
 
 
-class Run:
+class OpenBatch:
     """Consecutive records of one room on their way to one batch."""
 
     __slots__ = (
@@ -44,7 +44,7 @@ class Run:
         "waiting",
     )
 
-    def __init__(self, room: Room, kind: int) -> None:
+    def __init__(self, room: BrokerRoom, kind: int) -> None:
         self.room = room
         self.kind = kind
         self.entries: list[RawEntry] = []
@@ -67,7 +67,7 @@ class Run:
         self.size += size
 
 
-class Room:
+class BrokerRoom:
     """One room that has a record, a member or a run."""
 
     __slots__ = (
@@ -75,12 +75,12 @@ class Room:
         "is_counted",
         "last",
         "name",
+        "open_batch",
         "quiet",
-        "run",
-        "tail_due",
-        "tail_entry",
         "topic",
-        "volatile_run",
+        "volatile_batch",
+        "watermark_due",
+        "watermark_entry",
     )
 
     def __init__(self, name: str, last: int) -> None:
@@ -89,32 +89,32 @@ class Room:
         self.last = last  # offset of the last record that was broadcast
         self.given = last  # offset of the last record that has one, committed or not
         self.is_counted = bool(last)  # among the rooms that the broker keeps
-        self.run: Run | None = None
-        self.volatile_run: Run | None = None
-        self.quiet = 0.0  # seconds from the last tail marker, or from its last word, to the next one
-        self.tail_due = 0.0
-        self.tail_entry = 0.0  # when `Tails` looks at it next; 0: never
+        self.open_batch: OpenBatch | None = None
+        self.volatile_batch: OpenBatch | None = None
+        self.quiet = 0.0  # seconds from the last watermark, or from its last word, to the next one
+        self.watermark_due = 0.0
+        self.watermark_entry = 0.0  # when `Watermarks` looks at it next; 0: never
 
 
-class Rooms(dict[str, Room]):
+class BrokerRooms(dict[str, BrokerRoom]):
     """All rooms of a broker, by name."""
 
     def __init__(self, lasts: dict[str, int], allowances: Allowances, rooms_max: int) -> None:
-        super().__init__((name, Room(name, last)) for name, last in lasts.items())
+        super().__init__((name, BrokerRoom(name, last)) for name, last in lasts.items())
         self._allowances = allowances
         self._rooms_max = rooms_max
         self._counted = len(self)
 
-    def open(self, name: str) -> Room:
+    def open(self, name: str) -> BrokerRoom:
         """The room of that name, made when it is new. Raises BadName when the name is not canonical."""
         room = self.get(name)
         if room is None:
             if room_name(name) != name:
                 raise BadName("room", name, "not in its canonical form")
-            room = self[name] = Room(name, 0)
+            room = self[name] = BrokerRoom(name, 0)
         return room
 
-    def keep(self, names: list[str], address: str, now: Instant) -> list[Room]:
+    def keep(self, names: list[str], address: str, now: Instant) -> list[BrokerRoom]:
         """The rooms of these names, all different, which get a record or a member by a peer of that address.
 
         Raises BadName, and WireError when they would be too many; then nothing is kept.
@@ -131,51 +131,51 @@ class Rooms(dict[str, Room]):
         self._counted += len(fresh)
         return [self[name] for name in names]
 
-    def forget(self, room: Room, members: int) -> None:
+    def forget(self, room: BrokerRoom, members: int) -> None:
         """Something of it did not stay; it goes when nothing is left of it."""
-        if room.given or room.run or room.volatile_run or members:
+        if room.given or room.open_batch or room.volatile_batch or members:
             return
         if self.pop(room.name, None) is not None:
             self._counted -= room.is_counted
             room.is_counted = False
 
 
-class Tails:
-    """When each quiet room gets its tail marker: after `first` seconds, then twice that, up to `last`."""
+class Watermarks:
+    """When each quiet room gets its watermark: after `first` seconds, then twice that, up to `last`."""
 
     def __init__(self, first: float, last: float) -> None:
         self._first = first
         self._last = last
-        self._due: list[tuple[float, int, Room]] = []  # heap of (when, tie-break, room)
+        self._due: list[tuple[float, int, BrokerRoom]] = []  # heap of (when, tie-break, room)
         self._ties = count()
 
-    def spoke(self, room: Room, seconds: float) -> None:
+    def spoke(self, room: BrokerRoom, seconds: float) -> None:
         """A batch of the room was broadcast."""
         room.quiet = self._first
-        room.tail_due = due = seconds + self._first
-        if not room.tail_entry or due < room.tail_entry:  # else it is looked at early enough
+        room.watermark_due = due = seconds + self._first
+        if not room.watermark_entry or due < room.watermark_entry:  # else it is looked at early enough
             self._look_at(room, due)
 
-    def due(self, seconds: float) -> list[Room]:
+    def due(self, seconds: float) -> list[BrokerRoom]:
         """The rooms that get a marker now. Where many are due they come in some calls."""
-        rooms: list[Room] = []
+        rooms: list[BrokerRoom] = []
         while len(rooms) < DUE_MAX and self._due and self._due[0][0] <= seconds:
             when, _, room = heappop(self._due)
-            if when != room.tail_entry:
+            if when != room.watermark_entry:
                 continue  # an earlier look took its place
-            room.tail_entry = 0.0
-            if room.tail_due <= seconds:
+            room.watermark_entry = 0.0
+            if room.watermark_due <= seconds:
                 rooms.append(room)
                 room.quiet *= 2
-                room.tail_due = seconds + room.quiet
+                room.watermark_due = seconds + room.quiet
             if room.quiet <= self._last:
-                self._look_at(room, room.tail_due)
+                self._look_at(room, room.watermark_due)
         return rooms
 
     def next_deadline(self) -> float | None:
         """When `due` is to be asked next."""
         return self._due[0][0] if self._due else None
 
-    def _look_at(self, room: Room, when: float) -> None:
-        room.tail_entry = when
+    def _look_at(self, room: BrokerRoom, when: float) -> None:
+        room.watermark_entry = when
         heappush(self._due, (when, next(self._ties), room))

@@ -30,19 +30,19 @@ class Ask(NamedTuple):
     request: Request
 
 
-class Join(NamedTuple):
+class BecomeMember(NamedTuple):
     """Become a member; done when that is answered, or was nothing to ask."""
 
     rooms: set[str]
 
 
 class Listen(NamedTuple):
-    """Subscribe; done, without an answer, once everything from then on will be handed on."""
+    """Subscribe; done, without an answer, once everything from then on will be delivered."""
 
     listener: Listener
 
 
-Step: TypeAlias = Ask | Join | Listen
+Step: TypeAlias = Ask | BecomeMember | Listen
 Steps: TypeAlias = Generator[Step, Answer, T]
 
 
@@ -51,7 +51,7 @@ def begin(step: Step, core: ClientCore, now: Instant) -> int:
     match step:
         case Ask(request):
             return core.ask(request, now)
-        case Join(rooms):
+        case BecomeMember(rooms):
             return core.join(rooms, now)
         case Listen(listener):
             core.listen(listener, now)

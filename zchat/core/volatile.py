@@ -58,7 +58,7 @@ class Heard:
         self._passed_over: dict[str, tuple[int, int]] = {}  # the same of what came while it takes no more
 
     def batch(self, room: str, batch: wire.Batch, size: int, *, paused: bool) -> list[Delivery | Notice]:
-        """A batch came: what is to be handed on. While the listener takes no more, nothing: that is told later."""
+        """A batch came: what is to be delivered. While the listener takes no more, nothing: that is told later."""
         base, prev = batch.base, batch.prev
         reached = base, prev + answers.count(batch)
         if len(self._rooms) > ROOMS_HEARD_MAX:

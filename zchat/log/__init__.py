@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 from zchat.errors import LogError
-from zchat.settings import Keep as Keep
+from zchat.settings import RetentionRule as RetentionRule
 from zchat.wire import Gap as Gap
 
 T = TypeVar("T")
@@ -141,7 +141,7 @@ class Log(Protocol):
         returned; so is what was trimmed of a room, as far as it lies in the range. Gaps end at `upto`. What is
         trimmed between two slices of it is a gap too, or was read before; what is appended meanwhile is not in it.
 
-        Where a damaged index leaves only the table to walk, a page may end early, after many batches of other
+        Where a damaged index leaves only the table to scan, a page may end early, after many batches of other
         rooms: with `more`, an `upto` above `after`, and fewer batches than asked for or none.
         """
 
@@ -188,7 +188,7 @@ class Log(Protocol):
     def starts(self) -> list[LogStart]:
         """Its starts, the present one last; of the older ones not more than `wire.STARTS_MAX` are known."""
 
-    def trim(self, keep: list[Keep], now: int) -> None:
+    def trim(self, rules: list[RetentionRule], now: int) -> None:
         """Remove what no rule keeps, in steps between commits; returns at once. `now`: microseconds since 1970.
 
         Whole batches go, oldest first, and a room's newest batch stays. What is removed is read as a gap

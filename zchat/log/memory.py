@@ -22,9 +22,9 @@ from zchat.log import (
     Append,
     CursorRow,
     Gap,
-    Keep,
     LogPage,
     LogStart,
+    RetentionRule,
     SessionRow,
     Sliced,
     StoredBatch,
@@ -34,7 +34,7 @@ from zchat.log.retention import Rule, is_last_of_messages
 from zchat.log.slices import Slice, add_gaps, paced
 from zchat.names import matcher
 
-TAIL_BATCHES = 4096  # searched for a repeated publish
+RECENT_BATCHES = 4096  # searched for a repeated publish
 ROOMS_A_STEP = 500  # are matched: about 1 ms
 USERS_FORGOTTEN = 1_000  # at once: to find who was seen last takes a sort
 
@@ -147,7 +147,7 @@ class MemoryLog:
         self.secret = secrets.token_bytes(32)
         self._lock = threading.Lock()
         self._rooms: dict[str, RoomBatches] = {}
-        self._tail: deque[StoredBatch] = deque(maxlen=TAIL_BATCHES)
+        self._tail: deque[StoredBatch] = deque(maxlen=RECENT_BATCHES)
         self._head = 0
         self._time = 0
         self._sessions: dict[str, SessionRow] = {}
@@ -273,9 +273,9 @@ class MemoryLog:
         """One: it ends with its broker."""
         return list(self._starts)
 
-    def trim(self, keep: list[Keep], now: int) -> None:
+    def trim(self, rules: list[RetentionRule], now: int) -> None:
         """At once: a list drops its beginning in no time."""
-        for rule in [Rule(each, now) for each in keep]:
+        for rule in [Rule(each, now) for each in rules]:
             rooms = whole(self._match([rule.pattern]))
             with self._lock:
                 for _, room in rooms:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from zchat import wire
-from zchat.settings import Keep
+from zchat.settings import RetentionRule
 
 PRESENCE_RECORDS_MIN = 1_000  # of joins and leaves are kept of any room,
 PRESENCE_BYTES_MIN = 128 * 1024  # or so many bytes of them: less would be gaps for few who read
@@ -48,14 +48,14 @@ class Counted(Protocol):
 class Rule:
     """A `Keep` at a time."""
 
-    def __init__(self, keep: Keep, now: int) -> None:
+    def __init__(self, rule: RetentionRule, now: int) -> None:
         """`now`: microseconds since 1970."""
-        self.pattern = keep.pattern
-        self.before = now - int(keep.age_seconds * 1_000_000) if keep.age_seconds else 0  # older goes
-        self._records = keep.records
-        self._bytes = keep.bytes
-        self._presence = keep.records and max(keep.records, PRESENCE_RECORDS_MIN)
-        self._presence_bytes = keep.bytes and max(keep.bytes, PRESENCE_BYTES_MIN)
+        self.pattern = rule.pattern
+        self.before = now - int(rule.age_seconds * 1_000_000) if rule.age_seconds else 0  # older goes
+        self._records = rule.records
+        self._bytes = rule.bytes
+        self._presence = rule.records and max(rule.records, PRESENCE_RECORDS_MIN)
+        self._presence_bytes = rule.bytes and max(rule.bytes, PRESENCE_BYTES_MIN)
 
     def has_too_much(self, room: Counted) -> bool:
         """Whether there are more messages than are kept."""

@@ -24,10 +24,10 @@ import zmq
 from zchat import wire
 from zchat.address import Address
 from zchat.core import Instant
-from zchat.core.chain import Notice
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, Answer, ClientCore
 from zchat.core.engine import Engine
 from zchat.core.listening import Listener
+from zchat.core.ordering import Notice
 from zchat.core.publishing import Chunk
 from zchat.errors import Closed, Refused, TimedOut, Unreachable, ZchatError
 from zchat.sockets import context, exits
@@ -44,7 +44,7 @@ class Connection(Waiting):
     """One client's connection. `start` waits for the broker; `close` ends the session."""
 
     def __init__(
-        self, address: Address, user: str, info: dict[str, str], notify: Callable[[Notice], object] | None = None
+        self, address: Address, user: str, info: dict[str, str], on_notice: Callable[[Notice], object] | None = None
     ) -> None:
         super().__init__(address, ClientCore(user, info, iter(partial(secrets.token_bytes, 16), b"")))
         self.user = user
@@ -56,7 +56,7 @@ class Connection(Waiting):
         self._engine = Engine(self._core, address, self._port, self.outbox, self)
         self._driver = Driver(self._engine, self._port, self._end)
         self.wake, self.stir = self._driver.wake, self._driver.stir
-        self._notices = Notices(notify)
+        self._notices = Notices(on_notice)
         self._refused: Refused | None = None  # the first since the last flush,
         self._untold: Refused | None = None  # and the first of which nobody has been told at all
         self._lost = 0  # messages that have no outcome, at the end
@@ -90,9 +90,9 @@ class Connection(Waiting):
         return self._core.welcome
 
     def listen(self, listener: Listener, incoming: Incoming, deadline: Deadline) -> None:
-        """Subscribe. What the chain hands on goes to `incoming`.
+        """Subscribe. What the ordering delivers goes to `incoming`.
 
-        Returns when everything from now on is handed on. Raises Unreachable, Closed.
+        Returns when everything from now on is delivered. Raises Unreachable, Closed.
         """
 
         def start(core: ClientCore, now: Instant) -> None:
@@ -102,11 +102,11 @@ class Connection(Waiting):
         self.do(start)
         listening, began = self._core.listening, monotonic()
         try:
-            self.wait_for(lambda: bool(listener.chain.is_begun or listening.trouble), deadline)
+            self.wait_for(lambda: bool(listener.ordering.is_begun or listening.trouble), deadline)
         except TimedOut:
             why = listening.trouble or listening.silence if self.is_ready else self.why_not()
             raise Unreachable(str(self.address), deadline.seconds or 0.0, why) from None
-        if not listener.chain.is_begun:
+        if not listener.ordering.is_begun:
             raise Unreachable(str(self.address), round(monotonic() - began, 1), listening.trouble)
 
     def unlisten(self, listener: Listener) -> None:

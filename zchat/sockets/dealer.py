@@ -18,7 +18,7 @@ from zchat.sockets.connector import CAME_UP, WENT_DOWN, Connector
 from zchat.sockets.options import DONTWAIT, EVENTS, POLLIN
 
 RECEIVED_MAX = 256  # replies per turn, …
-RECEIVED_SECONDS_MAX = 0.1  # … or as many as this takes: then it is time to hand on and send
+RECEIVED_SECONDS_MAX = 0.1  # … or as many as this takes: then it is time to deliver and send
 
 
 class Dealer:

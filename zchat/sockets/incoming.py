@@ -1,7 +1,7 @@
 """What the engine has for the consumer of one subscription: in order, and bounded in bytes.
 
 Rules of this file
-1. Above the bound the chain is paused, and what comes meanwhile is fetched when the consumer has caught up.
+1. Above the bound the ordering is paused, and what comes meanwhile is fetched when the consumer has caught up.
 2. The consumer alone takes from the left of `buffer`, without the lock. Who closes takes from the right, under it, so
    that each message was either handed over or was not.
 3. In a child of a fork it has ended, and nobody holds the lock.
@@ -17,8 +17,8 @@ from queue import SimpleQueue
 from threading import RLock
 from typing import Protocol, TypeAlias
 
-from zchat.core.chain import Delivery, Mark, Notice
 from zchat.core.held import cost
+from zchat.core.ordering import Delivery, Mark, Notice
 from zchat.message import Message
 from zchat.sockets.clock import Deadline
 
@@ -29,7 +29,7 @@ NOTICE_BYTES = 300  # what one takes, and a mark
 Item: TypeAlias = Delivery | Notice | Mark
 
 
-class Waiter(Protocol):
+class MessageWaiter(Protocol):
     """The connection that it comes from."""
 
     def wait_until(self, done: Callable[[], object], deadline: Deadline) -> bool:
@@ -40,9 +40,9 @@ class Waiter(Protocol):
 
 
 class Incoming:
-    """Between the engine, which puts, and the consumer, who takes. `pause` stops the chain, or lets it go on."""
+    """Between the engine, which puts, and the consumer, who takes. `pause` stops the ordering, or lets it go on."""
 
-    def __init__(self, pause: Callable[[bool], None], waiter: Waiter) -> None:
+    def __init__(self, pause: Callable[[bool], None], waiter: MessageWaiter) -> None:
         self.buffer: deque[Message] = deque()  # of the batch that is being handed over
         self.lock = RLock()  # of what is handed over, and of the end; a signal may close what it interrupts
         self._pause = pause
@@ -53,7 +53,7 @@ class Incoming:
         self._paused = False
 
     def put(self, items: list[Item]) -> None:
-        """What the chain hands on. By who drives the engine."""
+        """What the ordering delivers. By who drives the engine."""
         for item in items:
             self._put_bytes += _size(item)
             self._queue.put(item)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from zchat.core.chain import Notice
+from zchat.core.ordering import Notice
 from zchat.errors import ZchatError
 
 WAITING_MAX = 1_000  # notices for a function that takes nothing: further ones are left out
@@ -22,8 +22,8 @@ WAITING_MAX = 1_000  # notices for a function that takes nothing: further ones a
 class Notices:
     """Told by the engine."""
 
-    def __init__(self, notify: Callable[[Notice], object] | None) -> None:
-        self._notify = notify
+    def __init__(self, on_notice: Callable[[Notice], object] | None) -> None:
+        self._on_notice = on_notice
         self._queue: SimpleQueue[Notice | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_lost = True  # before the first WELCOME: `connect` tells that
@@ -49,7 +49,7 @@ class Notices:
         self._queue.put(None)
 
     def _tell(self, notice: Notice) -> None:
-        if self._notify is None or self._queue.qsize() >= WAITING_MAX:
+        if self._on_notice is None or self._queue.qsize() >= WAITING_MAX:
             return
         self._queue.put(notice)
         if self._thread is None:
@@ -57,9 +57,9 @@ class Notices:
             self._thread.start()
 
     def _run(self) -> None:
-        assert self._notify is not None
+        assert self._on_notice is not None
         while (notice := self._queue.get()) is not None:
             try:
-                self._notify(notice)
+                self._on_notice(notice)
             except Exception:
                 threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self._thread)))

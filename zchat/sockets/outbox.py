@@ -38,7 +38,7 @@ GRANT_BYTES = 4 * 1024  # of the outbox go to a chunk that is opened; then as mu
 RECORD_BYTES = 48  # what a record costs besides its body; it bounds the records of a chunk too, to 2048
 
 
-class Waiter(Protocol):
+class OutcomeWaiter(Protocol):
     """Who can wait for what the broker says."""
 
     def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
@@ -57,7 +57,7 @@ class Waiter(Protocol):
 class Publication(msgspec.Struct, frozen=True, gc=False):
     """One message on its way to the broker."""
 
-    _waiter: Waiter
+    _waiter: OutcomeWaiter
     _chunk: Chunk
     _index: int
 
@@ -94,7 +94,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
 class Outbox:
     """Chunks in the order in which they were opened. Thread-safe."""
 
-    def __init__(self, wake: Callable[[], None], waiter: Waiter) -> None:
+    def __init__(self, wake: Callable[[], None], waiter: OutcomeWaiter) -> None:
         self.record_bytes_max = wire.RECORD_BYTES_MAX  # the broker's, once it is known; at least CHUNK_BYTES
         self.is_waiting = False  # nobody is awake to send, and who adds is to call `wake`
         self.opened = 0  # chunks so far: a chunk's number is its `seq`, as they are sent in this order

@@ -19,7 +19,7 @@ from zchat.sockets.connector import WENT_DOWN, Connector
 from zchat.sockets.options import DONTWAIT, EVENTS, POLLIN, RCVMORE
 
 RECEIVED_MAX = 256  # batches per turn, …
-RECEIVED_SECONDS_MAX = 0.1  # … or as many as this takes: then it is time to hand on and send
+RECEIVED_SECONDS_MAX = 0.1  # … or as many as this takes: then it is time to deliver and send
 
 # What a topic begins with, and what an array of msgpack: so a frame too many or too few is noticed, at no cost.
 TOPICS = frozenset([b"#", b"@", wire.PRIVATE_TOPIC])

@@ -118,14 +118,14 @@ class Waiting:
             result: T = end.value
             return result
 
-    def keep_cursor(self, name: str, offset: int, deadline: Deadline) -> None:
+    def set_cursor(self, name: str, offset: int, deadline: Deadline) -> None:
         """Store a cursor; returns once it is. Raises as `ask`."""
 
-        def keep(core: ClientCore, now: Instant) -> int:
+        def set_it(core: ClientCore, now: Instant) -> int:
             assert core.welcome is not None, "connected"
             return core.ask(wire.SetCursor(0, name, core.welcome.log_id, offset), now)
 
-        given(self._answer(keep, deadline), wire.Done)
+        given(self._answer(set_it, deadline), wire.Done)
 
     def part(self, rooms: set[str], deadline: Deadline) -> None:
         """Take a `join` back. Where the broker is away, it is told when it is back, and nobody waits."""

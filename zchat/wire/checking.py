@@ -1,4 +1,4 @@
-"""What a broker stores and hands on: the records of a PUBLISH, checked whole.
+"""What a broker stores and passes on: the records of a PUBLISH, checked whole.
 
 Rules of this file
 1. What passes here can be read by each client in each language: nothing in it is left unchecked.

@@ -20,7 +20,6 @@ from zchat.wire.checking import DECODING_ERRORS, check_records, text_of
 from zchat.wire.large import check_large, check_large_broadcast
 from zchat.wire.messages import (
     VERSION,
-    At,
     BrokerMessage,
     Bye,
     ClientMessage,
@@ -32,14 +31,15 @@ from zchat.wire.messages import (
     Position,
     Present,
     Publish,
+    Report,
     RoomsAre,
     Sync,
-    Tail,
+    Watermark,
 )
 from zchat.wire.nesting import first_elements, without_depth
 from zchat.wire.records import Batch, BatchHead, Natural, RawBatch, RecordOrBody
 
-Encodable: TypeAlias = ClientMessage | BrokerMessage | Tail | Sync | RawBatch | Batch
+Encodable: TypeAlias = ClientMessage | BrokerMessage | Watermark | Sync | RawBatch | Batch
 Decoded = TypeVar("Decoded")
 
 HEAD_ELEMENTS = 4  # of a batch: what BatchHead has
@@ -62,7 +62,7 @@ class _Kind(msgspec.Struct, array_like=True):
 _encoder = msgspec.msgpack.Encoder()
 _client_decoder: msgspec.msgpack.Decoder[ClientMessage] = msgspec.msgpack.Decoder(ClientMessage)
 _broker_decoder: msgspec.msgpack.Decoder[BrokerMessage] = msgspec.msgpack.Decoder(BrokerMessage)
-_marker_decoder: msgspec.msgpack.Decoder[Tail | Sync] = msgspec.msgpack.Decoder(Tail | Sync)
+_marker_decoder: msgspec.msgpack.Decoder[Watermark | Sync] = msgspec.msgpack.Decoder(Watermark | Sync)
 _batch_decoder = msgspec.msgpack.Decoder(Batch)
 _raw_batch_decoder = msgspec.msgpack.Decoder(RawBatch)
 _head_decoder = msgspec.msgpack.Decoder(BatchHead)
@@ -146,7 +146,7 @@ def decode_broker(frame: bytes) -> BrokerMessage:
         raise _why(frame, _BROKER_KINDS, error) from error
 
 
-def decode_broadcast(frame: bytes) -> Batch | Tail | Sync:
+def decode_broadcast(frame: bytes) -> Batch | Watermark | Sync:
     """What a broker's XPUB sent. Raises WireError."""
     try:
         check_large_broadcast(frame)
@@ -252,9 +252,9 @@ def _kinds(union: Any) -> frozenset[int]:
 _CLIENT_KINDS = _kinds(ClientMessage)
 _HELLO, _PUBLISH = Hello.__struct_config__.tag, Publish.__struct_config__.tag
 _ANSWERS = _kinds(Done | Page | Position | HeadsAre | Present | RoomsAre | CursorsAre)
-_UNNUMBERED = frozenset([_HELLO, At.__struct_config__.tag, Bye.__struct_config__.tag])
+_UNNUMBERED = frozenset([_HELLO, Report.__struct_config__.tag, Bye.__struct_config__.tag])
 _BROKER_KINDS = _kinds(BrokerMessage)
-_MARKERS = frozenset(bytes([kind]) for kind in _kinds(Tail | Sync))  # a batch's kind is below 3
+_MARKERS = frozenset(bytes([kind]) for kind in _kinds(Watermark | Sync))  # a batch's kind is below 3
 
 
 def _why(frame: bytes, kinds: frozenset[int], error: Exception) -> WireError:

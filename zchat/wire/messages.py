@@ -25,7 +25,7 @@ IN_FLIGHT_MAX = 256  # PUBLISH frames of one session without an outcome
 WINDOW_BYTES, WINDOW_BYTES_MAX = 256 << 10, 4 << 20  # of unacked PUBLISH frames: at first, and as ACKs tell at most
 PAGE_BYTES_MAX = 1 << 20  # batches in one PAGE (one more when the first alone is larger)
 ROOMS_PER_MESSAGE_MAX = 1024  # names in one JOIN, PART, FETCH or HEADS
-LISTENERS_TOLD_MAX = 64  # that an AT tells of; of further ones nothing is known
+LISTENERS_TOLD_MAX = 64  # that a REPORT tells of; of further ones nothing is known
 
 # Publish.flags
 VOLATILE = 1  # not stored: broadcast at once, no offset, no place in the chain
@@ -114,7 +114,7 @@ class Rooms(msgspec.Struct, array_like=True, tag=9):
     request: Natural
 
 
-class At(msgspec.Struct, array_like=True, tag=10):
+class Report(msgspec.Struct, array_like=True, tag=10):
     """How far this session's listeners have got, each with its patterns; not answered."""
 
     listeners: Listeners
@@ -147,7 +147,7 @@ class DropCursor(msgspec.Struct, array_like=True, tag=14):
 
 
 ClientMessage: TypeAlias = (
-    Hello | Publish | Join | Part | Fetch | Seek | Heads | Who | Rooms | At | Bye | Cursors | SetCursor | DropCursor
+    Hello | Publish | Join | Part | Fetch | Seek | Heads | Who | Rooms | Report | Bye | Cursors | SetCursor | DropCursor
 )
 
 # --- broker -> client ---------------------------------------------------------------------------
@@ -302,7 +302,7 @@ BrokerMessage: TypeAlias = (
 # --- broker -> every subscriber -----------------------------------------------------------------
 
 
-class Tail(msgspec.Struct, array_like=True, tag=66):
+class Watermark(msgspec.Struct, array_like=True, tag=66):
     """On a room's own topic when it has been quiet: its last offset. A higher one than seen is a loss."""
 
     last: Natural

@@ -14,7 +14,7 @@ from tests.log.damage import change, overwrite, pages_of
 from tests.log.sqlite.test_log import OpenLog
 from zchat import wire
 from zchat.errors import StartError
-from zchat.log import CursorRow, Keep, SessionRow
+from zchat.log import CursorRow, RetentionRule, SessionRow
 from zchat.log.offline import backup
 from zchat.log.offline.backup import BackedUp
 from zchat.log.offline.repairing import Finding, check
@@ -78,7 +78,7 @@ def test_a_copy_of_a_log_that_is_written_and_trimmed_meanwhile_is_of_one_moment(
             number += 1
             scribe.write(f"r{number % 6}", b"y" * 300, kind=wire.PRESENCE if number % 4 == 0 else wire.MESSAGES)
             if number % 50 == 0:
-                log.trim([Keep("**", records=400)], scribe.time)
+                log.trim([RetentionRule("**", records=400)], scribe.time)
 
     writer = threading.Thread(target=write)
     writer.start()

@@ -22,10 +22,10 @@ from zchat.log.sqlite.state import RoomRow
 OpenLog = Callable[..., SqliteLog]
 
 
-def row(base: int, prev: int, room: int = 1) -> schema.Row:
+def row(base: int, prev: int, room: int = 1) -> schema.BatchRow:
     entries = [wire.RawEntry("u", "s", base, wire.raw(wire.encode_records([b"x", b"y"])))]
     frame = wire.encode(wire.RawBatch(wire.MESSAGES, base, prev, base, entries))
-    return schema.Row.sealed(base, room, wire.MESSAGES, 2, base, frame)
+    return schema.BatchRow.sealed(base, room, wire.MESSAGES, 2, base, frame)
 
 
 def test_it_is_like_one_that_a_broker_wrote(open_log: OpenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from tests.log.contract import SECOND, Scribe, read, trim
 from tests.log.damage import change, written
 from zchat import wire
 from zchat.errors import StartError
-from zchat.log import Keep
+from zchat.log import RetentionRule
 from zchat.log.offline.exporting import export, micros, rfc3339
 from zchat.log.offline.importing import import_lines
 from zchat.log.offline.repairing import Finding, check
@@ -95,7 +95,7 @@ def test_gaps_go_with_it(open_log: OpenLog, tmp_path: Path) -> None:
     scribe = Scribe(log)
     for number in range(60):
         scribe.write(f"r{number % 3}", b"x", b"y")
-    trim(log, [Keep("r1", records=10)])
+    trim(log, [RetentionRule("r1", records=10)])
     log.close()
     change(tmp_path / "log", "UPDATE batches SET crc = 0 WHERE base IN (61, 63, 115, 119)")
     lines = list(export(tmp_path / "log"))

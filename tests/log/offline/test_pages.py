@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.log.contract import Scribe, read_all, trim
 from tests.log.damage import change, copied, flip, overwrite, pages_of, written
 from zchat import wire
-from zchat.log import Keep, StoredBatch
+from zchat.log import RetentionRule, StoredBatch
 from zchat.log.offline import pages
 from zchat.log.offline.exporting import export
 from zchat.log.offline.repairing import check, repair
@@ -26,11 +26,11 @@ OpenLog = Callable[..., SqliteLog]
 PAGE = schema.PAGE_BYTES
 
 
-def rows_of(connection: sqlite3.Connection) -> list[schema.Row]:
+def rows_of(connection: sqlite3.Connection) -> list[schema.BatchRow]:
     return connection.execute(f"SELECT {schema.ROW} FROM batches ORDER BY base").fetchall()
 
 
-def rows(folder: Path) -> list[schema.Row]:
+def rows(folder: Path) -> list[schema.BatchRow]:
     """As SQLite reads them."""
     connection = sqlite3.connect(folder / schema.FILE)
     found = rows_of(connection)
@@ -135,7 +135,7 @@ def test_what_is_no_database_has_no_batch(tmp_path: Path, content: bytes) -> Non
 # --- through check, repair and export -----------------------------------------------------------
 
 
-def assert_saved(folder: Path, before: list[schema.Row], lost: set[int]) -> None:
+def assert_saved(folder: Path, before: list[schema.BatchRow], lost: set[int]) -> None:
     """Everything but those is saved, told or not, and the log that was made of it is whole."""
     exported = [line for line in export(folder) if b'"gap"' not in line]
     repaired = repair(folder)
@@ -192,7 +192,7 @@ def test_random_blocks_lose_what_lies_in_them(tmp_path: Path) -> None:
     before, chance = rows(tmp_path / "whole"), random.Random(2)
     length = (tmp_path / "whole" / schema.FILE).stat().st_size
     leaves = pages_of(tmp_path / "whole", "batches")
-    with pages.Pages(tmp_path / "whole" / schema.FILE) as file:
+    with pages.DatabasePages(tmp_path / "whole" / schema.FILE) as file:
         bases = {page: {base for base, _ in pages._cells(file.page(page // PAGE + 1))} for page in leaves}
     for number in range(12):
         folder = copied(tmp_path / "whole", tmp_path / str(number))
@@ -210,7 +210,7 @@ def test_what_was_trimmed_and_lies_on_free_pages_does_not_come_back(open_log: Op
     scribe = Scribe(log)
     kept: list[StoredBatch] = [scribe.batch("a", bytes(900)) for _ in range(600)]
     scribe.keep(*kept)
-    trim(log, [Keep("a", records=300)])
+    trim(log, [RetentionRule("a", records=300)])
     log.close()
     folder = tmp_path / "log"
     assert len(list(pages.batches(folder / schema.FILE))) > 300, "they lie there"

@@ -16,7 +16,7 @@ from tests.log.damage import change, copied, flip, overwrite, pages_of, silent, 
 from tests.unreadable import KNOWN, READABLE, STORED_BEFORE
 from zchat import wire
 from zchat.errors import StartError
-from zchat.log import Keep, StoredBatch, retention, whole
+from zchat.log import RetentionRule, StoredBatch, retention, whole
 from zchat.log.offline.exporting import export
 from zchat.log.offline.importing import import_lines
 from zchat.log.offline.repairing import Checked, Finding, Repaired, check, repair
@@ -66,7 +66,7 @@ def test_a_new_and_a_trimmed_log_have_none_either(open_log: OpenLog, tmp_path: P
     scribe = Scribe(log)
     for number in range(50):
         scribe.write(f"r{number % 3}", b"x")
-    trim(log, [Keep("**", records=5)])
+    trim(log, [RetentionRule("**", records=5)])
     log.close()
     assert not findings(tmp_path / "log")
 
@@ -80,7 +80,7 @@ def thinned(open_log: OpenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     join = [wire.RawEntry("alice", "s", 0, wire.raw(wire.encode_records([wire.Record(b"", "join")])))]
     for _ in range(5):
         scribe.keep(scribe.batch("a", b"x"), *[scribe.batch_of("a", join, 1, wire.PRESENCE) for _ in range(10)])
-    trim(log, [Keep("a", records=7)])
+    trim(log, [RetentionRule("a", records=7)])
     log.close()
     monkeypatch.undo()
     return tmp_path / "log"

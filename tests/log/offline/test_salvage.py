@@ -11,7 +11,7 @@ from tests.log.damage import change, flip, overwrite, pages_of, written
 from zchat.errors import StartError
 from zchat.log.offline import salvage
 from zchat.log.offline.repairing import repair
-from zchat.log.offline.salvage import Chain, Hole
+from zchat.log.offline.salvage import Hole, HoleDetector
 from zchat.log.sqlite import schema
 
 
@@ -32,9 +32,9 @@ def test_a_chain_tells_what_is_missing_between_and_after(tmp_path: Path) -> None
     for batch in (kept[0], kept[50], kept[-1]):
         change(tmp_path, "DELETE FROM batches WHERE base = ?", [batch.base])
     with salvage.reading(tmp_path) as contents:
-        chain = Chain(contents)
-        holes = [hole for row in salvage.sound_rows(contents, None) if (hole := chain.before(row))]
-        holes += chain.after_all()
+        detector = HoleDetector(contents)
+        holes = [hole for row in salvage.sound_rows(contents, None) if (hole := detector.before(row))]
+        holes += detector.after_all()
     assert holes == [Hole(1, batch.base, batch.base + batch.records - 1) for batch in (kept[0], kept[50], kept[-1])]
 
 

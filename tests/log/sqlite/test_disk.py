@@ -10,7 +10,7 @@ import pytest
 
 from tests.log.contract import Scribe, append, read, trim
 from zchat.errors import LogError
-from zchat.log import Append, Keep, whole
+from zchat.log import Append, RetentionRule, whole
 from zchat.log.sqlite import disk, schema
 from zchat.log.sqlite.disk import BALLAST, BALLAST_BYTES, FREE_BYTES_MIN, Disk
 from zchat.log.sqlite.log import SqliteLog
@@ -142,7 +142,7 @@ def test_a_log_on_a_full_disk_refuses_reads_trims_and_recovers(open_log: OpenLog
     scribe.next, scribe.lasts, scribe.time = before
     kept = len(whole(log.read(["a"], 0, 0, 0, 1 << 40)).batches)
     assert kept == log.head() > 20
-    trim(log, [Keep("a", records=3)])
+    trim(log, [RetentionRule("a", records=3)])
     assert read(log).gaps == [("a", 1, kept - 3, "trimmed")]
     scribe.write("a", b"goes on")
     assert log.head() == kept + 1 and (small_disk / BALLAST).exists()

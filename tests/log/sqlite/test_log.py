@@ -22,7 +22,7 @@ from tests.log.contract import InSlices, LogContract, Scribe, append, bases, rea
 from tests.log.damage import change, written
 from zchat import wire
 from zchat.errors import LogError, StartError
-from zchat.log import Append, CursorRow, Keep, Log, LogPage, SessionRow, retention, whole
+from zchat.log import Append, CursorRow, Log, LogPage, RetentionRule, SessionRow, retention, whole
 from zchat.log.memory import MemoryLog
 from zchat.log.sqlite import schema
 from zchat.log.sqlite.log import SqliteLog
@@ -283,9 +283,9 @@ class Machine(RuleBasedStateMachine):
         assert offset in (expected, self.published.get((number, seq), 0))
 
     @rule(
-        keep=st.lists(
+        rules=st.lists(
             st.builds(
-                Keep,
+                RetentionRule,
                 st.sampled_from(["**", "a", "build.**", "@alice"]),
                 st.sampled_from([0.0, 1.0, 20.0]),
                 st.integers(0, 10),
@@ -294,9 +294,9 @@ class Machine(RuleBasedStateMachine):
             max_size=2,
         )
     )
-    def trim_both(self, keep: list[Keep]) -> None:
+    def trim_both(self, rules: list[RetentionRule]) -> None:
         for log in (self.memory, self.disk):
-            trim(log, keep, self.scribe.time)
+            trim(log, rules, self.scribe.time)
 
     @rule()
     def reopen(self) -> None:

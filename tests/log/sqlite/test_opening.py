@@ -13,7 +13,7 @@ from tests.log.contract import SECOND, Scribe, bases, read, read_all, trim
 from tests.log.damage import as_version_1, as_version_2, change, overwrite, pages_of, written
 from zchat import wire
 from zchat.errors import StartError
-from zchat.log import Keep, whole
+from zchat.log import RetentionRule, whole
 from zchat.log.offline.exporting import export
 from zchat.log.offline.repairing import Finding, check, repair
 from zchat.log.sqlite import opening, schema
@@ -104,7 +104,7 @@ def old_log(open_log: OpenLog, tmp_path: Path) -> Path:
     scribe = Scribe(log)
     for _ in range(10):
         scribe.write("a", b"x")
-    trim(log, [Keep("a", records=6)])
+    trim(log, [RetentionRule("a", records=6)])
     log.close()
     as_version_1(tmp_path / "old")
     return tmp_path / "old"
@@ -114,7 +114,7 @@ def test_a_log_of_an_older_zchat_goes_on(open_log: OpenLog, old_log: Path) -> No
     log = open_log(old_log)
     assert bases(read(log)) == [5, 6, 7, 8, 9, 10]
     young = Scribe(log).write("a", b"y", seconds=3600)
-    trim(log, [Keep("a", records=1)])
+    trim(log, [RetentionRule("a", records=1)])
     log.close()
     log = open_log(old_log)
     page = read(log, after=whole(log.seek(["a"], 0, young.time, False)))
@@ -135,7 +135,7 @@ def test_joins_and_leaves_of_an_older_log_are_counted_apart(open_log: OpenLog, t
     check(tmp_path, found.append)
     log = open_log(tmp_path)
     assert not found and [log._rooms.row(room) for room in (1, 2, 3)] == before
-    trim(log, [Keep("a", records=3)])
+    trim(log, [RetentionRule("a", records=3)])
     assert bases(read(log, ["a"]))[:3] == [7, 10, 13]
     log.close()
     check(tmp_path, found.append)

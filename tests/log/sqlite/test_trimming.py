@@ -12,7 +12,7 @@ from tests.conftest import eventually
 from tests.log.contract import Scribe, bases, read, trim
 from tests.log.damage import change, overwrite, pages_of, silent, written
 from zchat import wire
-from zchat.log import Keep, retention
+from zchat.log import RetentionRule, retention
 from zchat.log.sqlite import opening, schema, trimming
 from zchat.log.sqlite.log import SqliteLog
 from zchat.log.sqlite.opening import Opened
@@ -40,7 +40,7 @@ def count(connection: sqlite3.Connection) -> int:
 def test_each_step_is_short_and_whole(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trimming, "STEP_SECONDS", -1.0)  # the time is always up
     work = Trimming(opened.connection, opened.rooms, "normal")
-    work.begin([Keep("**", records=10)], 0)
+    work.begin([RetentionRule("**", records=10)], 0)
     steps = 0
     left = count(opened.connection)
     while work.is_at_work:
@@ -73,7 +73,7 @@ def visited(open_log: OpenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_joins_and_leaves_are_thinned_in_short_steps(visited: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trimming, "STEP_SECONDS", -1.0)  # the time is always up
     work = Trimming(visited.connection, visited.rooms, "normal")
-    work.begin([Keep("a", records=30)], 0)
+    work.begin([RetentionRule("a", records=30)], 0)
     steps = 0
     while work.is_at_work:
         work.step()
@@ -88,7 +88,7 @@ def test_joins_and_leaves_are_thinned_in_short_steps(visited: Opened, monkeypatc
     statements: list[str] = []
     visited.connection.set_trace_callback(statements.append)
     for _ in range(3):
-        work.begin([Keep("a", records=30, age_seconds=1e6)], row.time)
+        work.begin([RetentionRule("a", records=30, age_seconds=1e6)], row.time)
         while work.is_at_work:
             work.step()
     assert visited.connection.total_changes == changes and len(statements) < 40, "nothing is to be done"
@@ -108,7 +108,7 @@ def test_a_step_changes_few_rooms_and_looks_at_few_that_stay(
     monkeypatch.setattr(trimming, "STEP_SECONDS", 1e6)
     monkeypatch.setattr(trimming, "ROOM_SECONDS", 1e6 / 50)
     work = Trimming(opened.connection, opened.rooms, "normal")
-    work.begin([Keep("r.*", records=1)], 0)
+    work.begin([RetentionRule("r.*", records=1)], 0)
     steps = 0
     while work.is_at_work:
         before = [opened.rooms.row(room + 1) for room in range(rooms)]
@@ -118,7 +118,7 @@ def test_a_step_changes_few_rooms_and_looks_at_few_that_stay(
         assert changed <= 50
     assert steps > 4 and {opened.rooms.row(room + 1).records for room in range(rooms)} == {1}
     monkeypatch.setattr(trimming, "STEP_SECONDS", -1.0)  # now each look at the clock ends a step
-    work.begin([Keep("far", records=1)], 0)
+    work.begin([RetentionRule("far", records=1)], 0)
     steps = 0
     while work.is_at_work:
         work.step()
@@ -129,9 +129,9 @@ def test_a_step_changes_few_rooms_and_looks_at_few_that_stay(
 
 def test_what_was_begun_is_finished_before_what_was_asked_for_later(opened: Opened) -> None:
     work = Trimming(opened.connection, opened.rooms, "normal")
-    work.begin([Keep("r0", records=5)], 0)
-    work.begin([Keep("r1", records=6)], 0)
-    work.begin([Keep("r2", records=7)], 0)
+    work.begin([RetentionRule("r0", records=5)], 0)
+    work.begin([RetentionRule("r1", records=6)], 0)
+    work.begin([RetentionRule("r2", records=7)], 0)
     while work.is_at_work:
         work.step()
     assert [opened.rooms.row(room).records for room in (1, 2, 3)] == [5, 1_000, 7]
@@ -140,7 +140,7 @@ def test_what_was_begun_is_finished_before_what_was_asked_for_later(opened: Open
 def test_when_there_is_nothing_to_do_the_database_is_not_touched(opened: Opened) -> None:
     work = Trimming(opened.connection, opened.rooms, "normal")
     for _ in range(3):
-        work.begin([Keep("**", records=1_000, bytes=1 << 30, age_seconds=1e6)], opened.rooms.time)
+        work.begin([RetentionRule("**", records=1_000, bytes=1 << 30, age_seconds=1e6)], opened.rooms.time)
         changes = opened.connection.total_changes
         while work.is_at_work:
             work.step()
@@ -150,12 +150,12 @@ def test_when_there_is_nothing_to_do_the_database_is_not_touched(opened: Opened)
 def test_a_room_that_lies_far_behind_others_is_found(opened: Opened) -> None:
     """What stays is not gone through again and again: the index says where to go on."""
     work = Trimming(opened.connection, opened.rooms, "normal")
-    work.begin([Keep("r2", records=1)], 0)
+    work.begin([RetentionRule("r2", records=1)], 0)
     while work.is_at_work:
         work.step()
     statements: list[str] = []
     opened.connection.set_trace_callback(statements.append)
-    work.begin([Keep("**", records=999)], 0)
+    work.begin([RetentionRule("**", records=999)], 0)
     while work.is_at_work:
         work.step()
     assert [opened.rooms.row(room).records for room in (1, 2, 3)] == [999, 999, 1]
@@ -170,7 +170,7 @@ def test_the_file_gets_smaller(open_log: OpenLog, tmp_path: Path) -> None:
     file = tmp_path / "log" / schema.FILE
     # What is in the WAL is moved when the writer has a moment.
     eventually(lambda: file.stat().st_size > 19_000_000, "the file has grown", within=30)
-    trim(log, [Keep("a", records=20)])
+    trim(log, [RetentionRule("a", records=20)])
     assert len(read(log, bytes_max=1 << 30).batches) == 20
     eventually(lambda: file.stat().st_size < 3_000_000, "the file is smaller", within=30)
     scribe.write("a", b"goes on")
@@ -181,7 +181,7 @@ def test_between_its_steps_appends_are_kept(open_log: OpenLog) -> None:
     scribe = Scribe(log)
     for _ in range(5):
         scribe.keep(*[scribe.batch(f"r{number % 7}", bytes(2_000)) for number in range(1_000)])
-    log.trim([Keep("**", records=5)], 0)
+    log.trim([RetentionRule("**", records=5)], 0)
     during = 0
     while log.is_trimming:
         scribe.write("during", b"x")
@@ -201,7 +201,7 @@ def test_a_changed_time_never_makes_what_was_removed_older(
     log.close()
     change(tmp_path / "log", "UPDATE batches SET time = ? WHERE base = 6", [told])
     log = open_log()
-    trim(log, [Keep("a", records=4)])
+    trim(log, [RetentionRule("a", records=4)])
     log.close()
     opened = opening.open_database(tmp_path / "log" / schema.FILE, "normal")
     opened.connection.close()
@@ -215,18 +215,18 @@ def test_where_more_is_written_than_removed_removing_gets_more_time(
     monkeypatch.setattr(trimming, "STEP_SECONDS", -1.0)  # each look at the clock ends a step
     log = open_log(sync="normal")
     scribe = Scribe(log)
-    keep = [Keep("a", records=1)]
+    rules = [RetentionRule("a", records=1)]
     scribe.keep(*[scribe.batch("a", bytes(100)) for _ in range(2_000)])
     shares = []
     for _ in range(5):
-        log.trim(keep, 0)
+        log.trim(rules, 0)
         scribe.keep(*[scribe.batch("a", bytes(100)) for _ in range(500)])
         assert log.is_trimming
         shares.append(log._share)
     assert shares == [4, 2, 1, 0.5, 0.5]
     monkeypatch.setattr(trimming, "STEP_SECONDS", 1.0)
-    trim(log, keep)
-    trim(log, keep)
+    trim(log, rules)
+    trim(log, rules)
     assert log._share == 4 and len(read(log).batches) == 1
 
 
@@ -235,7 +235,7 @@ def test_what_cannot_be_read_is_passed_over(open_log: OpenLog, tmp_path: Path) -
     overwrite(tmp_path / "log", pages_of(tmp_path / "log", "batches")[3], bytes(schema.PAGE_BYTES))
     change(tmp_path / "log", "UPDATE batches SET records = 1000 WHERE base = ?", [kept[30].base])
     log = open_log()
-    trim(log, [Keep("**", records=50)])
+    trim(log, [RetentionRule("**", records=50)])
     assert 30 <= len(read(log).batches) < 100
     assert not silent(log, kept, ["r0"])
     assert bases(read(log, ["r1"]))[-1] == next(batch.base for batch in reversed(kept) if batch.room == "r1")

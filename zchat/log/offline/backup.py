@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 from zchat import wire
 from zchat.errors import StartError
-from zchat.log.offline.salvage import Progress
+from zchat.log.offline.salvage import TellProgress
 from zchat.log.sqlite import opening, schema
 from zchat.log.sqlite.folder import Folder, is_in_use
 
@@ -53,7 +53,7 @@ class BackedUp(NamedTuple):
     head: int
 
 
-def backup(folder: Path, target: Path, progress: Progress | None = None) -> BackedUp:
+def backup(folder: Path, target: Path, progress: TellProgress | None = None) -> BackedUp:
     """Copy the log of that folder to a file, or into a folder that is there. Raises StartError.
 
     `progress`: offset reached, head of the log.
@@ -101,7 +101,7 @@ def _refuse_without_space(path: Path, target: Path) -> None:
         raise StartError(f"a backup needs {needed >> 20} MB of free space on the disk of {target.parent}")
 
 
-def _copy(path: Path, making: Path, target: Path, progress: Progress | None, *, is_at_rest: bool) -> BackedUp:
+def _copy(path: Path, making: Path, target: Path, progress: TellProgress | None, *, is_at_rest: bool) -> BackedUp:
     try:
         with closing(schema.onlooker(path) if is_at_rest else schema.reader(path)) as source:
             opening.refuse_format(path, *schema.format_of(source))
@@ -140,7 +140,7 @@ def _attach(connection: sqlite3.Connection, path: Path, *, is_at_rest: bool) -> 
     connection.execute(f"PRAGMA source.cache_size=-{schema.READER_CACHE_KIB}")
 
 
-def _copy_batches(connection: sqlite3.Connection, progress: Progress | None) -> None:
+def _copy_batches(connection: sqlite3.Connection, progress: TellProgress | None) -> None:
     rows, last = 256, 0
     while True:
         began = time.monotonic()

@@ -34,7 +34,7 @@ class Builder:
         """`path` is its database. Raises StartError."""
         self._path = path
         self._making = path.with_name(path.name + SUFFIX)
-        self._rows: list[schema.Row] = []
+        self._rows: list[schema.BatchRow] = []
         self._bytes = 0
         self._rooms: dict[int, RoomRow] = {}
         identity = identity or schema.new_identity()
@@ -63,7 +63,7 @@ class Builder:
         """Know a room; batches that are added to it go on from its row."""
         self._rooms[row.id] = row
 
-    def add(self, row: schema.Row) -> None:
+    def add(self, row: schema.BatchRow) -> None:
         """The next batch, in the order of their offsets, of a room that is known."""
         base, room, kind, records, time, _, frame = row
         known, last, size = self._rooms[room], base + records - 1, len(frame)

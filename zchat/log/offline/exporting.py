@@ -29,7 +29,7 @@ import msgspec
 from zchat import wire
 from zchat.errors import WireError
 from zchat.log.offline import salvage
-from zchat.log.offline.salvage import Chain, Contents, Hole, Progress
+from zchat.log.offline.salvage import Contents, Hole, HoleDetector, TellProgress
 from zchat.log.sqlite import schema
 
 KINDS = {wire.MESSAGES: "message", wire.PRESENCE: "presence"}
@@ -63,23 +63,23 @@ class _Gap(msgspec.Struct, omit_defaults=True):
 _encode = msgspec.json.Encoder().encode
 
 
-def export(folder: Path, progress: Progress | None = None) -> Iterator[bytes]:
+def export(folder: Path, progress: TellProgress | None = None) -> Iterator[bytes]:
     """The lines of the log in that folder, without their newlines. `progress`: offset reached, last offset.
 
     What cannot be read is a gap in them. Raises StartError at the first line when the folder is in use or holds
     nothing that can be read; the folder is locked until the last line was taken, or the iterator closed.
     """
     with salvage.reading(folder) as contents:
-        chain = Chain(contents)
+        detector = HoleDetector(contents)
         for room in sorted(contents.rooms.values()):
             if room.trimmed:
                 until = rfc3339(room.trimmed_time) if room.trimmed_time else ""
                 yield _encode(_Gap("trimmed", room.name, 1, room.trimmed, until))
         for row in salvage.sound_rows(contents, progress):
-            if hole := chain.before(row):
+            if hole := detector.before(row):
                 yield _gap_line(contents, hole)
             yield from _lines(contents.room(row[1]).name, row)
-        for hole in chain.after_all():
+        for hole in detector.after_all():
             yield _gap_line(contents, hole)
 
 
@@ -91,7 +91,7 @@ def _gap_line(contents: Contents, hole: Hole) -> bytes:
     return _encode(_Gap("trimmed", room.name, hole.first, hole.last, until))
 
 
-def _lines(room: str, row: schema.Row) -> Iterator[bytes]:
+def _lines(room: str, row: schema.BatchRow) -> Iterator[bytes]:
     base, _, kind, records, micros, _, frame = row
     kind_name, when = KINDS.get(kind, str(kind)), rfc3339(micros)
     try:

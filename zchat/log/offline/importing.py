@@ -22,7 +22,7 @@ from zchat import wire
 from zchat.errors import BadName, StartError, WireError
 from zchat.log.offline.building import Builder
 from zchat.log.offline.exporting import KINDS, micros
-from zchat.log.offline.salvage import Progress
+from zchat.log.offline.salvage import TellProgress
 from zchat.log.sqlite import schema
 from zchat.log.sqlite.folder import Folder
 from zchat.log.sqlite.state import RoomRow
@@ -69,7 +69,7 @@ class Imported(NamedTuple):
 _decode = msgspec.json.Decoder(_Either).decode
 
 
-def import_lines(folder: Path, lines: Iterable[bytes], progress: Progress | None = None) -> Imported:
+def import_lines(folder: Path, lines: Iterable[bytes], progress: TellProgress | None = None) -> Imported:
     """Make a log of the lines of an export in that folder, which must hold none. `progress`: lines taken, 0.
 
     Raises WireError for a line that is none, with its number, or StartError; then the folder holds no log.
@@ -159,7 +159,7 @@ class _Import:
             wire.RawEntry(*publish, wire.raw(wire.encode_records(records))) for publish, records in self._entries
         ]
         frame = wire.encode(wire.RawBatch(kind, self._base, self._prevs.get(room, 0), self._time, entries))
-        self._builder.add(schema.Row.sealed(self._base, room, kind, count, self._time, frame))
+        self._builder.add(schema.BatchRow.sealed(self._base, room, kind, count, self._time, frame))
         self._prevs[room] = self._offset
         self._key, self._entries, self._size = None, [], 0
 

@@ -22,7 +22,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 from types import TracebackType
 
-from zchat.log.sqlite.schema import PAGE_BYTES, Row, is_sound
+from zchat.log.sqlite.schema import PAGE_BYTES, BatchRow, is_sound
 
 TABLE_LEAF = 13
 LEAF_HEADER_BYTES = 8
@@ -44,7 +44,7 @@ class _Broken(Exception):
     """What should be a cell is none."""
 
 
-class Pages:
+class DatabasePages:
     """The pages of a database, as its last commit left them. Read only; a context manager."""
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,7 @@ class Pages:
             self._read_wal(wal.stat().st_size)
             self.count = max([self.count, *self._in_wal])
 
-    def __enter__(self) -> Pages:
+    def __enter__(self) -> DatabasePages:
         """Itself."""
         return self
 
@@ -106,9 +106,9 @@ class Pages:
                 uncommitted = {}
 
 
-def batches(path: Path) -> Iterator[Row]:
+def batches(path: Path) -> Iterator[BatchRow]:
     """Every batch in the pages of that database that is what was written, in order, each once. Raises OSError."""
-    with Pages(path) as pages:
+    with DatabasePages(path) as pages:
         leaves = sorted(
             (min(bases), number) for number in range(2, pages.count + 1) if (bases := _bases(pages, number))
         )
@@ -128,7 +128,7 @@ def batches(path: Path) -> Iterator[Row]:
 # --- leaves -------------------------------------------------------------------------------------
 
 
-def _bases(pages: Pages, number: int) -> list[int]:
+def _bases(pages: DatabasePages, number: int) -> list[int]:
     return [base for base, _ in _cells(pages.page(number))]
 
 
@@ -147,7 +147,7 @@ def _cells(page: bytes) -> Iterator[tuple[int, int]]:
             yield base, at
 
 
-def _row(pages: Pages, page: bytes, at: int) -> Row | None:
+def _row(pages: DatabasePages, page: bytes, at: int) -> BatchRow | None:
     """The batch whose cell is there; None: it is none, or not what was written."""
     try:
         size, at = _varint(page, at)
@@ -157,10 +157,10 @@ def _row(pages: Pages, page: bytes, at: int) -> Row | None:
         return None
     if columns is None or not is_sound(base, *columns):
         return None
-    return Row(base, *columns)
+    return BatchRow(base, *columns)
 
 
-def _record(pages: Pages, page: bytes, at: int, size: int) -> bytes:
+def _record(pages: DatabasePages, page: bytes, at: int, size: int) -> bytes:
     """The record that begins there, with what lies of it in other pages."""
     if size <= LOCAL_MAX:
         return page[at : at + size]

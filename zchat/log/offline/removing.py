@@ -20,7 +20,7 @@ from typing import NamedTuple
 import msgspec
 
 from zchat.errors import StartError
-from zchat.log.offline.salvage import Progress
+from zchat.log.offline.salvage import TellProgress
 from zchat.log.sqlite import opening, schema, starts
 from zchat.log.sqlite.folder import Folder
 from zchat.log.sqlite.state import RoomRow
@@ -56,7 +56,7 @@ class Removed(NamedTuple):
     seen: int
 
 
-def remove(folder: Path, what: What, *, dry_run: bool = False, progress: Progress | None = None) -> Removed:
+def remove(folder: Path, what: What, *, dry_run: bool = False, progress: TellProgress | None = None) -> Removed:
     """Remove it, or only count it. `progress`: records removed, of how many. Raises StartError."""
     path = folder / schema.FILE
     if not path.is_file():
@@ -103,7 +103,7 @@ class _Removing:
             len(self._rooms), records, len(self._sessions), stay, len(self._cursors), len(self._seen)
         )
 
-    def remove(self, opened: opening.Opened, progress: Progress | None) -> None:
+    def remove(self, opened: opening.Opened, progress: TellProgress | None) -> None:
         connection, many = self._connection, self._connection.executemany
         connection.execute("BEGIN IMMEDIATE")
         if self._rooms:

@@ -27,7 +27,7 @@ from zchat.errors import StartError, WireError
 from zchat.log import CursorRow
 from zchat.log.offline import salvage
 from zchat.log.offline.building import Builder
-from zchat.log.offline.salvage import Chain, Contents, Hole, Progress
+from zchat.log.offline.salvage import Contents, Hole, HoleDetector, TellProgress
 from zchat.log.sqlite import schema
 
 _NUMBER = re.compile(r"\d+")
@@ -72,7 +72,7 @@ class Repaired(NamedTuple):
 # --- check --------------------------------------------------------------------------------------
 
 
-def check(folder: Path, found: Callable[[Finding], object], progress: Progress | None = None) -> Checked:
+def check(folder: Path, found: Callable[[Finding], object], progress: TellProgress | None = None) -> Checked:
     """Look at everything in the log of that folder, and call `found` with what is wrong.
 
     Raises StartError when the folder is in use or holds nothing that can be looked at.
@@ -85,7 +85,7 @@ def check(folder: Path, found: Callable[[Finding], object], progress: Progress |
         return Checked(findings, len(contents.rooms), counts.batches, counts.records, contents.head)
 
 
-def _findings(contents: Contents, counts: _Counts, progress: Progress | None) -> Iterator[Finding]:
+def _findings(contents: Contents, counts: _Counts, progress: TellProgress | None) -> Iterator[Finding]:
     yield from _check_database(contents.connection)
     yield from _check_contents(contents)
     yield from _check_batches(contents, counts, progress)
@@ -99,7 +99,7 @@ class _Counts:
         self.records = 0
         self.of_room: dict[int, tuple[int, int]] = {}  # room -> records, bytes
 
-    def add(self, row: schema.Row) -> None:
+    def add(self, row: schema.BatchRow) -> None:
         self.batches += 1
         self.records += row.records
         records, size = self.of_room.get(row.room, (0, 0))
@@ -137,17 +137,17 @@ def _check_contents(contents: Contents) -> Iterator[Finding]:
         yield Finding("head", f"the log ends at {contents.head}, and went up to {noted} when it was written last")
 
 
-def _check_batches(contents: Contents, counts: _Counts, progress: Progress | None) -> Iterator[Finding]:
-    walker, chain = contents.walker, Chain(contents)
+def _check_batches(contents: Contents, counts: _Counts, progress: TellProgress | None) -> Iterator[Finding]:
+    scanner, detector = contents.scanner, HoleDetector(contents)
     end = micros_before = misplaced = 0
     has_holes = False
     for row in salvage.sound_rows(contents, progress):
         base, room, _, records, micros, _, _ = row
         name, last = contents.room(room).name, base + records - 1
-        if hole := chain.before(row):
+        if hole := detector.before(row):
             has_holes = has_holes or not hole.is_trimmed
             yield from _holes(contents, hole)
-        if walker.places(room, base, base, 1) != [(base, last)]:
+        if scanner.places(room, base, base, 1) != [(base, last)]:
             misplaced += 1
             if misplaced <= MISPLACED_MAX:
                 yield Finding("index", f"batch {base} of {name} has no place in the index", name, base, last)
@@ -155,7 +155,7 @@ def _check_batches(contents: Contents, counts: _Counts, progress: Progress | Non
             yield Finding("batch", f"batch {base} of {name} {why}", name, base, last)
         end, micros_before = max(end, last), max(micros_before, micros)
         counts.add(row)
-    for hole in chain.after_all():
+    for hole in detector.after_all():
         has_holes = has_holes or not hole.is_trimmed
         yield from _holes(contents, hole)
     if misplaced > MISPLACED_MAX:
@@ -168,7 +168,7 @@ def _check_batches(contents: Contents, counts: _Counts, progress: Progress | Non
             yield Finding("room", text, state.name)
 
 
-def _wrong_with(row: schema.Row, end: int, micros_before: int) -> Iterator[str]:
+def _wrong_with(row: schema.BatchRow, end: int, micros_before: int) -> Iterator[str]:
     """What is wrong with a sound row."""
     base, _, kind, records, micros, _, frame = row
     if base <= end or micros < micros_before:
@@ -199,13 +199,13 @@ def _holes(contents: Contents, hole: Hole) -> Iterator[Finding]:
 
 def _places(contents: Contents, hole: Hole) -> list[tuple[int, int]]:
     """The batches that the index has there; else the whole of it."""
-    return contents.walker.places(hole.room, hole.first, hole.last, PLACES_MAX) or [(hole.first, hole.last)]
+    return contents.scanner.places(hole.room, hole.first, hole.last, PLACES_MAX) or [(hole.first, hole.last)]
 
 
 # --- repair -------------------------------------------------------------------------------------
 
 
-def repair(folder: Path, progress: Progress | None = None) -> Repaired | None:
+def repair(folder: Path, progress: TellProgress | None = None) -> Repaired | None:
     """Make a new log of all that is sound, with the log id, secret, offsets, sessions and cursors of the old one.
 
     The old database stays in the folder under another name. Nothing is done, and None returned, where nothing is
@@ -226,8 +226,8 @@ def repair(folder: Path, progress: Progress | None = None) -> Repaired | None:
             return repaired
 
 
-def _save(contents: Contents, builder: Builder, progress: Progress | None) -> Repaired:
-    chain, path = Chain(contents), contents.path
+def _save(contents: Contents, builder: Builder, progress: TellProgress | None) -> Repaired:
+    detector, path = HoleDetector(contents), contents.path
     holes: list[Hole] = []
     batches = records = 0
     for room in contents.rooms.values():
@@ -235,12 +235,12 @@ def _save(contents: Contents, builder: Builder, progress: Progress | None) -> Re
     for row in _readable_rows(contents, progress):
         if not builder.knows(row[1]):
             builder.room(contents.room(row[1]))
-        if hole := chain.before(row):
+        if hole := detector.before(row):
             holes.append(hole)
         builder.add(row)
         batches += 1
         records += row[3]
-    holes += chain.after_all()
+    holes += detector.after_all()
     gaps = []
     for hole in holes:
         if hole.is_trimmed:
@@ -263,7 +263,7 @@ def _save(contents: Contents, builder: Builder, progress: Progress | None) -> Re
     )
 
 
-def _readable_rows(contents: Contents, progress: Progress | None) -> Iterator[schema.Row]:
+def _readable_rows(contents: Contents, progress: TellProgress | None) -> Iterator[schema.BatchRow]:
     """The sound rows, with records that every reader can read. What is no batch is left out: a hole is found there."""
     for row in salvage.sound_rows(contents, progress):
         try:
@@ -273,7 +273,7 @@ def _readable_rows(contents: Contents, progress: Progress | None) -> Iterator[sc
         if frame == row.frame:
             yield row
         else:
-            yield schema.Row.sealed(row.base, row.room, row.kind, row.records, row.time, frame)
+            yield schema.BatchRow.sealed(row.base, row.room, row.kind, row.records, row.time, frame)
 
 
 def _refuse_without_space(path: Path) -> None:

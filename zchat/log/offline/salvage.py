@@ -22,12 +22,12 @@ from zchat.errors import StartError
 from zchat.log.offline import pages
 from zchat.log.sqlite import opening, schema, starts
 from zchat.log.sqlite.folder import Folder
-from zchat.log.sqlite.links import prev_of
+from zchat.log.sqlite.gap_detection import prev_of
+from zchat.log.sqlite.scans import Scanner
 from zchat.log.sqlite.state import RoomRow
-from zchat.log.sqlite.walks import Walker
 from zchat.wire import OFFSET_MAX
 
-Progress = Callable[[int, int], object]
+TellProgress = Callable[[int, int], object]
 """Is called now and then with how far it is and how far it goes, both as offsets."""
 
 TOLD_ROWS = 1_000
@@ -55,7 +55,7 @@ class Contents:
         self.folder = folder
         self.path = path
         self.is_grafted = is_grafted  # its first page is that of a new log
-        self.walker = Walker(connection)
+        self.scanner = Scanner(connection)
         self._is_whole: bool | None = None
         self.identity: schema.Identity | None = None
         self.rooms: dict[int, RoomRow] = {}
@@ -89,29 +89,29 @@ class Contents:
         """That room; one that is not there any more gets a name."""
         return self.rooms.get(room_id) or self._add(room_id, f"lost.room-{room_id}")
 
-    def rows_by_tree(self) -> Iterator[schema.Row]:
+    def rows_by_tree(self) -> Iterator[schema.BatchRow]:
         """The sound batches, as far as SQLite finds them."""
-        return self.walker.by_table(1, OFFSET_MAX, _EveryRoom())
+        return self.scanner.by_table(1, OFFSET_MAX, _EveryRoom())
 
-    def is_trimmed(self, row: schema.Row) -> bool:
+    def is_trimmed(self, row: schema.BatchRow) -> bool:
         """Whether a batch was removed, and is only still there."""
         room = self.room(row.room)
         return row.base <= max(room.trimmed, room.presence_trimmed if row.kind == wire.PRESENCE else 0)
 
-    def is_whole(self, progress: Progress | None) -> bool:
+    def is_whole(self, progress: TellProgress | None) -> bool:
         """Whether every batch is found through the tree, but those that are known to be lost."""
         if self._is_whole is None:
-            self._is_whole = self._walk(progress)
+            self._is_whole = self._scan(progress)
         return self._is_whole
 
-    def _walk(self, progress: Progress | None) -> bool:
-        chain = Chain(self)
+    def _scan(self, progress: TellProgress | None) -> bool:
+        detector = HoleDetector(self)
         for number, row in enumerate(self.rows_by_tree()):
             if progress is not None and number % TOLD_ROWS == 0:
                 progress(min(row.base, self.head) // 2, self.head)
-            if self.walker.met_damage or (not self.is_trimmed(row) and self.is_new(chain.before(row))):
+            if self.scanner.met_damage or (not self.is_trimmed(row) and self.is_new(detector.before(row))):
                 return False
-        return not self.walker.met_damage and not any(map(self.is_new, chain.after_all()))
+        return not self.scanner.met_damage and not any(map(self.is_new, detector.after_all()))
 
     def is_new(self, hole: Hole | None) -> bool:
         """Whether something is missing there that is not known to be."""
@@ -149,14 +149,14 @@ class Contents:
         return sound, not is_all or len(sound) < len(found)
 
 
-class Chain:
+class HoleDetector:
     """Goes over the batches of a log in order, and tells the holes between those of each room."""
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
         self._known: dict[int, int] = {}  # room -> last offset that is accounted for
 
-    def before(self, row: schema.Row) -> Hole | None:
+    def before(self, row: schema.BatchRow) -> Hole | None:
         """What is missing of the room before that batch."""
         room = row.room
         known, prev = self._known_of(room), prev_of(row)
@@ -170,7 +170,7 @@ class Chain:
 
     def _hole(self, room: int, first: int, last: int) -> Hole:
         is_trimmed = last <= self._contents.room(room).presence_trimmed
-        return Hole(room, first, last, is_trimmed and not self._contents.walker.places(room, first, last, 1))
+        return Hole(room, first, last, is_trimmed and not self._contents.scanner.places(room, first, last, 1))
 
     def _known_of(self, room: int) -> int:
         return self._known.get(room) or self._contents.room(room).trimmed
@@ -266,7 +266,7 @@ def _remove(path: Path) -> None:
         each.unlink(missing_ok=True)
 
 
-def sound_rows(contents: Contents, progress: Progress | None) -> Iterator[schema.Row]:
+def sound_rows(contents: Contents, progress: TellProgress | None) -> Iterator[schema.BatchRow]:
     """Every batch that can be read and was not trimmed, in order: by the tree, or from the pages where it is broken.
 
     Of the progress, the first half is spent on finding out which. Raises StartError when the file cannot be read
@@ -282,7 +282,7 @@ def sound_rows(contents: Contents, progress: Progress | None) -> Iterator[schema
         progress(contents.head, contents.head)
 
 
-def _rows_by_pages(path: Path) -> Iterator[schema.Row]:
+def _rows_by_pages(path: Path) -> Iterator[schema.BatchRow]:
     try:
         yield from pages.batches(path)
     except OSError as error:

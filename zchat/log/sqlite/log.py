@@ -27,10 +27,10 @@ import msgspec
 
 from zchat import wire
 from zchat.errors import LogError
-from zchat.log import Append, CursorRow, Keep, LogPage, LogStart, SessionRow, Sliced
-from zchat.log.sqlite import disk, mounts, opening, reading, schema, seeking, starts, trimming, writing
+from zchat.log import Append, CursorRow, LogPage, LogStart, RetentionRule, SessionRow, Sliced
+from zchat.log.sqlite import disk, mounts, opening, reading, schema, seek, starts, trimming, writing
+from zchat.log.sqlite.deduplication import Deduplication
 from zchat.log.sqlite.folder import Folder
-from zchat.log.sqlite.repeats import Repeats
 from zchat.log.sqlite.trimming import Trimming
 from zchat.log.sqlite.trouble import Tell, Trouble
 
@@ -68,7 +68,7 @@ class SqliteLog:
             opened = opening.open_database(path, sync)
             self.log_id, self.secret = opened.identity
             self._rooms = opened.rooms
-            self._repeats = Repeats(opened.rooms.head)
+            self._deduplication = Deduplication(opened.rooms.head)
             self._writer = opened.connection
             self._starts = [*opened.starts, starts.new_start(self._rooms.head)][-wire.STARTS_MAX :]
             self._disk = disk.Disk(path)
@@ -118,12 +118,12 @@ class SqliteLog:
         """Back from the newest batch; a time by halving."""
         snapshot = self._readers.snapshot
         if last:
-            return seeking.last_records(snapshot, self._rooms, patterns, last, presence)
-        return seeking.since(snapshot, self._rooms, patterns, since)
+            return seek.last_records(snapshot, self._rooms, patterns, last, presence)
+        return seek.since(snapshot, self._rooms, patterns, since)
 
     def find(self, session: str, seq: int) -> Sliced[int]:
         """Back from what was the newest batch when it was opened; then from what is."""
-        return self._repeats.find(self._readers.snapshot, session, seq, self._rooms.head)
+        return self._deduplication.find(self._readers.snapshot, session, seq, self._rooms.head)
 
     def head(self) -> int:
         """Of the last commit."""
@@ -158,11 +158,11 @@ class SqliteLog:
         """With the present one, which is on disk before the first append that it has."""
         return list(self._starts)
 
-    def trim(self, keep: list[Keep], now: int) -> None:
+    def trim(self, rules: list[RetentionRule], now: int) -> None:
         """Hand it to the writer thread."""
         if not self._closed:
             self._trims_asked += 1
-            self._tasks.put(lambda: self._begin_trim(keep, now))
+            self._tasks.put(lambda: self._begin_trim(rules, now))
 
     @property
     def is_trimming(self) -> bool:
@@ -316,13 +316,13 @@ class SqliteLog:
         if self._wal_bytes and time.monotonic() - self._kept_at > REST_SECONDS and not self._has_more_to_trim:
             self._checkpoint()
 
-    def _begin_trim(self, keep: list[Keep], now: int) -> None:
+    def _begin_trim(self, rules: list[RetentionRule], now: int) -> None:
         if not self._trimming.is_at_work:
             self._share = TRIM_SHARE
         elif self._grown > 0:
             self._share = max(self._share / 2, TRIM_SHARE_MIN)
         self._grown = 0
-        self._trimming.begin(keep, now)
+        self._trimming.begin(rules, now)
         self._trims_begun += 1
 
     def _trim(self) -> None:

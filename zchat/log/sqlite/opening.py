@@ -19,8 +19,8 @@ from zchat.errors import StartError
 from zchat.log import LogStart
 from zchat.log.sqlite import schema, starts
 from zchat.log.sqlite.readers import Readers
+from zchat.log.sqlite.scans import Scanner
 from zchat.log.sqlite.state import RoomRow, RoomStates
-from zchat.log.sqlite.walks import Walker
 
 SALVAGE = "`zchat log repair` saves what can be read"
 
@@ -141,7 +141,7 @@ def _refuse_above_head(connection: sqlite3.Connection, rooms: RoomStates) -> Non
     # Where this page cannot be read, nothing can be written behind it.
     above = connection.execute("SELECT base FROM batches WHERE base > ? ORDER BY base DESC", (rooms.head,)).fetchall()
     for (base,) in above:
-        if Walker(connection).at(base):
+        if Scanner(connection).at(base):
             raise _Wrong(f"its newest batch is {base}, and its rooms end at {rooms.head}")
 
 

@@ -19,16 +19,16 @@ from time import monotonic
 
 from zchat.log import Gap, LogPage, Sliced
 from zchat.log.slices import Slice, add_gaps, paced
-from zchat.log.sqlite import walks
-from zchat.log.sqlite.links import Lasts, Links, PageRooms
-from zchat.log.sqlite.schema import Row, is_unreadable
+from zchat.log.sqlite import scans
+from zchat.log.sqlite.gap_detection import GapDetector, Lasts, PageRooms
+from zchat.log.sqlite.schema import BatchRow, is_unreadable
 from zchat.log.sqlite.state import Matched, RoomStates
 from zchat.wire import PRESENCE
 
 _TRIMMED = "SELECT id, trimmed FROM rooms WHERE trimmed > ? AND trimmed > 0"
 _THINNED = "SELECT id, presence_trimmed FROM rooms WHERE presence_trimmed > ? AND presence_trimmed > 0"
 _OF_ROOM = "SELECT trimmed, presence_trimmed FROM rooms WHERE id = ?"
-FEW_ROOMS = 64  # their walks are merged; of more, the table is walked
+FEW_ROOMS = 64  # their scans are merged; of more, the table is scanned
 ROOMS_A_STEP = 2_000  # are looked at: about 0.5 ms
 SLICES_WITHOUT_INDEX_MAX = 25  # then the page ends: about half a second
 
@@ -90,20 +90,20 @@ class _Request:
         self.slices += 1
         try:
             return self._slice(connection)
-        except walks.IndexDamaged:
+        except scans.IndexDamaged:
             self.by_index = False
             return False
 
     def _slice(self, connection: sqlite3.Connection) -> bool:
-        walker, after = walks.Walker(connection), self.upto
+        scanner, after = scans.Scanner(connection), self.upto
         trimmed, thinned = self._marks(connection)
         end, is_marked = Slice().end, bool(trimmed or thinned)
         names = self.matched.names
-        links = Links(walker, PageRooms(names, self.lasts, trimmed, thinned), after, by_index=self.by_index)
+        detector = GapDetector(scanner, PageRooms(names, self.lasts, trimmed, thinned), after, by_index=self.by_index)
         before = len(self.batches), self.records, self.bytes
         upto, is_done, self.more = after, True, True
         try:
-            with closing(self._rows(walker, after + 1)) as rows:
+            with closing(self._rows(scanner, after + 1)) as rows:
                 for row in rows:
                     if isinstance(row, int):
                         if monotonic() >= end:
@@ -119,7 +119,7 @@ class _Request:
                         (thinned if kind == PRESENCE else trimmed).get(room, 0), trimmed.get(room, 0)
                     ):
                         continue  # it could not be removed, for damage beside it
-                    links.add(row)
+                    detector.add(row)
                     self._add(names[room], count, frame)
                     upto = last
                     if monotonic() >= end and not self.is_full:
@@ -127,11 +127,11 @@ class _Request:
                         break
                 else:
                     self.more, upto = False, self.end
-            gaps = links.close(upto) if upto > after or is_done else []
-        except walks.Sparse as sparse:  # only without an index: the rest is for the next page
+            gaps = detector.close(upto) if upto > after or is_done else []
+        except scans.Sparse as sparse:  # only without an index: the rest is for the next page
             upto = max(upto, sparse.position - 1)
-            gaps = links.close(upto)
-        except walks.IndexDamaged:
+            gaps = detector.close(upto)
+        except scans.IndexDamaged:
             del self.batches[before[0] :]
             _, self.records, self.bytes = before
             self.is_full = False  # or it would be done
@@ -170,28 +170,28 @@ class _Request:
             {room: last for room, last in thinned if type(last) is int and last > after and room in of},
         )
 
-    def _rows(self, walker: walks.Walker, first: int) -> Generator[Row | int, None, None]:
-        """The rows; and now and then the offset that the walk has got to: all below it was passed."""
-        across = walker.across(first - 1)
+    def _rows(self, scanner: scans.Scanner, first: int) -> Generator[BatchRow | int, None, None]:
+        """The rows; and now and then the offset that the scan has got to: all below it was passed."""
+        across = scanner.across(first - 1)
         if across is not None:
             first = across.last + 1
             if across.room in self.matched and across.base <= self.end:
                 yield across
         if not self.by_index:
-            yield from walker.steps_by_table(first, self.end, self.matched, skipped_max=walks.PASSED_ROWS_MAX)
+            yield from scanner.steps_by_table(first, self.end, self.matched, skipped_max=scans.PASSED_ROWS_MAX)
             return
         if self.lasts.count_above(first - 1) > FEW_ROOMS:
             try:
-                yield from walker.steps_by_table(first, self.end, self.matched)
+                yield from scanner.steps_by_table(first, self.end, self.matched)
                 return
-            except walks.Sparse as sparse:
+            except scans.Sparse as sparse:
                 first = sparse.position
                 yield first
-            yield from self._scattered(walker, first)
+            yield from self._scattered(scanner, first)
             return
-        yield from walker.by_rooms(self.lasts.above(first - 1), first, self.end)
+        yield from scanner.by_rooms(self.lasts.above(first - 1), first, self.end)
 
-    def _scattered(self, walker: walks.Walker, first: int) -> Iterator[Row | int]:
+    def _scattered(self, scanner: scans.Scanner, first: int) -> Iterator[BatchRow | int]:
         """The rows of many rooms that lie far apart: a few rooms at a time, those whose batches come next.
 
         That a batch is no earlier than that stays true, whatever is written and trimmed: it is found out once for
@@ -201,7 +201,7 @@ class _Request:
         while nexts:
             low, room = nexts[0]
             if low < first:
-                found = walker.places(room, first, self.end, 1)
+                found = scanner.places(room, first, self.end, 1)
                 if found:
                     heapreplace(nexts, (found[0][0], room))
                 else:
@@ -211,7 +211,7 @@ class _Request:
             taken = [heappop(nexts)[1] for _ in range(min(len(nexts), FEW_ROOMS))]
             reach = nexts[0][0] - 1 if nexts else self.end
             try:
-                yield from walker.by_rooms(taken, first, reach)
+                yield from scanner.by_rooms(taken, first, reach)
             finally:
                 for room in taken:
                     heappush(nexts, (0, room))

@@ -113,7 +113,7 @@ _PRESENCE = f"""SELECT room, sum(records), sum(length(frame)) FROM batches INDEX
     WHERE kind = {wire.PRESENCE} GROUP BY room"""
 
 
-class Row(NamedTuple):
+class BatchRow(NamedTuple):
     """Of `batches`: one batch as it lies on the disk. A changed bit can change the type of a value."""
 
     base: int
@@ -125,7 +125,7 @@ class Row(NamedTuple):
     frame: bytes
 
     @classmethod
-    def sealed(cls, base: int, room: int, kind: int, records: int, time: int, frame: bytes) -> Row:
+    def sealed(cls, base: int, room: int, kind: int, records: int, time: int, frame: bytes) -> BatchRow:
         """With its checksum."""
         return cls(base, room, kind, records, time, checksum(base, room, kind, records, time, frame), frame)
 
@@ -135,7 +135,7 @@ class Row(NamedTuple):
         return self.base + self.records - 1
 
 
-ROW = ", ".join(Row._fields)
+ROW = ", ".join(BatchRow._fields)
 
 INSERT_ROOM = "INSERT INTO rooms VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 UPSERT_ROOM = f"""{INSERT_ROOM} ON CONFLICT (id) DO UPDATE SET

@@ -22,11 +22,11 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from zchat import wire
-from zchat.log import USERS_SEEN_KEPT, Keep
+from zchat.log import USERS_SEEN_KEPT, RetentionRule
 from zchat.log.retention import Rule, is_last_of_messages
 from zchat.log.sqlite import schema
+from zchat.log.sqlite.scans import Scanner
 from zchat.log.sqlite.state import RoomRow, RoomStates
-from zchat.log.sqlite.walks import Walker
 from zchat.wire import OFFSET_MAX
 
 STEP_SECONDS = 0.003  # and in it, at the end,
@@ -69,7 +69,7 @@ class Trimming:
         self.written_bytes = 0  # about, into the WAL
         self.removed = 0  # batches
         self._work: Iterator[None] | None = None
-        self._next: tuple[list[Keep], int] | None = None  # what to begin after it
+        self._next: tuple[list[RetentionRule], int] | None = None  # what to begin after it
         self._changed: dict[int, RoomRow] = {}  # in this step
         self._doomed: list[tuple[int]] = []  # bases of batches to be deleted next,
         self._deleted: list[tuple[int]] = []  # and of those that were in this step
@@ -86,12 +86,12 @@ class Trimming:
         """Whether a step is to be made."""
         return self._work is not None
 
-    def begin(self, keep: list[Keep], now: int) -> None:
+    def begin(self, rules: list[RetentionRule], now: int) -> None:
         """Keep only this; once what was begun before is done, or else it would never come to its end."""
         if self._work is None:
-            self._work = self._steps(keep, now)
-        elif keep or self._next is None:
-            self._next = (keep, now)
+            self._work = self._steps(rules, now)
+        elif rules or self._next is None:
+            self._next = (rules, now)
 
     def step(self) -> None:
         """Do a little. What it raises ends the work, with nothing of the step done."""
@@ -112,9 +112,9 @@ class Trimming:
 
     # --- what has too much ------------------------------------------------------------------
 
-    def _steps(self, keep: list[Keep], now: int) -> Iterator[None]:
+    def _steps(self, rules: list[RetentionRule], now: int) -> Iterator[None]:
         """Each `next` is a step."""
-        for rule in [Rule(each, now) for each in keep]:
+        for rule in [Rule(each, now) for each in rules]:
             while not self._rooms.match_some([rule.pattern]):
                 if self._is_over():
                     yield
@@ -288,7 +288,7 @@ class Trimming:
                         if type(records) is type(micros) is type(size) is int
                     ]
                     return places, OFFSET_MAX if is_last else found[-1][0] + (rows == 1)
-            position = Walker(self._connection).behind(position, OFFSET_MAX - 1)
+            position = Scanner(self._connection).behind(position, OFFSET_MAX - 1)
         return [], position
 
     def _select(self, statement: str, values: tuple[int, ...]) -> list[Any] | None:

@@ -16,8 +16,8 @@ import msgspec
 from zchat import wire
 from zchat.log import Append, StoredBatch
 from zchat.log.sqlite import schema
+from zchat.log.sqlite.scans import Scanner
 from zchat.log.sqlite.state import RoomRow, RoomStates
-from zchat.log.sqlite.walks import Walker
 
 INSERT_BATCH = "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)"
 UPSERT_SESSION = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?)"
@@ -59,8 +59,8 @@ def insert(connection: sqlite3.Connection, rooms: RoomStates, append: Append) ->
 
 def make_way(connection: sqlite3.Connection, batches: list[StoredBatch]) -> None:
     """Remove rows that are where these go and are no records: their offset was changed by damage."""
-    walker, within = Walker(connection), (batches[0].base, batches[-1].base + batches[-1].records - 1)
+    scanner, within = Scanner(connection), (batches[0].base, batches[-1].base + batches[-1].records - 1)
     found = connection.execute("SELECT base FROM batches NOT INDEXED WHERE base BETWEEN ? AND ?", within).fetchall()
     for (base,) in found:
-        if walker.at(base) is None:
+        if scanner.at(base) is None:
             connection.execute("DELETE FROM batches WHERE base = ?", (base,))

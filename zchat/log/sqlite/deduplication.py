@@ -1,14 +1,14 @@
-"""Where publishes are stored that are sent again: the newest batches are walked once for all of a session.
+"""Where publishes are stored that are sent again: the newest batches are scanned once for all of a session.
 
 Rules of this file
 1. A broker looks for what one before it has answered: first back from where the log ended when it was
    opened, then in what was stored since, which grows as it looks.
-2. What a walk passes of the session is remembered. A client repeats all that it has unacked, oldest first,
-   so the first walk answers the others; a walk for each kept readers from everything else for seconds.
-3. Offsets do not change, so what is remembered stays true. A walk goes on where the last one stopped, also in
+2. What a scan passes of the session is remembered. A client repeats all that it has unacked, oldest first,
+   so the first scan answers the others; a scan for each kept readers from everything else for seconds.
+3. Offsets do not change, so what is remembered stays true. A scan goes on where the last one stopped, also in
    the next slice.
 
-Tests: tests/log/sqlite/test_repeats.py.
+Tests: tests/log/sqlite/test_deduplication.py.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from zchat import wire
 from zchat.errors import WireError
 from zchat.log import Sliced
 from zchat.log.slices import Slice
-from zchat.log.sqlite.walks import Walker
+from zchat.log.sqlite.scans import Scanner
 
-TAIL_BATCHES = 4_096  # of a stretch are walked,
-TAIL_BYTES = 256 << 20  # as far as they have no more bytes than this: about 0.1 s,
-TAIL_PUBLISHES = 16_384  # and as far as no more publishes of the session are met
+RECENT_BATCHES = 4_096  # of a stretch are scanned,
+RECENT_BYTES = 256 << 20  # as far as they have no more bytes than this: about 0.1 s,
+RECENT_PUBLISHES = 16_384  # and as far as no more publishes of the session are met
 SESSIONS_KEPT = 64
 CHUNK_ROWS = 64  # are looked into at once,
 CHUNK_BYTES = 4 << 20  # as far as they have no more bytes
@@ -38,21 +38,21 @@ _NEWEST = "SELECT base FROM batches NOT INDEXED WHERE base BETWEEN ? AND ? ORDER
 
 
 class Stretch:
-    """Offsets that are still to be walked, from `high` down to `low`."""
+    """Offsets that are still to be scanned, from `high` down to `low`."""
 
     __slots__ = ("batches", "bytes", "high", "low")
 
     def __init__(self, low: int, high: int) -> None:
         self.low, self.high = low, high
-        self.batches = self.bytes = 0  # walked
+        self.batches = self.bytes = 0  # scanned
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of it is left, or no more of it is to be walked."""
-        return self.high < self.low or self.batches >= TAIL_BATCHES or self.bytes > TAIL_BYTES
+        """Whether nothing of it is left, or no more of it is to be scanned."""
+        return self.high < self.low or self.batches >= RECENT_BATCHES or self.bytes > RECENT_BYTES
 
 
-class Session:
+class SessionPublishes:
     """What is known of one session."""
 
     __slots__ = ("head", "offsets", "session", "stretches")
@@ -76,10 +76,10 @@ class Session:
             if stretch.is_over:
                 del self.stretches[0]
             else:
-                self._walk(connection, Walker(connection), stretch, seq)
+                self._scan(connection, Scanner(connection), stretch, seq)
         return seq in self.offsets or not self.stretches
 
-    def _walk(self, connection: sqlite3.Connection, walker: Walker, stretch: Stretch, seq: int) -> None:
+    def _scan(self, connection: sqlite3.Connection, scanner: Scanner, stretch: Stretch, seq: int) -> None:
         """Some batches of a stretch, or up to the publish."""
         needle = self.session.encode()
         found = connection.execute(_NEWEST, (stretch.low, stretch.high, CHUNK_ROWS)).fetchall()
@@ -87,7 +87,7 @@ class Session:
         if not found:
             stretch.high = 0
         for (base,) in found:
-            row = walker.at(base)
+            row = scanner.at(base)
             stretch.high = base - 1
             stretch.batches += 1
             if row is None:
@@ -95,24 +95,24 @@ class Session:
             stretch.bytes += len(row.frame)
             if needle in row.frame:
                 self.offsets.update(_offsets_in(row.frame, self.session))
-                if len(self.offsets) > TAIL_PUBLISHES:
+                if len(self.offsets) > RECENT_PUBLISHES:
                     stretch.high = 0
             if stretch.is_over or seq in self.offsets or stretch.bytes > enough:
                 return
 
 
-class Repeats:
+class Deduplication:
     """The sessions that were asked for last. Used by any thread."""
 
     def __init__(self, opened: int) -> None:
         self._opened = opened
         self._lock = threading.Lock()
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._sessions: OrderedDict[str, SessionPublishes] = OrderedDict()
 
     def find(self, snapshot: Snapshot, session: str, seq: int, head: int) -> Sliced[int]:
         """The offset of the first record of that publish; 0: it is not in the newest batches."""
         with self._lock:
-            known = self._sessions.pop(session, None) or Session(session, self._opened)
+            known = self._sessions.pop(session, None) or SessionPublishes(session, self._opened)
             self._sessions[session] = known
             if len(self._sessions) > SESSIONS_KEPT:
                 self._sessions.popitem(last=False)

@@ -6,7 +6,7 @@ Rules of this file
 1. What works on a read touches the log and nothing else; what it found it hands to the broker's loop.
 2. Whatever is raised becomes an answer, and the operator is told, once a minute.
 
-Which read is next is the core's business (`core/reads.py`). Tests: tests/core/test_readers.py.
+Which read is next is the core's business (`core/reads.py`). Tests: tests/core/test_read_worker.py.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from zchat.log import Log, Sliced
 TOLD_SECONDS = 60.0
 
 Later = Callable[[Instant], None]
-Answered = bytes | list[tuple[int, int, str]]  # a frame; or of each publish: `seq`, offset, why that is not known
+Found = bytes | list[tuple[int, int, str]]  # a frame; or of each publish: `seq`, offset, why that is not known
 
 
-class Readers:
+class ReadWorker:
     """Reads the log for a broker."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Readers:
             return failed
         return partial(self._gave_way, read)
 
-    def _answer(self, request: wire.Fetch | wire.Seek | Lookup) -> Sliced[Answered]:
+    def _answer(self, request: wire.Fetch | wire.Seek | Lookup) -> Sliced[Found]:
         log = self._log
         if isinstance(request, Lookup):
             found: list[tuple[int, int, str]] = []
@@ -95,7 +95,7 @@ class Readers:
     def _gave_way(self, read: Read, seconds: float, now: Instant) -> None:
         self._core.read_gave_way(read, seconds)
 
-    def _finished(self, read: Read, answered: Answered, seconds: float, now: Instant) -> None:
+    def _finished(self, read: Read, answered: Found, seconds: float, now: Instant) -> None:
         if not self._core.read_done(read, seconds):
             return
         if isinstance(answered, bytes):
@@ -113,7 +113,7 @@ class Readers:
             self._told = now.seconds
             self._tell(f"the log cannot be read: {text}")
         if isinstance(request, Lookup):
-            answered: Answered = [(seq, 0, text) for seq in request.seqs]
+            answered: Found = [(seq, 0, text) for seq in request.seqs]
         else:
             answered = wire.encode(wire.Error("request", request.request, code, text))
         self._finished(read, answered, seconds, now)

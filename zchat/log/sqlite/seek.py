@@ -3,11 +3,11 @@
 Rules of this file
 1. Nothing is sorted and nothing is read twice: the newest batches come first, from the table as they lie
    or from the index room by room; a time is found by halving, for times rise with the offsets.
-2. Only what a search ends on is read with its frame; of the rest its place is enough. Nothing is walked where
+2. Only what a search ends on is read with its frame; of the rest its place is enough. Nothing is scanned where
    the rooms' rows have the answer: they have fewer records than that.
-3. A walk goes on in the next slice where it was, on another snapshot: it goes back, and what comes is ahead.
+3. A scan goes on in the next slice where it was, on another snapshot: it goes back, and what comes is ahead.
 
-Tests: tests/log/sqlite/test_seeking.py.
+Tests: tests/log/sqlite/test_seek.py.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import NamedTuple
 from zchat import wire
 from zchat.log import Sliced
 from zchat.log.slices import Slice, paced
+from zchat.log.sqlite.scans import Scanner
 from zchat.log.sqlite.schema import is_unreadable
 from zchat.log.sqlite.state import Matched, RoomRow, RoomStates
-from zchat.log.sqlite.walks import Walker
 from zchat.wire import OFFSET_MAX
 
 FEW_ROOMS = 16  # their newest batches are asked of the index at once; of more, the table's newest are looked at first
@@ -45,7 +45,7 @@ class _EveryRoom:
         return True
 
 
-class Place(NamedTuple):
+class BatchPlace(NamedTuple):
     """A batch without its frame."""
 
     base: int
@@ -77,12 +77,12 @@ def since(snapshot: Snapshot, rooms: RoomStates, patterns: list[str], time: int)
     matched = yield from paced(rooms.match(patterns))
     older = yield from paced(_trimmed_before(rooms, matched, time))
     with snapshot() as connection:
-        walker = Walker(connection)
+        scanner = Scanner(connection)
         # What is at or below `low` is older, what begins at or above `high` is not.
         low, high = older, rooms.head + 1
         while high - low > 1:
             middle = (low + high) // 2
-            row = next(walker.by_table(middle, high - 1, _EveryRoom(), rows=1), None)
+            row = next(scanner.by_table(middle, high - 1, _EveryRoom(), rows=1), None)
             if row is None or row.time >= time:
                 high = middle
             else:
@@ -110,16 +110,16 @@ def _trimmed_before(rooms: RoomStates, matched: Matched, time: int) -> Sliced[in
 
 
 def _counted(
-    snapshot: Snapshot, back: _Back, places: Iterator[Place | None], count: int, *, is_last_way: bool = False
+    snapshot: Snapshot, back: _Back, places: Iterator[BatchPlace | None], count: int, *, is_last_way: bool = False
 ) -> Sliced[int | None]:
     """None: something on the way cannot be read, and there is another way."""
     while True:
         with snapshot() as connection:
-            back.connection, walker, begun = connection, Walker(connection), Slice()
+            back.connection, scanner, begun = connection, Scanner(connection), Slice()
             try:
                 for place in places:
                     # What cannot be read does not count, and its number of records may be wrong.
-                    if place is not None and (place.records == 1 or walker.at(place.base) is not None):
+                    if place is not None and (place.records == 1 or scanner.at(place.base) is not None):
                         if count <= place.records:
                             return place.base + place.records - count - 1
                         count -= place.records
@@ -146,18 +146,18 @@ class _Back:
         self._below = below
         self._rows = rows
 
-    def by_index(self) -> Iterator[Place | None]:
+    def by_index(self) -> Iterator[BatchPlace | None]:
         return self._of_rooms(self._below)
 
-    def by_table(self) -> Iterator[Place | None]:
+    def by_table(self) -> Iterator[BatchPlace | None]:
         return self._of_table(OFFSET_MAX)
 
-    def by_both(self) -> Iterator[Place | None]:
+    def by_both(self) -> Iterator[BatchPlace | None]:
         """By the table, and where that has too many rows that do not count, by the index."""
         below = yield from self._of_table(SKIPPED_ROWS_MAX)
         yield from self._of_rooms(below)
 
-    def _of_table(self, skipped_max: int) -> Generator[Place | None, None, int]:
+    def _of_table(self, skipped_max: int) -> Generator[BatchPlace | None, None, int]:
         """Returns where it stopped."""
         rows, skipped, below = 64, 0, self._below
         while skipped < skipped_max:
@@ -166,7 +166,7 @@ class _Back:
                 skipped += 1
                 if room in self._matched and kind != self._left_out:
                     skipped = 0
-                    yield Place(base, records)
+                    yield BatchPlace(base, records)
             if len(chunk) < rows:
                 return 0
             below = chunk[-1][0]
@@ -174,14 +174,14 @@ class _Back:
             yield None
         return below
 
-    def _of_rooms(self, below: int) -> Iterator[Place | None]:
+    def _of_rooms(self, below: int) -> Iterator[BatchPlace | None]:
         """A room's last offset bounds where its newest batch begins: it is asked only when its turn may have come."""
         heap: list[tuple[int, int]] = []
         for at in range(0, len(self._rows) if below > 1 else 0, ROOMS_A_STEP):
             heap += [(-min(row.last, below - 1), row.id) for row in self._rows[at : at + ROOMS_A_STEP]]
             yield None
         heapify(heap)
-        ahead: dict[int, list[Place]] = {}  # room -> its next ones, the newest at the end
+        ahead: dict[int, list[BatchPlace]] = {}  # room -> its next ones, the newest at the end
         rows: dict[int, int] = {}
         while heap:
             bound, room = heappop(heap)
@@ -193,7 +193,7 @@ class _Back:
                 rows[room] = min(2 * rows.get(room, 2), CHUNK_ROWS_MAX)
                 values = (room, -bound, self._left_out, rows[room])
                 chunk = self.connection.execute(_ROOM, values).fetchall()
-                following = ahead[room] = [Place._make(row) for row in reversed(chunk)]
+                following = ahead[room] = [BatchPlace._make(row) for row in reversed(chunk)]
                 yield None
                 if not chunk:
                     continue

@@ -19,7 +19,7 @@ from zchat.core.commits import JOINED, Commit, Gathering, PresenceRecord
 from zchat.core.questions import Questions
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
-from zchat.core.rooms import Rooms
+from zchat.core.rooms import BrokerRooms
 from zchat.core.session import FORGOTTEN, Session
 from zchat.errors import BadName, WireError
 from zchat.log import SessionRow
@@ -29,14 +29,14 @@ from zchat.settings import Settings
 RETRY_SECONDS = 1.0  # what the log refused and nobody waits for, such as a leave, is tried again this often
 
 
-class Stays:
+class Memberships:
     """Who comes and goes."""
 
     def __init__(
         self,
         settings: Settings,
         registry: Registry,
-        rooms: Rooms,
+        rooms: BrokerRooms,
         gathering: Gathering,
         replies: Replies,
         questions: Questions,

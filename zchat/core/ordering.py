@@ -1,14 +1,14 @@
-"""One listener's order: which batches may be handed on, and what is missing.
+"""One listener's order: which batches may be delivered, and what is missing.
 
 Rules of this file
 1. It knows offsets, rooms and `prev` links, never sockets or time.
-2. Within a room, what was handed on is never handed on again, and nothing is handed on past a gap.
+2. Within a room, what was delivered is never delivered again, and nothing is delivered past a gap.
 3. Its memory is bounded: a listener that falls behind drops what is live and fetches it later.
 
 A batch says `prev`, the offset of the last record of its room before it. If that is above what was seen
 of the room, PUB dropped something: fetch what lies between, and hold live batches back meanwhile.
 
-    seen 40   batch prev=40 base=57   -> in order, hand on
+    seen 40   batch prev=40 base=57   -> in order, deliver
     seen 40   batch prev=52 base=57   -> gap (40, 52], hold, fetch
     seen 60   batch prev=40 base=57   -> a repeat, drop
 
@@ -19,7 +19,7 @@ of the room, PUB dropped something: fetch what lies between, and hold live batch
                       <--> seeking (SEEK is out: where history starts, or the broker has another log)
 
 It has more than 300 lines because its states are understood together.
-Spec: docs/protocol.md, "Gaps". Tests: tests/core/test_chain.py.
+Spec: docs/protocol.md, "Gaps". Tests: tests/core/test_ordering.py.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from zchat.errors import WireError
 from zchat.names import matcher
 
 ROOMS_FETCHED_MAX = 64  # rooms that are behind and fetched by name; more are fetched by the patterns
-ROOMS_SEEN_MAX = 50_000  # above the floor; then the heads are asked for, which lift it
+HIGH_WATERMARKS_MAX = 50_000  # above the floor; then the heads are asked for, which lift it
 GAPS_HELD_MAX = 10_000  # of so many rooms, to be told as one each; then they are told as they are
 
 NEW, LIVE, FILLING, CHECKING, SEEKING = "new", "live", "filling", "checking", "seeking"
@@ -46,22 +46,22 @@ NEW, LIVE, FILLING, CHECKING, SEEKING = "new", "live", "filling", "checking", "s
 Question = wire.Fetch | wire.Heads | wire.Seek
 
 
-class Chain:
-    """The order of one listener over its patterns. `take` what it hands on, `take_question` what it asks."""
+class OrderedDelivery:
+    """The order of one listener over its patterns. `take` what it delivers, `take_question` what it asks."""
 
     def __init__(self, patterns: list[str], start: Start, presence: bool, marks: bool = False) -> None:
         self.patterns = patterns
         self.began = 0  # of one without a start: the offset after which it went live
         self.logs = 0  # how often the broker has had another log
         self.state = NEW
-        self.floor = 0
+        self.low_watermark = 0
         self._start = start
         self._presence = presence
         self._marks = marks
         self._marked = 0
-        self._handed = 0  # offset of the last record that was handed on
-        self._seen: dict[str, int] = {}
-        self._time = 0  # of the last batch handed on; before one, when it began
+        self._delivered = 0  # offset of the last record that was delivered
+        self._high_watermarks: dict[str, int] = {}
+        self._time = 0  # of the last batch delivered; before one, when it began
         self._target = 0  # history goes up to here, what is above comes live
         self._promised: int | None = None  # the same, of a start that is looked for in a log that went back
         self._out: list[Delivery | Notice | Mark] = []
@@ -77,7 +77,7 @@ class Chain:
         self._empty_pages = 0  # in a row
         self._rechecks = False  # HEADS are asked for once more, as something was doubtful
         self._gaps = Gaps()
-        self._floor_after = 0  # what `floor` becomes when the fill is done; 0: the fill was for one room
+        self._watermark_after = 0  # what `floor` becomes when the fill is done; 0: the fill was for one room
 
     # --- what happened ----------------------------------------------------------------------
 
@@ -100,7 +100,7 @@ class Chain:
 
     @property
     def is_begun(self) -> bool:
-        """Whether everything from now on will be handed on."""
+        """Whether everything from now on will be delivered."""
         return self.state != NEW
 
     def unsynced(self) -> None:
@@ -119,17 +119,20 @@ class Chain:
         if self.state == NEW:
             if self._start.after is None:
                 return
-            self.floor, begins = self._start.after, Start(after=0)  # it has nothing yet: all of this log is new to it
+            self.low_watermark, begins = (
+                self._start.after,
+                Start(after=0),
+            )  # it has nothing yet: all of this log is new to it
         else:
             begins = Start(since=self._time + 1)
         if self._is_fresh:
             self._begin_anew()  # nothing is missing but what was told already
         else:
-            self._begin_anew(Notice("gap", self.floor + 1, 0, reason="log", log_id=log_id))
+            self._begin_anew(Notice("gap", self.low_watermark + 1, 0, reason="log", log_id=log_id))
             self._start = begins
         self._is_fresh = True
-        self._seen.clear()
-        self.floor, self._promised = 0, None
+        self._high_watermarks.clear()
+        self.low_watermark, self._promised = 0, None
 
     def went_back(self, upto: int, last: int) -> None:
         """The log is an older copy of what it was: above `upto` there is nothing or something else, where it went
@@ -138,14 +141,18 @@ class Chain:
             if self._start.after is None:  # nothing has come yet, and it begins as it was to
                 self._promised = None if self._promised is None else min(self._promised, upto)
                 return
-            self.floor = self._start.after
+            self.low_watermark = self._start.after
         if self.state == SEEKING:
             self._promised = min(self._target if self._promised is None else self._promised, upto)
         else:
-            self.floor = min(self.floor, upto)
-            self._start = Start(after=self.floor)
+            self.low_watermark = min(self.low_watermark, upto)
+            self._start = Start(after=self.low_watermark)
         self._begin_anew(Notice("gap", upto + 1, last, reason="log"))
-        self._seen = {room: min(seen, upto) for room, seen in self._seen.items() if min(seen, upto) > self.floor}
+        self._high_watermarks = {
+            room: min(seen, upto)
+            for room, seen in self._high_watermarks.items()
+            if min(seen, upto) > self.low_watermark
+        }
 
     def broken(self, reason: str) -> None:
         """The broker answers nothing that makes sense, or nothing at all: it is asked again."""
@@ -164,15 +171,15 @@ class Chain:
         elif self._paused:
             self._doubtful = True
         elif self.state == LIVE and self._synced and batch.prev <= self._known(room):
-            self._hand_on(room, batch, size)
-            if len(self._seen) > ROOMS_SEEN_MAX:
+            self._deliver(room, batch, size)
+            if len(self._high_watermarks) > HIGH_WATERMARKS_MAX:
                 self._check()
         else:
             self._doubtful |= not self._held.add(room, batch, size)
             if self.state == LIVE:
                 self._replay()
 
-    def tail(self, room: str, last: int) -> None:
+    def watermark(self, room: str, last: int) -> None:
         """The room has been quiet, and its last record is `last`."""
         if self.state == LIVE and self._synced and not self._paused and last > self._known(room):
             self._fill([room], self._known(room), last, 0)
@@ -180,7 +187,7 @@ class Chain:
     def missed(self, room: str, last: int) -> None:
         """A batch came live that makes no sense; the room goes as far as `last`, or farther."""
         if self.state == LIVE and not self._paused:
-            self.tail(room, last)
+            self.watermark(room, last)
         elif self.state != NEW:
             self._doubtful = True
 
@@ -212,30 +219,30 @@ class Chain:
             return self._heads(answer)
         if isinstance(answer, wire.Position):
             promised = self._target if self._promised is None else self._promised
-            self.floor, self._promised = min(answer.after, promised), None  # however late the answer
-            self._fill(self.patterns, self.floor, self._target, self._target)
+            self.low_watermark, self._promised = min(answer.after, promised), None  # however late the answer
+            self._fill(self.patterns, self.low_watermark, self._target, self._target)
         return True
 
     # --- what to do -------------------------------------------------------------------------
 
     @property
     def wants_mark(self) -> bool:
-        """Whether something was handed on since the last mark, so that `check` would give a new one."""
-        return self._marks and self.state == LIVE and self._handed > self._marked
+        """Whether something was delivered since the last mark, so that `check` would give a new one."""
+        return self._marks and self.state == LIVE and self._delivered > self._marked
 
     def reached(self, at: tuple[int, int]) -> int:
         """How far a consumer has got that was given everything up to offset at[1] of the at[0]th log."""
-        if at == (self.logs, self._handed) or not self._handed:
+        if at == (self.logs, self._delivered) or not self._delivered:
             return self.highest
         return at[1] if at[0] == self.logs else 0
 
     @property
     def highest(self) -> int:
         """The highest offset of the log that it knows of."""
-        return max(self.floor, max(self._seen.values(), default=0))
+        return max(self.low_watermark, max(self._high_watermarks.values(), default=0))
 
     def take(self) -> list[Delivery | Notice | Mark]:
-        """What is to be handed on, in order."""
+        """What is to be delivered, in order."""
         out, self._out = self._out, []
         return out
 
@@ -249,7 +256,7 @@ class Chain:
     # --- parts ------------------------------------------------------------------------------
 
     def _known(self, room: str) -> int:
-        return max(self._seen.get(room, 0), self.floor)
+        return max(self._high_watermarks.get(room, 0), self.low_watermark)
 
     def _begin_anew(self, gap: Notice | None = None) -> None:
         """The log is not what it was."""
@@ -258,7 +265,7 @@ class Chain:
             self._out.append(gap)
             self.logs += 1
         self._is_fresh = False
-        self._handed = self._marked = self._floor_after = 0
+        self._delivered = self._marked = self._watermark_after = 0
         self._held.clear()
         self._question = None
         self._doubtful = False
@@ -269,16 +276,16 @@ class Chain:
         start = self._start
         self._target = head
         if start.after is not None and start.after < head:
-            self.floor = start.after
+            self.low_watermark = start.after
             self._fill(self.patterns, start.after, head, head)
         elif start.last is not None or start.since is not None:
             self.state = SEEKING
             self._question = start.seek(self.patterns, self._presence)
         else:
-            self.floor = self.began = head
+            self.low_watermark = self.began = head
             self._filled()
 
-    def _hand_on(self, room: str, batch: wire.Batch, size: int) -> int:
+    def _deliver(self, room: str, batch: wire.Batch, size: int) -> int:
         """Returns how many records of it are new."""
         known = self._known(room)
         last = batch.base - 1 + sum([len(entry.records) for entry in batch.entries])
@@ -286,12 +293,12 @@ class Chain:
             return 0
         self._out += self._gaps.take(room)
         self._is_fresh = False
-        self._seen[room] = last
+        self._high_watermarks[room] = last
         self._time = max(self._time, batch.time)
         if batch.kind != wire.MESSAGES and not (batch.kind == wire.PRESENCE and self._presence):
             return 0  # not asked for, or of a newer broker
         first = max(batch.base, known + 1)
-        self._handed = last
+        self._delivered = last
         self._out.append(Delivery(room, batch, first, last, size))
         return last - first + 1
 
@@ -308,15 +315,15 @@ class Chain:
         behind = {room: self._known(room) for room, last in heads.rooms if last > self._known(room)}
         if not behind:
             was_in_vain = self._rechecks
-            self._floor_after = heads.head
+            self._watermark_after = heads.head
             self._filled()
             return not was_in_vain
         patterns = list(behind) if len(behind) <= ROOMS_FETCHED_MAX else self.patterns
         self._fill(patterns, min(behind.values()), heads.head, heads.head)
         return True
 
-    def _fill(self, patterns: list[str], after: int, until: int, floor_after: int) -> None:
-        self._floor_after = floor_after
+    def _fill(self, patterns: list[str], after: int, until: int, watermark_after: int) -> None:
+        self._watermark_after = watermark_after
         if after >= until:
             self._filled()
             return
@@ -335,9 +342,9 @@ class Chain:
                 self._gap(*part)
                 continue
             fresh += part.last > self._known(part.room)
-            recovered += self._hand_on(part.room, part.batch, part.size)
+            recovered += self._deliver(part.room, part.batch, part.size)
         self._told.recovered(recovered)
-        if page.more and fetch.patterns == self.patterns and self._floor_after:
+        if page.more and fetch.patterns == self.patterns and self._watermark_after:
             self._reach(page.upto)
         if page.more:
             self._question = wire.Fetch(0, fetch.patterns, page.upto, fetch.until)
@@ -346,10 +353,10 @@ class Chain:
         if page.upto < fetch.until:  # what was said to be there is not: the heads tell what is
             self._held.clear()
             self._doubtful = True
-            self._floor_after = min(self._floor_after, page.upto)
-        if not self._floor_after:
+            self._watermark_after = min(self._watermark_after, page.upto)
+        if not self._watermark_after:
             for room in fetch.patterns:
-                self._seen[room] = max(self._seen.get(room, 0), page.upto)
+                self._high_watermarks[room] = max(self._high_watermarks.get(room, 0), page.upto)
         self._filled()
         return fresh > 0
 
@@ -358,7 +365,7 @@ class Chain:
         known = self._known(room)
         if last <= known:
             return
-        self._seen[room] = last
+        self._high_watermarks[room] = last
         self._is_fresh = False
         told = self._gaps.add(Notice("gap", max(first, known + 1), last, room, reason=reason))
         self._out += [told] if told is not None else []
@@ -367,29 +374,29 @@ class Chain:
 
     def _reach(self, offset: int) -> None:
         """Nothing is missing in any room up to there."""
-        if offset > self.floor:
-            self.floor = offset
-            self._seen = {room: seen for room, seen in self._seen.items() if seen > offset}
-        if self._marks and self.floor > self._marked:
+        if offset > self.low_watermark:
+            self.low_watermark = offset
+            self._high_watermarks = {room: seen for room, seen in self._high_watermarks.items() if seen > offset}
+        if self._marks and self.low_watermark > self._marked:
             self._out += self._gaps.take_all()
-            self._marked = self.floor
-            self._out.append(Mark(self.floor))
+            self._marked = self.low_watermark
+            self._out.append(Mark(self.low_watermark))
 
     def _filled(self) -> None:
         """Nothing is missing that we know of: live, unless in doubt."""
         self._out += self._gaps.take_all()
-        self._reach(self._floor_after)
-        self._floor_after = 0
+        self._reach(self._watermark_after)
+        self._watermark_after = 0
         if self._doubtful:
             self._check()
             return
         self.state = LIVE
         self._is_fresh = False
-        self._out += self._told.live(self.floor, is_synced=self._synced)
+        self._out += self._told.live(self.low_watermark, is_synced=self._synced)
         self._replay()
 
     def _replay(self) -> None:
-        """Hand on what was held, up to the next gap, which is fetched. Unsynced, it may be of another log."""
+        """Deliver what was held, up to the next gap, which is fetched. Unsynced, it may be of another log."""
         while self._held and self._synced:
             room, batch, size = self._held.first
             known = self._known(room)
@@ -397,4 +404,4 @@ class Chain:
                 self._fill([room], known, batch.prev, 0)
                 return
             self._held.pop()
-            self._hand_on(room, batch, size)
+            self._deliver(room, batch, size)

@@ -1,6 +1,6 @@
 """One listener's order: the moves one by one, then any order of what a broker and a network do to it.
 
-The machine at the end is a broker's log with a lossy way to the listener. What the chain hands on is compared
+The machine at the end is a broker's log with a lossy way to the listener. What the ordering delivers is compared
 with the log: each record of each room once, in order, and nothing passed over that no gap was told for.
 """
 
@@ -18,24 +18,24 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from zchat import wire
-from zchat.core.chain import (
+from zchat.core.held import HELD_BYTES_MAX
+from zchat.core.ordering import (
     CHECKING,
     FILLING,
     LIVE,
     NEW,
     ROOMS_FETCHED_MAX,
     SEEKING,
-    Chain,
     Delivery,
     Mark,
     Notice,
+    OrderedDelivery,
     Question,
     Start,
 )
-from zchat.core.held import HELD_BYTES_MAX
 from zchat.core.volatile import Counts
 from zchat.errors import WireError
-from zchat.log import Append, Keep, StoredBatch, whole
+from zchat.log import Append, RetentionRule, StoredBatch, whole
 from zchat.log.memory import MemoryLog
 from zchat.names import matcher
 
@@ -54,29 +54,29 @@ def page_of(
     return wire.Page(0, [(room, wire.raw(wire.encode(batch))) for room, batch in batches], upto, more, missing)
 
 
-def handed_on(chain: Chain) -> list[tuple[str, int, int]]:
+def delivered(ordering: OrderedDelivery) -> list[tuple[str, int, int]]:
     """(room, first, last) of the deliveries that wait; notices are passed over."""
     return [
         (item.room, item.first, item.batch.base - 1 + sum(len(entry.records) for entry in item.batch.entries))
-        for item in chain.take()
+        for item in ordering.take()
         if isinstance(item, Delivery)
     ]
 
 
-def notices(chain: Chain) -> list[Notice]:
-    return [item for item in chain.take() if isinstance(item, Notice)]
+def notices(ordering: OrderedDelivery) -> list[Notice]:
+    return [item for item in ordering.take() if isinstance(item, Notice)]
 
 
-def live_chain(*patterns: str, head: int = 40, presence: bool = False) -> Chain:
+def live_ordering(*patterns: str, head: int = 40, presence: bool = False) -> OrderedDelivery:
     """Live from `head` on, and told so."""
-    chain = Chain(list(patterns or ["general"]), Start(), presence)
-    chain.synced(head, NOON)
-    assert chain.take() == [Notice("live", head)] and chain.state == LIVE
-    return chain
+    ordering = OrderedDelivery(list(patterns or ["general"]), Start(), presence)
+    ordering.synced(head, NOON)
+    assert ordering.take() == [Notice("live", head)] and ordering.state == LIVE
+    return ordering
 
 
-def fetch_of(chain: Chain) -> tuple[list[str], int, int]:
-    question = chain.take_question()
+def fetch_of(ordering: OrderedDelivery) -> tuple[list[str], int, int]:
+    question = ordering.take_question()
     assert isinstance(question, wire.Fetch), question
     return question.patterns, question.after, question.until
 
@@ -85,212 +85,212 @@ def fetch_of(chain: Chain) -> tuple[list[str], int, int]:
 
 
 def test_without_a_start_it_is_live_from_the_head_on() -> None:
-    chain = live_chain(head=40)
-    assert chain.take_question() is None
-    chain.broadcast("general", batch_of(57, 40), 10)
-    assert handed_on(chain) == [("general", 57, 57)]
+    ordering = live_ordering(head=40)
+    assert ordering.take_question() is None
+    ordering.broadcast("general", batch_of(57, 40), 10)
+    assert delivered(ordering) == [("general", 57, 57)]
 
 
 def test_what_comes_before_the_first_sync_is_left_to_it() -> None:
-    chain = Chain(["general"], Start(), False)
-    chain.broadcast("general", batch_of(40, 30), 10)
-    chain.broadcast("general", batch_of(0, 0, kind=wire.VOLATILE_MESSAGES), 10)
-    chain.tail("general", 40)
-    assert (chain.state, chain.is_begun, chain.is_synced, chain.take()) == (NEW, False, False, [])
-    chain.synced(40, NOON)
-    assert chain.is_begun and chain.is_synced
-    assert chain.take() == [Notice("live", 40)]
+    ordering = OrderedDelivery(["general"], Start(), False)
+    ordering.broadcast("general", batch_of(40, 30), 10)
+    ordering.broadcast("general", batch_of(0, 0, kind=wire.VOLATILE_MESSAGES), 10)
+    ordering.watermark("general", 40)
+    assert (ordering.state, ordering.is_begun, ordering.is_synced, ordering.take()) == (NEW, False, False, [])
+    ordering.synced(40, NOON)
+    assert ordering.is_begun and ordering.is_synced
+    assert ordering.take() == [Notice("live", 40)]
 
 
 def test_from_an_offset_on_it_fetches_up_to_the_head_and_holds_what_comes_meanwhile() -> None:
-    chain = Chain(["general"], Start(after=10), False)
-    chain.synced(40, NOON)
-    assert chain.state == FILLING
-    assert fetch_of(chain) == (["general"], 10, 40)
-    chain.broadcast("general", batch_of(41, 40), 10)
-    assert chain.take() == []
-    chain.answered(page_of(("general", batch_of(20, 0)), ("general", batch_of(40, 20)), upto=40))
-    assert handed_on(chain) == [("general", 20, 20), ("general", 40, 40), ("general", 41, 41)]
-    assert chain.floor == 40
+    ordering = OrderedDelivery(["general"], Start(after=10), False)
+    ordering.synced(40, NOON)
+    assert ordering.state == FILLING
+    assert fetch_of(ordering) == (["general"], 10, 40)
+    ordering.broadcast("general", batch_of(41, 40), 10)
+    assert ordering.take() == []
+    ordering.answered(page_of(("general", batch_of(20, 0)), ("general", batch_of(40, 20)), upto=40))
+    assert delivered(ordering) == [("general", 20, 20), ("general", 40, 40), ("general", 41, 41)]
+    assert ordering.low_watermark == 40
 
 
 def test_live_is_told_after_history_and_before_what_came_meanwhile() -> None:
-    chain = Chain(["general"], Start(after=10), False)
-    chain.synced(40, NOON)
-    chain.take_question()
-    chain.broadcast("general", batch_of(41, 40), 10)
-    chain.answered(page_of(("general", batch_of(40, 0)), upto=40))
-    history, live, meanwhile = chain.take()
+    ordering = OrderedDelivery(["general"], Start(after=10), False)
+    ordering.synced(40, NOON)
+    ordering.take_question()
+    ordering.broadcast("general", batch_of(41, 40), 10)
+    ordering.answered(page_of(("general", batch_of(40, 0)), upto=40))
+    history, live, meanwhile = ordering.take()
     assert isinstance(history, Delivery) and live == Notice("live", 40) and isinstance(meanwhile, Delivery)
 
 
 def test_an_offset_within_a_batch_hands_on_the_rest_of_it() -> None:
-    chain = Chain(["general"], Start(after=11), False)
-    chain.synced(40, NOON)
-    chain.take_question()
-    chain.answered(page_of(("general", batch_of(10, 0, records=4)), upto=40))
-    assert handed_on(chain) == [("general", 12, 13)]
+    ordering = OrderedDelivery(["general"], Start(after=11), False)
+    ordering.synced(40, NOON)
+    ordering.take_question()
+    ordering.answered(page_of(("general", batch_of(10, 0, records=4)), upto=40))
+    assert delivered(ordering) == [("general", 12, 13)]
 
 
 @pytest.mark.parametrize("records", [2, 3])
 def test_a_batch_that_reaches_over_the_end_of_history_is_not_handed_on_again(records: int) -> None:
-    chain = Chain(["general"], Start(after=30), False)
-    chain.synced(40, NOON)
-    chain.take_question()
-    chain.broadcast("general", batch_of(40, 0, records), 10)
-    chain.answered(page_of(("general", batch_of(40, 0, records)), upto=40))
-    chain.broadcast("general", batch_of(40, 0, records), 10)
-    assert handed_on(chain) == [("general", 40, 39 + records)]
+    ordering = OrderedDelivery(["general"], Start(after=30), False)
+    ordering.synced(40, NOON)
+    ordering.take_question()
+    ordering.broadcast("general", batch_of(40, 0, records), 10)
+    ordering.answered(page_of(("general", batch_of(40, 0, records)), upto=40))
+    ordering.broadcast("general", batch_of(40, 0, records), 10)
+    assert delivered(ordering) == [("general", 40, 39 + records)]
 
 
 @pytest.mark.parametrize("after", [40, 41])
 def test_from_the_head_on_nothing_is_fetched(after: int) -> None:
-    chain = Chain(["general"], Start(after=after), False)
-    chain.synced(40, NOON)
-    assert (chain.state, chain.take_question()) == (LIVE, None)
+    ordering = OrderedDelivery(["general"], Start(after=after), False)
+    ordering.synced(40, NOON)
+    assert (ordering.state, ordering.take_question()) == (LIVE, None)
 
 
 @pytest.mark.parametrize(("start", "last", "since"), [(Start(last=5), 5, 0), (Start(since=NOON), 0, NOON)])
 def test_for_the_last_records_or_a_time_it_asks_where_they_start(start: Start, last: int, since: int) -> None:
-    chain = Chain(["general", "build.*"], start, True)
-    chain.synced(40, NOON)
-    assert chain.state == SEEKING
-    question = chain.take_question()
+    ordering = OrderedDelivery(["general", "build.*"], start, True)
+    ordering.synced(40, NOON)
+    assert ordering.state == SEEKING
+    question = ordering.take_question()
     assert isinstance(question, wire.Seek)
     assert (question.patterns, question.last, question.since) == (["general", "build.*"], last, since)
     assert question.presence == (last == 0), "joins and leaves are none of the last messages"
-    chain.answered(wire.Position(0, 35, 41))
-    assert fetch_of(chain) == (["general", "build.*"], 35, 40)
+    ordering.answered(wire.Position(0, 35, 41))
+    assert fetch_of(ordering) == (["general", "build.*"], 35, 40)
 
 
 @pytest.mark.parametrize("after", [41, 42])
 def test_what_came_after_the_sync_is_handed_on_however_late_the_start_is_found(after: int) -> None:
-    chain = Chain(["general"], Start(last=1), False)
-    chain.synced(40, NOON)
-    chain.take_question()
-    chain.broadcast("general", batch_of(41, 40), 10)
-    chain.answered(wire.Position(0, after, 42))  # the log has committed 41 and 42 meanwhile
-    chain.broadcast("general", batch_of(42, 41), 10)
-    assert handed_on(chain) == [("general", 41, 41), ("general", 42, 42)]
+    ordering = OrderedDelivery(["general"], Start(last=1), False)
+    ordering.synced(40, NOON)
+    ordering.take_question()
+    ordering.broadcast("general", batch_of(41, 40), 10)
+    ordering.answered(wire.Position(0, after, 42))  # the log has committed 41 and 42 meanwhile
+    ordering.broadcast("general", batch_of(42, 41), 10)
+    assert delivered(ordering) == [("general", 41, 41), ("general", 42, 42)]
 
 
 def test_history_comes_page_by_page() -> None:
-    chain = Chain(["general"], Start(after=0), False)
-    chain.synced(40, NOON)
-    assert fetch_of(chain) == (["general"], 0, 40)
-    chain.answered(page_of(("general", batch_of(5, 0)), upto=5, more=True))
-    assert handed_on(chain) == [("general", 5, 5)]
-    assert fetch_of(chain) == (["general"], 5, 40)
-    chain.answered(page_of(("general", batch_of(30, 5)), upto=40))
-    assert (handed_on(chain), chain.state) == ([("general", 30, 30)], LIVE)
+    ordering = OrderedDelivery(["general"], Start(after=0), False)
+    ordering.synced(40, NOON)
+    assert fetch_of(ordering) == (["general"], 0, 40)
+    ordering.answered(page_of(("general", batch_of(5, 0)), upto=5, more=True))
+    assert delivered(ordering) == [("general", 5, 5)]
+    assert fetch_of(ordering) == (["general"], 5, 40)
+    ordering.answered(page_of(("general", batch_of(30, 5)), upto=40))
+    assert (delivered(ordering), ordering.state) == ([("general", 30, 30)], LIVE)
 
 
 # --- prev links ---------------------------------------------------------------------------------
 
 
 def test_a_batch_that_follows_is_handed_on() -> None:
-    chain = live_chain()
-    chain.broadcast("general", batch_of(57, 40, records=2), 10)
-    chain.broadcast("general", batch_of(60, 58), 10)
-    assert handed_on(chain) == [("general", 57, 58), ("general", 60, 60)]
+    ordering = live_ordering()
+    ordering.broadcast("general", batch_of(57, 40, records=2), 10)
+    ordering.broadcast("general", batch_of(60, 58), 10)
+    assert delivered(ordering) == [("general", 57, 58), ("general", 60, 60)]
 
 
 def test_a_batch_that_does_not_follow_is_held_until_what_lies_between_is_fetched() -> None:
-    chain = live_chain()
-    chain.broadcast("general", batch_of(57, 52), 10)
-    assert (chain.state, chain.take()) == (FILLING, [])
-    assert fetch_of(chain) == (["general"], 40, 52)
-    chain.answered(page_of(("general", batch_of(50, 40, records=3)), upto=52))
-    assert handed_on(chain) == [("general", 50, 52), ("general", 57, 57)]
-    assert chain.state == LIVE
+    ordering = live_ordering()
+    ordering.broadcast("general", batch_of(57, 52), 10)
+    assert (ordering.state, ordering.take()) == (FILLING, [])
+    assert fetch_of(ordering) == (["general"], 40, 52)
+    ordering.answered(page_of(("general", batch_of(50, 40, records=3)), upto=52))
+    assert delivered(ordering) == [("general", 50, 52), ("general", 57, 57)]
+    assert ordering.state == LIVE
 
 
 def test_a_batch_that_was_seen_is_dropped() -> None:
-    chain = live_chain()
-    chain.broadcast("general", batch_of(57, 40), 10)
-    chain.take()
-    chain.broadcast("general", batch_of(57, 40), 10)
-    chain.broadcast("general", batch_of(30, 20), 10)
-    assert chain.take() == []
+    ordering = live_ordering()
+    ordering.broadcast("general", batch_of(57, 40), 10)
+    ordering.take()
+    ordering.broadcast("general", batch_of(57, 40), 10)
+    ordering.broadcast("general", batch_of(30, 20), 10)
+    assert ordering.take() == []
 
 
 def test_a_gap_of_one_room_holds_the_other_rooms_back_in_order() -> None:
-    chain = live_chain("**")
-    chain.broadcast("a", batch_of(50, 45), 10)
-    chain.broadcast("b", batch_of(51, 0), 10)
-    chain.broadcast("a", batch_of(52, 50), 10)
-    assert chain.take() == []
-    assert fetch_of(chain) == (["a"], 40, 45)
-    chain.answered(page_of(("a", batch_of(45, 40)), upto=45))
-    assert handed_on(chain) == [("a", 45, 45), ("a", 50, 50), ("b", 51, 51), ("a", 52, 52)]
+    ordering = live_ordering("**")
+    ordering.broadcast("a", batch_of(50, 45), 10)
+    ordering.broadcast("b", batch_of(51, 0), 10)
+    ordering.broadcast("a", batch_of(52, 50), 10)
+    assert ordering.take() == []
+    assert fetch_of(ordering) == (["a"], 40, 45)
+    ordering.answered(page_of(("a", batch_of(45, 40)), upto=45))
+    assert delivered(ordering) == [("a", 45, 45), ("a", 50, 50), ("b", 51, 51), ("a", 52, 52)]
 
 
 def test_two_gaps_are_filled_one_after_the_other() -> None:
-    chain = live_chain("**")
-    chain.broadcast("a", batch_of(50, 45), 10)
-    chain.broadcast("b", batch_of(51, 46), 10)
-    assert fetch_of(chain) == (["a"], 40, 45)
-    chain.answered(page_of(("a", batch_of(45, 0)), upto=45))
-    assert fetch_of(chain) == (["b"], 40, 46)
-    chain.answered(page_of(("b", batch_of(46, 0)), upto=46))
-    assert handed_on(chain) == [("a", 45, 45), ("a", 50, 50), ("b", 46, 46), ("b", 51, 51)]
+    ordering = live_ordering("**")
+    ordering.broadcast("a", batch_of(50, 45), 10)
+    ordering.broadcast("b", batch_of(51, 46), 10)
+    assert fetch_of(ordering) == (["a"], 40, 45)
+    ordering.answered(page_of(("a", batch_of(45, 0)), upto=45))
+    assert fetch_of(ordering) == (["b"], 40, 46)
+    ordering.answered(page_of(("b", batch_of(46, 0)), upto=46))
+    assert delivered(ordering) == [("a", 45, 45), ("a", 50, 50), ("b", 46, 46), ("b", 51, 51)]
 
 
 def test_what_was_lost_is_counted_when_it_is_recovered() -> None:
-    chain = live_chain()
-    chain.broadcast("general", batch_of(57, 52), 10)
-    chain.take_question()
-    chain.answered(page_of(("general", batch_of(50, 40, records=3)), upto=52))
-    assert notices(chain) == [Notice("recovered", records=3)]
+    ordering = live_ordering()
+    ordering.broadcast("general", batch_of(57, 52), 10)
+    ordering.take_question()
+    ordering.answered(page_of(("general", batch_of(50, 40, records=3)), upto=52))
+    assert notices(ordering) == [Notice("recovered", records=3)]
 
 
 def test_a_loss_at_the_end_is_seen_by_the_tail_marker() -> None:
-    chain = live_chain()
-    chain.tail("general", 40)
-    assert chain.state == LIVE
-    chain.tail("general", 57)
-    assert fetch_of(chain) == (["general"], 40, 57)
-    chain.answered(page_of(("general", batch_of(57, 40)), upto=57))
-    assert handed_on(chain) == [("general", 57, 57)]
-    chain.tail("general", 57)
-    assert chain.state == LIVE
+    ordering = live_ordering()
+    ordering.watermark("general", 40)
+    assert ordering.state == LIVE
+    ordering.watermark("general", 57)
+    assert fetch_of(ordering) == (["general"], 40, 57)
+    ordering.answered(page_of(("general", batch_of(57, 40)), upto=57))
+    assert delivered(ordering) == [("general", 57, 57)]
+    ordering.watermark("general", 57)
+    assert ordering.state == LIVE
 
 
 def test_joins_and_leaves_are_handed_on_only_when_asked_for_and_keep_the_order_all_the_same() -> None:
     for presence, handed in ((False, [("general", 58, 58)]), (True, [("general", 57, 57), ("general", 58, 58)])):
-        chain = live_chain(presence=presence)
-        chain.broadcast("general", batch_of(57, 40, kind=wire.PRESENCE), 10)
-        chain.broadcast("general", batch_of(58, 57), 10)
-        assert handed_on(chain) == handed
+        ordering = live_ordering(presence=presence)
+        ordering.broadcast("general", batch_of(57, 40, kind=wire.PRESENCE), 10)
+        ordering.broadcast("general", batch_of(58, 57), 10)
+        assert delivered(ordering) == handed
 
 
 def test_a_volatile_batch_stands_outside_the_order() -> None:
-    chain = live_chain()
-    chain.broadcast("general", batch_of(57, 52), 10)
-    chain.broadcast("general", batch_of(0, 0, kind=wire.VOLATILE_MESSAGES), 10)
-    (item,) = chain.take()
+    ordering = live_ordering()
+    ordering.broadcast("general", batch_of(57, 52), 10)
+    ordering.broadcast("general", batch_of(0, 0, kind=wire.VOLATILE_MESSAGES), 10)
+    (item,) = ordering.take()
     assert isinstance(item, Delivery) and item.batch.kind == wire.VOLATILE_MESSAGES
-    assert chain.state == FILLING
+    assert ordering.state == FILLING
 
 
 def test_a_volatile_batch_of_a_connection_that_has_proved_nothing_is_left_out() -> None:
-    chain = live_chain()
-    chain.unsynced()
-    chain.broadcast("general", batch_of(0, 0, kind=wire.VOLATILE_MESSAGES), 10)
-    assert chain.take() == []
+    ordering = live_ordering()
+    ordering.unsynced()
+    ordering.broadcast("general", batch_of(0, 0, kind=wire.VOLATILE_MESSAGES), 10)
+    assert ordering.take() == []
 
 
 # --- gaps that stay -----------------------------------------------------------------------------
 
 
 def test_what_cannot_be_had_any_more_is_told_in_its_place() -> None:
-    chain = Chain(["general"], Start(after=0), False)
-    chain.synced(40, NOON)
-    chain.take_question()
+    ordering = OrderedDelivery(["general"], Start(after=0), False)
+    ordering.synced(40, NOON)
+    ordering.take_question()
     first, second = ("general", batch_of(10, 9)), ("general", batch_of(30, 20))
     gaps = [("general", 11, 20, "damaged"), ("general", 1, 9, "trimmed")]
-    chain.answered(page_of(first, second, upto=40, gaps=gaps))
-    items = [item.first if isinstance(item, Delivery) else item for item in chain.take()]
+    ordering.answered(page_of(first, second, upto=40, gaps=gaps))
+    items = [item.first if isinstance(item, Delivery) else item for item in ordering.take()]
     assert items == [
         Notice("gap", 1, 9, "general", reason="trimmed"),
         10,
@@ -301,17 +301,17 @@ def test_what_cannot_be_had_any_more_is_told_in_its_place() -> None:
 
 
 def test_one_hole_of_many_pages_is_told_once() -> None:
-    chain = Chain(["general", "build"], Start(after=0), False)
-    chain.synced(90, NOON)
-    chain.take_question()
-    chain.answered(page_of(upto=20, more=True, gaps=[("general", 1, 20, "trimmed"), ("build", 1, 20, "trimmed")]))
-    assert chain.take() == []
-    chain.take_question()
-    chain.answered(page_of(upto=40, more=True, gaps=[("general", 21, 40, "trimmed"), ("build", 21, 40, "damaged")]))
-    assert chain.take() == [Notice("gap", 1, 20, "build", reason="trimmed")]  # the next one has another reason
-    chain.take_question()
-    chain.answered(page_of(("general", batch_of(50, 41)), upto=90, gaps=[("general", 41, 45, "trimmed")]))
-    items = [item.first if isinstance(item, Delivery) else item for item in chain.take()]
+    ordering = OrderedDelivery(["general", "build"], Start(after=0), False)
+    ordering.synced(90, NOON)
+    ordering.take_question()
+    ordering.answered(page_of(upto=20, more=True, gaps=[("general", 1, 20, "trimmed"), ("build", 1, 20, "trimmed")]))
+    assert ordering.take() == []
+    ordering.take_question()
+    ordering.answered(page_of(upto=40, more=True, gaps=[("general", 21, 40, "trimmed"), ("build", 21, 40, "damaged")]))
+    assert ordering.take() == [Notice("gap", 1, 20, "build", reason="trimmed")]  # the next one has another reason
+    ordering.take_question()
+    ordering.answered(page_of(("general", batch_of(50, 41)), upto=90, gaps=[("general", 41, 45, "trimmed")]))
+    items = [item.first if isinstance(item, Delivery) else item for item in ordering.take()]
     assert items == [
         Notice("gap", 1, 45, "general", reason="trimmed"),
         50,
@@ -321,345 +321,345 @@ def test_one_hole_of_many_pages_is_told_once() -> None:
 
 
 def test_a_cursor_is_marked_only_behind_gaps_that_are_told() -> None:
-    chain = Chain(["general"], Start(after=0), False, marks=True)
-    chain.synced(90, NOON)
-    chain.take_question()
-    chain.answered(page_of(upto=20, more=True, gaps=[("general", 1, 20, "trimmed")]))
-    assert chain.take() == [Notice("gap", 1, 20, "general", reason="trimmed"), Mark(20)]
+    ordering = OrderedDelivery(["general"], Start(after=0), False, marks=True)
+    ordering.synced(90, NOON)
+    ordering.take_question()
+    ordering.answered(page_of(upto=20, more=True, gaps=[("general", 1, 20, "trimmed")]))
+    assert ordering.take() == [Notice("gap", 1, 20, "general", reason="trimmed"), Mark(20)]
 
 
 def test_a_gap_is_told_only_as_far_as_it_was_not_seen() -> None:
-    chain = live_chain(head=40)
-    chain.tail("general", 57)
-    chain.take_question()
-    chain.answered(page_of(upto=57, gaps=[("general", 30, 57, "damaged")]))
-    assert notices(chain) == [Notice("gap", 41, 57, "general", reason="damaged")]
-    chain.broadcast("general", batch_of(58, 57), 10)
-    assert handed_on(chain) == [("general", 58, 58)]
+    ordering = live_ordering(head=40)
+    ordering.watermark("general", 57)
+    ordering.take_question()
+    ordering.answered(page_of(upto=57, gaps=[("general", 30, 57, "damaged")]))
+    assert notices(ordering) == [Notice("gap", 41, 57, "general", reason="damaged")]
+    ordering.broadcast("general", batch_of(58, 57), 10)
+    assert delivered(ordering) == [("general", 58, 58)]
 
 
 def test_another_log_is_a_gap_and_goes_on_from_the_time_that_was_reached() -> None:
-    chain = live_chain()
-    chain.broadcast("general", batch_of(41, 40, time=NOON + 5), 10)
-    chain.take()
-    chain.lost("gone")
-    chain.other_log()
-    assert notices(chain) == [Notice("lost", reason="gone"), Notice("gap", 41, 0, reason="log")]
-    chain.broadcast("general", batch_of(1, 0), 10)  # of the new log: history has it
-    chain.synced(3, NOON + 9)
-    question = chain.take_question()
+    ordering = live_ordering()
+    ordering.broadcast("general", batch_of(41, 40, time=NOON + 5), 10)
+    ordering.take()
+    ordering.lost("gone")
+    ordering.other_log()
+    assert notices(ordering) == [Notice("lost", reason="gone"), Notice("gap", 41, 0, reason="log")]
+    ordering.broadcast("general", batch_of(1, 0), 10)  # of the new log: history has it
+    ordering.synced(3, NOON + 9)
+    question = ordering.take_question()
     assert isinstance(question, wire.Seek) and question.since == NOON + 6
-    chain.answered(wire.Position(0, 0, 3))
-    assert fetch_of(chain) == (["general"], 0, 3)
-    chain.answered(page_of(("general", batch_of(1, 0)), ("general", batch_of(3, 1)), upto=3))
-    assert handed_on(chain) == [("general", 1, 1), ("general", 3, 3)]
+    ordering.answered(wire.Position(0, 0, 3))
+    assert fetch_of(ordering) == (["general"], 0, 3)
+    ordering.answered(page_of(("general", batch_of(1, 0)), ("general", batch_of(3, 1)), upto=3))
+    assert delivered(ordering) == [("general", 1, 1), ("general", 3, 3)]
 
 
 def test_a_log_that_went_back_is_a_gap_and_goes_on_from_where_it_is_the_same() -> None:
-    chain = live_chain("a", "b", head=40)
-    chain.broadcast("a", batch_of(41, 40), 10)
-    chain.broadcast("b", batch_of(42, 40), 10)
-    chain.take()
-    chain.lost("gone")
-    chain.went_back(41, 60)
-    assert notices(chain) == [Notice("lost", reason="gone"), Notice("gap", 42, 60, reason="log")]
-    assert (chain.floor, chain.logs, chain.is_synced) == (40, 1, False)
-    chain.broadcast("a", batch_of(70, 41), 10)  # of either log
-    chain.synced(90, NOON)  # longer again than what was seen
-    assert fetch_of(chain) == (["a", "b"], 40, 90)
+    ordering = live_ordering("a", "b", head=40)
+    ordering.broadcast("a", batch_of(41, 40), 10)
+    ordering.broadcast("b", batch_of(42, 40), 10)
+    ordering.take()
+    ordering.lost("gone")
+    ordering.went_back(41, 60)
+    assert notices(ordering) == [Notice("lost", reason="gone"), Notice("gap", 42, 60, reason="log")]
+    assert (ordering.low_watermark, ordering.logs, ordering.is_synced) == (40, 1, False)
+    ordering.broadcast("a", batch_of(70, 41), 10)  # of either log
+    ordering.synced(90, NOON)  # longer again than what was seen
+    assert fetch_of(ordering) == (["a", "b"], 40, 90)
     new = [("a", batch_of(41, 40)), ("b", batch_of(42, 40)), ("a", batch_of(70, 41))]
-    chain.answered(page_of(*new, upto=90))
-    assert handed_on(chain) == [("b", 42, 42), ("a", 70, 70)]
-    chain.broadcast("a", batch_of(91, 70), 10)
-    assert handed_on(chain) == [("a", 91, 91)]
+    ordering.answered(page_of(*new, upto=90))
+    assert delivered(ordering) == [("b", 42, 42), ("a", 70, 70)]
+    ordering.broadcast("a", batch_of(91, 70), 10)
+    assert delivered(ordering) == [("a", 91, 91)]
 
 
 def test_a_log_that_went_back_and_has_nothing_new_is_live_at_once() -> None:
-    chain = Chain(["general"], Start(after=30), False)
-    chain.synced(40, NOON)
-    assert fetch_of(chain) == (["general"], 30, 40)
-    chain.went_back(25, 40)  # while the page was under way
-    chain.synced(25, NOON)
-    assert (chain.state, chain.floor) == (LIVE, 25)
-    chain.broadcast("general", batch_of(26, 25), 10)
-    assert handed_on(chain) == [("general", 26, 26)]
+    ordering = OrderedDelivery(["general"], Start(after=30), False)
+    ordering.synced(40, NOON)
+    assert fetch_of(ordering) == (["general"], 30, 40)
+    ordering.went_back(25, 40)  # while the page was under way
+    ordering.synced(25, NOON)
+    assert (ordering.state, ordering.low_watermark) == (LIVE, 25)
+    ordering.broadcast("general", batch_of(26, 25), 10)
+    assert delivered(ordering) == [("general", 26, 26)]
 
 
 @pytest.mark.parametrize(("after", "begins"), [(10, 10), (25, 25), (40, 25)])
 def test_a_start_above_where_the_log_went_back_to_skips_nothing(after: int, begins: int) -> None:
-    chain = Chain(["general"], Start(after=after), False)
-    chain.went_back(25, 40)
-    assert notices(chain) == [Notice("gap", 26, 40, reason="log")]
-    chain.synced(60, NOON)
-    assert fetch_of(chain) == (["general"], begins, 60)
+    ordering = OrderedDelivery(["general"], Start(after=after), False)
+    ordering.went_back(25, 40)
+    assert notices(ordering) == [Notice("gap", 26, 40, reason="log")]
+    ordering.synced(60, NOON)
+    assert fetch_of(ordering) == (["general"], begins, 60)
 
 
 @pytest.mark.parametrize("start", [Start(), Start(last=5), Start(since=NOON)])
 def test_a_log_that_went_back_before_it_began_is_no_gap(start: Start) -> None:
-    chain = Chain(["general"], start, False)
-    chain.went_back(25, 40)
-    assert (chain.take(), chain.state) == ([], NEW)
+    ordering = OrderedDelivery(["general"], start, False)
+    ordering.went_back(25, 40)
+    assert (ordering.take(), ordering.state) == ([], NEW)
 
 
 def test_a_log_that_goes_back_while_the_start_is_looked_for_keeps_what_was_promised() -> None:
-    chain = Chain(["general"], Start(last=2), False)
-    chain.synced(40, NOON)
-    assert isinstance(chain.take_question(), wire.Seek)
-    chain.went_back(25, 40)
-    chain.went_back(22, 30)  # and once more
-    chain.synced(60, NOON)
-    assert isinstance(chain.take_question(), wire.Seek)
-    chain.answered(wire.Position(0, 58, 60))  # the last two; what came since it was live is above 22
-    assert fetch_of(chain) == (["general"], 22, 60)
+    ordering = OrderedDelivery(["general"], Start(last=2), False)
+    ordering.synced(40, NOON)
+    assert isinstance(ordering.take_question(), wire.Seek)
+    ordering.went_back(25, 40)
+    ordering.went_back(22, 30)  # and once more
+    ordering.synced(60, NOON)
+    assert isinstance(ordering.take_question(), wire.Seek)
+    ordering.answered(wire.Position(0, 58, 60))  # the last two; what came since it was live is above 22
+    assert fetch_of(ordering) == (["general"], 22, 60)
 
 
 def test_what_was_held_before_a_sync_may_be_of_a_log_that_went_back_and_is_fetched() -> None:
-    chain = live_chain(head=40)
-    chain.lost("gone")
-    chain.broadcast("general", batch_of(41, 40), 10)
-    chain.take()
-    chain.synced(45, NOON)
-    assert isinstance(chain.take_question(), wire.Heads)
-    chain.answered(wire.HeadsAre(0, 45, [("general", 45)]))
-    assert handed_on(chain) == [] and fetch_of(chain) == (["general"], 40, 45)
+    ordering = live_ordering(head=40)
+    ordering.lost("gone")
+    ordering.broadcast("general", batch_of(41, 40), 10)
+    ordering.take()
+    ordering.synced(45, NOON)
+    assert isinstance(ordering.take_question(), wire.Heads)
+    ordering.answered(wire.HeadsAre(0, 45, [("general", 45)]))
+    assert delivered(ordering) == [] and fetch_of(ordering) == (["general"], 40, 45)
 
 
 @pytest.mark.parametrize("start", [Start(), Start(last=5), Start(since=NOON)])
 def test_another_log_before_it_began_is_no_gap(start: Start) -> None:
-    chain = Chain(["general"], start, False)
-    chain.other_log()
-    assert (chain.take(), chain.state) == ([], NEW)
+    ordering = OrderedDelivery(["general"], start, False)
+    ordering.other_log()
+    assert (ordering.take(), ordering.state) == ([], NEW)
 
 
 def test_an_offset_of_another_log_starts_nothing_all_of_this_log_is_new() -> None:
-    chain = Chain(["general"], Start(after=4), False)
-    chain.other_log()
-    assert chain.take() == [Notice("gap", 5, 0, reason="log")]
-    chain.synced(9, NOON)
-    assert fetch_of(chain) == (["general"], 0, 9)
+    ordering = OrderedDelivery(["general"], Start(after=4), False)
+    ordering.other_log()
+    assert ordering.take() == [Notice("gap", 5, 0, reason="log")]
+    ordering.synced(9, NOON)
+    assert fetch_of(ordering) == (["general"], 0, 9)
 
 
 def test_another_log_that_is_found_without_a_break_waits_for_its_sync_too() -> None:
-    chain = live_chain()
-    chain.check()
-    chain.take_question()
-    chain.other_log()
-    assert not chain.is_synced
-    chain.synced(3, NOON)
-    assert isinstance(chain.take_question(), wire.Seek)
+    ordering = live_ordering()
+    ordering.check()
+    ordering.take_question()
+    ordering.other_log()
+    assert not ordering.is_synced
+    ordering.synced(3, NOON)
+    assert isinstance(ordering.take_question(), wire.Seek)
 
 
 # --- marks --------------------------------------------------------------------------------------
 
 
 def test_a_mark_says_that_everything_up_to_it_was_handed_on() -> None:
-    chain = Chain(["**"], Start(), False, marks=True)
-    chain.synced(40, NOON)
-    assert chain.take() == [Mark(40), Notice("live", 40)]
-    assert not chain.wants_mark
-    chain.broadcast("a", batch_of(41, 0), 10)
-    assert chain.wants_mark and chain.take()
-    chain.check()
-    chain.take_question()
-    chain.answered(wire.HeadsAre(0, 45, [("a", 41), ("b", 45)]))
-    assert chain.take() == []
-    chain.take_question()
-    chain.answered(page_of(("b", batch_of(45, 0)), upto=45))
-    delivery, mark, recovered = chain.take()
+    ordering = OrderedDelivery(["**"], Start(), False, marks=True)
+    ordering.synced(40, NOON)
+    assert ordering.take() == [Mark(40), Notice("live", 40)]
+    assert not ordering.wants_mark
+    ordering.broadcast("a", batch_of(41, 0), 10)
+    assert ordering.wants_mark and ordering.take()
+    ordering.check()
+    ordering.take_question()
+    ordering.answered(wire.HeadsAre(0, 45, [("a", 41), ("b", 45)]))
+    assert ordering.take() == []
+    ordering.take_question()
+    ordering.answered(page_of(("b", batch_of(45, 0)), upto=45))
+    delivery, mark, recovered = ordering.take()
     assert isinstance(delivery, Delivery) and mark == Mark(45) and recovered == Notice("recovered", records=1)
-    assert not chain.wants_mark
-    chain.check()
-    chain.take_question()
-    chain.answered(wire.HeadsAre(0, 45, [("a", 41), ("b", 45)]))
-    assert chain.take() == []  # it says nothing new
+    assert not ordering.wants_mark
+    ordering.check()
+    ordering.take_question()
+    ordering.answered(wire.HeadsAre(0, 45, [("a", 41), ("b", 45)]))
+    assert ordering.take() == []  # it says nothing new
 
 
 def test_a_listener_without_a_cursor_gets_no_marks() -> None:
-    chain = live_chain()
-    chain.broadcast("general", batch_of(41, 40), 10)
-    assert not chain.wants_mark
+    ordering = live_ordering()
+    ordering.broadcast("general", batch_of(41, 40), 10)
+    assert not ordering.wants_mark
 
 
 def test_a_consumer_that_was_given_all_has_reached_the_latest_that_is_known() -> None:
-    chain = live_chain("**")
-    assert chain.reached((0, 0)) == 40
-    chain.broadcast("a", batch_of(41, 0, records=2), 10)
-    chain.broadcast("b", batch_of(43, 0, kind=wire.PRESENCE), 10)
-    assert chain.reached((0, 41)) == 41
-    assert chain.reached((0, 42)) == 43
-    chain.other_log()
-    assert chain.reached((0, 42)) == 0
-    chain.synced(0, NOON)
-    chain.take_question()
-    chain.answered(wire.Position(0, 0, 0))
-    chain.broadcast("a", batch_of(1, 0, records=2), 10)
-    assert chain.reached((0, 42)) == 0  # it was given nothing of this log yet
-    assert (chain.reached((1, 1)), chain.reached((1, 2))) == (1, 2)
+    ordering = live_ordering("**")
+    assert ordering.reached((0, 0)) == 40
+    ordering.broadcast("a", batch_of(41, 0, records=2), 10)
+    ordering.broadcast("b", batch_of(43, 0, kind=wire.PRESENCE), 10)
+    assert ordering.reached((0, 41)) == 41
+    assert ordering.reached((0, 42)) == 43
+    ordering.other_log()
+    assert ordering.reached((0, 42)) == 0
+    ordering.synced(0, NOON)
+    ordering.take_question()
+    ordering.answered(wire.Position(0, 0, 0))
+    ordering.broadcast("a", batch_of(1, 0, records=2), 10)
+    assert ordering.reached((0, 42)) == 0  # it was given nothing of this log yet
+    assert (ordering.reached((1, 1)), ordering.reached((1, 2))) == (1, 2)
 
 
-def test_a_tail_marker_of_one_room_says_nothing_about_the_others() -> None:
-    chain = live_chain("**")
-    chain.tail("a", 57)
-    chain.take_question()
-    chain.answered(page_of(("a", batch_of(57, 40)), upto=57))
-    chain.take()
-    chain.broadcast("b", batch_of(58, 50), 10)
-    assert fetch_of(chain) == (["b"], 40, 50)
+def test_a_watermark_of_one_room_says_nothing_about_the_others() -> None:
+    ordering = live_ordering("**")
+    ordering.watermark("a", 57)
+    ordering.take_question()
+    ordering.answered(page_of(("a", batch_of(57, 40)), upto=57))
+    ordering.take()
+    ordering.broadcast("b", batch_of(58, 50), 10)
+    assert fetch_of(ordering) == (["b"], 40, 50)
 
 
 def test_what_a_page_does_not_have_does_not_exist_and_is_not_fetched_again() -> None:
-    chain = live_chain()
-    chain.broadcast("general", batch_of(58, 57), 10)
-    chain.take_question()
-    chain.answered(page_of(upto=57))
-    assert (handed_on(chain), chain.state) == ([("general", 58, 58)], LIVE)
+    ordering = live_ordering()
+    ordering.broadcast("general", batch_of(58, 57), 10)
+    ordering.take_question()
+    ordering.answered(page_of(upto=57))
+    assert (delivered(ordering), ordering.state) == ([("general", 58, 58)], LIVE)
 
 
 def test_a_gap_below_what_was_seen_is_not_told() -> None:
-    chain = live_chain("**")
-    chain.broadcast("a", batch_of(50, 0), 10)
-    chain.tail("b", 45)
-    chain.take()
-    chain.take_question()
-    chain.answered(page_of(upto=45, gaps=[("b", 10, 40, "trimmed")]))
-    assert chain.take() == []
-    chain.broadcast("a", batch_of(50, 0), 10)
-    assert chain.take() == []  # seen all the same
+    ordering = live_ordering("**")
+    ordering.broadcast("a", batch_of(50, 0), 10)
+    ordering.watermark("b", 45)
+    ordering.take()
+    ordering.take_question()
+    ordering.answered(page_of(upto=45, gaps=[("b", 10, 40, "trimmed")]))
+    assert ordering.take() == []
+    ordering.broadcast("a", batch_of(50, 0), 10)
+    assert ordering.take() == []  # seen all the same
 
 
 # --- breaks -------------------------------------------------------------------------------------
 
 
 def test_after_a_break_it_compares_the_heads_and_fetches_what_is_behind() -> None:
-    chain = live_chain("**")
-    chain.broadcast("a", batch_of(41, 0), 10)
-    chain.lost("cut")
-    chain.synced(60, NOON)
-    assert chain.state == CHECKING
-    assert isinstance(chain.take_question(), wire.Heads)
-    chain.broadcast("a", batch_of(61, 50), 10)
-    chain.answered(wire.HeadsAre(0, 60, [("a", 50), ("b", 30)]))
-    assert fetch_of(chain) == (["a"], 41, 60)
-    chain.answered(page_of(("a", batch_of(50, 41)), upto=60))
-    items = [item.first if isinstance(item, Delivery) else item for item in chain.take()]
+    ordering = live_ordering("**")
+    ordering.broadcast("a", batch_of(41, 0), 10)
+    ordering.lost("cut")
+    ordering.synced(60, NOON)
+    assert ordering.state == CHECKING
+    assert isinstance(ordering.take_question(), wire.Heads)
+    ordering.broadcast("a", batch_of(61, 50), 10)
+    ordering.answered(wire.HeadsAre(0, 60, [("a", 50), ("b", 30)]))
+    assert fetch_of(ordering) == (["a"], 41, 60)
+    ordering.answered(page_of(("a", batch_of(50, 41)), upto=60))
+    items = [item.first if isinstance(item, Delivery) else item for item in ordering.take()]
     assert items == [41, Notice("lost", reason="cut"), 50, Notice("back", records=1), 61]
-    assert chain.floor == 60
+    assert ordering.low_watermark == 60
 
 
 def test_rooms_that_are_behind_are_fetched_from_the_one_that_is_furthest_behind() -> None:
-    chain = live_chain("**")
-    chain.broadcast("a", batch_of(50, 0), 10)
-    chain.broadcast("b", batch_of(51, 0), 10)
-    chain.broadcast("c", batch_of(52, 0), 10)
-    chain.check()
-    chain.take_question()
-    chain.answered(wire.HeadsAre(0, 60, [("b", 59), ("a", 60), ("c", 52)]))
-    assert fetch_of(chain) == (["b", "a"], 50, 60)
+    ordering = live_ordering("**")
+    ordering.broadcast("a", batch_of(50, 0), 10)
+    ordering.broadcast("b", batch_of(51, 0), 10)
+    ordering.broadcast("c", batch_of(52, 0), 10)
+    ordering.check()
+    ordering.take_question()
+    ordering.answered(wire.HeadsAre(0, 60, [("b", 59), ("a", 60), ("c", 52)]))
+    assert fetch_of(ordering) == (["b", "a"], 50, 60)
 
 
 def test_heads_that_were_all_seen_are_the_floor_of_all_rooms() -> None:
-    chain = live_chain("**")
-    chain.broadcast("a", batch_of(50, 0), 10)
-    chain.check()
-    chain.take_question()
-    chain.answered(wire.HeadsAre(0, 60, [("a", 50)]))
-    assert (chain.state, chain.floor) == (LIVE, 60)
-    chain.broadcast("b", batch_of(61, 60), 10)
-    chain.broadcast("a", batch_of(62, 50), 10)
-    assert handed_on(chain) == [("a", 50, 50), ("b", 61, 61), ("a", 62, 62)]
+    ordering = live_ordering("**")
+    ordering.broadcast("a", batch_of(50, 0), 10)
+    ordering.check()
+    ordering.take_question()
+    ordering.answered(wire.HeadsAre(0, 60, [("a", 50)]))
+    assert (ordering.state, ordering.low_watermark) == (LIVE, 60)
+    ordering.broadcast("b", batch_of(61, 60), 10)
+    ordering.broadcast("a", batch_of(62, 50), 10)
+    assert delivered(ordering) == [("a", 50, 50), ("b", 61, 61), ("a", 62, 62)]
 
 
 def test_after_a_break_in_which_nothing_was_said_it_is_back_with_nothing() -> None:
-    chain = live_chain()
-    chain.lost("cut")
-    chain.lost("cut again")
-    chain.synced(40, NOON)
-    chain.take_question()
-    chain.answered(wire.HeadsAre(0, 40, [("general", 40)]))
-    assert chain.take() == [Notice("lost", reason="cut"), Notice("back")]
+    ordering = live_ordering()
+    ordering.lost("cut")
+    ordering.lost("cut again")
+    ordering.synced(40, NOON)
+    ordering.take_question()
+    ordering.answered(wire.HeadsAre(0, 40, [("general", 40)]))
+    assert ordering.take() == [Notice("lost", reason="cut"), Notice("back")]
 
 
 def test_more_rooms_than_can_be_named_are_fetched_by_the_patterns() -> None:
-    chain = live_chain("**")
-    chain.check()
-    chain.take_question()
+    ordering = live_ordering("**")
+    ordering.check()
+    ordering.take_question()
     behind = [(f"room-{number}", 41 + number) for number in range(ROOMS_FETCHED_MAX + 1)]
-    chain.answered(wire.HeadsAre(0, 200, behind))
-    assert fetch_of(chain) == (["**"], 40, 200)
+    ordering.answered(wire.HeadsAre(0, 200, behind))
+    assert fetch_of(ordering) == (["**"], 40, 200)
 
 
 def test_a_question_whose_answer_was_lost_is_asked_again_once_it_is_synced() -> None:
-    chain = Chain(["general"], Start(after=10), False)
-    chain.synced(40, NOON)
-    assert fetch_of(chain) == (["general"], 10, 40)
-    assert chain.take_question() is None
-    chain.lost("cut")
-    assert chain.take_question() is None
-    chain.synced(50, NOON)
-    assert fetch_of(chain) == (["general"], 10, 40)
-    chain.answered(page_of(upto=40))
-    assert chain.state == CHECKING  # the subscriptions were away meanwhile
+    ordering = OrderedDelivery(["general"], Start(after=10), False)
+    ordering.synced(40, NOON)
+    assert fetch_of(ordering) == (["general"], 10, 40)
+    assert ordering.take_question() is None
+    ordering.lost("cut")
+    assert ordering.take_question() is None
+    ordering.synced(50, NOON)
+    assert fetch_of(ordering) == (["general"], 10, 40)
+    ordering.answered(page_of(upto=40))
+    assert ordering.state == CHECKING  # the subscriptions were away meanwhile
 
 
 def test_a_break_of_the_subscriptions_alone_is_checked_and_not_told() -> None:
-    chain = live_chain()
-    chain.unsynced()
-    assert not chain.is_synced
-    chain.synced(40, NOON)
-    assert chain.state == CHECKING
-    chain.take_question()
-    chain.answered(wire.HeadsAre(0, 40, []))
-    assert chain.take() == []
+    ordering = live_ordering()
+    ordering.unsynced()
+    assert not ordering.is_synced
+    ordering.synced(40, NOON)
+    assert ordering.state == CHECKING
+    ordering.take_question()
+    ordering.answered(wire.HeadsAre(0, 40, []))
+    assert ordering.take() == []
 
 
 def test_an_answer_to_something_else_changes_nothing_and_the_question_is_asked_again() -> None:
-    chain = Chain(["general"], Start(after=10), False)
-    chain.synced(40, NOON)
-    question = chain.take_question()
-    assert chain.take_question() is None
+    ordering = OrderedDelivery(["general"], Start(after=10), False)
+    ordering.synced(40, NOON)
+    question = ordering.take_question()
+    assert ordering.take_question() is None
     with pytest.raises(WireError):
-        chain.answered(wire.HeadsAre(0, 40, []))
-    assert (chain.state, chain.take()) == (FILLING, [])
-    assert chain.take_question() == question
-    chain.answered(page_of(upto=40))
-    assert chain.state == LIVE
+        ordering.answered(wire.HeadsAre(0, 40, []))
+    assert (ordering.state, ordering.take()) == (FILLING, [])
+    assert ordering.take_question() == question
+    ordering.answered(page_of(upto=40))
+    assert ordering.state == LIVE
 
 
 # --- pauses and memory --------------------------------------------------------------------------
 
 
 def test_a_paused_listener_takes_nothing_and_catches_up_from_history() -> None:
-    chain = live_chain()
-    chain.paused(True)
-    chain.broadcast("general", batch_of(41, 40), 10)
-    chain.broadcast("general", batch_of(0, 0, kind=wire.VOLATILE_MESSAGES), 10)
-    chain.tail("general", 41)
-    chain.check()
-    assert (chain.take(), chain.take_question()) == ([], None)
-    chain.paused(False)
-    assert isinstance(chain.take_question(), wire.Heads)
-    chain.answered(wire.HeadsAre(0, 41, [("general", 41)]))
-    assert fetch_of(chain) == (["general"], 40, 41)
-    chain.answered(page_of(("general", batch_of(41, 40)), upto=41))
-    assert handed_on(chain) == [("general", 41, 41)]
+    ordering = live_ordering()
+    ordering.paused(True)
+    ordering.broadcast("general", batch_of(41, 40), 10)
+    ordering.broadcast("general", batch_of(0, 0, kind=wire.VOLATILE_MESSAGES), 10)
+    ordering.watermark("general", 41)
+    ordering.check()
+    assert (ordering.take(), ordering.take_question()) == ([], None)
+    ordering.paused(False)
+    assert isinstance(ordering.take_question(), wire.Heads)
+    ordering.answered(wire.HeadsAre(0, 41, [("general", 41)]))
+    assert fetch_of(ordering) == (["general"], 40, 41)
+    ordering.answered(page_of(("general", batch_of(41, 40)), upto=41))
+    assert delivered(ordering) == [("general", 41, 41)]
 
 
 def test_a_pause_in_which_nothing_came_asks_nothing() -> None:
-    chain = live_chain()
-    chain.paused(True)
-    chain.paused(False)
-    assert (chain.state, chain.take_question()) == (LIVE, None)
+    ordering = live_ordering()
+    ordering.paused(True)
+    ordering.paused(False)
+    assert (ordering.state, ordering.take_question()) == (LIVE, None)
 
 
 def test_a_paused_listener_asks_for_no_next_page() -> None:
-    chain = Chain(["general"], Start(after=0), False)
-    chain.synced(40, NOON)
-    chain.take_question()
-    chain.paused(True)
-    chain.answered(page_of(("general", batch_of(5, 0)), upto=5, more=True))
-    assert chain.take_question() is None
-    chain.paused(False)
-    assert fetch_of(chain) == (["general"], 5, 40)
+    ordering = OrderedDelivery(["general"], Start(after=0), False)
+    ordering.synced(40, NOON)
+    ordering.take_question()
+    ordering.paused(True)
+    ordering.answered(page_of(("general", batch_of(5, 0)), upto=5, more=True))
+    assert ordering.take_question() is None
+    ordering.paused(False)
+    assert fetch_of(ordering) == (["general"], 5, 40)
 
 
 def batches_kept() -> int:
@@ -667,26 +667,26 @@ def batches_kept() -> int:
 
 
 def test_what_is_held_is_bounded_and_what_was_dropped_of_it_is_fetched() -> None:
-    chain = live_chain()
+    ordering = live_ordering()
     before = batches_kept()
-    chain.broadcast("general", batch_of(57, 52), 10)
+    ordering.broadcast("general", batch_of(57, 52), 10)
     for offset in range(58, 100):
-        chain.broadcast("general", batch_of(offset, offset - 1), 1 << 20)
+        ordering.broadcast("general", batch_of(offset, offset - 1), 1 << 20)
     assert batches_kept() - before <= HELD_BYTES_MAX >> 20
-    chain.take_question()
-    chain.answered(page_of(("general", batch_of(52, 40)), upto=52))
-    assert chain.state == CHECKING
-    chain.take_question()
-    chain.answered(wire.HeadsAre(0, 99, [("general", 99)]))
-    assert fetch_of(chain) == (["general"], 52, 99)
+    ordering.take_question()
+    ordering.answered(page_of(("general", batch_of(52, 40)), upto=52))
+    assert ordering.state == CHECKING
+    ordering.take_question()
+    ordering.answered(wire.HeadsAre(0, 99, [("general", 99)]))
+    assert fetch_of(ordering) == (["general"], 52, 99)
 
 
 def test_a_paused_listener_keeps_nothing() -> None:
-    chain = live_chain()
+    ordering = live_ordering()
     before = batches_kept()
-    chain.paused(True)
+    ordering.paused(True)
     for offset in range(41, 200):
-        chain.broadcast("general", batch_of(offset, offset - 1), 10)
+        ordering.broadcast("general", batch_of(offset, offset - 1), 10)
     assert batches_kept() == before
 
 
@@ -724,7 +724,7 @@ class AnyWay(RuleBasedStateMachine):
         self.damaged: set[int] = set()
         self.begin: int | None = None  # nothing up to here is wanted
         self.began_at = 0  # the head of the SYNC that it began with
-        self.got: dict[str, int] = {}  # room -> last offset that was handed on or told as a gap
+        self.got: dict[str, int] = {}  # room -> last offset that was delivered or told as a gap
 
     @initialize(
         patterns=st.sampled_from(PATTERNS),
@@ -732,7 +732,7 @@ class AnyWay(RuleBasedStateMachine):
         presence=st.booleans(),
         history=st.lists(st.tuples(st.sampled_from(ROOMS), st.integers(1, 3), st.booleans()), max_size=5),
         begins=st.sampled_from([True, True, True, False]),
-        ending=st.sampled_from(["a new connection", "tail markers", "a check"]),
+        way_out=st.sampled_from(["a new connection", "watermarks", "a check"]),
     )
     def listen(
         self,
@@ -741,10 +741,10 @@ class AnyWay(RuleBasedStateMachine):
         presence: bool,
         history: list[tuple[str, int, bool]],
         begins: bool,
-        ending: str,
+        way_out: str,
     ) -> None:
-        self.start, self.presence, self.ending = start, presence, ending
-        self.chain = Chain(patterns, start, presence, marks=True)
+        self.start, self.presence, self.way_out = start, presence, way_out
+        self.ordering = OrderedDelivery(patterns, start, presence, marks=True)
         self.wanted = matcher(patterns)
         for room, records, by_broker in history:
             self.commit(room, records, by_broker)
@@ -783,24 +783,24 @@ class AnyWay(RuleBasedStateMachine):
         room, batch = self.committed.popleft()
         self.head = self.lasts[room] = batch.base - 1 + sum(len(entry.records) for entry in batch.entries)
         if arrives and self.wanted(room):
-            self.way.append(lambda: self.chain.broadcast(room, batch, size))
+            self.way.append(lambda: self.ordering.broadcast(room, batch, size))
 
     @rule(room=st.sampled_from(ROOMS), records=st.integers(1, 2), arrives=st.sampled_from([True, True, False]))
     def broadcast_a_volatile_one(self, room: str, records: int, arrives: bool) -> None:
         base, prev = self.counts.add(room, records)
         if arrives and self.wanted(room):
             batch = batch_of(base, prev, records, wire.VOLATILE_MESSAGES)
-            self.way.append(lambda: self.chain.broadcast(room, batch, 100))
+            self.way.append(lambda: self.ordering.broadcast(room, batch, 100))
 
     @rule(room=st.sampled_from(ROOMS))
     def mark_the_tail(self, room: str) -> None:
         last = self.lasts.get(room, 0)
         if last and self.wanted(room):
-            self.way.append(lambda: self.chain.tail(room, last))
+            self.way.append(lambda: self.ordering.watermark(room, last))
 
     @rule(room=st.sampled_from(ROOMS))
     def trim(self, room: str) -> None:
-        self.log.trim([Keep(room, records=1)], NOON)
+        self.log.trim([RetentionRule(room, records=1)], NOON)
         kept = whole(self.log.read([room], 0, 0, 0, 1 << 30)).batches
         first = min((wire.decode_batch(frame).base for _, frame in kept), default=0)
         self.gone[room].update(offset for offset in self.said[room] if offset < first)
@@ -818,9 +818,9 @@ class AnyWay(RuleBasedStateMachine):
     def begin_another_log(self) -> None:
         self.take()
         self.lose_the_connection()
-        start = Start(after=0) if self.chain.state == NEW else Start(since=NOON)
-        self.chain.other_log()
-        if self.chain.logs > self.logs:  # else nothing has come of the one before, or there was none
+        start = Start(after=0) if self.ordering.state == NEW else Start(since=NOON)
+        self.ordering.other_log()
+        if self.ordering.logs > self.logs:  # else nothing has come of the one before, or there was none
             self.start = start
             self.logs += 1
         self.new_log()
@@ -844,27 +844,27 @@ class AnyWay(RuleBasedStateMachine):
     @rule()
     def connect(self) -> None:
         """The SUB's connection is a new one: what was under way is lost, the SYNC comes behind the subscriptions."""
-        self.chain.unsynced()
+        self.ordering.unsynced()
         self.way.clear()
         self.way.append(partial(self.sync, self.head))
 
     @rule()
     def lose_the_connection(self) -> None:
-        self.chain.lost("cut")
+        self.ordering.lost("cut")
         self.question = self.answer = None
         self.way.clear()
 
     def sync(self, head: int) -> None:
-        if self.chain.state == NEW:
+        if self.ordering.state == NEW:
             self.began_at = head
-        if self.chain.state == NEW and self.start.last is None and self.start.since is None:
+        if self.ordering.state == NEW and self.start.last is None and self.start.since is None:
             after = self.start.after
             self.begin = head if after is None else min(after, head)
-        self.chain.synced(head, next(self.times))
+        self.ordering.synced(head, next(self.times))
 
     @rule()
     def ask(self) -> None:
-        question = self.chain.take_question()
+        question = self.ordering.take_question()
         if question is not None:
             assert self.question is None, "two questions are out"
             self.question = question
@@ -901,7 +901,7 @@ class AnyWay(RuleBasedStateMachine):
             if self.logs:  # all of another log is younger than what was reached
                 for room in filter(self.wanted, ROOMS):
                     assert {offset for offset in self.said[room] if offset <= self.begin} <= self.gone[room]
-        self.chain.answered(answer)
+        self.ordering.answered(answer)
 
     @rule(bytes_max=st.sampled_from([1, 1 << 20]))
     def exchange(self, bytes_max: int) -> None:
@@ -916,15 +916,15 @@ class AnyWay(RuleBasedStateMachine):
 
     @rule(paused=st.booleans())
     def pause(self, paused: bool) -> None:
-        self.chain.paused(paused)
+        self.ordering.paused(paused)
 
     @rule()
     def check(self) -> None:
-        self.chain.check()
+        self.ordering.check()
 
     @rule()
     def take(self) -> None:
-        for item in self.chain.take():
+        for item in self.ordering.take():
             if isinstance(item, Notice):
                 self.told(item)
             elif isinstance(item, Mark):
@@ -991,21 +991,21 @@ class AnyWay(RuleBasedStateMachine):
         """A calm time: what was lost is found out by one of three ways, and the listener ends up with all there is."""
         self.pause(False)
         self.broadcast_all()
-        if self.ending == "a new connection":
+        if self.way_out == "a new connection":
             self.lose_the_connection()
         self.carry_all()
-        if not self.chain.is_synced:
+        if not self.ordering.is_synced:
             self.connect()
             self.carry_all()
         for room in ROOMS:
-            if self.ending == "tail markers":
+            if self.way_out == "watermarks":
                 self.mark_the_tail(room)
                 self.carry_all()
-        if self.ending == "a check":
+        if self.way_out == "a check":
             self.check()
             self.carry_all()
         self.take()
-        assert self.chain.state == LIVE and self.logs == self.logs_told
+        assert self.ordering.state == LIVE and self.logs == self.logs_told
         for room in ROOMS:
             assert not self.wanted(room) or not self.due(room, self.log.head()), "lost"
 

@@ -12,7 +12,7 @@ from tests.log.contract import Scribe
 from tests.log.damage import change
 from zchat import wire
 from zchat.log import slices, whole
-from zchat.log.sqlite import repeats, schema
+from zchat.log.sqlite import deduplication, schema
 from zchat.log.sqlite.log import SqliteLog
 
 OpenLog = Callable[..., SqliteLog]
@@ -21,7 +21,7 @@ OpenLog = Callable[..., SqliteLog]
 def test_what_is_stored_since_does_not_hide_what_was_the_newest_when_the_log_was_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeats, "TAIL_BATCHES", 5)
+    monkeypatch.setattr(deduplication, "RECENT_BATCHES", 5)
     log = SqliteLog(tmp_path / "log")
     scribe = Scribe(log)
     entry = wire.RawEntry("alice", "s1", 4, wire.raw(wire.encode_records([b"1", b"2"])))
@@ -43,7 +43,7 @@ def test_a_publish_is_searched_for_in_the_newest_batches_only(open_log: OpenLog)
     log = open_log(sync="normal")
     scribe = Scribe(log)
     scribe.keep(scribe.batch("a", b"x", session="old", seq=1))
-    scribe.keep(*[scribe.batch("a", b"x", session="new", seq=number) for number in range(repeats.TAIL_BATCHES)])
+    scribe.keep(*[scribe.batch("a", b"x", session="new", seq=number) for number in range(deduplication.RECENT_BATCHES)])
     assert (whole(log.find("old", 1)), whole(log.find("new", 0))) == (0, 2)
 
 
@@ -65,23 +65,23 @@ def test_one_walk_answers_all_that_a_session_repeats(open_log: OpenLog, tmp_path
     connection = schema.reader(tmp_path / "log" / schema.FILE)
     statements: list[str] = []
     connection.set_trace_callback(statements.append)
-    found = repeats.Repeats(80)
+    found = deduplication.Deduplication(80)
 
     def find(seq: int) -> int:
         return whole(found.find(lambda: nullcontext(connection), "s", seq, 80))
 
     assert [find(seq) for seq in range(10, 41)] == list(range(19, 80, 2))
-    walked = len(statements)
-    assert walked < 70
+    scanned = len(statements)
+    assert scanned < 70
     assert [find(seq) for seq in (9, 8, 50, 50)] == [17, 15, 0, 0]
-    assert len(statements) < walked + 30, "it went on where it had stopped"
+    assert len(statements) < scanned + 30, "it went on where it had stopped"
     connection.close()
 
 
 def test_the_walk_ends_where_a_session_has_had_many_others(
     open_log: OpenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeats, "TAIL_PUBLISHES", 5)
+    monkeypatch.setattr(deduplication, "RECENT_PUBLISHES", 5)
     log = open_log(sync="normal")
     scribe = Scribe(log)
     for seq in range(1, 11):
@@ -93,7 +93,7 @@ def test_the_walk_ends_where_a_session_has_had_many_others(
 def test_sessions_that_were_asked_for_long_ago_are_forgotten_and_found_again(
     open_log: OpenLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeats, "SESSIONS_KEPT", 2)
+    monkeypatch.setattr(deduplication, "SESSIONS_KEPT", 2)
     log = open_log(sync="normal")
     scribe = Scribe(log)
     for number in range(1, 6):
@@ -105,7 +105,7 @@ def test_sessions_that_were_asked_for_long_ago_are_forgotten_and_found_again(
 def test_a_search_in_slices_comes_to_an_end_whoever_else_searches(
     open_log: OpenLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeats, "SESSIONS_KEPT", 1)
+    monkeypatch.setattr(deduplication, "SESSIONS_KEPT", 1)
     monkeypatch.setattr(slices, "SLICE_SECONDS", 0.0)
     log = open_log(sync="normal")
     scribe = Scribe(log)

@@ -1,15 +1,15 @@
 """Two ways through the batches of a log in offset order: the table itself, and the index room by room.
 
 Rules of this file
-1. A walk yields sound rows only. What it passes over shows in the links (`links.py`), not here.
+1. A scan yields sound rows only. What it passes over shows in the links (`gap_detection.py`), not here.
 2. Rows are taken in chunks, bounded by bytes: one room may have large batches where another has small ones. No
    cursor stays half read, which would let the WAL grow.
 3. The index is trusted as long as it agrees with the rows; else IndexDamaged, and the table has the word.
 
-    few rooms    by_rooms: merge the rooms' walks through the index; their rows lie scattered
+    few rooms    by_rooms: merge the rooms' scans through the index; their rows lie scattered
     many rooms   by_table: take the rows as they lie, skip other rooms'; where that skips too much, by_rooms
 
-Tests: tests/log/sqlite/test_walks.py.
+Tests: tests/log/sqlite/test_scans.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from contextlib import closing
 from heapq import merge
 from itertools import pairwise
 
-from zchat.log.sqlite.schema import ROW, Row, is_sound, is_unreadable
+from zchat.log.sqlite.schema import ROW, BatchRow, is_sound, is_unreadable
 from zchat.wire import OFFSET_MAX
 
 CHUNK_ROWS_MAX = 512
@@ -29,7 +29,7 @@ ROOM_CHUNK_BYTES = 64 << 10  # where many rooms are merged, each has as much in 
 FETCHED_ROWS = 8  # at once: so many may be above the bound
 SKIPPED_ROWS_MAX = 1_000  # of other rooms in a row: a look into the index is cheaper then
 SKIPPED_BYTES_MAX = 2 << 20
-PASSED_ROWS_MAX = 200_000  # by a walk that only the table can serve: about half a second, then the page ends
+PASSED_ROWS_MAX = 200_000  # by a scan that only the table can serve: about half a second, then the page ends
 
 _TABLE = f"SELECT {ROW} FROM batches NOT INDEXED WHERE base BETWEEN ? AND ? ORDER BY base LIMIT ?"
 _ROOM = f"""SELECT {ROW} FROM batches INDEXED BY batches_of_room
@@ -46,15 +46,15 @@ class IndexDamaged(Exception):
 
 
 class Sparse(Exception):
-    """The table has too few of the rooms asked for; `position` is where the walk stopped."""
+    """The table has too few of the rooms asked for; `position` is where the scan stopped."""
 
     def __init__(self, position: int) -> None:
         super().__init__(position)
         self.position = position
 
 
-class Walker:
-    """Walks over one snapshot."""
+class Scanner:
+    """Scans over one snapshot."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -62,7 +62,7 @@ class Walker:
 
     def by_table(
         self, first: int, end: int, wanted: Container[int], *, rows: int = 8, skipped_max: int = SKIPPED_ROWS_MAX
-    ) -> Iterator[Row]:
+    ) -> Iterator[BatchRow]:
         """The rows as they lie, `rows` in the first chunk.
 
         Raises Sparse when `skipped_max` in a row, or fewer but large ones, are of other rooms.
@@ -73,8 +73,8 @@ class Walker:
 
     def steps_by_table(
         self, first: int, end: int, wanted: Container[int], *, rows: int = 8, skipped_max: int = SKIPPED_ROWS_MAX
-    ) -> Iterator[Row | int]:
-        """The same; and after each chunk the offset that the walk has got to: all below it was passed."""
+    ) -> Iterator[BatchRow | int]:
+        """The same; and after each chunk the offset that the scan has got to: all below it was passed."""
         bytes_max = SKIPPED_BYTES_MAX * skipped_max // SKIPPED_ROWS_MAX
         position = first
         skipped = skipped_bytes = 0
@@ -106,21 +106,21 @@ class Walker:
             rows = _next_size(rows, size)
             yield position
 
-    def by_rooms(self, rooms: Iterable[int], first: int, end: int) -> Iterator[Row]:
+    def by_rooms(self, rooms: Iterable[int], first: int, end: int) -> Iterator[BatchRow]:
         """The rows of some rooms, by the index. Raises IndexDamaged."""
         rooms = list(rooms)
         bytes_max = max(CHUNK_BYTES_MAX // max(len(rooms), 1), ROOM_CHUNK_BYTES)
-        walks = [self._by_room(room, first, end, bytes_max) for room in rooms]
-        return walks[0] if len(walks) == 1 else merge(*walks)
+        scans = [self._by_room(room, first, end, bytes_max) for room in rooms]
+        return scans[0] if len(scans) == 1 else merge(*scans)
 
-    def across(self, offset: int) -> Row | None:
+    def across(self, offset: int) -> BatchRow | None:
         """The one batch of the log that has records on both sides of an offset, or else None."""
         found = self._numbers(_BEFORE, (offset,))
         if not found or found[0][0] + found[0][1] - 1 <= offset:
             return None
         return self.at(found[0][0])
 
-    def at(self, base: int) -> Row | None:
+    def at(self, base: int) -> BatchRow | None:
         """The batch at its offset, when it is sound."""
         found, _ = self._chunk(_AT, (base,))
         return found[0] if found and self._is_sound(found[0]) else None
@@ -133,7 +133,7 @@ class Walker:
             return []
         return [(base, base + records - 1) for _, base, records in found]
 
-    def next_of(self, room: int, first: int) -> Row | None:
+    def next_of(self, room: int, first: int) -> BatchRow | None:
         """The next batch of a room, when it is sound. Raises IndexDamaged where the index has none."""
         at = self.places(room, first, OFFSET_MAX - 1, 1)
         if not at:
@@ -141,7 +141,7 @@ class Walker:
         row = self.at(at[0][0])
         return row if row and row.room == room else None
 
-    def first_of_each(self, rooms: Iterable[int], first: int) -> list[Row]:
+    def first_of_each(self, rooms: Iterable[int], first: int) -> list[BatchRow]:
         """The next batch of each room by the table alone; only of those that are found soon."""
         missing, found = set(rooms), []
         try:
@@ -172,7 +172,7 @@ class Walker:
 
     # --- parts ------------------------------------------------------------------------------
 
-    def _by_room(self, room: int, first: int, end: int, bytes_max: int) -> Iterator[Row]:
+    def _by_room(self, room: int, first: int, end: int, bytes_max: int) -> Iterator[BatchRow]:
         position, rows = first, 4
         while position <= end:
             chunk, size = self._chunk(_ROOM, (room, position, end, rows), bytes_max)
@@ -211,17 +211,17 @@ class Walker:
 
     def _chunk(
         self, statement: str, values: tuple[int, ...], bytes_max: int = CHUNK_BYTES_MAX
-    ) -> tuple[list[Row] | None, int]:
+    ) -> tuple[list[BatchRow] | None, int]:
         """The rows of a query and their bytes; those that reach `bytes_max` are the last.
 
         None: something on the way to them cannot be read.
         """
         step = FETCHED_ROWS if bytes_max == CHUNK_BYTES_MAX else 1
-        chunk: list[Row] = []
+        chunk: list[BatchRow] = []
         size = 0
         try:
             with closing(self._connection.execute(statement, values)) as cursor:
-                while rows := [*map(Row._make, cursor.fetchmany(step))]:
+                while rows := [*map(BatchRow._make, cursor.fetchmany(step))]:
                     chunk += rows
                     size += sum(map(_size, rows))
                     if size > bytes_max:
@@ -248,7 +248,7 @@ class Walker:
             raise error
         self.met_damage = True
 
-    def _is_sound(self, row: Row) -> bool:
+    def _is_sound(self, row: BatchRow) -> bool:
         if is_sound(*row):
             return True
         self.met_damage = True
@@ -262,5 +262,5 @@ def _next_size(rows: int, size: int) -> int:
     return min(2 * rows, CHUNK_ROWS_MAX)
 
 
-def _size(row: Row) -> int:
+def _size(row: BatchRow) -> int:
     return len(row.frame) if type(row.frame) is bytes else 0  # a changed bit can change the type

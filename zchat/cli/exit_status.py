@@ -6,7 +6,7 @@
     stdout closed by its reader  0, nothing printed
     an error of ours             one line, status 1; a traceback only with ZCHAT_DEBUG=1
 
-Tests: tests/cli/test_ending.py.
+Tests: tests/cli/test_exit_status.py.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from tests.log.contract import Scribe, bases, read
 from tests.log.damage import change, overwrite, pages_of, written
 from zchat import wire
 from zchat.log import whole
-from zchat.log.sqlite import schema, seeking
+from zchat.log.sqlite import schema, seek
 from zchat.log.sqlite.log import SqliteLog
 
 OpenLog = Callable[..., SqliteLog]
@@ -24,7 +24,7 @@ def test_the_last_of_some_rooms_behind_many_of_another(open_log: OpenLog, rooms:
     log = open_log(sync="normal")
     scribe = Scribe(log)
     kept = [scribe.batch(f"some.{number % rooms}", b"x") for number in range(1_000)]
-    scribe.keep(*kept, *[scribe.batch("other", b"x") for _ in range(2 * seeking.SKIPPED_ROWS_MAX)])
+    scribe.keep(*kept, *[scribe.batch("other", b"x") for _ in range(2 * seek.SKIPPED_ROWS_MAX)])
     assert whole(log.seek(["some.*"], last, 0, False)) == kept[-last].base - 1
 
 

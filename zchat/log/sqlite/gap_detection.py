@@ -1,7 +1,7 @@
 """What is missing in a page, told by the links between a room's batches.
 
 Rules of this file
-1. Each batch says `prev`, the last offset of its room before it. What a walk did not find, whatever the
+1. Each batch says `prev`, the last offset of its room before it. What a scan did not find, whatever the
    reason, is between the batches that it did find: nothing is passed over in silence.
 2. At the end of a page the next batch of each room says whether something before it is missing; the
    room's row says so for its newest.
@@ -11,7 +11,7 @@ Rules of this file
     trimmed up to 30                      -> the links begin at 30
     joins and leaves trimmed up to 60     -> (40, 57] are those, unless the index knows of something else there
 
-Tests: tests/log/sqlite/test_links.py.
+Tests: tests/log/sqlite/test_gap_detection.py.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import NamedTuple
 from zchat import wire
 from zchat.errors import WireError
 from zchat.log import Gap
-from zchat.log.sqlite.schema import Row
-from zchat.log.sqlite.walks import IndexDamaged, Walker
+from zchat.log.sqlite.scans import IndexDamaged, Scanner
+from zchat.log.sqlite.schema import BatchRow
 from zchat.wire import OFFSET_MAX
 
 ROOMS_CHECKED_MAX = 256  # at the end of a page that stops short, unless damage was met: of more, asking costs too much
@@ -65,12 +65,12 @@ class PageRooms(NamedTuple):
     thinned: dict[int, int] = {}  # and of their joins and leaves, behind what stays
 
 
-class Links:
+class GapDetector:
     """The links of one page, over offsets above `after`."""
 
-    def __init__(self, walker: Walker, rooms: PageRooms, after: int, *, by_index: bool) -> None:
+    def __init__(self, scanner: Scanner, rooms: PageRooms, after: int, *, by_index: bool) -> None:
         """With `by_index`, what is missing and has no place in the index raises IndexDamaged."""
-        self._walker = walker
+        self._scanner = scanner
         self._names = rooms.names
         self._lasts = rooms.lasts
         self._trimmed = rooms.trimmed
@@ -80,7 +80,7 @@ class Links:
         self._found: dict[int, int] = {}  # room -> last offset of it that is accounted for
         self._missed: list[Gap] = []
 
-    def add(self, row: Row) -> None:
+    def add(self, row: BatchRow) -> None:
         """The next batch of its room that was found."""
         room = row.room
         known, prev = self._known(room), prev_of(row)
@@ -92,9 +92,9 @@ class Links:
         """The page ends there. Returns all its gaps."""
         lasts = self._lasts
         told = {room: last for last, room in lasts.up_to(self._after, upto)}
-        if self._walker.met_damage or lasts.count_above(upto) - len(self._found) <= ROOMS_CHECKED_MAX:
+        if self._scanner.met_damage or lasts.count_above(upto) - len(self._found) <= ROOMS_CHECKED_MAX:
             going_on = [room for room in lasts.above(upto) if self._known(room) < upto]
-            if self._walker.met_damage or len(going_on) <= ROOMS_CHECKED_MAX:
+            if self._scanner.met_damage or len(going_on) <= ROOMS_CHECKED_MAX:
                 told |= self._prev_of_next(going_on, upto)
         for room, last in told.items():
             if last > (known := self._known(room)) and known < upto:
@@ -108,17 +108,17 @@ class Links:
 
     def _prev_of_next(self, rooms: list[int], upto: int) -> dict[int, int]:
         """Room -> `prev` of its next batch, or where that cannot be had, the last that the index has before it."""
-        walker = self._walker
+        scanner = self._scanner
         if self._by_index:
-            following = [row for room in rooms if (row := walker.next_of(room, upto + 1))]
+            following = [row for room in rooms if (row := scanner.next_of(room, upto + 1))]
         else:
-            following = walker.first_of_each(rooms, upto + 1)
+            following = scanner.first_of_each(rooms, upto + 1)
         told = {row.room: prev_of(row) for row in following}
         for room in rooms:
-            passed_over = walker.places(room, self._known(room) + 1, upto)
+            passed_over = scanner.places(room, self._known(room) + 1, upto)
             if passed_over:
                 told[room] = max(told.get(room, 0), passed_over[-1][1])
-            elif room not in told and not walker.places(room, upto + 1, OFFSET_MAX - 1, 1):
+            elif room not in told and not scanner.places(room, upto + 1, OFFSET_MAX - 1, 1):
                 told[room] = upto  # neither the table nor the index can tell
         return told
 
@@ -131,8 +131,8 @@ class Links:
         name, thinned = self._names[room], min(self._thinned.get(room, 0), last)
         places = [(max(first, thinned + 1), last)] if thinned < last else []
         if self._by_index:
-            exact = self._walker.places(room, first, last, EXACT_GAPS_MAX + 1)
-            if (places and not exact) or any(self._walker.at(base) for base, _ in exact):
+            exact = self._scanner.places(room, first, last, EXACT_GAPS_MAX + 1)
+            if (places and not exact) or any(self._scanner.at(base) for base, _ in exact):
                 raise IndexDamaged
             if len(exact) <= EXACT_GAPS_MAX:
                 places = [(base, min(end, last)) for base, end in exact]  # what lies behind it, the next page tells
@@ -141,7 +141,7 @@ class Links:
         self._missed += [Gap(name, *place, "damaged") for place in places]
 
 
-def prev_of(row: Row) -> int:
+def prev_of(row: BatchRow) -> int:
     """The last offset of its room before that batch; 0: none."""
     try:
         return wire.decode_head(row.frame).prev

@@ -11,33 +11,35 @@ from tests.log.contract import Scribe
 from tests.log.damage import change
 from zchat import wire
 from zchat.log.sqlite import schema
-from zchat.log.sqlite.links import Lasts, Links, PageRooms, prev_of
+from zchat.log.sqlite.gap_detection import GapDetector, Lasts, PageRooms, prev_of
 from zchat.log.sqlite.log import SqliteLog
-from zchat.log.sqlite.walks import IndexDamaged, Walker
+from zchat.log.sqlite.scans import IndexDamaged, Scanner
 
 OpenLog = Callable[..., SqliteLog]
 
 
 @pytest.fixture
-def walker(open_log: OpenLog, tmp_path: Path) -> Iterator[Walker]:
+def scanner(open_log: OpenLog, tmp_path: Path) -> Iterator[Scanner]:
     """Over a log with the batches 1-2 of a, 3-4 of b, 5-6 of a, 7-8 of b, 9-10 of a."""
     log = open_log()
     scribe = Scribe(log)
     for room in "ababa":
         scribe.write(room, b"x", b"y")
     connection = schema.reader(tmp_path / "log" / schema.FILE)
-    yield Walker(connection)
+    yield Scanner(connection)
     connection.close()
 
 
-def links(walker: Walker, after: int = 0, trimmed: dict[int, int] | None = None, *, by_index: bool = True) -> Links:
+def links(
+    scanner: Scanner, after: int = 0, trimmed: dict[int, int] | None = None, *, by_index: bool = True
+) -> GapDetector:
     lasts = [(last, room) for last, room in [(8, 2), (10, 1)] if last > after]
-    return Links(walker, PageRooms({1: "a", 2: "b"}, Lasts(lasts), trimmed or {}), after, by_index=by_index)
+    return GapDetector(scanner, PageRooms({1: "a", 2: "b"}, Lasts(lasts), trimmed or {}), after, by_index=by_index)
 
 
-def add(found: Links, walker: Walker, *bases: int) -> None:
+def add(found: GapDetector, scanner: Scanner, *bases: int) -> None:
     for base in bases:
-        row = walker.at(base)
+        row = scanner.at(base)
         assert row is not None
         found.add(row)
 
@@ -46,65 +48,65 @@ def drop(tmp_path: Path, base: int) -> None:
     change(tmp_path / "log", "DELETE FROM batches WHERE base = ?", [base])
 
 
-def test_a_whole_page_has_no_gap(walker: Walker) -> None:
-    found = links(walker)
-    add(found, walker, 1, 3, 5, 7, 9)
+def test_a_whole_page_has_no_gap(scanner: Scanner) -> None:
+    found = links(scanner)
+    add(found, scanner, 1, 3, 5, 7, 9)
     assert found.close(10) == []
 
 
-def test_a_page_that_begins_in_the_middle_has_no_gap(walker: Walker) -> None:
-    found = links(walker, after=4)
-    add(found, walker, 5, 7, 9)
+def test_a_page_that_begins_in_the_middle_has_no_gap(scanner: Scanner) -> None:
+    found = links(scanner, after=4)
+    add(found, scanner, 5, 7, 9)
     assert found.close(10) == []
 
 
-def test_what_is_sound_and_was_passed_over_means_a_bad_walk(walker: Walker) -> None:
-    found = links(walker)
-    add(found, walker, 1, 3)
+def test_what_is_sound_and_was_passed_over_means_a_bad_walk(scanner: Scanner) -> None:
+    found = links(scanner)
+    add(found, scanner, 1, 3)
     with pytest.raises(IndexDamaged):
-        add(found, walker, 9)
+        add(found, scanner, 9)
 
 
-def test_a_batch_of_which_the_index_knows_is_told_exactly(walker: Walker, tmp_path: Path) -> None:
+def test_a_batch_of_which_the_index_knows_is_told_exactly(scanner: Scanner, tmp_path: Path) -> None:
     change(tmp_path / "log", "UPDATE batches SET crc = 0 WHERE base = 5")
-    found = links(walker)
-    add(found, walker, 1, 3, 7, 9)
+    found = links(scanner)
+    add(found, scanner, 1, 3, 7, 9)
     assert found.close(10) == [("a", 5, 6, "damaged")]
 
 
-def test_a_batch_that_left_no_trace_is_told_as_far_as_the_links_do(walker: Walker, tmp_path: Path) -> None:
+def test_a_batch_that_left_no_trace_is_told_as_far_as_the_links_do(scanner: Scanner, tmp_path: Path) -> None:
     drop(tmp_path, 5)
-    found = links(walker)
-    add(found, walker, 1, 3, 7)
+    found = links(scanner)
+    add(found, scanner, 1, 3, 7)
     with pytest.raises(IndexDamaged):
-        add(found, walker, 9)
-    found = links(walker, by_index=False)
-    add(found, walker, 1, 3, 7, 9)
+        add(found, scanner, 9)
+    found = links(scanner, by_index=False)
+    add(found, scanner, 1, 3, 7, 9)
     assert found.close(10) == [("a", 3, 6, "damaged")]
 
 
-def test_before_the_end_of_a_page_the_next_batch_tells(walker: Walker, tmp_path: Path) -> None:
+def test_before_the_end_of_a_page_the_next_batch_tells(scanner: Scanner, tmp_path: Path) -> None:
     drop(tmp_path, 5)
-    found = links(walker, by_index=False)
-    add(found, walker, 1, 3)
+    found = links(scanner, by_index=False)
+    add(found, scanner, 1, 3)
     assert found.close(4) == [("a", 3, 4, "damaged")]  # where in it the batch was cannot be told
-    found = links(walker, by_index=False)
-    add(found, walker, 1, 3, 7)
+    found = links(scanner, by_index=False)
+    add(found, scanner, 1, 3, 7)
     assert found.close(8) == [("a", 3, 6, "damaged")]
 
 
-def test_at_the_end_of_the_log_the_rooms_row_tells(walker: Walker, tmp_path: Path) -> None:
+def test_at_the_end_of_the_log_the_rooms_row_tells(scanner: Scanner, tmp_path: Path) -> None:
     drop(tmp_path, 7)
-    found = links(walker, by_index=False)
-    add(found, walker, 1, 3, 5, 9)
+    found = links(scanner, by_index=False)
+    add(found, scanner, 1, 3, 5, 9)
     assert found.close(10) == [("b", 5, 8, "damaged")]
 
 
-def test_what_was_trimmed_is_no_damage(walker: Walker, tmp_path: Path) -> None:
+def test_what_was_trimmed_is_no_damage(scanner: Scanner, tmp_path: Path) -> None:
     drop(tmp_path, 1)
     drop(tmp_path, 5)
-    found = links(walker, trimmed={1: 6})
-    add(found, walker, 3, 7, 9)
+    found = links(scanner, trimmed={1: 6})
+    add(found, scanner, 3, 7, 9)
     assert found.close(10) == [("a", 1, 6, "trimmed")]
 
 
@@ -115,7 +117,7 @@ def test_a_batch_whose_records_are_nested_too_deep_names_the_one_before_it(offse
     frame = wire.encode(
         wire.RawBatch(wire.MESSAGES, offset + 1, offset, 1 << 50, [wire.RawEntry("a", "s", 1, records)])
     )
-    assert prev_of(schema.Row.sealed(offset + 1, 1, wire.MESSAGES, 1, 1 << 50, frame)) == offset
+    assert prev_of(schema.BatchRow.sealed(offset + 1, 1, wire.MESSAGES, 1, 1 << 50, frame)) == offset
 
 
 def test_the_last_offsets_of_rooms_are_found_by_their_place() -> None:

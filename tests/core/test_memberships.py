@@ -687,11 +687,11 @@ def test_what_is_told_of_listeners_is_bounded_together() -> None:
     alice, bob, carol = *come(cycle, "10.0.0.1", "alice", "bob"), *come(cycle, "10.0.0.2", "carol")
     told = {client: cycle.core.registry.of(client) for client in (alice, bob, carol)}
     for client in told:
-        cycle.send(client, wire.At([(1, ["a", "b", "c", "d"])]))
+        cycle.send(client, wire.Report([(1, ["a", "b", "c", "d"])]))
     assert [len(session.listens) for session in told.values() if session] == [1, 0, 1]
-    cycle.send(alice, wire.At([]))
-    cycle.send(bob, wire.At([(1, ["a", "b", "c", "d"])]))
+    cycle.send(alice, wire.Report([]))
+    cycle.send(bob, wire.Report([(1, ["a", "b", "c", "d"])]))
     assert [len(session.listens) for session in told.values() if session] == [0, 1, 1]
     cycle.disconnect(bob)
-    cycle.send(alice, wire.At([(1, ["a", "b", "c", "d"])]))
+    cycle.send(alice, wire.Report([(1, ["a", "b", "c", "d"])]))
     assert [len(session.listens) for session in told.values() if session] == [1, 0, 1]
