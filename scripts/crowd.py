@@ -274,10 +274,10 @@ def _measured(host: zchat.Client, broker: Process, crowd: list[Process], clients
         each.end(kills=True)
     _until(lambda: _present(host) == 0, "the registry is empty")
     found["left_seconds"] = _until(lambda: _leaves(host) >= clients, "all leaves are in the log") - began
-    found |= _stays(host)
-    if found["stays"] != clients:
-        stays = f"{found['joins']} joins and {found['leaves']} leaves, {found['stays']} stays of one join and one leave"
-        raise Missing(f"of {clients} clients the log has {stays}")
+    found |= _memberships(host)
+    if found["memberships"] != clients:
+        joined = f"{found['joins']} joins and {found['leaves']} leaves, {found['memberships']} pairs of the two"
+        raise Missing(f"of {clients} clients the log has {joined}")
     return found
 
 
@@ -289,14 +289,14 @@ def _leaves(host: zchat.Client) -> int:
     return sum(message.event == "leave" for message in host.history("crowd.*", presence=True))
 
 
-def _stays(host: zchat.Client) -> dict[str, int]:
+def _memberships(host: zchat.Client) -> dict[str, int]:
     """What the log says about who came and went."""
     events: dict[str, list[str]] = {}
     for message in host.history("crowd.*", presence=True):
         events.setdefault(message.session, []).append(message.event)
     counts = Counter(event for each in events.values() for event in each)
     whole = sum(each == ["join", "leave"] for each in events.values())
-    return {"joins": counts["join"], "leaves": counts["leave"], "stays": whole}
+    return {"joins": counts["join"], "leaves": counts["leave"], "memberships": whole}
 
 
 def _until(condition: Callable[[], bool], what: str) -> float:

@@ -14,7 +14,7 @@ def test_a_hundred_clients_come_hear_and_leave() -> None:
     done = run("crowd.py", "--clients", "100", "--processes", "2", "--grace", "0.5", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert (found["clients"], found["joins"], found["leaves"], found["stays"]) == (100, 100, 100, 100)
+    assert (found["clients"], found["joins"], found["leaves"], found["memberships"]) == (100, 100, 100, 100)
     assert 0 < found["broker_bytes_each"] < 1_000_000
     assert found["left_seconds"] >= 0.5
 

@@ -178,7 +178,7 @@ class Client:
 
         `resume` names a cursor that the broker keeps for this user: it goes on right after what was handed
         over the last time, from any machine; the start counts the first time only. A message counts as
-        handed over when the next one is asked for, or at `close`; with `auto_commit=False` when `keep` is called.
+        handed over when the next one is asked for, or at `close`; with `auto_commit=False` when `commit` is called.
         Raises TimedOut when it is not live within `timeout` seconds; Refused, BadName, UsageError, Closed.
         """
         names = names_of(patterns, "listen to")

@@ -29,7 +29,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     event: str
     body: bytes
     headers: Mapping[str, str]
-    session: str  # which stay of the user wrote it
+    session: str  # which session of the user wrote it
 
     @property
     def text(self) -> str:

@@ -107,12 +107,12 @@ class Subscription:
         return bool(self._incoming.buffer)
 
     def commit(self) -> None:
-        """Keep the cursor here: all that was handed over is done. Returns at once; it is stored soon after.
+        """Move the cursor here: all that was handed over is done. Returns at once; it is stored soon after.
 
         Raises UsageError without a cursor, Closed after the end.
         """
         if not self._progress.cursor:
-            raise UsageError("a subscription without `resume` has no cursor to keep")
+            raise UsageError("a subscription without `resume` has no cursor to commit")
         with self._incoming.lock:
             if self._closed:
                 raise Closed("the subscription is closed")

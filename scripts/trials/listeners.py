@@ -19,7 +19,7 @@ from trials.writers import Letter, Writer
 
 FLUSH_LINES = 200
 TIMES_SECONDS = 0.005  # between lines that tell the time
-KEEP_MESSAGES = 40  # of a listener that keeps its cursor by itself
+COMMIT_MESSAGES = 40  # of a listener that keeps its cursor by itself
 CLEAN_SECONDS = 0.9  # a close within it met no trouble: nothing timed out
 
 
@@ -37,7 +37,7 @@ class Listening:
         self._seen: dict[str, int] = {}
         self._begun = False
         self._lines = 0
-        self._unkept = 0
+        self._uncommitted = 0
         self._time = 0.0
         self._done = False
         self._writer: Writer | None = None
@@ -125,7 +125,7 @@ class Listening:
             self._look_whether_done()
             return
         self._got(message)
-        many = FLUSH_LINES if self._cursor is None else KEEP_MESSAGES
+        many = FLUSH_LINES if self._cursor is None else COMMIT_MESSAGES
         if self._exact or self._lines >= many:
             self._flush(subscription)
 
@@ -138,7 +138,7 @@ class Listening:
             self._seen[message.room] = message.offset
         self._line(record(message))
         self._lines += 1
-        self._unkept += 1
+        self._uncommitted += 1
         if self._task.get("slow"):
             time.sleep(random.random() * self._task["slow"])
 
@@ -162,9 +162,9 @@ class Listening:
             self._writer.settle()
         self._control.journal.flush()
         self._lines = 0
-        if self._cursor is not None and not self._auto_commit and self._unkept:
+        if self._cursor is not None and not self._auto_commit and self._uncommitted:
             subscription.commit()
-        self._unkept = 0
+        self._uncommitted = 0
 
     def _look_whether_done(self) -> None:
         last = self._control.last

@@ -23,7 +23,7 @@ OF_CLOSED = ("broker-kill", "broker-term")
 OF_PLACES = {"relay": ("relay-stall", "relay-reset"), "far": ("link-cut",), "near": ()}
 
 
-class Stay(NamedTuple):
+class ActorSession(NamedTuple):
     """One session as its process knows it."""
 
     actor: Actor
@@ -33,42 +33,44 @@ class Stay(NamedTuple):
 
 def without_cause(run: Run, events: list[Event]) -> Iterator[Complaint]:
     """Complaints about sessions that were taken for lost and were not."""
-    stays = {session: stay for actor in run.actors for session, stay in _stays(actor)}
+    sessions = {session: known for actor in run.actors for session, known in _sessions(actor)}
     commands = {
-        actor.task["user"]: Stay(actor, actor.journals[-1], True) for actor in run.actors if actor.module == "commands"
+        actor.task["user"]: ActorSession(actor, actor.journals[-1], True)
+        for actor in run.actors
+        if actor.module == "commands"
     }
     faults = list(spans(events))
     for word, *more in lines(run.dump):
         if word != "L" or more[4] != "lost":
             continue
         room, offset, session, micros, user = more[0], more[1], more[2], int(more[3]), more[5]
-        stay = stays.get(session) or commands.get(user)
-        if stay is None:
+        known = sessions.get(session) or commands.get(user)
+        if known is None:
             yield "unknown_session", room, f"{session} left at {offset}, and no process had it"
-        elif not _has_cause(stay, micros, faults, events):
-            yield "leave_without_cause", room, f"{session} of {stay.path.stem} at {offset}, time {micros}"
+        elif not _has_cause(known, micros, faults, events):
+            yield "leave_without_cause", room, f"{session} of {known.path.stem} at {offset}, time {micros}"
 
 
-def _stays(actor: Actor) -> Iterator[tuple[str, Stay]]:
+def _sessions(actor: Actor) -> Iterator[tuple[str, ActorSession]]:
     for path in actor.journals:
         session, closed = "", False
         for word, *more in lines(path):
             if word == "S":
                 if session:
-                    yield session, Stay(actor, path, closed)
+                    yield session, ActorSession(actor, path, closed)
                 session = more[0]
             closed = word == "O"
-        yield session, Stay(actor, path, closed)
+        yield session, ActorSession(actor, path, closed)
 
 
-def _has_cause(stay: Stay, micros: int, faults: list[tuple[int, str, int]], events: list[Event]) -> bool:
-    if not stay.closed and stay.path != stay.actor.journals[-1]:
+def _has_cause(known: ActorSession, micros: int, faults: list[tuple[int, str, int]], events: list[Event]) -> bool:
+    if not known.closed and known.path != known.actor.journals[-1]:
         return True  # killed, at whatever time: each restart of the broker gives it another grace time
     earliest = micros - int(SECONDS_BEFORE * 1_000_000)
-    kinds = (*OF_ALL, *OF_PLACES[stay.actor.task["place"]], *(OF_CLOSED if stay.closed else ()))
+    kinds = (*OF_ALL, *OF_PLACES[known.actor.task["place"]], *(OF_CLOSED if known.closed else ()))
     if any(kind in kinds and began <= micros and ended >= earliest for began, kind, ended in faults):
         return True
     return any(
-        earliest - 10_000_000 <= when <= micros and kind in ("stop", "kill") and what == stay.actor.name
+        earliest - 10_000_000 <= when <= micros and kind in ("stop", "kill") and what == known.actor.name
         for when, kind, what in events
     )

@@ -19,7 +19,7 @@ def room(messages: int = 0, size: int = 0, presence: int = 0, presence_size: int
 
 
 @pytest.mark.parametrize(
-    ("keep", "kept", "too_much"),
+    ("rule", "kept", "too_much"),
     [
         (RetentionRule("a", records=5), room(5, 100, 5_000, 10**6), False),
         (RetentionRule("a", records=5), room(6), True),
@@ -35,7 +35,7 @@ def test_a_count_and_a_size_are_of_messages(rule: RetentionRule, kept: RoomRow, 
 
 
 @pytest.mark.parametrize(
-    ("keep", "kept", "too_much"),
+    ("rule", "kept", "too_much"),
     [
         (RetentionRule("a", records=5), room(presence=1_000), False),
         (RetentionRule("a", records=5), room(presence=1_001), True),

@@ -5,7 +5,7 @@
 Rules of this file
 1. What happened goes in (`received`, `disconnected`, `subscribed`, `committed`, `elapsed`); what to do
    comes out of the `take_…` methods, once. It raises on nothing that a peer sends.
-2. Records gather in runs while a commit is under way; each costly step is done once per cycle.
+2. Records gather in open batches while a commit is under way; each costly step is done once per cycle.
 3. Nothing is broadcast or acked before its commit; one commit is under way at a time, so offsets are
    given when the one before is known to have been kept.
 4. A refused publish changes nothing but the session's `seq`, and its refusal is told again when asked.
@@ -183,11 +183,8 @@ class BrokerCore:
     def take_append(self, now: Instant) -> Append | None:
         """What to commit next. None while a commit is under way, and when there is nothing."""
         gathering = self._gathering
-        if (
-            self._commit is not None
-            or not gathering
-            or (self._memberships.retry is not None and not gathering.is_awaited)
-        ):
+        rests = self._memberships.retry is not None and not gathering.is_awaited
+        if self._commit is not None or not gathering or rests:
             return None
         self._time = max(self._time + 1, now.micros)
         self._commit = commit = gathering.take(self._next, self._time)
@@ -269,7 +266,7 @@ class BrokerCore:
             room = self._rooms.get(message.room)
             if room is None or not (room.is_counted or is_volatile):
                 rooms = self._rooms
-                room = rooms.open(message.room) if is_volatile else rooms.keep([message.room], session.address, now)[0]
+                room = rooms.open(message.room) if is_volatile else rooms.admit([message.room], session.address, now)[0]
         except (BadName, WireError) as error:
             session.settle(seq, error.code)
             self._replies.refuse(session.connection, "publish", seq, error.code, str(error))

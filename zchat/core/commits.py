@@ -3,7 +3,7 @@
     publishes, joins, leaves, session rows, cursors  ->  Gathering  --take-->  Commit  ->  the log
 
 Rules of this file
-1. Records gather in runs (core/rooms.py); offsets are given when a commit is taken, so one commit is under
+1. Records gather in open batches (core/rooms.py); offsets are given when a commit is taken, so one commit is under
    way at a time and the next one's offsets follow from it.
 2. A commit is kept whole or not at all. What nobody is told the failure of (session rows, sessions that
    ended) is given back and goes with the next one.
@@ -88,7 +88,7 @@ class Gathering:
         return max(WINDOW_BYTES_MIN, min(WAITING_BYTES // sessions, wire.WINDOW_BYTES_MAX))
 
     def open_batch(self, room: BrokerRoom, kind: int) -> OpenBatch:
-        """The run that the room's next record of this kind belongs to."""
+        """The open batch that the room's next record of this kind belongs to."""
         batch = room.open_batch
         if batch is None or batch.kind != kind or batch.size > self._batch_bytes_max:
             batch = room.open_batch = OpenBatch(room, kind)
@@ -109,19 +109,19 @@ class Gathering:
 
     def take(self, offset: int, time: int) -> Commit:
         """All of it, with offsets from `offset` on; then it is empty."""
-        first, batches = offset, []
+        first, stored = offset, []
         for batch in self.batches:
             room = batch.room
             batch.base = offset
             batch.frame = wire.encode(wire.RawBatch(batch.kind, offset, room.given, time, batch.entries))
-            batches.append(StoredBatch(offset, room.name, batch.kind, batch.records, time, batch.frame))
+            stored.append(StoredBatch(offset, room.name, batch.kind, batch.records, time, batch.frame))
             offset += batch.records
             room.given = offset - 1
             room.open_batch = None
         for session in self.sessions.values():
             session.has_row = True
         append = Append(
-            batches,
+            stored,
             [session.row() for session in self.sessions.values()],
             [ended for ended in self.ended if ended not in self.sessions],  # one may have begun again
             self.seen,

@@ -1,4 +1,4 @@
-"""Sessions' stays as the broker writes them: hello, join, part, bye, and the leaves of who does not come back.
+"""Who is in which room, as the broker writes it: hello, join, part, bye, and the leaves of who does not come back.
 
 Rules of this file
 1. The registry knows who is where; here it becomes records of the rooms and rows of the log.
@@ -117,7 +117,7 @@ class Memberships:
         address = session.address
         self._registry.may_join(session, len(fresh))
         self._allowances.may_join(session.connection, address, len(fresh), now)
-        rooms = self._rooms.keep(fresh, address, now)
+        rooms = self._rooms.admit(fresh, address, now)
         self._allowances.join(session.connection, address, len(fresh), now)
         for room in rooms:
             written = self._registry.members(room.name) < self._settings.crowd_members
@@ -128,7 +128,7 @@ class Memberships:
     # --- going ------------------------------------------------------------------------------
 
     def part(self, session: Session, rooms: list[str], reason: str) -> None:
-        """It is no longer a member of those that it is a member of."""
+        """It leaves these rooms; of those that it is not in, nothing happens."""
         for name in rooms:
             if name in session.rooms and self._registry.part(session, name):
                 self._write(PresenceRecord(session, self._rooms.open(name), reason))

@@ -1,18 +1,18 @@
-"""One listener's order: which batches may be delivered, and what is missing.
+"""Ordered delivery to one listener: which batches may be delivered, and what is missing.
 
 Rules of this file
-1. It knows offsets, rooms and `prev` links, never sockets or time.
+1. It knows offsets, rooms and `prev`, never sockets or time.
 2. Within a room, what was delivered is never delivered again, and nothing is delivered past a gap.
 3. Its memory is bounded: a listener that falls behind drops what is live and fetches it later.
 
-A batch says `prev`, the offset of the last record of its room before it. If that is above what was seen
-of the room, PUB dropped something: fetch what lies between, and hold live batches back meanwhile.
+A batch says `prev`, the offset of the last record of its room before it. If that is above the room's high
+watermark, the PUB dropped something: fetch what lies between, and hold live batches back meanwhile.
 
-    seen 40   batch prev=40 base=57   -> in order, deliver
-    seen 40   batch prev=52 base=57   -> gap (40, 52], hold, fetch
-    seen 60   batch prev=40 base=57   -> a repeat, drop
+    high watermark 40   batch prev=40 base=57   -> in order, deliver
+    high watermark 40   batch prev=52 base=57   -> gap (40, 52], hold, fetch
+    high watermark 60   batch prev=40 base=57   -> a repeat, drop
 
-`floor` is the offset up to which nothing is missing in any room; `seen` is what lies above it, per room.
+Up to the low watermark nothing is missing, in any room. A room's high watermark is how far it was delivered.
 
     new --synced--> live <--> filling (FETCH is out)
                       <--> checking (HEADS is out: the connection was a new one, or batches were dropped)
@@ -38,7 +38,7 @@ from zchat.errors import WireError
 from zchat.names import matcher
 
 ROOMS_FETCHED_MAX = 64  # rooms that are behind and fetched by name; more are fetched by the patterns
-HIGH_WATERMARKS_MAX = 50_000  # above the floor; then the heads are asked for, which lift it
+HIGH_WATERMARKS_MAX = 50_000  # of rooms; with more, the heads are asked for, which lift the low watermark
 GAPS_HELD_MAX = 10_000  # of so many rooms, to be told as one each; then they are told as they are
 
 NEW, LIVE, FILLING, CHECKING, SEEKING = "new", "live", "filling", "checking", "seeking"
@@ -77,7 +77,7 @@ class OrderedDelivery:
         self._empty_pages = 0  # in a row
         self._rechecks = False  # HEADS are asked for once more, as something was doubtful
         self._gaps = Gaps()
-        self._watermark_after = 0  # what `floor` becomes when the fill is done; 0: the fill was for one room
+        self._watermark_after = 0  # the low watermark when the fill is done; 0: the fill was for one room
 
     # --- what happened ----------------------------------------------------------------------
 
@@ -114,15 +114,11 @@ class OrderedDelivery:
         self._out += self._told.lost(reason)
 
     def other_log(self, log_id: str = "") -> None:
-        """The broker has another log, in which offsets mean nothing: `synced` follows, and it goes on from the time
-        that it had reached."""
+        """The broker has another log, in which offsets mean nothing: `synced` follows, then it goes on by time."""
         if self.state == NEW:
             if self._start.after is None:
                 return
-            self.low_watermark, begins = (
-                self._start.after,
-                Start(after=0),
-            )  # it has nothing yet: all of this log is new to it
+            self.low_watermark, begins = self._start.after, Start(after=0)  # all of this log is new to it
         else:
             begins = Start(since=self._time + 1)
         if self._is_fresh:
@@ -148,11 +144,8 @@ class OrderedDelivery:
             self.low_watermark = min(self.low_watermark, upto)
             self._start = Start(after=self.low_watermark)
         self._begin_anew(Notice("gap", upto + 1, last, reason="log"))
-        self._high_watermarks = {
-            room: min(seen, upto)
-            for room, seen in self._high_watermarks.items()
-            if min(seen, upto) > self.low_watermark
-        }
+        behind = {room: min(last, upto) for room, last in self._high_watermarks.items()}
+        self._high_watermarks = {room: last for room, last in behind.items() if last > self.low_watermark}
 
     def broken(self, reason: str) -> None:
         """The broker answers nothing that makes sense, or nothing at all: it is asked again."""
@@ -361,7 +354,7 @@ class OrderedDelivery:
         return fresh > 0
 
     def _gap(self, room: str, first: int, last: int, reason: str) -> None:
-        """What cannot be had any more counts as seen. One hole is told once, however many pages it has."""
+        """What cannot be had any more counts as delivered. One hole is told once, however many pages it has."""
         known = self._known(room)
         if last <= known:
             return
@@ -376,7 +369,7 @@ class OrderedDelivery:
         """Nothing is missing in any room up to there."""
         if offset > self.low_watermark:
             self.low_watermark = offset
-            self._high_watermarks = {room: seen for room, seen in self._high_watermarks.items() if seen > offset}
+            self._high_watermarks = {room: last for room, last in self._high_watermarks.items() if last > offset}
         if self._marks and self.low_watermark > self._marked:
             self._out += self._gaps.take_all()
             self._marked = self.low_watermark

@@ -1,7 +1,7 @@
 """Volatile publishes on their way out: gathered, counted, and held back where a subscriber has no room for more.
 
-    publishes of a cycle --> runs --take--> the XPUB --out--> acked
-                              ^----- refused: held ----'
+    publishes of a cycle --> open batches --take--> the XPUB --out--> acked
+                                  ^------- refused: held ------'
 
 Rules of this file
 1. What nobody's queue refuses goes out in the cycle that brought it, and is acked with it.
@@ -58,7 +58,7 @@ class Outlet:
             self._replies.ack(session.connection, message.seq, 0)
 
     def take(self, time: int) -> list[OpenBatch]:
-        """The runs to send now, with their frames; those of a room in order."""
+        """The batches to send now, with their frames; those of a room in order."""
         batches, self._batches = self._batches, []
         for batch in batches:
             room = batch.room

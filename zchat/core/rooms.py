@@ -1,9 +1,9 @@
-"""A room as the broker's cycle sees it: where its log stands, and the run of records being gathered.
+"""A room as the broker's cycle sees it: where its log stands, and the open batch that gathers records.
 
-    records of a cycle  ->  runs (one room, one kind, up to a size)  ->  one batch each
+    records of a cycle  ->  open batches (one room, one kind, up to a size)  ->  one batch each
 
 Rules of this file
-1. A run belongs to one room and one kind; runs of a room become batches in the order in which they were opened.
+1. An open batch belongs to one room and one kind; those of a room are closed in the order in which they were opened.
 2. A room is there for good once something of it is stored, and as long as it has a member. One that only carries
    volatile messages, or whose first record was not kept, goes again; it is not counted.
 
@@ -68,7 +68,7 @@ class OpenBatch:
 
 
 class BrokerRoom:
-    """One room that has a record, a member or a run."""
+    """One room that has a record, a member or an open batch."""
 
     __slots__ = (
         "given",
@@ -114,7 +114,7 @@ class BrokerRooms(dict[str, BrokerRoom]):
             room = self[name] = BrokerRoom(name, 0)
         return room
 
-    def keep(self, names: list[str], address: str, now: Instant) -> list[BrokerRoom]:
+    def admit(self, names: list[str], address: str, now: Instant) -> list[BrokerRoom]:
         """The rooms of these names, all different, which get a record or a member by a peer of that address.
 
         Raises BadName, and WireError when they would be too many; then nothing is kept.

@@ -1,4 +1,4 @@
-"""One client's stay: what the broker knows of it, and which states follow on which.
+"""One session of a client: what the broker knows of it, and which states follow on which.
 
     live --disconnected--> lost --grace over--> gone --kept time over--> (forgotten)
       ^                      |                    |
@@ -35,7 +35,7 @@ Outcome = int | str  # offset of the first record (0: volatile), PENDING, or the
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One client's stay."""
+    """One session of a client."""
 
     id: str
     user: str

@@ -24,8 +24,8 @@ class StoredBatch(NamedTuple):
     """One batch on its way to the log; `frame` is what is stored and what is broadcast.
 
     Its `prev` is the offset of the room's last record before it (0: there was none), as `Log.rooms` says or the
-    batch before it in the same commit, also when that record was trimmed since. These links are all that shows
-    a read that something is missing: one that is too low hides a loss, one that is too high makes one up.
+    batch before it in the same commit, also when that record was trimmed since. By `prev` alone a read sees
+    that something is missing: one that is too low hides a loss, one that is too high makes one up.
     """
 
     base: int  # offset of its first record; bases rise from batch to batch
@@ -162,7 +162,7 @@ class Log(Protocol):
         """
 
     def find(self, session: str, seq: int) -> Sliced[int]:
-        """The offset of the first record of that publish, 0 when it is not in the log's tail.
+        """The offset of the first record of that publish, 0 when it is not in the newest batches.
 
         One that was found once may be found again when it is not there any more.
         """

@@ -147,7 +147,7 @@ class MemoryLog:
         self.secret = secrets.token_bytes(32)
         self._lock = threading.Lock()
         self._rooms: dict[str, RoomBatches] = {}
-        self._tail: deque[StoredBatch] = deque(maxlen=RECENT_BATCHES)
+        self._recent: deque[StoredBatch] = deque(maxlen=RECENT_BATCHES)
         self._head = 0
         self._time = 0
         self._sessions: dict[str, SessionRow] = {}
@@ -160,7 +160,7 @@ class MemoryLog:
         with self._lock:
             for batch in append.batches:
                 self._rooms.setdefault(batch.room, RoomBatches()).add(batch)
-                self._tail.append(batch)
+                self._recent.append(batch)
                 self._head, self._time = _last(batch), batch.time
             self._sessions.update({row.session: row for row in append.sessions})
             for session in append.ended:
@@ -228,9 +228,9 @@ class MemoryLog:
     def find(self, session: str, seq: int) -> Sliced[int]:
         """Back over the newest batches of the log."""
         with self._lock:
-            tail = [batch for batch in self._tail if not self._rooms[batch.room].is_gone(batch)]
+            recent = [batch for batch in self._recent if not self._rooms[batch.room].is_gone(batch)]
         begun = Slice()
-        for batch in reversed(tail):
+        for batch in reversed(recent):
             offset = batch.base
             for entry in wire.decode_raw_batch(batch.frame).entries:
                 if (entry.session, entry.seq) == (session, seq):

@@ -28,7 +28,7 @@ ROOMS_PER_MESSAGE_MAX = 1024  # names in one JOIN, PART, FETCH or HEADS
 LISTENERS_TOLD_MAX = 64  # that a REPORT tells of; of further ones nothing is known
 
 # Publish.flags
-VOLATILE = 1  # not stored: broadcast at once, no offset, no place in the chain
+VOLATILE = 1  # not stored: broadcast at once, no offset, no place in the order
 QUIET = 2  # of a volatile one: no ACK; a later ACK tells of it too, and so does the answer to its repeat
 
 INFO_CHARACTERS_MAX = 256  # of all names and values in the info of a HELLO

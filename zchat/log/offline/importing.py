@@ -168,7 +168,7 @@ class _Import:
             raise ValueError(f"offset {line.offset} of {line.room} lies in a gap")
 
     def _gap(self, line: _Either) -> None:
-        """The batch after it says by its link that something is missing, and so does the room's row."""
+        """The batch after it says by its `prev` that something is missing, and so does the room's row."""
         if not 0 < line.first <= line.last:
             raise ValueError(f"a gap from {line.first} to {line.last}")
         _refuse_high(line.last)

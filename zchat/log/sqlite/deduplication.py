@@ -4,7 +4,7 @@ Rules of this file
 1. A broker looks for what one before it has answered: first back from where the log ended when it was
    opened, then in what was stored since, which grows as it looks.
 2. What a scan passes of the session is remembered. A client repeats all that it has unacked, oldest first,
-   so the first scan answers the others; a scan for each kept readers from everything else for seconds.
+   so the first scan answers the others; with a scan for each, readers did nothing else for seconds.
 3. Offsets do not change, so what is remembered stays true. A scan goes on where the last one stopped, also in
    the next slice.
 

@@ -1,4 +1,4 @@
-"""What is missing in a page, told by the links between a room's batches.
+"""What is missing in a page: each batch names the last offset of its room before it (`prev`).
 
 Rules of this file
 1. Each batch says `prev`, the last offset of its room before it. What a scan did not find, whatever the
@@ -8,7 +8,7 @@ Rules of this file
 
     found up to 40, next batch prev=40    -> nothing is missing
     found up to 40, next batch prev=57    -> (40, 57] is a gap; of which batches, the index may still know
-    trimmed up to 30                      -> the links begin at 30
+    trimmed up to 30                      -> what is above 30 must follow on it
     joins and leaves trimmed up to 60     -> (40, 57] are those, unless the index knows of something else there
 
 Tests: tests/log/sqlite/test_gap_detection.py.
@@ -66,7 +66,7 @@ class PageRooms(NamedTuple):
 
 
 class GapDetector:
-    """The links of one page, over offsets above `after`."""
+    """Finds the gaps of one page, over offsets above `after`."""
 
     def __init__(self, scanner: Scanner, rooms: PageRooms, after: int, *, by_index: bool) -> None:
         """With `by_index`, what is missing and has no place in the index raises IndexDamaged."""

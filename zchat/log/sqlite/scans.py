@@ -1,7 +1,7 @@
 """Two ways through the batches of a log in offset order: the table itself, and the index room by room.
 
 Rules of this file
-1. A scan yields sound rows only. What it passes over shows in the links (`gap_detection.py`), not here.
+1. A scan yields sound rows only. What it passes over is found by `gap_detection.py`, not here.
 2. Rows are taken in chunks, bounded by bytes: one room may have large batches where another has small ones. No
    cursor stays half read, which would let the WAL grow.
 3. The index is trusted as long as it agrees with the rows; else IndexDamaged, and the table has the word.
