@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -309,6 +310,65 @@ def test_what_is_there_already_is_not_given_for_a_time_that_cannot_be(anna: zcha
         with pytest.raises(zchat.UsageError):
             call("1")
     assert listener.get(0).text == "x"
+
+
+def test_a_function_is_called_when_the_outcome_is_known(anna: zchat.Client, room: str) -> None:
+    called = SimpleQueue[tuple[str, Any]]()
+    for _ in range(2):  # the second time it is known already
+        first = anna.publish(room, "first")
+        first.add_done_callback(lambda one: called.put(("offset", one.result())))
+        first.add_done_callback(lambda one: called.put(("sent", anna.send(room, "by a function", timeout=10))))
+        offset = first.result(10)
+        assert called.get(timeout=10) == ("offset", offset)
+        name, sent = called.get(timeout=10)
+        assert name == "sent" and sent > offset, "it may use the client"
+        first.add_done_callback(lambda one: called.put(("again", threading.current_thread())))
+        name, thread = called.get(timeout=10)
+        assert name == "again" and thread is not threading.current_thread()
+    volatile = anna.publish(room, "x", volatile=True)
+    volatile.add_done_callback(lambda one: called.put(("volatile", one.result())))
+    assert called.get(timeout=10) == ("volatile", 0)
+    with pytest.raises(zchat.UsageError):
+        volatile.add_done_callback("no function")  # type: ignore[arg-type]
+
+
+def test_what_such_a_function_raises_is_reported_and_ends_nothing(
+    anna: zchat.Client, room: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported, called = SimpleQueue[type[BaseException]](), SimpleQueue[Any]()
+    monkeypatch.setattr(threading, "excepthook", lambda args: reported.put(args.exc_type))
+    publication = anna.publish(room, "x")
+    publication.add_done_callback(lambda one: 1 // 0)
+    publication.add_done_callback(called.put)
+    assert reported.get(timeout=10) is ZeroDivisionError
+    assert called.get(timeout=10) == publication
+
+
+def test_a_client_that_ends_calls_those_who_wait_for_what_is_unknown(
+    start_broker: Callable[..., BrokerProcess],
+) -> None:
+    broker, called = start_broker(), SimpleQueue[zchat.Publication]()
+    client = zchat.connect(broker.address, "anna")
+    broker.stop()
+    eventually(lambda: not client.is_connected, "it has noticed")
+    publication = client.publish("den", "x")
+    publication.add_done_callback(called.put)
+    client.close(0)
+    ended = called.get(timeout=10)
+    with pytest.raises(zchat.Closed):
+        ended.result()
+    publication.add_done_callback(called.put)
+    assert called.get(timeout=10) is publication, "it is known already, and the client has ended"
+
+
+def test_a_function_that_must_be_awaited_is_none(there: BrokerProcess, anna: zchat.Client) -> None:
+    async def notified(notice: zchat.Notice) -> None:
+        raise AssertionError
+
+    with pytest.raises(zchat.UsageError):
+        zchat.connect(there.address, on_notice=notified)
+    with pytest.raises(zchat.UsageError):
+        anna.listen("den", on_notice=notified)  # type: ignore[arg-type]
 
 
 # --- listen ------------------------------------------------------------------------------------------

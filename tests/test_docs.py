@@ -150,7 +150,8 @@ def test_the_signatures_are_those_of_the_code(function: Callable[..., Any]) -> N
     shown = re.search(rf"^    {re.escape(named)}(\(.*?\))(?: -> (\w+))?$", text("docs/client.md"), re.M | re.S)
     assert shown is not None
     assert re.sub(r"\s+", " ", shown[1]).replace('"', "'") == str(inspect.Signature(parameters))
-    assert shown[2] in (None, inspect.signature(function).return_annotation)
+    returned = inspect.signature(function).return_annotation
+    assert shown[2] in (None, "Publication" if returned == "P" else returned)  # each face has its own
 
 
 def test_every_public_method_and_field_is_described() -> None:

@@ -35,7 +35,14 @@ LEVEL_0 = ("errors", "names", "address", "settings", "printable", "message")
 WORDS = (*(f"zchat.{name}" for name in LEVEL_0), "zchat.wire.")
 WORLD = ("asyncio", "concurrent", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time")
 LOG = ("zchat.log", "zchat.log.retention", "zchat.log.slices")  # what every log is made of
-IO_THREAD = ("zchat.sockets.client", "zchat.sockets.outbox", "zchat.sockets.clock", "zchat.sockets.incoming")
+FACES = tuple(  # what all faces are made of
+    f"zchat.{name}"
+    for name in (
+        "arguments",
+        "publisher",
+        *(f"sockets.{name}" for name in ("clock", "incoming", "intake", "link", "outbox", "publication")),
+    )
+)
 LAYERS = [
     *(Layer(f"zchat/{name}.py", WORDS, ()) for name in LEVEL_0),
     Layer("zchat/wire/", WORDS, ()),
@@ -45,9 +52,10 @@ LAYERS = [
     Layer("zchat/log/offline/", (*WORDS, *LOG, "zchat.log.sqlite.", "zchat.log.offline."), ("sqlite3", *WORLD)),
     Layer("zchat/log/", (*WORDS, *LOG), WORLD),
     Layer("zchat/sockets/", (*WORDS, "zchat.core.", "zchat.log", "zchat.sockets."), ("zmq", *WORLD)),
-    Layer("zchat/subscription.py", (*WORDS, "zchat.core.", *IO_THREAD), WORLD),
+    Layer("zchat/subscription.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
+    Layer("zchat/publisher.py", (*WORDS, "zchat.core.", *FACES), WORLD),
     Layer("zchat/arguments.py", (*WORDS, "zchat.core."), WORLD),
-    Layer("zchat/client.py", (*WORDS, "zchat.arguments", "zchat.core.", *IO_THREAD, "zchat.subscription"), WORLD),
+    Layer("zchat/client.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client", "zchat.subscription"), WORLD),
     Layer("zchat/__init__.py", ("zchat.",), ("importlib",)),
     Layer("zchat/testing.py", ("zchat.errors",), ("pathlib", "subprocess", "sys", "tempfile", "time")),
     Layer("zchat/__main__.py", ("zchat.cli.",), ("signal",)),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         ZchatError,
     )
     from zchat.message import Message
-    from zchat.sockets.outbox import Publication
+    from zchat.sockets.publication import Publication
     from zchat.subscription import Subscription
     from zchat.wire import Cursor, Member, Room
 
@@ -54,7 +54,7 @@ _HOMES = {
         "ZchatError",
     ),
     "zchat.message": ("Message",),
-    "zchat.sockets.outbox": ("Publication",),
+    "zchat.sockets.publication": ("Publication",),
     "zchat.subscription": ("Subscription",),
     "zchat.wire": ("Cursor", "Member", "Room"),
 }

@@ -14,14 +14,29 @@ from operator import index
 from typing import Any, TypeVar
 
 from zchat import wire
+from zchat.address import Address, parse
 from zchat.core.deliveries import Start
+from zchat.core.history import History
+from zchat.core.opening import Opening
 from zchat.errors import BadName, UsageError
-from zchat.names import pattern_name, user_name
+from zchat.names import cursor_name, pattern_name, room_name, user_name
 from zchat.printable import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
+CO_COROUTINE = 128  # inspect's; to import that takes 10 ms
 INFO_VALUE_CHARACTERS = 64  # of host and program; a broker takes 256 of all, names too
+
+
+def address_of(address: str | None) -> Address:
+    """Where the broker is: as told, else as the environment says, else here. Raises BadAddress."""
+    return parse(os.environ.get("ZCHAT_BROKER") or DEFAULT_ADDRESS if address is None else address)
+
+
+def user_of(user: str | None) -> str:
+    """Who speaks: as told, else as the environment says, else the login name. Raises BadName."""
+    return user_name(os.environ.get("ZCHAT_USER") or login_name() if user is None else text_of("user", user))
 
 
 def login_name() -> str:
@@ -69,6 +84,32 @@ def start_of(after: int | None, last: int | None, since: float | datetime | None
     )
 
 
+def opening_of(
+    patterns: tuple[str, ...], start: Start, presence: bool, resume: str | None, *, follows: bool
+) -> Opening:
+    """What `listen` opens; what is no name of a cursor, room or pattern is none of a broker's."""
+    names = names_of(patterns, "listen to")
+    flag_of("presence", presence), flag_of("auto_commit", follows)
+    return Opening(names, start, presence, "" if resume is None else cursor_of(resume), follows=follows)
+
+
+def history_of(patterns: tuple[str, ...], start: Start, limit: int | None, presence: bool) -> History:
+    """What `history` reads."""
+    names = names_of(patterns, "read")
+    most = wire.OFFSET_MAX if limit is None else number_of("limit", limit)
+    return History(names, start, flag_of("presence", presence), most)
+
+
+def who_of(room: str | None, lag: bool) -> wire.Who:
+    """What `who` asks."""
+    return wire.Who(0, "" if room is None else room_name(text_of("room", room)), flag_of("lag", lag))
+
+
+def cursor_of(name: str) -> str:
+    """The name of a cursor, made canonical."""
+    return cursor_name(text_of("cursor", name))
+
+
 def names_of(patterns: tuple[str, ...], verb: str) -> list[str]:
     """Rooms and patterns, made canonical."""
     if not patterns:
@@ -96,6 +137,8 @@ def function_of(what: str, value: F | None) -> F | None:
     """What is called later, by whom nobody would look for."""
     if value is not None and not callable(value):
         raise UsageError(f"{what} is a function")
+    if getattr(getattr(value, "__code__", None), "co_flags", 0) & CO_COROUTINE:
+        raise UsageError(f"{what} is a plain function: nobody would await it")
     return value
 
 

@@ -11,30 +11,39 @@ the core (core/steps.py), which are carried out here one after the other. Spec: 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from types import TracebackType
 
-from zchat import address as addresses
 from zchat import wire
-from zchat.arguments import flag_of, function_of, info, login_name, names_of, number_of, record_of, start_of, text_of
-from zchat.core.client import AWAY, CLOSED, READY
+from zchat.arguments import (
+    address_of,
+    cursor_of,
+    flag_of,
+    function_of,
+    history_of,
+    info,
+    number_of,
+    opening_of,
+    start_of,
+    user_of,
+    who_of,
+)
 from zchat.core.deliveries import Delivery
 from zchat.core.gaps import Notice
 from zchat.core.history import History
 from zchat.core.listening import Listener
-from zchat.core.opening import Opening
+from zchat.core.steps import Ask, PlaceCursor, begin, done
 from zchat.errors import UsageError
 from zchat.message import Message, messages
-from zchat.names import cursor_name, room_name, user_name
+from zchat.publisher import Publisher
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import Deadline, waitable
-from zchat.sockets.outbox import Publication
+from zchat.sockets.publication import Publication
 from zchat.subscription import Subscription
 
-DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 WAIT_SECONDS = 5.0  # for a broker that is not there yet
 TRY_SECONDS = 1.0  # a wait of 0 is one try, and takes no longer
 CLOSE_SECONDS = 5.0
@@ -59,22 +68,21 @@ def connect(
     seconds, timeout = waitable(wait), waitable(timeout)
     if seconds is None:
         raise UsageError("wait is None, not seconds")
-    user = os.environ.get("ZCHAT_USER") or login_name() if user is None else text_of("user", user)
-    address = os.environ.get("ZCHAT_BROKER") or DEFAULT_ADDRESS if address is None else address
-    connection = Connection(addresses.parse(address), user_name(user), info(), function_of("on_notice", on_notice))
+    name = user_of(user)
+    connection = Connection(address_of(address), name, info(), function_of("on_notice", on_notice))
     connection.timeout = timeout
-    return Client(connection, connection.start(seconds or TRY_SECONDS))
+    connection.start(seconds or TRY_SECONDS)
+    return Client(connection)
 
 
-class Client:
+class Client(Publisher[Publication]):
     """A session with a broker. Thread-safe; a context manager. Made by `connect`."""
 
-    def __init__(self, connection: Connection, welcome: wire.Welcome) -> None:
-        self._connection = connection
+    _connection: Connection
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
         self._subscriptions: set[Subscription] = set()  # that are open
-        self.address = str(connection.address)
-        self.user = connection.user
-        self._add = connection.outbox.add
 
     def __enter__(self) -> Client:
         return self
@@ -88,50 +96,7 @@ class Client:
         finally:
             self._close(CLOSE_SECONDS, counts=kind is None)
 
-    def __repr__(self) -> str:
-        """`<zchat.Client alice at tcp://127.0.0.1:5555: connected>`."""
-        states = {READY: "connected", AWAY: "not connected", CLOSED: "closed"}
-        return f"<zchat.Client {self.user} at {self.address}: {states[self._connection.state]}>"
-
-    @property
-    def session(self) -> str:
-        """The name of this session; a broker with another log gives another."""
-        return self._connection.welcome.session
-
-    @property
-    def log_id(self) -> str:
-        """The name of the broker's log, in which offsets mean something."""
-        return self._connection.welcome.log_id
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the broker is there, as far as is known; what is published meanwhile waits."""
-        return self._connection.is_ready
-
     # --- publishing -------------------------------------------------------------------------
-
-    def publish(
-        self,
-        room: str,
-        body: bytes | str,
-        *,
-        event: str = "message",
-        headers: Mapping[str, str] | None = None,
-        volatile: bool = False,
-    ) -> Publication:
-        """Queue a message and return at once; its `result` is its offset. Waits while 16 MiB wait already.
-
-        A `volatile` message is not stored: who listens now gets it, as fast as it goes, without a promise.
-        Raises BadName, TooLarge, UsageError, TimedOut (it is not queued), Closed.
-        """
-        try:
-            if type(body) is bytes and headers is None and event == "message" and type(volatile) is bool:
-                return self._add(room, body, len(body), volatile)
-            record, size = record_of(body, event, headers)
-            return self._add(room, record, size, flag_of("volatile", volatile))
-        except (AttributeError, TypeError):
-            text_of("room", room)  # looked at only now: each message would pay for it
-            raise
 
     def send(
         self,
@@ -181,13 +146,8 @@ class Client:
         handed over when the next one is asked for, or at `close`; with `auto_commit=False` when `commit` is called.
         Raises TimedOut when it is not live within `timeout` seconds; Refused, BadName, UsageError, Closed.
         """
-        names = names_of(patterns, "listen to")
-        start = start_of(after, last, since)
-        for what, flag in (("echo", echo), ("presence", presence), ("auto_commit", auto_commit)):
-            flag_of(what, flag)
-        function_of("on_notice", on_notice)
-        cursor = cursor_name(text_of("cursor", resume)) if resume is not None else ""
-        opening = Opening(names, start, presence, cursor, follows=auto_commit)
+        opening = opening_of(patterns, start_of(after, last, since), presence, resume, follows=auto_commit)
+        flag_of("echo", echo), function_of("on_notice", on_notice)
         opened: list[Subscription] = []
 
         def subscribe(listener: Listener) -> None:
@@ -223,12 +183,8 @@ class Client:
         `on_notice` is told of gaps, in order with the messages. Raises TimedOut when it is not all there within
         `timeout` seconds, counted from the first message that is asked for; WireError where the broker makes no sense.
         """
-        names = names_of(patterns, "read")
-        start = start_of(after, last, since)
-        most = wire.OFFSET_MAX if limit is None else number_of("limit", limit)
-        flag_of("presence", presence), function_of("on_notice", on_notice)
-        history = History(names, start, presence, 0 if last == 0 else most)
-        return self._read(history, on_notice, waitable(timeout))
+        history = history_of(patterns, start_of(after, last, since), 0 if last == 0 else limit, presence)
+        return self._read(history, function_of("on_notice", on_notice), waitable(timeout))
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -237,9 +193,7 @@ class Client:
 
         `lag` also tells how far each one's listeners are behind.
         """
-        name = "" if room is None else room_name(text_of("room", room))
-        question = wire.Who(0, name, flag_of("lag", lag))
-        return self._connection.ask(question, wire.Present, self._deadline("who", timeout)).members
+        return self._connection.ask(who_of(room, lag), wire.Present, self._deadline("who", timeout)).members
 
     def rooms(self, *, timeout: float | None = None) -> list[wire.Room]:
         """The rooms that have a record or a member."""
@@ -253,12 +207,12 @@ class Client:
     def set_cursor(self, name: str, offset: int, *, timeout: float | None = None) -> None:
         """Keep a cursor: `listen(resume=name)` goes on after that offset. Raises BadName, UsageError, Refused."""
         deadline = self._deadline("set_cursor", timeout)
-        self._connection.set_cursor(cursor_name(text_of("cursor", name)), number_of("offset", offset), deadline)
+        self._connection.run(done(PlaceCursor(cursor_of(name), number_of("offset", offset))), deadline)
 
     def drop_cursor(self, name: str, *, timeout: float | None = None) -> None:
         """Keep that cursor no longer; none of that name is no error. Raises BadName."""
-        drop = wire.DropCursor(0, cursor_name(text_of("cursor", name)))
-        self._connection.ask(drop, wire.Done, self._deadline("drop_cursor", timeout))
+        deadline = self._deadline("drop_cursor", timeout)
+        self._connection.run(done(Ask(wire.DropCursor(0, cursor_of(name)))), deadline)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End the session, its subscriptions first: its leaves are written at once.
@@ -288,7 +242,7 @@ class Client:
         in_all = None if timeout is None else self._deadline("history", timeout)
         while history.request is not None:
             deadline = in_all or self._deadline("history", None)  # of the client's: for each page
-            answer = self._connection.answer(history.request, deadline)
+            answer = self._connection.answer(partial(begin, Ask(history.request)), deadline)
             for item in history.take(answer, self._connection.welcome):
                 if isinstance(item, Delivery):
                     yield from islice(messages(item.room, item.batch, item.first), item.last - item.first + 1)

@@ -1,10 +1,7 @@
-"""One subscription as a program holds it: messages as they come, in order, and the cursor that lasts.
+"""One subscription as a program of threads holds it: an iterator of messages, in order.
 
-Rules of this file
-1. It says what has left its buffer; where a cursor may stand, core/progress.py decides.
-2. Nothing is handed over after `close`, whoever calls it: what is left comes with the next `resume`.
-
-    ordering --Delivery, Notice, Mark--> incoming --> its buffer of one batch --get, iteration--> the program
+Rules of this file: it waits, and converts nothing. What was handed over, and where the cursor stands, is in
+sockets/intake.py.
 
 Spec: docs/client.md. Tests: tests/test_client.py, tests/test_cursors.py, tests/test_endings.py.
 """
@@ -15,14 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from queue import Empty
 
-from zchat.core.client import CLOSED
 from zchat.core.listening import Listener
-from zchat.core.ordering import Delivery, Notice
-from zchat.errors import Closed, TimedOut, UsageError, ZchatError
-from zchat.message import Message, messages
+from zchat.core.ordering import Notice
+from zchat.errors import Closed, TimedOut, ZchatError
+from zchat.message import Message
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import Deadline, waitable
 from zchat.sockets.incoming import Incoming
+from zchat.sockets.intake import End, Intake
 
 CLOSE_SECONDS = 3.0  # for the broker's word that the cursor is stored and the rooms are left
 
@@ -41,14 +38,12 @@ class Subscription:
     ) -> None:
         self._connection = connection
         self._listener = listener
-        self._echo = echo
         self._on_notice = on_notice
         self._tell_closed = closed
-        self._progress = listener.progress
         self._incoming = Incoming(
             lambda on: connection.later(lambda core, now: listener.ordering.paused(on)), connection
         )
-        self._closed = False
+        self._intake = Intake(connection, listener, self._incoming, echo=echo)
 
     def __enter__(self) -> Subscription:
         return self
@@ -58,11 +53,7 @@ class Subscription:
 
     def __repr__(self) -> str:
         """`<zchat.Subscription of alice to general, build.**: open>`."""
-        shown, more = self._listener.patterns[:5], len(self._listener.patterns) - 5
-        to = ", ".join([*shown, f"{more} more"] if more > 0 else shown)
-        cursor = f", resumes {self._progress.cursor}" if self._progress.cursor else ""
-        state = "closed" if self._closed or self._connection.state == CLOSED else "open"
-        return f"<zchat.Subscription of {self._connection.user} to {to}{cursor}: {state}>"
+        return f"<zchat.Subscription {self._intake!r}>"
 
     def __iter__(self) -> Iterator[Message]:
         """Messages until the subscription or the client is closed."""
@@ -111,19 +102,12 @@ class Subscription:
 
         Raises UsageError without a cursor, Closed after the end.
         """
-        if not self._progress.cursor:
-            raise UsageError("a subscription without `resume` has no cursor to commit")
-        with self._incoming.lock:
-            if self._closed:
-                raise Closed("the subscription is closed")
-            if self._connection.state == CLOSED:
-                raise self._connection.broke or Closed()
-            self._progress.commit(self._left)
+        self._intake.commit()
 
     @property
     def repeats_after(self) -> int | None:
         """Told by `close`: above this offset what was handed over may come again; None: nothing does."""
-        return self._progress.repeats_after
+        return self._intake.repeats_after
 
     def close(self) -> None:
         """End it: nothing more comes, the rooms are left, and a cursor that follows by itself is stored."""
@@ -134,17 +118,13 @@ class Subscription:
     def _end(self, deadline: Deadline, *, counts: bool = True, with_client: bool = False) -> None:
         """`close`. Unless it `counts`, the message in hand was not handed over. A client that ends leaves all rooms."""
         with self._incoming.lock:
-            if self._closed:
+            if self._intake.is_closed:
                 return
-            self._closed = True
-            first = self._incoming.drop()
-            left = None if first is None else first.offset
-            logs = self._listener.ordering.logs
-            is_to_be_stored = self._progress.end(left, logs, counts=counts, is_exact=self._echo)
+            steps = self._intake.close(counts=counts)
         self._tell_closed(self)
         try:
-            if is_to_be_stored and self._connection.is_ready:
-                self._connection.run(self._progress.last_commit(self._listener.log_id), deadline)
+            if steps is not None:
+                self._connection.run(steps, deadline)
         except ZchatError:
             pass  # it is behind: at least once
         finally:
@@ -160,33 +140,14 @@ class Subscription:
         except ZchatError:
             pass  # the client has ended, or the broker is away
 
-    @property
-    def _left(self) -> int | None:
-        """The first offset in the buffer."""
-        try:
-            return self._incoming.buffer[0].offset
-        except IndexError:
-            return None
-
     def _take(self, timeout: float | None) -> bool:
         """Move what comes next into the buffer. False at the end; raises queue.Empty, and why the client broke."""
-        incoming = self._incoming
-        with incoming.lock:
-            if self._closed:
-                return False
-            self._progress.asks()
-        item = incoming.take(timeout)
-        with incoming.lock:
-            if self._closed:
-                return False  # meanwhile: it is not handed over
-            if item is None:
-                if self._connection.broke is not None:
-                    raise self._connection.broke
-                return False
-            self._progress.take(item)
-            if isinstance(item, Delivery):
-                without = "" if self._echo else self._connection.welcome.session
-                incoming.buffer.extend(messages(item.room, item.batch, item.first, without))
-        if isinstance(item, Notice) and self._on_notice is not None:
-            self._on_notice(item)
+        if not self._intake.asks():
+            return False
+        try:
+            notice = self._intake.take(self._incoming.take(timeout))
+        except End:
+            return False
+        if notice is not None and self._on_notice is not None:
+            self._on_notice(notice)
         return True

@@ -56,6 +56,36 @@ def test_a_publish_is_numbered_and_open_until_its_ack() -> None:
     assert chunk.is_settled and chunk.first == 41 and publishing.settled_upto == 1
 
 
+def test_who_waits_for_an_outcome_is_told_once_whatever_it_is() -> None:
+    publishing, told = Publishing(), list[str]()
+    chunks = added(publishing, 4)
+    for name, chunk in zip("abcd", chunks, strict=True):
+        chunk.when_settled(lambda name=name: told.append(name))  # type: ignore[misc]
+    impatient = lambda: told.append("impatient")  # noqa: E731
+    chunks[0].when_settled(impatient)
+    chunks[0].waits_no_more(impatient)
+    assert told == []
+    publishing.acked(wire.Ack([(1, 41)]), at(1))
+    assert told == ["a"]
+    publishing.acked(wire.Ack([(1, 41), (2, 42)]), at(1))
+    publishing.refused(3, Refused("log-full"))
+    assert told == ["a", "b", "c"]
+    publishing.close(Closed())
+    assert told == ["a", "b", "c", "d"]
+    chunks[3].when_settled(lambda: told.append("late"))
+    assert told[4:] == ["late"], "it is known already"
+    chunks[3].waits_no_more(impatient)
+
+
+def test_a_quiet_publish_that_a_later_ack_tells_of_tells_who_waits_for_it() -> None:
+    publishing, told = Publishing(), list[int]()
+    chunks = added(publishing, 16, volatile=True)
+    assert chunks[0].is_quiet and not chunks[15].is_quiet
+    chunks[0].when_settled(lambda: told.append(chunks[0].first))
+    publishing.acked(wire.Ack([(16, 0)]), at(1))
+    assert told == [0]
+
+
 def test_what_is_open_is_sent_again_in_order_as_the_same_frames() -> None:
     publishing = Publishing()
     frames = [publishing.add(chunk_of(), at(0)) for _ in range(4)]

@@ -20,10 +20,10 @@ from zchat.core.engine import Engine
 from zchat.core.listening import Listening
 from zchat.core.ordering import LIVE
 from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES
-from zchat.core.publishing import Chunk
 from zchat.errors import Closed, Refused, TimedOut
 from zchat.sockets.clock import Deadline
 from zchat.sockets.outbox import Outbox
+from zchat.sockets.publication import Publication
 
 HELLO = b"\1"
 WATERMARK = wire.encode(wire.Watermark(0))[1]
@@ -181,22 +181,15 @@ class SimulatedPort:
 
 
 class NobodyWaits:
-    """No call of a program waits here: see `zchat.sockets.outbox.Waiter`."""
+    """No call of a program waits here: see `zchat.sockets.outbox.RoomWaiter`."""
 
-    def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
-        """Never."""
-        raise NotImplementedError
-
-    def deadline(self, what: str, timeout: float | None) -> Deadline:
+    def room_deadline(self) -> Deadline:
         """Its outbox is never full."""
         raise NotImplementedError
 
     def late(self, deadline: Deadline) -> TimedOut:
         """Never."""
         raise NotImplementedError
-
-    def told(self, error: Exception) -> None:
-        """Never."""
 
 
 class SimulatedClient(Process[int]):
@@ -209,7 +202,7 @@ class SimulatedClient(Process[int]):
         self.told: Callable[[], None] = lambda: None  # a turn is over
         self._ending: float | None = None  # said bye; by then it ends anyway
         self._port = SimulatedPort(world, port, self.wake, self.core.listening)
-        self.outbox = Outbox(lambda: self.engine.wake(), NobodyWaits())
+        self.outbox = Outbox(lambda: self.engine.wake(), NobodyWaits(), Publication)
         self.engine = engine_type(self.core, ADDRESS, self._port, self.outbox, self)
         self.wake()
 

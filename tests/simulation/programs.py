@@ -44,7 +44,7 @@ from zchat.core.ordering import NEW, SEEKING, Delivery, Mark, Notice, OrderedDel
 from zchat.core.steps import Ask, BecomeMember, Listen, Step, Steps, begin
 from zchat.errors import Closed, Refused, ZchatError
 from zchat.message import messages
-from zchat.sockets.outbox import Publication
+from zchat.sockets.publication import Publication
 
 T = TypeVar("T")
 

@@ -20,6 +20,7 @@ import zchat
 from tests.conftest import BrokerProcess, environment, eventually, steady_address
 from tests.sockets.relay import Relay
 from zchat import wire
+from zchat.core.steps import PlaceCursor, done
 from zchat.sockets.clock import Deadline
 
 pytestmark = pytest.mark.slow  # each starts processes, or waits for a break to be noticed
@@ -444,7 +445,7 @@ def in_the_child(inherited: zchat.Client, address: str) -> int:
 def test_what_cannot_be_encoded_is_its_callers_trouble_alone(shared_broker: BrokerProcess) -> None:
     with zchat.connect(shared_broker.address, "anna") as anna:
         with pytest.raises(OverflowError):
-            anna._connection.set_cursor("here", 2**70, Deadline("the cursor", 5))
+            anna._connection.run(done(PlaceCursor("here", 2**70)), Deadline("the cursor", 5))
         assert anna.send("den", "still there", timeout=20) > 0
 
 

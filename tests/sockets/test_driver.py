@@ -24,6 +24,7 @@ from zchat.message import messages
 from zchat.sockets.clock import Deadline
 from zchat.sockets.outbox import Outbox
 from zchat.sockets.port import SocketPort
+from zchat.sockets.publication import Publication
 
 pytestmark = pytest.mark.slow  # brokers are processes
 
@@ -183,7 +184,7 @@ class Looped:
     def __init__(self, to: str) -> None:
         self.core = ClientCore("anna", {}, iter(lambda: secrets.token_bytes(16), b""))
         self.port = SocketPort(address.parse(to))
-        self.outbox = Outbox(self.wake, self)
+        self.outbox = Outbox(self.wake, self, Publication)
         self.engine = Engine(self.core, address.parse(to), self.port, self.outbox, self)
         self.heard: list[str] = []
         self.waiting = 0
@@ -240,16 +241,10 @@ class Looped:
     def forked(self) -> None:
         pass
 
-    def wait_for_settled(self, chunk: object, timeout: float | None) -> None:
-        raise NotImplementedError
-
-    def deadline(self, what: str, timeout: float | None) -> Deadline:
+    def room_deadline(self) -> Deadline:
         raise NotImplementedError
 
     def late(self, deadline: Deadline) -> zchat.TimedOut:
-        raise NotImplementedError
-
-    def told(self, error: Exception) -> None:
         raise NotImplementedError
 
 

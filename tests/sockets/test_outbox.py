@@ -13,42 +13,37 @@ from zchat import wire
 from zchat.core.publishing import Chunk
 from zchat.errors import BadName, Closed, TimedOut, TooLarge
 from zchat.sockets.clock import Deadline
-from zchat.sockets.outbox import CHUNK_BYTES, OUTBOX_BYTES_MAX, Outbox, Publication
+from zchat.sockets.outbox import CHUNK_BYTES, OUTBOX_BYTES_MAX, Outbox
+from zchat.sockets.publication import Publication
 
 
 class NoWaiter:
     """Nobody waits here."""
 
-    def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
-        raise AssertionError("nothing is to be waited for")
-
-    def deadline(self, what: str, timeout: float | None) -> Deadline:
-        return Deadline(what, timeout)
+    def room_deadline(self) -> Deadline:
+        return Deadline("room", None)
 
     def late(self, deadline: Deadline) -> TimedOut:
         raise AssertionError("there is no limit")
 
-    def told(self, error: Exception) -> None:
-        raise AssertionError("nothing went wrong")
-
 
 @pytest.fixture
-def outbox() -> Outbox:
-    return Outbox(lambda: None, NoWaiter())
+def outbox() -> Outbox[Publication]:
+    return Outbox(lambda: None, NoWaiter(), Publication)
 
 
-def add(outbox: Outbox, room: str, body: bytes, volatile: bool = False) -> Publication:
+def add(outbox: Outbox[Publication], room: str, body: bytes, volatile: bool = False) -> Publication:
     return outbox.add(room, body, len(body), volatile)
 
 
-def taken(outbox: Outbox) -> list[tuple[str, list[wire.RecordOrBody]]]:
+def taken(outbox: Outbox[Publication]) -> list[tuple[str, list[wire.RecordOrBody]]]:
     chunks = []
     while (chunk := outbox.take()) is not None:
         chunks.append((chunk.room, chunk.records))
     return chunks
 
 
-def test_what_is_published_to_a_room_while_nobody_takes_is_one_chunk(outbox: Outbox) -> None:
+def test_what_is_published_to_a_room_while_nobody_takes_is_one_chunk(outbox: Outbox[Publication]) -> None:
     for number in range(3):
         add(outbox, "den", b"%d" % number)
         add(outbox, "hall", b"%d" % number)
@@ -56,7 +51,7 @@ def test_what_is_published_to_a_room_while_nobody_takes_is_one_chunk(outbox: Out
     assert not outbox and outbox.take() is None
 
 
-def test_a_chunk_that_was_taken_is_not_added_to(outbox: Outbox) -> None:
+def test_a_chunk_that_was_taken_is_not_added_to(outbox: Outbox[Publication]) -> None:
     add(outbox, "den", b"1")
     first = outbox.take()
     add(outbox, "den", b"2")
@@ -65,7 +60,7 @@ def test_a_chunk_that_was_taken_is_not_added_to(outbox: Outbox) -> None:
     assert outbox.opened == 2
 
 
-def test_a_chunk_that_is_full_makes_room_for_the_next(outbox: Outbox) -> None:
+def test_a_chunk_that_is_full_makes_room_for_the_next(outbox: Outbox[Publication]) -> None:
     body = b"x" * (CHUNK_BYTES // 3)
     for _ in range(5):
         add(outbox, "den", body)
@@ -75,7 +70,7 @@ def test_a_chunk_that_is_full_makes_room_for_the_next(outbox: Outbox) -> None:
     assert [len(records) for _, records in taken(outbox)] == [1, 1]
 
 
-def test_a_chunk_never_has_more_records_than_a_publish_may(outbox: Outbox) -> None:
+def test_a_chunk_never_has_more_records_than_a_publish_may(outbox: Outbox[Publication]) -> None:
     for _ in range(3 * wire.PUBLISH_RECORDS_MAX):
         add(outbox, "den", b"")
     chunks = [records for _, records in taken(outbox)]
@@ -83,7 +78,7 @@ def test_a_chunk_never_has_more_records_than_a_publish_may(outbox: Outbox) -> No
     assert max(map(len, chunks)) <= wire.PUBLISH_RECORDS_MAX
 
 
-def test_all_spellings_of_a_room_share_a_chunk_in_order(outbox: Outbox) -> None:
+def test_all_spellings_of_a_room_share_a_chunk_in_order(outbox: Outbox[Publication]) -> None:
     for number, room in enumerate(["den", "DEN", "Den", "den", "DEN"]):
         add(outbox, room, b"%d" % number)
     assert taken(outbox) == [("den", [b"0", b"1", b"2", b"3", b"4"])]
@@ -92,7 +87,7 @@ def test_all_spellings_of_a_room_share_a_chunk_in_order(outbox: Outbox) -> None:
     assert taken(outbox) == [("den", [b"5", b"6"])]
 
 
-def test_volatile_records_have_chunks_of_their_own(outbox: Outbox) -> None:
+def test_volatile_records_have_chunks_of_their_own(outbox: Outbox[Publication]) -> None:
     add(outbox, "den", b"stored")
     add(outbox, "den", b"volatile", volatile=True)
     add(outbox, "den", b"stored too")
@@ -103,7 +98,7 @@ def test_volatile_records_have_chunks_of_their_own(outbox: Outbox) -> None:
     ]
 
 
-def test_a_publication_knows_its_place(outbox: Outbox) -> None:
+def test_a_publication_knows_its_place(outbox: Outbox[Publication]) -> None:
     publications = [add(outbox, "den", b"x") for _ in range(3)]
     chunk = outbox.take()
     assert chunk is not None and not any(publication.done() for publication in publications)
@@ -119,7 +114,9 @@ def test_a_publication_knows_its_place(outbox: Outbox) -> None:
 @pytest.mark.parametrize(
     ("room", "size", "error"), [("a..b", 1, BadName), ("", 1, BadName), ("den", wire.RECORD_BYTES_MAX + 1, TooLarge)]
 )
-def test_what_is_refused_leaves_nothing_behind(outbox: Outbox, room: str, size: int, error: type[Exception]) -> None:
+def test_what_is_refused_leaves_nothing_behind(
+    outbox: Outbox[Publication], room: str, size: int, error: type[Exception]
+) -> None:
     with pytest.raises(error):
         add(outbox, room, b"x" * size)
     assert not outbox and outbox.opened == 0
@@ -129,7 +126,7 @@ def test_what_is_refused_leaves_nothing_behind(outbox: Outbox, room: str, size: 
 
 def test_a_sleeping_thread_is_woken_once() -> None:
     woken = []
-    outbox = Outbox(lambda: woken.append(1), NoWaiter())
+    outbox = Outbox(lambda: woken.append(1), NoWaiter(), Publication)
     add(outbox, "den", b"it is awake")
     outbox.is_waiting = True
     add(outbox, "den", b"now it is woken")
@@ -158,7 +155,7 @@ class Interrupted(list[wire.RecordOrBody]):
 
 
 def interrupted(
-    outbox: Outbox, before: Callable[[], object] | None = None, after: Callable[[], object] | None = None
+    outbox: Outbox[Publication], before: Callable[[], object] | None = None, after: Callable[[], object] | None = None
 ) -> Chunk:
     """The open chunk, with one record, whose next append is interrupted."""
     chunk = add(outbox, "den", b"first")._chunk
@@ -172,7 +169,7 @@ def sent(chunk: Chunk) -> list[wire.RecordOrBody]:
     return chunk.records[: chunk.count]
 
 
-def test_a_record_whose_chunk_is_taken_just_before_goes_to_the_next(outbox: Outbox) -> None:
+def test_a_record_whose_chunk_is_taken_just_before_goes_to_the_next(outbox: Outbox[Publication]) -> None:
     taken_chunk = interrupted(outbox, before=lambda: outbox.take())
     publication = add(outbox, "den", b"second")
     following = outbox.take()
@@ -181,7 +178,7 @@ def test_a_record_whose_chunk_is_taken_just_before_goes_to_the_next(outbox: Outb
     assert (publication._chunk, publication._index) == (following, 0)
 
 
-def test_a_record_whose_chunk_is_taken_just_after_has_gone_with_it(outbox: Outbox) -> None:
+def test_a_record_whose_chunk_is_taken_just_after_has_gone_with_it(outbox: Outbox[Publication]) -> None:
     chunk = interrupted(outbox, after=lambda: outbox.take())
     publication = add(outbox, "den", b"second")
     assert sent(chunk) == [b"first", b"second"]
@@ -190,7 +187,7 @@ def test_a_record_whose_chunk_is_taken_just_after_has_gone_with_it(outbox: Outbo
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_records_of_two_threads_have_each_its_own_place(outbox: Outbox, when: str) -> None:
+def test_records_of_two_threads_have_each_its_own_place(outbox: Outbox[Publication], when: str) -> None:
     others: list[Publication] = []
     chunk = interrupted(outbox, **{when: lambda: others.append(add(outbox, "den", b"other"))})
     publication = add(outbox, "den", b"second")
@@ -200,7 +197,7 @@ def test_records_of_two_threads_have_each_its_own_place(outbox: Outbox, when: st
     assert (records[publication._index], records[others[0]._index]) == (b"second", b"other")
 
 
-def test_the_same_object_too_late_from_two_threads_is_sent_twice(outbox: Outbox) -> None:
+def test_the_same_object_too_late_from_two_threads_is_sent_twice(outbox: Outbox[Publication]) -> None:
     body = b"the same object"
     others: list[Publication] = []
 
@@ -216,7 +213,9 @@ def test_the_same_object_too_late_from_two_threads_is_sent_twice(outbox: Outbox)
     assert (others[0]._chunk, publication._chunk) == (chunk, following)
 
 
-def test_the_same_object_counted_of_one_thread_and_too_late_of_another_is_sent_twice(outbox: Outbox) -> None:
+def test_the_same_object_counted_of_one_thread_and_too_late_of_another_is_sent_twice(
+    outbox: Outbox[Publication],
+) -> None:
     body = b"the same object"
     others: list[Publication] = []
     was_taken, is_late = threading.Event(), threading.Event()
@@ -245,14 +244,14 @@ def test_the_same_object_counted_of_one_thread_and_too_late_of_another_is_sent_t
     assert sorted(publication._chunk is chunk for publication in publications) == [False, True]
 
 
-def test_an_end_just_before_is_told_and_leaves_nothing_behind(outbox: Outbox) -> None:
+def test_an_end_just_before_is_told_and_leaves_nothing_behind(outbox: Outbox[Publication]) -> None:
     chunk = interrupted(outbox, before=lambda: outbox.close(Closed("it is over")))
     with pytest.raises(Closed):
         add(outbox, "den", b"second")
     assert sent(chunk) == [b"first"]
 
 
-def fill(outbox: Outbox) -> int:
+def fill(outbox: Outbox[Publication]) -> int:
     """As much as it takes without blocking."""
     count = OUTBOX_BYTES_MAX // 1_000_000
     for _ in range(count):
@@ -275,7 +274,7 @@ def beside(call: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
     return thread, ended
 
 
-def test_add_blocks_when_it_is_full_until_enough_is_taken(outbox: Outbox) -> None:
+def test_add_blocks_when_it_is_full_until_enough_is_taken(outbox: Outbox[Publication]) -> None:
     fill(outbox)
     add(outbox, "den", b"x" * 1_000_000)  # the one that goes over the limit
     thread, ended = beside(lambda: add(outbox, "den", b"waits"))
@@ -287,7 +286,7 @@ def test_add_blocks_when_it_is_full_until_enough_is_taken(outbox: Outbox) -> Non
     assert taken(outbox)[-1] == ("den", [b"waits"])
 
 
-def test_its_end_gives_back_what_was_not_sent_and_ends_who_waits(outbox: Outbox) -> None:
+def test_its_end_gives_back_what_was_not_sent_and_ends_who_waits(outbox: Outbox[Publication]) -> None:
     fill(outbox)
     add(outbox, "den", b"x" * 1_000_000)
     waiting = [beside(lambda: add(outbox, "den", b"waits")) for _ in range(3)]
@@ -312,7 +311,7 @@ def restless() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("restless")
-def test_many_threads_lose_and_double_nothing_and_know_their_places(outbox: Outbox) -> None:
+def test_many_threads_lose_and_double_nothing_and_know_their_places(outbox: Outbox[Publication]) -> None:
     chunks: list[Chunk] = []
     publications: dict[int, list[Publication]] = {}
     over = threading.Event()

@@ -142,7 +142,7 @@ class Engine:
         unsettled = self.unsettled()
         self.core.close(error)
         for chunk in self._outbox.close(error):
-            chunk.error = error
+            chunk.settle(-1, error)
         for consumer in list(self.consumers.values()):
             consumer.end()
         return unsettled

@@ -6,13 +6,14 @@ Rules of this file
    when nothing was unacked for a moment: in between, a stream of publishes keeps it. One frame may always be out.
 3. A small volatile publish may be quiet: it asks for no ACK, which spares everybody a hop. The ACK of a
    later one tells of it too, and whoever waits for it has the newest one repeated, which is answered.
+4. Who is told of an outcome notes it, and does nothing else: it is called in the middle of a turn.
 
 Spec: docs/protocol.md, "Publish once". Tests: tests/core/test_publishing.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from zchat import wire
 from zchat.core import Instant
@@ -31,6 +32,7 @@ class Chunk:
     """Records for one room that travel as one PUBLISH, and what became of them."""
 
     __slots__ = (
+        "_calls",
         "count",
         "error",
         "first",
@@ -62,11 +64,38 @@ class Chunk:
         self.frame = b""  # kept until it is settled
         self.first = -1  # offset of the first record (0: volatile), once it is acked
         self.error: Exception | None = None  # why it was not kept, or is not known to be
+        self._calls: list[Callable[[], object]] = []  # once one of both is known
 
     @property
     def is_settled(self) -> bool:
         """Whether its outcome is known."""
         return self.first >= 0 or self.error is not None
+
+    def settle(self, first: int, error: Exception | None = None) -> None:
+        """Its outcome is known: who waits for it is told."""
+        self.first, self.error = first, error
+        self._tell()
+
+    def when_settled(self, call: Callable[[], object]) -> None:
+        """Have it called once the outcome is known: by whoever drives the engine, or at once. By any thread."""
+        self._calls.append(call)
+        if self.is_settled:
+            self._tell()
+
+    def waits_no_more(self, call: Callable[[], object]) -> None:
+        """Whoever gave `call` to `when_settled` does not wait any more."""
+        try:
+            self._calls.remove(call)
+        except ValueError:
+            pass  # it was called
+
+    def _tell(self) -> None:
+        """Each is taken out by one step, so that of two threads one calls it."""
+        try:
+            while self._calls:
+                self._calls.pop(0)()
+        except IndexError:
+            pass  # the other thread was quicker
 
 
 class Publishing:
@@ -130,12 +159,10 @@ class Publishing:
             if chunk is None:
                 continue
             settled = True
-            chunk.first = first
-            self._settled(chunk)
+            self._settle(chunk, first)
             for before in [before for before in self._unacked.values() if before.is_quiet and before.seq < seq]:
                 del self._unacked[before.seq]
-                before.first = 0
-                self._settled(before)
+                self._settle(before, 0)
         self._window = ack.window or self._first_window
         if not self._unacked:
             self._quiet = 0
@@ -151,8 +178,7 @@ class Publishing:
             return None
         if seq <= self._former_log and error.definite:
             error = Refused("repeat-unknown", f"{error}; the log that the broker had before may have it")
-        chunk.error = error
-        self._settled(chunk)
+        self._settle(chunk, -1, error)
         return error
 
     def other_log(self, *, resumed: bool) -> list[Refused]:
@@ -207,10 +233,11 @@ class Publishing:
     def close(self, error: Exception) -> None:
         """Whatever is unacked stays unknown."""
         for chunk in self._unacked.values():
-            chunk.error = error
+            chunk.settle(-1, error)
         self._unacked.clear()
         self._unacked_bytes = 0
 
-    def _settled(self, chunk: Chunk) -> None:
+    def _settle(self, chunk: Chunk, first: int, error: Refused | None = None) -> None:
         self._unacked_bytes -= len(chunk.frame)
         chunk.frame = b""
+        chunk.settle(first, error)

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
+from zchat import wire
 from zchat.core import Instant
-from zchat.core.answers import Answer, Request
+from zchat.core.answers import Answer, Request, given
 
 if TYPE_CHECKING:
     from zchat.core.client import ClientCore
@@ -36,14 +37,32 @@ class BecomeMember(NamedTuple):
     rooms: set[str]
 
 
+class Leave(NamedTuple):
+    """Take a `Join` back; done as that is."""
+
+    rooms: set[str]
+
+
+class PlaceCursor(NamedTuple):
+    """Store a cursor, in the log that the broker has by then; done when that is answered."""
+
+    name: str
+    offset: int
+
+
 class Listen(NamedTuple):
     """Subscribe; done, without an answer, once everything from then on will be delivered."""
 
     listener: Listener
 
 
-Step: TypeAlias = Ask | BecomeMember | Listen
+Step: TypeAlias = Ask | BecomeMember | Leave | PlaceCursor | Listen
 Steps: TypeAlias = Generator[Step, Answer, T]
+
+
+def done(step: Step) -> Steps[None]:
+    """One step, and nothing else; it is done when the broker says so. Raises Refused, WireError."""
+    given((yield step), wire.Done)
 
 
 def begin(step: Step, core: ClientCore, now: Instant) -> int:
@@ -53,6 +72,11 @@ def begin(step: Step, core: ClientCore, now: Instant) -> int:
             return core.ask(request, now)
         case BecomeMember(rooms):
             return core.join(rooms, now)
+        case Leave(rooms):
+            return core.part(rooms, now)
+        case PlaceCursor(name, offset):
+            assert core.welcome is not None, "connected"
+            return core.ask(wire.SetCursor(0, name, core.welcome.log_id, offset), now)
         case Listen(listener):
             core.listen(listener, now)
             return 0

@@ -77,6 +77,10 @@ class Incoming:
             deadline = Deadline("message", timeout)
             while self._waiter.wait_until(self._has_some, deadline) and self._queue.empty():
                 pass  # another thread has taken it
+        return self.take_now()
+
+    def take_now(self) -> Item | None:
+        """The same, without waiting."""
         item = self._queue.get_nowait()
         if item is None:
             self._queue.put(None)

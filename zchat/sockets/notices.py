@@ -1,7 +1,9 @@
-"""A program is told when its connection is lost and when it is back, also one that listens to nothing.
+"""A program's functions are called beside what it does: by a thread of their own, one after the other.
 
-Rules of this file: its function is called in a thread of its own, one notice after the other. So it may take its time,
-and call the client; what it raises is reported as any thread's error is, and ends nothing.
+Rules of this file
+1. A function may take its time, and call the client; what it raises is reported as any thread's error is, and ends
+   nothing.
+2. A program is told when its connection is lost and when it is back, also one that listens to nothing.
 
 Tests: tests/sockets/test_client.py.
 """
@@ -10,22 +12,70 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
 
 from zchat.core.ordering import Notice
 from zchat.errors import ZchatError
 
 WAITING_MAX = 1_000  # notices for a function that takes nothing: further ones are left out
+IDLE_SECONDS = 1.0  # then the thread ends; the next call begins another
+
+
+class Caller:
+    """Calls functions. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._calls: deque[Callable[[], object]] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._is_over = False
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Have it called."""
+        with self._changed:
+            self._calls.append(function)
+            self._changed.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="zchat calls", daemon=True)
+                self._thread.start()
+
+    def end(self) -> None:
+        """The client has ended: once all is called, the thread does not wait for more."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
+
+    def forked(self) -> None:
+        """In a child after a fork: the thread is not there, and what it was to call is the parent's."""
+        self.__init__()  # type: ignore[misc]
+
+    def _run(self) -> None:
+        while (function := self._next()) is not None:
+            try:
+                function()
+            except Exception:
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+    def _next(self) -> Callable[[], object] | None:
+        with self._changed:
+            if not self._calls and not self._is_over:
+                self._changed.wait(IDLE_SECONDS)
+            if self._calls:
+                return self._calls.popleft()
+            self._thread = None
+            return None
 
 
 class Notices:
-    """Told by the engine."""
+    """What the function `on_notice` of a client is told by its engine; `call` has it called."""
 
-    def __init__(self, on_notice: Callable[[Notice], object] | None) -> None:
+    def __init__(
+        self, on_notice: Callable[[Notice], object] | None, call: Callable[[Callable[[], object]], object]
+    ) -> None:
         self._on_notice = on_notice
-        self._queue: SimpleQueue[Notice | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._call = call
+        self._given = self._called = 0  # each counted by one thread
         self._is_lost = True  # before the first WELCOME: `connect` tells that
         self._was_there = False
 
@@ -46,20 +96,13 @@ class Notices:
         if broke is not None and self._was_there:
             self._is_lost = False
             self.lost(str(broke))
-        self._queue.put(None)
 
     def _tell(self, notice: Notice) -> None:
-        if self._on_notice is None or self._queue.qsize() >= WAITING_MAX:
-            return
-        self._queue.put(notice)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="zchat notices", daemon=True)
-            self._thread.start()
+        if self._on_notice is not None and self._given - self._called < WAITING_MAX:
+            self._given += 1
+            self._call(lambda: self._told(notice))
 
-    def _run(self) -> None:
-        assert self._on_notice is not None
-        while (notice := self._queue.get()) is not None:
-            try:
-                self._on_notice(notice)
-            except Exception:
-                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
+    def _told(self, notice: Notice) -> None:
+        self._called += 1
+        if self._on_notice is not None:
+            self._on_notice(notice)

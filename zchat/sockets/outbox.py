@@ -19,15 +19,14 @@ from collections import deque
 from collections.abc import Callable
 from itertools import chain
 from threading import Condition, Lock
-from typing import Protocol
-
-import msgspec
+from typing import Any, Generic, Protocol, TypeVar
 
 from zchat import wire
 from zchat.core.publishing import Chunk
 from zchat.errors import Closed, TimedOut, TooLarge, ZchatError
 from zchat.names import room_name
-from zchat.sockets.clock import Deadline, waitable
+from zchat.sockets.clock import Deadline
+from zchat.sockets.publication import Outcome
 
 CHUNK_BYTES = 96 * 1024  # then the next chunk is opened; the broker joins them into batches of 128 KiB
 OUTBOX_BYTES_MAX = 16 << 20  # then publish blocks
@@ -38,68 +37,29 @@ GRANT_BYTES = 4 * 1024  # of the outbox go to a chunk that is opened; then as mu
 RECORD_BYTES = 48  # what a record costs besides its body; it bounds the records of a chunk too, to 2048
 
 
-class OutcomeWaiter(Protocol):
-    """Who can wait for what the broker says."""
+class RoomWaiter(Protocol):
+    """Who knows how long a call may wait for room here."""
 
-    def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
-        """Until the chunk's outcome is known. Raises TimedOut, Closed."""
-
-    def deadline(self, what: str, timeout: float | None) -> Deadline:
-        """Of a call."""
+    def room_deadline(self) -> Deadline:
+        """Of one that finds it full."""
 
     def late(self, deadline: Deadline) -> TimedOut:
         """What a call raises when its time is over."""
 
-    def told(self, error: Exception) -> None:
-        """The program gets that as an outcome."""
+
+P = TypeVar("P", bound=Outcome)
 
 
-class Publication(msgspec.Struct, frozen=True, gc=False):
-    """One message on its way to the broker."""
+class Outbox(Generic[P]):
+    """Chunks in the order in which they were opened. Thread-safe. What `add` returns is `made` of each record."""
 
-    _waiter: OutcomeWaiter
-    _chunk: Chunk
-    _index: int
-
-    def __repr__(self) -> str:
-        """`<zchat.Publication to general: offset 12>`; or what became of it instead."""
-        chunk = self._chunk
-        if not chunk.is_settled:
-            state = "no outcome yet"
-        elif chunk.error is not None:
-            state = f"{type(chunk.error).__name__}: {chunk.error}"
-        else:
-            state = f"offset {chunk.first + self._index}" if chunk.first else "broadcast"
-        return f"<zchat.Publication to {chunk.room}: {state}>"
-
-    def done(self) -> bool:
-        """Whether its outcome is known."""
-        return self._chunk.is_settled
-
-    def result(self, timeout: float | None = None) -> int:
-        """Its offset, once it is stored; 0 for a volatile message, which has none.
-
-        Raises Refused when it was not stored, TimedOut (ask again: it is still being sent), and Closed when the client
-        ended without knowing.
-        """
-        seconds, chunk = waitable(timeout), self._chunk
-        if not chunk.is_settled:
-            self._waiter.wait_for_settled(chunk, seconds)
-        if chunk.error is not None:
-            self._waiter.told(chunk.error)
-            raise chunk.error
-        return chunk.first + self._index if chunk.first else 0
-
-
-class Outbox:
-    """Chunks in the order in which they were opened. Thread-safe."""
-
-    def __init__(self, wake: Callable[[], None], waiter: OutcomeWaiter) -> None:
+    def __init__(self, wake: Callable[[], None], waiter: RoomWaiter, made: Callable[[Any, Chunk, int], P]) -> None:
         self.record_bytes_max = wire.RECORD_BYTES_MAX  # the broker's, once it is known; at least CHUNK_BYTES
         self.is_waiting = False  # nobody is awake to send, and who adds is to call `wake`
         self.opened = 0  # chunks so far: a chunk's number is its `seq`, as they are sent in this order
         self._wake = wake
         self._waiter = waiter
+        self._made = made
         self._lock = Lock()
         self._changed = Condition(self._lock)
         self._open: tuple[dict[str, Chunk], dict[str, Chunk]] = ({}, {})  # by room: stored, volatile
@@ -107,7 +67,7 @@ class Outbox:
         self._size = 0
         self._error: ZchatError | None = None
 
-    def add(self, room: str, record: wire.RecordOrBody, size: int, volatile: bool) -> Publication:
+    def add(self, room: str, record: wire.RecordOrBody, size: int, volatile: bool) -> P:
         """Queue one record of `size` bytes. Blocks while the outbox is full, as long as a call may wait.
 
         Raises BadName, TooLarge, TimedOut (it is not queued), and Closed once the client is closed.
@@ -129,7 +89,7 @@ class Outbox:
         if self.is_waiting:
             self.is_waiting = False
             self._wake()
-        return Publication(self._waiter, chunk, index)
+        return self._made(self._waiter, chunk, index)
 
     def take(self) -> Chunk | None:
         """The oldest chunk, sealed; None when there is none. By who drives the engine."""
@@ -143,6 +103,16 @@ class Outbox:
             if was_full and self._size <= OUTBOX_BYTES_MAX:
                 self._changed.notify_all()
             return chunk
+
+    @property
+    def bytes_waiting(self) -> int:
+        """How much of its room is taken; more than there is, once it is closed."""
+        return self._size
+
+    @property
+    def is_full(self) -> bool:
+        """Whether `add` would wait."""
+        return self._size > OUTBOX_BYTES_MAX
 
     def waiting(self) -> list[Chunk]:
         """The chunks that have not been taken."""
@@ -172,7 +142,7 @@ class Outbox:
         return bool(self._chunks)
 
     def _wait_for_room(self) -> None:
-        deadline = self._waiter.deadline("room for another message", None)
+        deadline = self._waiter.room_deadline()
         while self._error is None and self._size > OUTBOX_BYTES_MAX:
             left = deadline.left()
             if left == 0.0:

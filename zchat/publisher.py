@@ -1,0 +1,72 @@
+"""Who a client is, and its `publish`: the same in all faces, as neither waits for anything but room.
+
+Rules of this file: `publish` is the hot path of every program that sends much; it looks at what is wrong only then.
+Spec: docs/client.md. Tests: tests/test_client.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Generic, TypeVar
+
+from zchat.arguments import flag_of, record_of, text_of
+from zchat.core.client import AWAY, CLOSED, READY
+from zchat.sockets.link import Link
+from zchat.sockets.outbox import Outbox
+from zchat.sockets.publication import Outcome
+
+P = TypeVar("P", bound=Outcome)
+
+
+class Publisher(Generic[P]):
+    """A session with a broker: where, as whom, and what it publishes."""
+
+    def __init__(self, link: Link) -> None:
+        self._connection = link
+        self.address = str(link.address)
+        self.user = link.user
+        outbox: Outbox[P] = link.outbox
+        self._add = outbox.add
+
+    def __repr__(self) -> str:
+        """`<zchat.Client alice at tcp://127.0.0.1:5555: connected>`."""
+        states = {READY: "connected", AWAY: "not connected", CLOSED: "closed"}
+        return f"<zchat.Client {self.user} at {self.address}: {states[self._connection.state]}>"
+
+    @property
+    def session(self) -> str:
+        """The name of this session; a broker with another log gives another."""
+        return self._connection.welcome.session
+
+    @property
+    def log_id(self) -> str:
+        """The name of the broker's log, in which offsets mean something."""
+        return self._connection.welcome.log_id
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker is there, as far as is known; what is published meanwhile waits."""
+        return self._connection.is_ready
+
+    def publish(
+        self,
+        room: str,
+        body: bytes | str,
+        *,
+        event: str = "message",
+        headers: Mapping[str, str] | None = None,
+        volatile: bool = False,
+    ) -> P:
+        """Queue a message and return at once; what it returns tells its offset. At most 16 MiB wait.
+
+        A `volatile` message is not stored: who listens now gets it, as fast as it goes, without a promise.
+        Raises BadName, TooLarge, UsageError, TimedOut (there was no room, and it is not queued), Closed.
+        """
+        try:
+            if type(body) is bytes and headers is None and event == "message" and type(volatile) is bool:
+                return self._add(room, body, len(body), volatile)
+            record, size = record_of(body, event, headers)
+            return self._add(room, record, size, flag_of("volatile", volatile))
+        except (AttributeError, TypeError):
+            text_of("room", room)  # looked at only now: each message would pay for it
+            raise

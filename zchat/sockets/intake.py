@@ -1,0 +1,116 @@
+"""What the consumer of one subscription was handed, what is left, and where that leaves the cursor; without waits.
+
+Rules of this file
+1. It says what has left its buffer; where a cursor may stand, core/progress.py decides.
+2. Nothing is handed over after the end, whoever ends it: what is left comes with the next `resume`.
+3. A face waits between `asks` and `take`: a wait that comes to nothing has changed nothing.
+
+    engine --Delivery, Notice, Mark--> incoming --take--> buffer: messages of one batch --popleft--> the program
+
+Spec: docs/client.md. Tests: tests/test_client.py, tests/test_cursors.py, tests/test_endings.py.
+"""
+
+from __future__ import annotations
+
+from zchat.core.client import CLOSED
+from zchat.core.listening import Listener
+from zchat.core.ordering import Delivery, Notice
+from zchat.core.steps import Steps
+from zchat.errors import Closed, UsageError
+from zchat.message import messages
+from zchat.sockets.incoming import Incoming, Item
+from zchat.sockets.link import Link
+
+
+class End(Exception):
+    """Nothing more comes."""
+
+
+class Intake:
+    """Between what comes for a listener and its consumer. Thread-safe; one thread at a time takes."""
+
+    def __init__(self, link: Link, listener: Listener, incoming: Incoming, *, echo: bool) -> None:
+        self.incoming = incoming
+        self.buffer = incoming.buffer  # the consumer alone takes from its left
+        self.is_closed = False
+        self.listener = listener
+        self._link = link
+        self._progress = listener.progress
+        self._echo = echo
+
+    def __repr__(self) -> str:
+        """`of alice to general, build.**: open`."""
+        shown, more = self.listener.patterns[:5], len(self.listener.patterns) - 5
+        to = ", ".join([*shown, f"{more} more"] if more > 0 else shown)
+        cursor = f", resumes {self._progress.cursor}" if self._progress.cursor else ""
+        state = "closed" if self.is_closed or self._link.state == CLOSED else "open"
+        return f"of {self._link.user} to {to}{cursor}: {state}"
+
+    # --- taking -----------------------------------------------------------------------------
+
+    def asks(self) -> bool:
+        """The consumer has all of the buffer, and asks for more. False after the end."""
+        with self.incoming.lock:
+            if self.is_closed:
+                return False
+            self._progress.asks()
+        return True
+
+    def take(self, item: Item | None) -> Notice | None:
+        """Put what came next into the buffer; a notice is to be told by who gets it from here.
+
+        Raises End, or why the client broke.
+        """
+        with self.incoming.lock:
+            if self.is_closed:
+                raise End  # meanwhile: it is not handed over
+            if item is None:
+                if self._link.broke is not None:
+                    raise self._link.broke
+                raise End
+            self._progress.take(item)
+            if isinstance(item, Delivery):
+                without = "" if self._echo else self._link.welcome.session
+                self.buffer.extend(messages(item.room, item.batch, item.first, without))
+        return item if isinstance(item, Notice) else None
+
+    def commit(self) -> None:
+        """All that was handed over is done. Raises UsageError without a cursor, Closed after the end."""
+        if not self._progress.cursor:
+            raise UsageError("a subscription without `resume` has no cursor to commit")
+        with self.incoming.lock:
+            if self.is_closed:
+                raise Closed("the subscription is closed")
+            if self._link.state == CLOSED:
+                raise self._link.broke or Closed()
+            self._progress.commit(self._left)
+
+    # --- its end ----------------------------------------------------------------------------
+
+    @property
+    def repeats_after(self) -> int | None:
+        """Told by the end: above this offset what was handed over may come again; None: nothing does."""
+        return self._progress.repeats_after
+
+    def close(self, *, counts: bool) -> Steps[None] | None:
+        """The end, unless it has ended. Returns the steps that store the cursor, where there is something to store.
+
+        Unless it `counts`, the message in hand was not handed over.
+        """
+        with self.incoming.lock:
+            self.is_closed = True
+            first = self.incoming.drop()
+            left, logs = None if first is None else first.offset, self.listener.ordering.logs
+            if not self._progress.end(left, logs, counts=counts, is_exact=self._echo) or not self._link.is_ready:
+                return None
+        return self._progress.last_commit(self.listener.log_id)
+
+    # --- parts ------------------------------------------------------------------------------
+
+    @property
+    def _left(self) -> int | None:
+        """The first offset in the buffer."""
+        try:
+            return self.buffer[0].offset
+        except IndexError:
+            return None
