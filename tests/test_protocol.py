@@ -137,7 +137,7 @@ def test_every_message_has_its_heading_and_no_other_kind_has_one() -> None:
 def test_the_elements_of_an_array_are_those_of_its_struct(struct: Any) -> None:
     part = table_of(struct)
     hints = get_type_hints(struct)
-    raw = "BATCH" if struct is wire.Page else "list of RECORD"
+    raw = "MESSAGE" if struct in (wire.From, wire.For) else "BATCH" if struct is wire.Page else "list of RECORD"
     fields = msgspec.structs.fields(struct)
     expected = [[field.name, word(hints[field.name], raw), default(field)] for field in fields]
     assert [cells[:3] for cells in rows(part) if cells[0] != "element"][: len(fields)] == expected
@@ -191,6 +191,7 @@ def longest(struct: Any, field: str) -> int:
         ("FETCH and SEEK of a connection that wait", Settings().connection_reads_max),
         ("subscriptions of a connection", Settings().connection_subscriptions_max),
         ("cursors of a user", Settings().user_cursors_max),
+        ("channels of a connection that have a session", Settings().connection_channels_max),
         ("unknown elements of a record", wire.UNKNOWN_BYTES_MAX),
         ("unknown elements of all records in a PUBLISH", wire.UNKNOWN_BYTES_IN_ALL_MAX),
         ("arrays and maps in each other, in an unknown element", wire.NESTED_MAX),

@@ -41,6 +41,7 @@ CLIENT_EXAMPLES: list[wire.ClientMessage] = [
     wire.Cursors(9),
     wire.SetCursor(10, "laptop", "log", 41),
     wire.DropCursor(11, "laptop"),
+    wire.From(7, msgspec.Raw(wire.encode(wire.Join(2, ["general"])))),
 ]
 BROKER_EXAMPLES: list[wire.BrokerMessage] = [
     wire.Welcome(wire.VERSION, "s1", b"token", False, "log", 41, 5556, {"record_bytes_max": 1 << 20}, 17),
@@ -57,6 +58,7 @@ BROKER_EXAMPLES: list[wire.BrokerMessage] = [
     wire.HelloAgain(),
     wire.Goodbye("stopping"),
     wire.CursorsAre(9, [wire.Cursor("laptop", 41, 1_700_000_000_000_000), wire.Cursor("bot.7", 0, 0)]),
+    wire.For(7, msgspec.Raw(wire.encode(wire.Done(2)))),
 ]
 BROADCAST_EXAMPLES: list[wire.Batch | wire.Watermark | wire.Sync] = [
     BATCH,
@@ -159,6 +161,7 @@ def test_the_kinds_never_change() -> None:
         "Cursors": 12,
         "SetCursor": 13,
         "DropCursor": 14,
+        "From": 15,
         "Welcome": 33,
         "Ack": 34,
         "Error": 35,
@@ -171,6 +174,7 @@ def test_the_kinds_never_change() -> None:
         "HelloAgain": 42,
         "Goodbye": 43,
         "CursorsAre": 44,
+        "For": 45,
         "Watermark": 66,
         "Sync": 67,
     }
@@ -190,7 +194,7 @@ def test_a_batch_of_raw_records_is_the_batch_of_the_records() -> None:
     assert [bytes(each.records) for each in wire.decode_raw_batch(frame).entries] == [RECORDS]
 
 
-@pytest.mark.parametrize("kind", [0, 15, 32, 45, 65, 99, 1 << 40, -1])
+@pytest.mark.parametrize("kind", [0, 16, 32, 46, 65, 99, 1 << 40, -1])
 @pytest.mark.parametrize("decode", [wire.decode_client, wire.decode_broker])
 def test_a_kind_of_another_version_is_told_from_nonsense(decode: Callable[[bytes], Any], kind: int) -> None:
     assert refused(decode, msgspec.msgpack.encode([kind, 1, "x"])).code == "unknown-kind"
@@ -240,6 +244,7 @@ RAW_RECORDS = st.lists(RECORD, max_size=4).map(wire.encode_records).map(msgspec.
 INTEGER = st.integers(-(1 << 63), (1 << 64) - 1)
 NATURAL = st.integers(0, wire.OFFSET_MAX)
 LAG = get_type_hints(wire.Member, include_extras=True)["lag"]
+CHANNEL = get_type_hints(wire.From, include_extras=True)["channel"]
 st.register_type_strategy(msgspec.Raw, RAW_RECORDS)
 
 
@@ -247,6 +252,8 @@ def strategy_of(annotation: Any) -> st.SearchStrategy[Any]:
     """Anything that a field may hold."""
     if annotation == wire.Natural:
         return NATURAL
+    if annotation == CHANNEL:
+        return st.integers(1, (1 << 32) - 1)
     if annotation == LAG:
         return st.integers(wire.UNKNOWN, wire.OFFSET_MAX)
     if get_origin(annotation) is Annotated:  # a length above any that is drawn here

@@ -60,8 +60,12 @@ class Settings:
         65_536  # new sessions, rooms and cursors of one address: a program makes 50,000 rooms at once
     )
     address_makings_a_second_max: float = 100.0
-    connection_sessions_max: int = 64  # new sessions on one connection; a client of ours begins one
+    connection_sessions_max: int = 64  # new sessions of one connection itself; a client of ours begins one
     connection_sessions_a_second_max: float = 1.0
+    connection_channels_max: int = 16_384  # its channels that have a session; so many may begin at once
+    connection_channels_a_second_max: float = 100.0
+    sessions_max: int = 131_072  # live and lost ones, in all: about 200 MB
+    address_sessions_max: int = 65_536  # of one address
     connection_joins_max: int = (
         2_048  # rooms joined on one connection, each a record: twice what a session is a member of
     )

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.core.presence import who
 from zchat.core import Instant
+from zchat.core.channels import Endpoint
 from zchat.core.registry import Registry
 from zchat.core.session import FORGOTTEN, GONE, LIVE, LOST, OUTCOMES_MAX, PENDING, TRANSITIONS, Session
 from zchat.log import SessionRow
@@ -55,7 +56,7 @@ def in_state(registry: Registry, state: str) -> Session:
     session = begun(registry)
     store(session)
     if state in (LOST, GONE):
-        registry.disconnected(session.connection, at(0))
+        registry.left(session.connection, at(0))
     if state == GONE:
         registry.expired(at(GRACE))
     if state == FORGOTTEN:
@@ -65,7 +66,7 @@ def in_state(registry: Registry, state: str) -> Session:
 
 
 EVENTS: dict[str, Callable[[Registry, Session], object]] = {
-    "disconnected": lambda registry, session: registry.disconnected(session.connection, at(1)),
+    "disconnected": lambda registry, session: registry.left(session.connection, at(1)),
     "resumed": lambda registry, session: registry.resume(session, b"another connection", "", at(1)),
     "grace over": lambda registry, session: registry.expired(at(GRACE)),
     "kept over": lambda registry, session: registry.expired(at(GRACE + KEPT)),
@@ -121,7 +122,7 @@ def test_the_end_of_a_former_connection_loses_nothing() -> None:
     session = begun(registry)
     former = session.connection
     registry.resume(session, b"new", "", at(1))
-    assert registry.disconnected(former, at(2)) is None
+    assert registry.left(former, at(2)) is None
     assert session.state == LIVE
     assert registry.next_deadline() is None
 
@@ -137,9 +138,9 @@ def test_a_connection_that_ends_gives_the_session_that_is_lost_by_it() -> None:
     registry = registry_of()
     session = begun(registry)
     connection = session.connection
-    assert registry.disconnected(connection, at(1)) is session
-    assert registry.disconnected(connection, at(2)) is None
-    assert registry.disconnected(b"nobody", at(2)) is None
+    assert registry.left(connection, at(1)) is session
+    assert registry.left(connection, at(2)) is None
+    assert registry.left(b"nobody", at(2)) is None
     assert registry.next_deadline() == at(1 + GRACE).seconds
 
 
@@ -147,7 +148,7 @@ def test_a_session_that_resumes_in_its_grace_time_has_no_deadline() -> None:
     registry = registry_of()
     session = begun(registry)
     registry.join(session, "general", True, at(0))
-    registry.disconnected(session.connection, at(1))
+    registry.left(session.connection, at(1))
     assert registry.resume(session, b"new", "", at(2))
     assert registry.next_deadline() is None
     assert registry.expired(at(1 + GRACE)) == []
@@ -158,7 +159,7 @@ def test_a_session_that_was_gone_comes_back_into_no_room_and_since_now() -> None
     registry = registry_of()
     session = begun(registry)
     session.accept(7)
-    registry.disconnected(session.connection, at(0))
+    registry.left(session.connection, at(0))
     registry.expired(at(GRACE))
     assert not registry.resume(session, b"new", "", at(9))
     assert (session.last_seq, session.since) == (7, at(9).micros)
@@ -171,7 +172,7 @@ def test_the_grace_time_ends_neither_early_nor_late() -> None:
     registry = registry_of()
     session = begun(registry)
     registry.join(session, "general", True, at(0))
-    registry.disconnected(session.connection, at(0))
+    registry.left(session.connection, at(0))
     assert registry.expired(at(GRACE - 0.001)) == []
     assert registry.expired(at(GRACE)) == [session]
     assert session.state == GONE
@@ -181,9 +182,9 @@ def test_the_grace_time_ends_neither_early_nor_late() -> None:
 def test_who_is_lost_again_has_a_whole_grace_time_again() -> None:
     registry = registry_of()
     session = begun(registry)
-    registry.disconnected(session.connection, at(0))
+    registry.left(session.connection, at(0))
     registry.resume(session, b"new", "", at(2))
-    registry.disconnected(b"new", at(2))
+    registry.left(b"new", at(2))
     assert registry.expired(at(GRACE)) == []
     assert registry.expired(at(2 + GRACE)) == [session]
 
@@ -192,7 +193,7 @@ def test_a_session_is_gone_before_it_is_forgotten_also_when_both_are_due_at_once
     registry = registry_of(session_kept_seconds=0.0)
     session = begun(registry)
     registry.join(session, "general", True, at(0))
-    registry.disconnected(session.connection, at(0))
+    registry.left(session.connection, at(0))
     assert registry.expired(at(GRACE)) == [session]
     assert session.state == GONE  # so the caller parts it
     registry.part(session, "general")
@@ -204,7 +205,7 @@ def test_sessions_expire_in_the_order_of_their_deadlines() -> None:
     registry = registry_of()
     sessions = [begun(registry, f"s{number}") for number in range(3)]
     for seconds, session in zip((3, 1, 2), sessions, strict=True):
-        registry.disconnected(session.connection, at(seconds))
+        registry.left(session.connection, at(seconds))
     assert registry.expired(at(60)) == [sessions[1], sessions[2], sessions[0]]
 
 
@@ -271,7 +272,7 @@ def test_who_tells_of_each_member_since_when_and_where() -> None:
     registry.join(alice, "general", True, at(2))
     registry.join(alice, "build", False, at(3))
     registry.join(bob, "general", True, at(4))
-    registry.disconnected(bob.connection, at(5))
+    registry.left(bob.connection, at(5))
     told = [(member.user, member.state, member.since, member.seen, member.rooms) for member in who(registry, "general")]
     assert told == [
         ("alice", LIVE, at(2).micros, at(0).micros, ["build", "general"]),
@@ -319,7 +320,7 @@ def test_one_that_never_stored_anything_is_forgotten_as_soon_as_it_is_gone() -> 
     silent.accept(1)  # and was refused
     store(speaker)
     for session in (silent, speaker):
-        registry.disconnected(session.connection, at(0))
+        registry.left(session.connection, at(0))
     assert registry.expired(at(GRACE)) == [silent, speaker]
     assert (silent.state, speaker.state) == (GONE, GONE)
     assert registry.expired(at(GRACE)) == [silent]
@@ -428,7 +429,7 @@ class AnyRegistry(RuleBasedStateMachine):
         self.models: dict[str, ModelSession] = {}
         self.joins: Counter[tuple[str, str]] = Counter()  # (room, session) -> records written
         self.leaves: Counter[tuple[str, str]] = Counter()
-        self.former: list[bytes] = []
+        self.former: list[Endpoint] = []
 
     @property
     def now(self) -> Instant:
@@ -478,14 +479,14 @@ class AnyRegistry(RuleBasedStateMachine):
         model = self.pick(data, LIVE)
         if model is not None:
             connection = model.session.connection
-            assert self.registry.disconnected(connection, self.now) is model.session
+            assert self.registry.left(connection, self.now) is model.session
             self.former.append(connection)
             model.state, model.deadline = LOST, self.now.seconds + GRACE
 
     @precondition(lambda self: self.former)
     @rule(data=st.data())
     def end_a_former_connection(self, data: st.DataObject) -> None:
-        assert self.registry.disconnected(data.draw(st.sampled_from(self.former)), self.now) is None
+        assert self.registry.left(data.draw(st.sampled_from(self.former)), self.now) is None
 
     @rule(data=st.data(), is_refused=st.booleans())
     def publish(self, data: st.DataObject, is_refused: bool) -> None:
@@ -641,7 +642,7 @@ class AnyRegistry(RuleBasedStateMachine):
         """In the end everybody is forgotten, and each join has its leave."""
         for model in list(self.models.values()):
             if model.state == LIVE:
-                self.registry.disconnected(model.session.connection, self.now)
+                self.registry.left(model.session.connection, self.now)
                 model.state, model.deadline = LOST, self.now.seconds + GRACE
         self.wait(RESTART_GRACE)
         self.wait(KEPT)

@@ -45,6 +45,7 @@ SAMPLES: list[wire.ClientMessage] = [
     wire.Cursors(8),
     wire.SetCursor(9, "mine", "log", 5),
     wire.DropCursor(10, "mine"),
+    wire.From(3, wire.raw(wire.encode(wire.Join(11, ["den"])))),
 ]
 WRONG: list[Any] = [
     None,
@@ -132,6 +133,15 @@ def test_frames_of_random_bytes(mallory: Speaker) -> None:
         mallory.say(source.randbytes(source.choice([1, 2, 3, 8, 30, 200])))
     for kind in range(256):
         mallory.say(bytes([0x90 + source.randrange(16), kind]) + source.randbytes(20))
+    still_talks(mallory)
+
+
+def test_random_bytes_on_random_channels(mallory: Speaker) -> None:
+    source = random.Random(2)
+    for number in range(3000):
+        channel = source.choice([1, 2, 3, source.randrange(1, 1 << 32)])
+        inner = source.randbytes(source.choice([0, 1, 3, 8, 30])) if number % 3 else wire.encode(source.choice(SAMPLES))
+        mallory.say(wire.from_channel(channel) + inner)
     still_talks(mallory)
 
 

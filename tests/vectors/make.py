@@ -32,6 +32,8 @@ FOLDER = Path(__file__).parent
 NOW = Instant(1_000.0, 1_790_000_000_000_000)
 GREETING = wire.encode(wire.Hello(wire.VERSION, "alice"))
 
+FOR = 45
+
 encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
 
 # What a broker refuses: what is wrong, the frame, whether HELLO was said before it.
@@ -60,6 +62,14 @@ REFUSED: list[tuple[str, bytes, bool]] = [
     ("a request that does not decode", encode([8, 7, "general", 7]), True),
     ("a cursor's name that is none", encode([13, 7, "a/b", "log", 0]), True),
     ("a cursor of another log", encode([13, 7, "reader", "log", 0]), True),
+    ("a FROM without a channel", encode([15]), True),
+    ("a FROM on channel 0", encode([15, 0, [9, 1]]), True),
+    ("a FROM whose channel is too high", encode([15, 1 << 32, [9, 1]]), True),
+    ("a FROM on a channel, around bytes that are none of msgpack", encode([15, 3, None])[:-1] + b"\xc1", True),
+    ("a FROM on a channel, around what is no message", encode([15, 3, "text"]), True),
+    ("a FROM on a channel, around a request that does not decode", encode([15, 3, [8, 7, "general", 7]]), True),
+    ("a HELLO on a channel, of a user whose name is none", encode([15, 3, [1, 1, "no name"]]), True),
+    ("a HELLO on a channel, of a version that is not spoken", encode([15, 3, [1, 2, "alice"]]), True),
 ]
 
 NAMES: dict[str, tuple[Callable[[str], str], list[str]]] = {
@@ -105,7 +115,9 @@ def refusals() -> list[dict[str, Any]]:
             pass
         ((_, answer),) = core.take_replies()
         before = [GREETING.hex()] if is_greeted else []
-        made.append({"what": what, "before": before, "frame": frame.hex(), "answer": decode(answer)[:4]})
+        told = decode(answer)
+        told = [*told[:2], told[2][:4]] if told[0] == FOR else told[:4]
+        made.append({"what": what, "before": before, "frame": frame.hex(), "answer": told})
     return made
 
 

@@ -23,6 +23,7 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from zchat.core import Instant
+from zchat.core.channels import Channel, Endpoint, connection_of
 from zchat.errors import WireError
 from zchat.settings import Settings
 
@@ -86,6 +87,7 @@ class Allowances:
     def __init__(self, settings: Settings) -> None:
         self._makings = Allowance[str](settings.address_makings_max, settings.address_makings_a_second_max)
         self._sessions = Allowance[bytes](settings.connection_sessions_max, settings.connection_sessions_a_second_max)
+        self._channels = Allowance[bytes](settings.connection_channels_max, settings.connection_channels_a_second_max)
         self._joins = Allowance[bytes](settings.connection_joins_max, settings.connection_joins_a_second_max)
         self._address_joins = Allowance[str](settings.address_joins_max, settings.address_joins_a_second_max)
 
@@ -94,28 +96,35 @@ class Allowances:
         if things and not self._makings.take(origin(address), things, now):
             raise WireError("busy", "too many new sessions, rooms and cursors from this address: later")
 
-    def begin(self, connection: bytes, address: str, now: Instant) -> None:
+    def begin(self, endpoint: Endpoint, address: str, now: Instant) -> None:
         """A new session begins. Raises WireError when there were too many on the connection, or of the address."""
-        if not self._sessions.has(connection, 1, now):
+        connection = connection_of(endpoint)
+        begun = self._channels if isinstance(endpoint, Channel) else self._sessions
+        if not begun.has(connection, 1, now):
             raise WireError("busy", "too many sessions on this connection")
         self.make(address, 1, now)
-        self._sessions.take(connection, 1, now)
+        begun.take(connection, 1, now)
 
-    def may_join(self, connection: bytes, address: str, rooms: int, now: Instant) -> None:
-        """Raises WireError when there were too many joins on the connection, or of the address."""
-        if not self._joins.has(connection, rooms, now):
+    def may_join(self, endpoint: Endpoint, address: str, rooms: int, now: Instant) -> None:
+        """Raises WireError when there were too many joins on the connection, or of the address.
+
+        What is joined on channels counts for the address alone: it may be of thousands of sessions.
+        """
+        if isinstance(endpoint, bytes) and not self._joins.has(endpoint, rooms, now):
             raise WireError("busy", "too many joins on this connection: later")
         if not self._address_joins.has(origin(address), rooms, now):
             raise WireError("busy", "too many joins from this address: later")
 
-    def join(self, connection: bytes, address: str, rooms: int, now: Instant) -> None:
+    def join(self, endpoint: Endpoint, address: str, rooms: int, now: Instant) -> None:
         """It joins so many rooms, as `may_join` has allowed."""
-        self._joins.take(connection, rooms, now)
+        if isinstance(endpoint, bytes):
+            self._joins.take(endpoint, rooms, now)
         self._address_joins.take(origin(address), rooms, now)
 
     def disconnected(self, connection: bytes) -> None:
         """The connection is gone."""
         self._sessions.forget(connection)
+        self._channels.forget(connection)
         self._joins.forget(connection)
 
 

@@ -20,6 +20,7 @@ from collections.abc import Container, Generator
 from typing import NamedTuple
 
 from zchat import wire
+from zchat.core.channels import Endpoint, connection_of
 from zchat.errors import WireError
 
 TRIED_STEPS = 32  # about 2 ms
@@ -29,10 +30,11 @@ Work = Generator[None, None, bytes]  # steps, and then the answer
 
 
 class WaitingQuestion(NamedTuple):
-    """A question, and how many had been asked by then."""
+    """A question, how many had been asked by then, and whose it is."""
 
     question: Question
     asked: int
+    endpoint: Endpoint
 
 
 class QuestionQueue:
@@ -61,8 +63,9 @@ class Asked:
         self._is_long_next = False
         self.count = 0  # of all questions
 
-    def ask(self, connection: bytes, question: Question) -> None:
-        """It waits for its turn. Raises WireError for one too many."""
+    def ask(self, endpoint: Endpoint, question: Question) -> None:
+        """It waits for its turn. Raises WireError for one too many of its connection."""
+        connection = connection_of(endpoint)
         queue = self._queues.get(connection)
         if queue is None:
             queue = self._queues[connection] = QuestionQueue(connection)
@@ -70,7 +73,7 @@ class Asked:
         if len(queue.waiting) >= self._connection_questions_max:
             raise WireError("busy", f"{len(queue.waiting)} questions are waiting")
         self.count += 1
-        queue.waiting.append(WaitingQuestion(question, self.count))
+        queue.waiting.append(WaitingQuestion(question, self.count, endpoint))
 
     def next(self, full: Container[bytes]) -> QuestionQueue | None:
         """Whose oldest question is to be worked on for a step. Those in `full` are passed over."""

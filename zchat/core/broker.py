@@ -23,6 +23,7 @@ from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.allowances import Allowances
 from zchat.core.asked import Asked
+from zchat.core.channels import Channel, Endpoint, connection_of
 from zchat.core.checking import checked_records
 from zchat.core.commits import Commit, Gathering
 from zchat.core.cursors import BrokerCursors
@@ -36,6 +37,7 @@ from zchat.core.registry import Registry
 from zchat.core.replies import Replies
 from zchat.core.rooms import BrokerRooms, Watermarks
 from zchat.core.session import PENDING, Session
+from zchat.core.welcomes import Welcomes
 from zchat.errors import BadName, LogError, WireError
 from zchat.log import Append, LogFacts
 from zchat.names import cursor_name, user_key
@@ -53,11 +55,9 @@ class BrokerCore:
         self.registry = Registry(facts.secret, settings)
         self._allowances = Allowances(settings)
         self._addresses: dict[bytes, str] = {}  # of connections
-        self._log_id = facts.log_id
-        self._starts: list[tuple[str, int]] = list(facts.starts)
         self._next = facts.head + 1
         self._time = facts.last_time
-        self._published = published
+        self._welcomes = Welcomes(settings, self.registry, facts, published)
         self._rooms = BrokerRooms(facts.rooms, self._allowances, settings.rooms_max)
         self._watermarks = Watermarks(settings.watermark_first_seconds, settings.watermark_last_seconds)
         self._cursors = BrokerCursors(facts.cursors, facts.log_id, settings, self._allowances)
@@ -65,8 +65,7 @@ class BrokerCore:
         self._commit: Commit | None = None  # under way
         self._gathering = Gathering(settings.batch_bytes_max)
         self._replies = Replies()
-        self._start = self._starts[-1][0] if self._starts else ""  # of this broker, on this log
-        self._outlet = Outlet(self._replies, settings.batch_bytes_max, self._start)
+        self._outlet = Outlet(self._replies, settings.batch_bytes_max, self._welcomes.start)
         self._asked = Asked(settings.connection_questions_max)
         self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
         self._memberships = Memberships(
@@ -89,24 +88,31 @@ class BrokerCore:
         """A frame came from a client. Then take replies, reads, broadcasts, cut-offs and the append."""
         if address:  # the shell tells it once
             self._addresses[connection] = address
+        self._received(connection, frame, now)
+
+    def _received(self, endpoint: Endpoint, frame: bytes, now: Instant) -> None:
         try:
             message = wire.decode_client(frame)
         except WireError as error:
-            if connection not in self._memberships.former:
-                self._replies.refuse(connection, *wire.about(frame), error.code, str(error))
+            self._senseless(endpoint, frame, error)
             return
-        session = self.registry.of(connection)
+        session = self.registry.of(endpoint)
         if session is None:
             if isinstance(message, wire.Hello):
-                self._hello(connection, message, now)
-            elif connection not in self._memberships.former:
-                self._replies.reply(connection, wire.HelloAgain())
+                self._hello(endpoint, message, now)
+            elif endpoint not in self._memberships.former:
+                self._replies.reply(endpoint, wire.HelloAgain())
             return
         session.seen = now.micros
         if type(message) is wire.Publish:
             self._publish(session, message, frame, now)
+        elif type(message) is wire.From:
+            if isinstance(endpoint, bytes):
+                self._received(Channel(endpoint, message.channel), bytes(message.message), now)
+            else:
+                self._replies.refuse(endpoint, "connection", 0, "bad-frame", "a FROM in a FROM")
         else:
-            self._requested(session, connection, message, now)
+            self._requested(session, endpoint, message, now)
 
     def disconnected(self, connection: bytes, now: Instant) -> None:
         """A connection ended: its session has the grace time to come back."""
@@ -122,7 +128,7 @@ class BrokerCore:
         """A subscriber's private topic is in place: everything from here on reaches it. Then take broadcasts."""
         self._flush_volatile(now)
         nonce = topic[len(wire.PRIVATE_TOPIC) :]
-        self._broadcasts.append((topic, wire.encode(wire.Sync(nonce, self.head, self._start))))
+        self._broadcasts.append((topic, wire.encode(wire.Sync(nonce, self.head, self._welcomes.start))))
 
     def committed(self, error: LogError | None, now: Instant) -> None:
         """The append that was taken last is kept, or (with an error) none of it. Then take everything."""
@@ -144,8 +150,8 @@ class BrokerCore:
                     self._replies.ack(session.connection, entry.seq, offset)
                     offset += count
         self._cursors.committed(commit.append, self._gathering.cursors)
-        for connection, request in commit.done:
-            self._replies.reply(connection, wire.Done(request))
+        for endpoint, request in commit.done:
+            self._replies.reply(endpoint, wire.Done(request))
 
     def found(self, session_id: str, seq: int, offset: int, failure: str = "") -> None:
         """Where the log has a repeated publish (0: nowhere), or why that is not known. Then take replies."""
@@ -219,11 +225,12 @@ class BrokerCore:
         if asker is None:
             self._questions.none_waits()
             return False
-        if asker.work is None and (session := self.registry.of(asker.connection)) is not None:
+        endpoint = asker.waiting[0].endpoint
+        if asker.work is None and (session := self.registry.of(endpoint)) is not None:
             count = self._asked.count
             asker.work = self._questions.work(session, asker.waiting[0], count, self.head, self._cursors)
         if frame := self._asked.work(asker):
-            self._replies.reply_frame(asker.connection, frame)
+            self._replies.reply_frame(endpoint, frame)
         return True
 
     def may_answer(self, full: Container[bytes]) -> bool:
@@ -257,10 +264,11 @@ class BrokerCore:
             return
         session.accept(seq)
         try:
-            if session.waiting_bytes >= wire.WINDOW_BYTES_MAX:  # who keeps to the window is never here
-                raise WireError("busy", f"{session.waiting_bytes} bytes wait for the log, more than any window")
-            if session.waiting >= self.settings.in_flight_max:
-                raise WireError("busy", f"{session.waiting} publishes wait for the log, as many as may")
+            holder = session.carrier or session
+            if holder.waiting_bytes >= wire.WINDOW_BYTES_MAX:  # who keeps to the window is never here
+                raise WireError("busy", f"{holder.waiting_bytes} bytes wait for the log, more than any window")
+            if holder.waiting >= self.settings.in_flight_max:
+                raise WireError("busy", f"{holder.waiting} publishes wait for the log, as many as may")
             count = checked_records(message, frame, self.settings)
             is_volatile = message.flags & wire.VOLATILE
             room = self._rooms.get(message.room)
@@ -307,8 +315,8 @@ class BrokerCore:
                 for entry, session, size in zip(batch.entries, batch.sessions, batch.sizes, strict=True):
                     session.finish(entry.seq, error.code, size)
                     self._replies.refuse(session.connection, "publish", entry.seq, error.code, str(error))
-        for connection, request in undone.done:
-            self._replies.refuse(connection, "request", request, error.code, str(error))
+        for endpoint, request in undone.done:
+            self._replies.refuse(endpoint, "request", request, error.code, str(error))
         self._memberships.not_kept(undone, now)
         for batch in undone.batches:
             self._rooms.forget(batch.room, self.registry.members(batch.room.name))
@@ -316,43 +324,35 @@ class BrokerCore:
 
     # --- everything else that is asked for --------------------------------------------------
 
-    def _hello(self, connection: bytes, hello: wire.Hello, now: Instant) -> None:
-        greeted = self._memberships.hello(connection, hello, self._addresses.get(connection, ""), now)
+    def _hello(self, endpoint: Endpoint, hello: wire.Hello, now: Instant) -> None:
+        address = self._addresses.get(connection_of(endpoint), "")
+        greeted = self._memberships.hello(endpoint, hello, address, now)
         if greeted is None:
             return
         session, resumed = greeted
-        limits = self.settings.told()
-        if not session.last_seq:  # it may be one that was forgotten early
-            limits["session_kept_seconds"] = int(self.registry.kept_seconds(now))
-        welcome = wire.Welcome(
-            wire.VERSION,
-            session.id,
-            self.registry.token(session),
-            resumed,
-            self._log_id,
-            self.head,
-            self._published.port,
-            limits,
-            max(self._time, now.micros),
-            hello.number,
-            self._starts,
-            self._published.host,
-            self._published.beside,
-        )
-        self._replies.reply(connection, welcome)
+        micros = max(self._time, now.micros)
+        self._replies.reply(endpoint, self._welcomes.of(session, self.head, micros, now, resumed=resumed))
 
-    def _requested(self, session: Session, connection: bytes, message: wire.ClientMessage, now: Instant) -> None:
+    def _senseless(self, endpoint: Endpoint, frame: bytes, error: WireError) -> None:
+        """What was said there is no message: whoever said it is told, about what it is about."""
+        if endpoint in self._memberships.former:
+            return
+        if isinstance(endpoint, bytes) and (channel := wire.channel_of(frame)):
+            endpoint, frame = Channel(endpoint, channel), b""
+        self._replies.refuse(endpoint, *wire.about(frame), error.code, str(error))
+
+    def _requested(self, session: Session, endpoint: Endpoint, message: wire.ClientMessage, now: Instant) -> None:
         """Everything that a known session sends besides PUBLISH."""
         number = getattr(message, "request", 0)
         try:
             answer = self._answer(session, message, now)
         except (BadName, WireError) as error:
-            self._replies.refuse(connection, "request", number, error.code, str(error))
+            self._replies.refuse(endpoint, "request", number, error.code, str(error))
             return
         if isinstance(answer, wire.Done):
             self._answer_kept(session, answer.request)
         elif answer is not None:
-            self._replies.reply(connection, answer)
+            self._replies.reply(endpoint, answer)
 
     def _answer(self, session: Session, message: wire.ClientMessage, now: Instant) -> wire.BrokerMessage | None:
         """The answer; DONE is told once what was changed is kept. Raises BadName, WireError."""
@@ -377,7 +377,10 @@ class BrokerCore:
                     self._gathering.cursors[user_key(session.user), cursor_name(message.name)] = None
                 return wire.Done(message.request)
             case wire.Bye():
+                endpoint = session.connection
                 self._memberships.bye(session, now)
+                if isinstance(endpoint, bytes):  # who is left on its channels has no connection any more
+                    self.registry.disconnected(endpoint, now)
                 return wire.Goodbye("bye")
             case wire.Hello():
                 self._hello(session.connection, message, now)

@@ -112,6 +112,8 @@ class ClientCore:
                 elif self._leaving and self.state != CLOSED:
                     self.state = CLOSED
                     self._answers.append((0, message))
+            case wire.For():
+                pass
             case _:
                 self._answered(message.request, message, now)
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from zchat import wire
+from zchat.core.channels import Endpoint
 from zchat.core.rooms import BrokerRoom, OpenBatch
 from zchat.core.session import Session
 from zchat.log import Append, CursorRow, StoredBatch
@@ -51,7 +52,7 @@ class Commit(NamedTuple):
     batches: list[OpenBatch]
     first: int  # the offset that its first record has
     presence: list[PresenceRecord]
-    done: list[tuple[bytes, int]]  # connection, request: answered with DONE once it is kept
+    done: list[tuple[Endpoint, int]]  # whose, request: answered with DONE once it is kept
     sessions: dict[str, Session]  # whose rows are in it
 
 
@@ -62,7 +63,7 @@ class Gathering:
         self._batch_bytes_max = batch_bytes_max
         self.batches: list[OpenBatch] = []
         self.presence: list[PresenceRecord] = []
-        self.done: list[tuple[bytes, int]] = []
+        self.done: list[tuple[Endpoint, int]] = []
         self.sessions: dict[str, Session] = {}  # whose row changes
         self.ended: list[str] = []  # sessions whose row goes
         self.seen: dict[str, int] = {}

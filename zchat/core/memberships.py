@@ -15,12 +15,13 @@ from collections.abc import Iterator
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.allowances import Allowances
+from zchat.core.channels import Channel, Endpoint
 from zchat.core.commits import JOINED, Commit, Gathering, PresenceRecord
 from zchat.core.questions import Questions
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
 from zchat.core.rooms import BrokerRooms
-from zchat.core.session import FORGOTTEN, Session
+from zchat.core.session import FORGOTTEN, GONE, Session
 from zchat.errors import BadName, WireError
 from zchat.log import SessionRow
 from zchat.names import is_pattern, user_key, user_name
@@ -52,7 +53,7 @@ class Memberships:
         self._allowances = allowances
         self._session_ids = session_ids
         self.retry: float | None = None  # until then the log is only asked again for what somebody waits for
-        self.former: set[bytes] = set()  # connections whose session went on elsewhere: ignored
+        self.former: set[Endpoint] = set()  # connections whose session went on elsewhere: ignored
 
     def restore(self, rows: list[SessionRow], users_seen: list[tuple[str, int]], now: Instant) -> None:
         """Take what the log kept."""
@@ -63,48 +64,57 @@ class Memberships:
 
     # --- coming -----------------------------------------------------------------------------
 
-    def hello(self, connection: bytes, hello: wire.Hello, address: str, now: Instant) -> tuple[Session, bool] | None:
+    def hello(self, endpoint: Endpoint, hello: wire.Hello, address: str, now: Instant) -> tuple[Session, bool] | None:
         """A session begins or goes on; returns it and whether it was resumed, None when it is refused."""
         if hello.version != wire.VERSION:
-            self._replies.refuse(connection, "connection", 0, "unsupported-version")
+            self._replies.refuse(endpoint, "connection", 0, "unsupported-version")
             return None
         if not _is_canonical_user(hello.user):
-            self._replies.refuse(connection, "connection", 0, "bad-user")
+            self._replies.refuse(endpoint, "connection", 0, "bad-user")
             return None
         if sum(len(name) + len(value) for name, value in hello.info.items()) > wire.INFO_CHARACTERS_MAX:
             text = f"info has more than {wire.INFO_CHARACTERS_MAX:,} characters"
-            self._replies.refuse(connection, "connection", 0, "bad-frame", text, is_fatal=True)
+            self._replies.refuse(endpoint, "connection", 0, "bad-frame", text, is_fatal=True)
             return None
         registry = self._registry
         # A token of another log fits no session here: its holder starts a new one.
         fits = bool(hello.session) and registry.token_fits(hello.session, hello.user, hello.token)
         session = registry.find(hello.session) if fits else None
-        current = registry.of(connection)
+        current = registry.of(endpoint)
         if session is None and current is not None and user_key(current.user) == user_key(hello.user):
             session = current  # said twice, as the answer was late or lost: it is one session
-        if session is None:
-            try:
-                self._allowances.begin(connection, address, now)
-            except WireError as error:
-                self._replies.refuse(connection, "connection", 0, error.code, str(error), is_fatal=True)
-                return None
-        is_elsewhere = session is not None and session.connection not in (b"", connection)
+        try:
+            registry.may_come(endpoint, address, is_held=session is not None and session.state != GONE)
+            if session is None:
+                self._allowances.begin(endpoint, address, now)
+        except WireError as error:
+            self._replies.refuse(endpoint, "connection", 0, error.code, str(error), is_fatal=True)
+            return None
+        is_elsewhere = session is not None and session.connection not in (b"", endpoint)
         if session is not None and is_elsewhere and hello.number < session.hello:
-            self._replies.refuse(connection, "connection", 0, "session-taken")  # what is left of one that has ended
+            self._replies.refuse(endpoint, "connection", 0, "session-taken")  # what is left of one that has ended
             return None
         if current is not session:
-            registry.disconnected(connection, now)  # it spoke for another session until now
+            registry.left(endpoint, now)  # it spoke for another session until now
         resumed = False
         if session is None:
             session_id = hello.session if fits else next(self._session_ids)
-            session = registry.begin(session_id, hello.user, connection, address, now)
+            session = registry.begin(session_id, hello.user, endpoint, address, now)
         else:
             if is_elsewhere:
-                self.former.add(session.connection)
-                self._replies.refuse(session.connection, "connection", 0, "session-taken")
-            resumed = registry.resume(session, connection, address, now)
+                self._is_taken_from(session.connection)
+            resumed = registry.resume(session, endpoint, address, now)
         session.hello, session.ttl_ms, session.info = hello.number, hello.ttl, hello.info
+        own = registry.of(endpoint.connection) if isinstance(endpoint, Channel) else None
+        if own is not None and session.info == own.info:
+            session.info = own.info  # thousands of sessions of one program have the same
         return session, resumed
+
+    def _is_taken_from(self, endpoint: Endpoint) -> None:
+        """Its session goes on elsewhere. A connection ends with that; on a channel there is nobody then."""
+        if isinstance(endpoint, bytes):
+            self.former.add(endpoint)
+        self._replies.refuse(endpoint, "connection", 0, "session-taken")
 
     def join(self, session: Session, message: wire.Join, now: Instant) -> None:
         """It becomes a member. Raises BadName, WireError."""

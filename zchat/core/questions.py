@@ -72,7 +72,7 @@ class Questions:
 
     def work(self, session: Session, waiting: WaitingQuestion, count: int, head: int, cursors: BrokerCursors) -> Work:
         """Make the frame that answers a question, in steps. `count`: how many have been asked by now."""
-        question, asked = waiting
+        question, asked = waiting.question, waiting.asked
         number = question.request
         if isinstance(question, wire.Cursors):
             return wire.encode(wire.CursorsAre(number, cursors.of(session.user)))

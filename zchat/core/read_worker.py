@@ -19,6 +19,7 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Lookup, Read
 from zchat.core.broker_port import BrokerPort
+from zchat.core.channels import reply_to
 from zchat.errors import LogError
 from zchat.log import Log, Sliced
 
@@ -99,7 +100,7 @@ class ReadWorker:
         if not self._core.read_done(read, seconds):
             return
         if isinstance(answered, bytes):
-            self._port.send([(read.connection, answered)], now)
+            self._port.send([reply_to(read.endpoint, answered)], now)
             return
         assert isinstance(read.request, Lookup)
         for seq, offset, failure in answered:

@@ -25,6 +25,7 @@ from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 from zchat import wire
+from zchat.core.channels import Endpoint, connection_of
 from zchat.core.replies import Replies
 from zchat.core.session import Session
 from zchat.errors import WireError
@@ -46,33 +47,43 @@ class Lookup(NamedTuple):
 class Read:
     """Something that a reader thread answers."""
 
-    __slots__ = ("connection", "left", "request")
+    __slots__ = ("endpoint", "left", "request")
 
-    def __init__(self, connection: bytes, request: wire.Fetch | wire.Seek | Lookup) -> None:
-        self.connection = connection
+    def __init__(self, endpoint: Endpoint, request: wire.Fetch | wire.Seek | Lookup) -> None:
+        self.endpoint = endpoint  # whose it is
         self.request = request
         self.left: Any = None  # what is left to do of it; for who does it
+
+    @property
+    def connection(self) -> bytes:
+        """That it came on."""
+        return connection_of(self.endpoint)
 
 
 class ReadQueue:
     """A connection that has asked."""
 
-    __slots__ = ("at_work", "connection", "is_queued", "lookup", "seconds", "unanswered", "used", "waiting")
+    __slots__ = ("at_work", "connection", "is_queued", "lookups", "seconds", "unanswered", "used", "waiting")
 
     def __init__(self, connection: bytes) -> None:
         self.connection = connection
         self.waiting: deque[Read] = deque()
         self.at_work: Read | None = None
-        self.lookup: Read | None = None  # that one of the waiting, if there is one
+        self.lookups: dict[str, Read] = {}  # session -> that one of the waiting which looks up its repeats
         self.unanswered = 0  # FETCH and SEEK
         self.used = 0.0  # seconds of the readers, as far as they count still
         self.seconds = SHORT_SECONDS  # that its last slice took
         self.is_queued = False  # or held
 
-    def has_asked(self, message: wire.Fetch | wire.Seek) -> bool:
-        """Whether it waits for the answer to that request."""
-        at_work = self.at_work is not None and self.at_work.request == message
-        return at_work or any(read.request == message for read in self.waiting)
+    def has_asked(self, endpoint: Endpoint, message: wire.Fetch | wire.Seek) -> bool:
+        """Whether the session there waits for the answer to that request."""
+        reads = (*self.waiting, self.at_work) if self.at_work else self.waiting
+        return any(read.request == message and read.endpoint == endpoint for read in reads)
+
+    def is_begun(self, read: Read) -> None:
+        """It waits no more; what is to be looked up from now on is another."""
+        if isinstance(read.request, Lookup) and self.lookups.get(read.request.session) is read:
+            del self.lookups[read.request.session]
 
 
 class Reads:
@@ -95,17 +106,17 @@ class Reads:
 
     # --- what is asked ----------------------------------------------------------------------
 
-    def ask(self, connection: bytes, message: wire.Fetch | wire.Seek) -> None:
-        """It is answered by a reader, then comes `done`. Raises WireError for one too many."""
-        queue = self._queues.get(connection) or ReadQueue(connection)
-        if queue.has_asked(message):
+    def ask(self, endpoint: Endpoint, message: wire.Fetch | wire.Seek) -> None:
+        """It is answered by a reader, then comes `done`. Raises WireError for one too many of its connection."""
+        queue = self._asker(endpoint)
+        if queue.has_asked(endpoint, message):
             return  # it comes again for want of an answer
         if queue.unanswered >= self._connection_reads_max:
             raise WireError("busy", f"{queue.unanswered} reads are waiting")
         if not self._has_room(queue):
             raise WireError("busy", f"{self._waiting} reads of all are waiting")
         queue.unanswered += 1
-        self._add(queue, Read(connection, message))
+        self._add(queue, Read(endpoint, message))
 
     def look_up(self, session: Session, repeat: wire.Publish) -> None:
         """A publish that was sent again and is not remembered: the log tells; then comes `found`."""
@@ -115,13 +126,14 @@ class Reads:
         lookups = self._lookups.get(session.id, set())
         if repeat.seq in lookups or len(lookups) >= LOOKUPS_MAX:
             return
-        queue = self._queues.get(session.connection) or ReadQueue(session.connection)
-        if queue.lookup is not None:
-            assert isinstance(queue.lookup.request, Lookup)
-            queue.lookup.request.seqs.append(repeat.seq)
+        queue = self._asker(session.connection)
+        lookup = queue.lookups.get(session.id)
+        if lookup is not None:
+            assert isinstance(lookup.request, Lookup)
+            lookup.request.seqs.append(repeat.seq)
         elif self._has_room(queue):
-            queue.lookup = Read(session.connection, Lookup(session.id, [repeat.seq]))
-            self._add(queue, queue.lookup)
+            queue.lookups[session.id] = lookup = Read(session.connection, Lookup(session.id, [repeat.seq]))
+            self._add(queue, lookup)
         else:
             return
         self._lookups.setdefault(session.id, lookups).add(repeat.seq)
@@ -154,8 +166,7 @@ class Reads:
             self._used = max(self._used, used)
             self._waiting -= 1
             read = queue.at_work = queue.waiting.popleft()
-            if read is queue.lookup:
-                queue.lookup = None
+            queue.is_begun(read)
             self._given_out[read] = queue.seconds
             taken.append(read)
         return taken
@@ -191,6 +202,10 @@ class Reads:
             self._replies.refuse(session.connection, "publish", seq, code, failure)
 
     # --- parts ------------------------------------------------------------------------------
+
+    def _asker(self, endpoint: Endpoint) -> ReadQueue:
+        connection = connection_of(endpoint)
+        return self._queues.get(connection) or ReadQueue(connection)
 
     def _add(self, queue: ReadQueue, read: Read) -> None:
         if not queue.waiting and not queue.at_work:
@@ -245,14 +260,13 @@ class Reads:
             return False
         read = greediest.waiting.pop()
         self._waiting -= 1
-        if read is greediest.lookup:
-            greediest.lookup = None
+        greediest.is_begun(read)
         if isinstance(read.request, Lookup):
             self._looked_up(read)
         else:
             greediest.unanswered -= 1
             text = f"{self._reads_max} reads of all are waiting, most of them yours"
-            self._replies.refuse(greediest.connection, "request", read.request.request, "busy", text)
+            self._replies.refuse(read.endpoint, "request", read.request.request, "busy", text)
         return True
 
     def _looked_up(self, read: Read) -> None:

@@ -1,4 +1,4 @@
-"""Who is here: connections -> sessions -> rooms.
+"""Who is here: connections and their channels -> sessions -> rooms.
 
 Rules of this file
 1. A session outlives its connection: lost, it may resume for a grace time, and only then does it leave.
@@ -26,6 +26,7 @@ from itertools import count
 
 from zchat.core import Instant
 from zchat.core.allowances import Remembered, Share, origin
+from zchat.core.channels import Carrier, Channel, Endpoint, connection_of
 from zchat.core.session import GONE, LIVE, LOST, TRANSITIONS, Session
 from zchat.errors import WireError
 from zchat.log import SessionRow
@@ -44,7 +45,9 @@ class Registry:
         self._secret = secret
         self._settings = settings
         self._sessions: dict[str, Session] = {}
-        self._connections: dict[bytes, Session] = {}
+        self._connections: dict[Endpoint, Session] = {}
+        self._carriers: dict[bytes, Carrier] = {}  # of connections that have channels
+        self._held = Share(settings.sessions_max, settings.address_sessions_max)  # sessions that are live or lost
         # Heap of (deadline, tie-break, session). An entry that is not the session's deadline any more is stale.
         self._waiting: list[tuple[float, int, Session]] = []
         self._ties = count()
@@ -121,41 +124,61 @@ class Registry:
         """The session of that name, in any state."""
         return self._sessions.get(session_id)
 
-    def of(self, connection: bytes) -> Session | None:
-        """The session that speaks on a connection; None for one that said no hello, or a former one."""
-        return self._connections.get(connection)
+    def of(self, endpoint: Endpoint) -> Session | None:
+        """The session that speaks there; None for one that said no hello, or a former one."""
+        return self._connections.get(endpoint)
 
     def connections(self) -> list[bytes]:
-        """The connections of all live sessions."""
-        return list(self._connections)
+        """All connections that have a session."""
+        return [endpoint for endpoint in self._connections if isinstance(endpoint, bytes)]
 
-    def begin(self, session_id: str, user: str, connection: bytes, address: str, now: Instant) -> Session:
+    def may_come(self, endpoint: Endpoint, address: str, *, is_held: bool) -> None:
+        """Raises WireError where there would be too many sessions; one that is live or lost `is_held` already."""
+        most = self._settings.connection_channels_max
+        if isinstance(endpoint, Channel) and endpoint not in self._connections:
+            carrier = self._carriers.get(endpoint.connection)
+            if carrier is not None and len(carrier.channels) >= most:
+                raise WireError("over-limit", f"the connection has {most} channels with a session")
+        if not is_held and not self._held.has_room(address, 1):
+            raise WireError("busy", "there are too many sessions, or too many of this address: later")
+
+    def begin(self, session_id: str, user: str, endpoint: Endpoint, address: str, now: Instant) -> Session:
         """A new session says hello."""
         session = Session(session_id, user, now.micros, now.micros)
         self._sessions[session_id] = session
-        self._attach(session, connection, address, now)
+        self._attach(session, endpoint, address, now)
         self._came(session)
         return session
 
-    def resume(self, session: Session, connection: bytes, address: str, now: Instant) -> bool:
-        """A session comes back on another connection. True: no leave had been written, its rooms are kept."""
+    def resume(self, session: Session, endpoint: Endpoint, address: str, now: Instant) -> bool:
+        """A session comes back, perhaps elsewhere. True: no leave had been written, its rooms are kept."""
         was = session.state
         session.state = TRANSITIONS[was]["resumed"]
         session.deadline = 0.0
         self._no_longer_gone(session)
-        self._attach(session, connection, address, now)
+        self._attach(session, endpoint, address, now, held=int(was != GONE))
         if was == GONE:
             session.since = now.micros
             self._came(session)
         return was != GONE
 
-    def disconnected(self, connection: bytes, now: Instant) -> Session | None:
-        """A connection ended. Returns the session that is lost by it, None when none is."""
-        session = self._connections.pop(connection, None)
-        if session is None or session.state != LIVE or session.connection != connection:
+    def disconnected(self, connection: bytes, now: Instant) -> None:
+        """A connection ended: all its sessions are lost."""
+        self.left(connection, now)
+        carrier = self._carriers.pop(connection, None)
+        for channel in list(carrier.channels) if carrier is not None else ():
+            self.left(channel, now)
+
+    def left(self, endpoint: Endpoint, now: Instant) -> Session | None:
+        """Its session is not there any more. Returns the one that is lost by it, None when none is."""
+        session = self._connections.get(endpoint)
+        if session is None:
+            return None
+        self._detach(session)
+        session.connection = b""
+        if session.state != LIVE:
             return None
         session.state = TRANSITIONS[LIVE]["disconnected"]
-        session.connection = b""
         self.listens(session, [], 0)  # it tells again when it is back
         session.seen = now.micros
         self._wait(session, now.seconds + self._settings.grace_seconds)
@@ -276,16 +299,41 @@ class Registry:
 
     # --- parts ------------------------------------------------------------------------------
 
-    def _attach(self, session: Session, connection: bytes, address: str, now: Instant) -> None:
-        if session.connection:
-            self._connections.pop(session.connection, None)
-        session.connection = connection
-        for share, amount in ((self._memberships, len(session.rooms)), (self._listens_bytes, session.listens_bytes)):
+    def _attach(self, session: Session, endpoint: Endpoint, address: str, now: Instant, *, held: int = 0) -> None:
+        self._detach(session)
+        session.connection = endpoint
+        for share, amount in (
+            (self._memberships, len(session.rooms)),
+            (self._listens_bytes, session.listens_bytes),
+            (self._held, held),
+        ):
             share.add(session.address, -amount)
             share.add(address, amount)
         session.address = address
         session.seen = now.micros
-        self._connections[connection] = session
+        self._connections[endpoint] = session
+        session.carried_by(self._carrier(endpoint))
+
+    def _carrier(self, endpoint: Endpoint) -> Carrier | None:
+        """What the sessions share that are reached over the same connection, once it has channels."""
+        connection = connection_of(endpoint)
+        carrier = self._carriers.get(connection)
+        if isinstance(endpoint, Channel):
+            if carrier is None:
+                carrier = self._carriers[connection] = Carrier()
+                if (own := self._connections.get(connection)) is not None:
+                    own.carried_by(carrier)
+            carrier.channels[endpoint] = None
+        return carrier
+
+    def _detach(self, session: Session) -> None:
+        """It is not reached any more where it was."""
+        endpoint = session.connection
+        if self._connections.get(endpoint) is session:
+            del self._connections[endpoint]
+        if isinstance(endpoint, Channel) and session.carrier is not None:
+            session.carrier.channels.pop(endpoint, None)
+        session.carried_by(None)
 
     def _wait(self, session: Session, deadline: float) -> None:
         session.deadline = deadline
@@ -294,9 +342,11 @@ class Registry:
     def _came(self, session: Session) -> None:
         key = user_key(session.user)
         self._present[key] = self._present.get(key, 0) + 1
+        self._held.add(session.address, 1)
 
     def _went(self, session: Session) -> None:
         key = user_key(session.user)
+        self._held.add(session.address, -1)
         left = self._present.get(key, 0) - 1
         if left > 0:
             self._present[key] = left
@@ -342,5 +392,5 @@ class Registry:
         session.state = TRANSITIONS[session.state][event]
         session.deadline = 0.0
         self._no_longer_gone(session)
-        self._connections.pop(session.connection, None)
+        self._detach(session)
         self._sessions.pop(session.id, None)

@@ -1,4 +1,4 @@
-"""What goes back to clients: answers, refusals, one ACK for each connection and cycle, and who is cut off.
+"""What goes back to clients: answers, refusals, one ACK for each session and cycle, and who is cut off.
 
 Tests: tests/core/test_broker.py.
 """
@@ -6,6 +6,7 @@ Tests: tests/core/test_broker.py.
 from __future__ import annotations
 
 from zchat import wire
+from zchat.core.channels import Endpoint, reply_to
 from zchat.errors import CODES
 
 TEXT_MAX = 400  # characters of a refusal: it quotes what was sent, which may have megabytes
@@ -15,36 +16,36 @@ class Replies:
     """Gathered while messages are taken, sent once a cycle."""
 
     def __init__(self) -> None:
-        self._acks: dict[bytes, list[tuple[int, int]]] = {}
+        self._acks: dict[Endpoint, list[tuple[int, int]]] = {}
         self._replies: list[tuple[bytes, bytes]] = []
         self._cutoffs: list[bytes] = []
 
-    def reply(self, connection: bytes, message: wire.BrokerMessage) -> None:
+    def reply(self, endpoint: Endpoint, message: wire.BrokerMessage) -> None:
         """An answer."""
-        self._replies.append((connection, wire.encode(message)))
+        self._replies.append(reply_to(endpoint, wire.encode(message)))
 
-    def reply_frame(self, connection: bytes, frame: bytes) -> None:
+    def reply_frame(self, endpoint: Endpoint, frame: bytes) -> None:
         """An answer that is encoded already."""
-        self._replies.append((connection, frame))
+        self._replies.append(reply_to(endpoint, frame))
 
     def reply_all(self, connections: list[bytes], message: wire.BrokerMessage) -> None:
         """One answer for many."""
         frame = wire.encode(message)
         self._replies.extend((connection, frame) for connection in connections)
 
-    def ack(self, connection: bytes, seq: int, offset: int) -> None:
+    def ack(self, endpoint: Endpoint, seq: int, offset: int) -> None:
         """A publish is stored (offset 0: broadcast, when it is volatile)."""
-        if connection:
-            self._acks.setdefault(connection, []).append((seq, offset))
+        if endpoint:
+            self._acks.setdefault(endpoint, []).append((seq, offset))
 
     def refuse(
-        self, connection: bytes, about: str, number: int, code: str, text: str = "", *, is_fatal: bool = False
+        self, endpoint: Endpoint, about: str, number: int, code: str, text: str = "", *, is_fatal: bool = False
     ) -> None:
-        """An ERROR; a fatal one about the connection ends it."""
-        if connection:
-            self.reply(connection, wire.Error(about, number, code, text[:TEXT_MAX] or CODES[code].sentence))
-            if (is_fatal or CODES[code].fatal) and about == "connection":
-                self._cutoffs.append(connection)
+        """An ERROR; a fatal one about the connection ends it, but on a channel it ends nothing else."""
+        if endpoint:
+            self.reply(endpoint, wire.Error(about, number, code, text[:TEXT_MAX] or CODES[code].sentence))
+            if (is_fatal or CODES[code].fatal) and about == "connection" and isinstance(endpoint, bytes):
+                self._cutoffs.append(endpoint)
 
     def forget(self, connection: bytes) -> None:
         """The connection is gone."""
@@ -54,8 +55,8 @@ class Replies:
         """(connection, frame), in order, acks last. They tell the window, in bytes."""
         if self._acks:
             acks, self._acks = self._acks, {}
-            for connection, pairs in acks.items():
-                self._replies.append((connection, wire.encode(wire.Ack(pairs, window))))
+            for endpoint, pairs in acks.items():
+                self._replies.append(reply_to(endpoint, wire.encode(wire.Ack(pairs, window))))
         replies, self._replies = self._replies, []
         return replies
 

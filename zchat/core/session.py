@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from zchat.core.channels import Carrier, Endpoint
 from zchat.log import SessionRow
 from zchat.wire import Member
 
@@ -42,7 +43,8 @@ class Session:
     since: int  # hello
     seen: int
     state: str = LIVE
-    connection: bytes = b""  # routing id; empty when it has none
+    connection: Endpoint = b""  # where it is reached; empty when it has none
+    carrier: Carrier | None = None  # that connection, when it has channels
     hello: int = 0  # number of its last HELLO
     ttl_ms: int = 0  # how long it may be silent, as it pings; 0: for ever
     address: str = ""
@@ -70,6 +72,14 @@ class Session:
         rooms = {room: since for room, since in self.rooms.items() if room in self.written}
         return SessionRow(self.id, self.user, self.last_seq, self.seen, rooms)
 
+    def carried_by(self, carrier: Carrier | None) -> None:
+        """It is reached over that connection from now on; None: over one that has no channels, or over none."""
+        if self.carrier is not None:
+            self.carrier.add(-self.waiting, -self.waiting_bytes)
+        self.carrier = carrier
+        if carrier is not None:
+            carrier.add(self.waiting, self.waiting_bytes)
+
     def accept(self, seq: int) -> None:
         """A publish is taken; its outcome follows with `settle`."""
         self.last_seq = seq
@@ -81,11 +91,15 @@ class Session:
         """A publish of so many bytes waits for the log; then `finish`."""
         self.waiting += 1
         self.waiting_bytes += size
+        if self.carrier is not None:
+            self.carrier.add(1, size)
 
     def finish(self, seq: int, outcome: Outcome, size: int) -> None:
         """What became of one that waited."""
         self.waiting -= 1
         self.waiting_bytes -= size
+        if self.carrier is not None:
+            self.carrier.add(-1, -size)
         self.settle(seq, outcome)
 
     def settle(self, seq: int, outcome: Outcome) -> None:

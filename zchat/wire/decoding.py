@@ -25,6 +25,8 @@ from zchat.wire.messages import (
     ClientMessage,
     CursorsAre,
     Done,
+    For,
+    From,
     HeadsAre,
     Hello,
     Page,
@@ -43,6 +45,7 @@ Encodable: TypeAlias = ClientMessage | BrokerMessage | Watermark | Sync | RawBat
 Decoded = TypeVar("Decoded")
 
 HEAD_ELEMENTS = 4  # of a batch: what BatchHead has
+CHANNEL_MAX = (1 << 32) - 1
 NUMBERED_BYTES_MAX = 1 + 2 * 9  # a short array's first byte, and two integers
 
 
@@ -95,6 +98,16 @@ def encode_records(records: Sequence[RecordOrBody]) -> bytes:
     return _encoder.encode(records)
 
 
+def from_channel(channel: int) -> bytes:
+    """What stands before a client's message that the session on a channel says."""
+    return _head_of(_FROM, channel)
+
+
+def for_channel(channel: int) -> bytes:
+    """What stands before a broker's message to the session on a channel."""
+    return _head_of(_FOR, channel)
+
+
 def raw(frame: bytes) -> msgspec.Raw:
     """Bytes that are msgpack already, to be spliced into a message."""
     return msgspec.Raw(frame)
@@ -124,6 +137,13 @@ def about(frame: bytes) -> tuple[str, int]:
     if numbered is None or numbered.kind in _UNNUMBERED:
         return "connection", 0
     return ("publish" if numbered.kind == _PUBLISH else "request"), numbered.number
+
+
+def channel_of(frame: bytes) -> int:
+    """The channel of a client's FROM that makes no sense otherwise; 0 for none."""
+    numbered = _numbered(frame)
+    is_from = numbered is not None and numbered.kind == _FROM and 0 < numbered.number <= CHANNEL_MAX
+    return numbered.number if numbered is not None and is_from else 0
 
 
 def decode_bodies(raw: msgspec.Raw | bytes) -> list[bytes] | None:
@@ -240,6 +260,10 @@ def _numbered(frame: bytes) -> _Numbered | None:
         return None
 
 
+def _head_of(kind: Any, channel: int) -> bytes:
+    return b"\x93" + _encoder.encode(kind) + _encoder.encode(channel)
+
+
 def _head_bytes(count: int) -> int:
     """Of a list of so many elements."""
     return 1 if count < 16 else 3 if count < 1 << 16 else 5
@@ -252,7 +276,8 @@ def _kinds(union: Any) -> frozenset[int]:
 _CLIENT_KINDS = _kinds(ClientMessage)
 _HELLO, _PUBLISH = Hello.__struct_config__.tag, Publish.__struct_config__.tag
 _ANSWERS = _kinds(Done | Page | Position | HeadsAre | Present | RoomsAre | CursorsAre)
-_UNNUMBERED = frozenset([_HELLO, Report.__struct_config__.tag, Bye.__struct_config__.tag])
+_FROM, _FOR = From.__struct_config__.tag, For.__struct_config__.tag
+_UNNUMBERED = frozenset([_HELLO, Report.__struct_config__.tag, Bye.__struct_config__.tag, _FROM])
 _BROKER_KINDS = _kinds(BrokerMessage)
 _MARKERS = frozenset(bytes([kind]) for kind in _kinds(Watermark | Sync))  # a batch's kind is below 3
 

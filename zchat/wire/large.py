@@ -19,7 +19,7 @@ ELEMENTS_MAX = 1 << 20  # rooms, gaps; rooms of all members together: four times
 MEMBERS_MAX = 1 << 17
 INFO_BYTES_MAX = 2_048  # of a member: more than 256 characters can be
 
-_PAGE, _HEADS_ARE, _PRESENT, _ROOMS_ARE = 37, 39, 40, 41
+_PAGE, _HEADS_ARE, _PRESENT, _ROOMS_ARE, _FOR = 37, 39, 40, 41, 45
 
 
 class _Answer(msgspec.Struct, array_like=True):
@@ -56,6 +56,8 @@ def check_large(frame: bytes) -> None:
     if len(frame) <= LARGE_BYTES:
         return
     answer = _answer_decoder.decode(frame)
+    if answer.kind == _FOR:
+        answer = _answer_decoder.decode(answer.third)
     if answer.kind == _PAGE:
         if len(answer.third) > LARGE_BYTES:
             raise ValueError(f"a page with {len(answer.third)} bytes of batches")

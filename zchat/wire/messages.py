@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
 
-from zchat.wire.records import Info, Listeners, Names, Natural
+from zchat.wire.records import Channel, Info, Listeners, Names, Natural
 
 VERSION = 1
 
@@ -146,8 +146,29 @@ class DropCursor(msgspec.Struct, array_like=True, tag=14):
     name: str
 
 
+class From(msgspec.Struct, array_like=True, tag=15):
+    """What the session on a channel of this connection says; answered by FOR."""
+
+    channel: Channel
+    message: msgspec.Raw
+
+
 ClientMessage: TypeAlias = (
-    Hello | Publish | Join | Part | Fetch | Seek | Heads | Who | Rooms | Report | Bye | Cursors | SetCursor | DropCursor
+    Hello
+    | Publish
+    | Join
+    | Part
+    | Fetch
+    | Seek
+    | Heads
+    | Who
+    | Rooms
+    | Report
+    | Bye
+    | Cursors
+    | SetCursor
+    | DropCursor
+    | From
 )
 
 # --- broker -> client ---------------------------------------------------------------------------
@@ -295,8 +316,27 @@ class CursorsAre(msgspec.Struct, array_like=True, tag=44):
     cursors: list[Cursor]
 
 
+class For(msgspec.Struct, array_like=True, tag=45):
+    """What is said to the session on a channel of this connection."""
+
+    channel: Channel
+    message: msgspec.Raw
+
+
 BrokerMessage: TypeAlias = (
-    Welcome | Ack | Error | Done | Page | Position | HeadsAre | Present | RoomsAre | HelloAgain | Goodbye | CursorsAre
+    Welcome
+    | Ack
+    | Error
+    | Done
+    | Page
+    | Position
+    | HeadsAre
+    | Present
+    | RoomsAre
+    | HelloAgain
+    | Goodbye
+    | CursorsAre
+    | For
 )
 
 # --- broker -> every subscriber -----------------------------------------------------------------
