@@ -94,7 +94,8 @@ class BrokerCore:
         try:
             message = wire.decode_client(frame)
         except WireError as error:
-            self._senseless(endpoint, frame, error)
+            if endpoint not in self._memberships.former:
+                self._replies.refuse_frame(endpoint, frame, error)
             return
         session = self.registry.of(endpoint)
         if session is None:
@@ -332,14 +333,6 @@ class BrokerCore:
         session, resumed = greeted
         micros = max(self._time, now.micros)
         self._replies.reply(endpoint, self._welcomes.of(session, self.head, micros, now, resumed=resumed))
-
-    def _senseless(self, endpoint: Endpoint, frame: bytes, error: WireError) -> None:
-        """What was said there is no message: whoever said it is told, about what it is about."""
-        if endpoint in self._memberships.former:
-            return
-        if isinstance(endpoint, bytes) and (channel := wire.channel_of(frame)):
-            endpoint, frame = Channel(endpoint, channel), b""
-        self._replies.refuse(endpoint, *wire.about(frame), error.code, str(error))
 
     def _requested(self, session: Session, endpoint: Endpoint, message: wire.ClientMessage, now: Instant) -> None:
         """Everything that a known session sends besides PUBLISH."""

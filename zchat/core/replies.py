@@ -6,8 +6,8 @@ Tests: tests/core/test_broker.py.
 from __future__ import annotations
 
 from zchat import wire
-from zchat.core.channels import Endpoint, reply_to
-from zchat.errors import CODES
+from zchat.core.channels import Channel, Endpoint, reply_to
+from zchat.errors import CODES, WireError
 
 TEXT_MAX = 400  # characters of a refusal: it quotes what was sent, which may have megabytes
 
@@ -46,6 +46,12 @@ class Replies:
             self.reply(endpoint, wire.Error(about, number, code, text[:TEXT_MAX] or CODES[code].sentence))
             if (is_fatal or CODES[code].fatal) and about == "connection" and isinstance(endpoint, bytes):
                 self._cutoffs.append(endpoint)
+
+    def refuse_frame(self, endpoint: Endpoint, frame: bytes, error: WireError) -> None:
+        """An ERROR to who said what is no message, about what it is about."""
+        if isinstance(endpoint, bytes) and (channel := wire.channel_of(frame)):
+            endpoint, frame = Channel(endpoint, channel), b""
+        self.refuse(endpoint, *wire.about(frame), error.code, str(error))
 
     def forget(self, connection: bytes) -> None:
         """The connection is gone."""
