@@ -31,7 +31,7 @@ class Layer(NamedTuple):
     others: tuple[str, ...]
 
 
-LEVEL_0 = ("errors", "names", "address", "settings", "printable", "message")
+LEVEL_0 = ("errors", "names", "address", "settings", "printable", "message", "times")
 WORDS = (*(f"zchat.{name}" for name in LEVEL_0), "zchat.wire.")
 WORLD = ("asyncio", "concurrent", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time")
 LOG = ("zchat.log", "zchat.log.retention", "zchat.log.slices")  # what every log is made of

@@ -9,11 +9,11 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from operator import index
 from typing import Any, TypeVar
 
-from zchat import wire
+from zchat import times, wire
 from zchat.address import Address, parse
 from zchat.core.deliveries import Start
 from zchat.core.history import History
@@ -21,6 +21,7 @@ from zchat.core.opening import Opening
 from zchat.errors import BadName, UsageError
 from zchat.names import cursor_name, pattern_name, room_name, user_name
 from zchat.printable import printable
+from zchat.times import Since
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,7 +74,7 @@ def record_of(body: bytes | str, event: str, headers: Mapping[str, str] | None) 
     return wire.Record(content, event, fields), size
 
 
-def start_of(after: int | None, last: int | None, since: float | datetime | None) -> Start:
+def start_of(after: int | None, last: int | None, since: Since | None) -> Start:
     """Where to begin, said once at most."""
     if sum(value is not None for value in (after, last, since)) > 1:
         raise UsageError("after, last and since exclude each other")
@@ -155,17 +156,21 @@ def number_of(what: str, value: int) -> int:
     return number
 
 
-def _microseconds(since: float | datetime) -> int:
+def _microseconds(since: Since) -> int:
     """Since 1970; what is before is the beginning."""
     try:
         if isinstance(since, bool):
             raise TypeError
+        if isinstance(since, str):
+            since = times.moment(since, datetime.now(UTC))
+        elif isinstance(since, timedelta):
+            since = datetime.now(UTC) - since
         seconds = since.timestamp() if isinstance(since, datetime) else since
         microseconds = int((seconds + 0.0) * 1_000_000)
     except (TypeError, ValueError, OverflowError):
         microseconds = wire.OFFSET_MAX + 1
     if microseconds > wire.OFFSET_MAX:
-        raise UsageError("since is no time that can be: seconds since 1970, or a datetime")
+        raise UsageError("since is no time that can be: seconds since 1970, a datetime, a timedelta, or text as '2h'")
     return max(0, microseconds)
 
 

@@ -12,7 +12,6 @@ the core (core/steps.py), which are carried out here one after the other. Spec: 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 from functools import partial
 from itertools import islice
 from types import TracebackType
@@ -43,6 +42,7 @@ from zchat.sockets.client import Connection
 from zchat.sockets.clock import Deadline, waitable
 from zchat.sockets.publication import Publication
 from zchat.subscription import Subscription
+from zchat.times import Since
 
 WAIT_SECONDS = 5.0  # for a broker that is not there yet
 TRY_SECONDS = 1.0  # a wait of 0 is one try, and takes no longer
@@ -126,7 +126,7 @@ class Client(Publisher[Publication]):
         *patterns: str,
         after: int | None = None,
         last: int | None = None,
-        since: float | datetime | None = None,
+        since: Since | None = None,
         echo: bool = True,
         presence: bool = False,
         resume: str | None = None,
@@ -137,9 +137,9 @@ class Client(Publisher[Publication]):
         """Listen to rooms; it is live when this returns, so nothing sent afterwards is missed.
 
         Starts with what was sent from now on, or with history: above offset `after`, the `last` n
-        messages, or `since` a time (seconds since 1970, or a datetime). `echo=False` leaves out what this
-        session sends; `presence` adds joins and leaves. `on_notice` is called in order with the messages, in
-        the consumer's thread. A room named in full is joined; a pattern only observes.
+        messages, or `since` a time (seconds since 1970, a datetime, a timedelta ago, or text: "2h").
+        `echo=False` leaves out what this session sends; `presence` adds joins and leaves. `on_notice` is called in
+        order with the messages, in the consumer's thread. A room named in full is joined; a pattern only observes.
 
         `resume` names a cursor that the broker keeps for this user: it goes on right after what was handed
         over the last time, from any machine; the start counts the first time only. A message counts as
@@ -172,7 +172,7 @@ class Client(Publisher[Publication]):
         *patterns: str,
         after: int | None = None,
         last: int | None = None,
-        since: float | datetime | None = None,
+        since: Since | None = None,
         limit: int | None = None,
         presence: bool = False,
         on_notice: Callable[[Notice], None] | None = None,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zchat import Message, Notice, UsageError
-from zchat.cli import output
+from zchat.cli import output, templates
 
 LOG = output.KnownLog("0ca8")
 NOON = 1_789_992_000_000_000 + 123_456  # 2026-09-21T12:00:00.123456Z
@@ -98,7 +98,7 @@ def test_json_of_a_body_that_is_not_utf_8_has_it_as_base64() -> None:
 def test_json_of_a_volatile_message_has_no_offset() -> None:
     shown = json.loads(output.json_lines(LOG)(message(offset=0)))
     assert (shown["offset"], shown["place"]) == (None, None)
-    assert output.by_template("{place}", LOG)(message(offset=0)) == b"-"
+    assert templates.by_template("{place}", LOG)(message(offset=0)) == b"-"
 
 
 @given(st.text(), st.text())
@@ -119,7 +119,7 @@ def test_no_format_but_raw_and_json_lets_a_control_character_through(body: bytes
     hostile = message(body=body, user=user, room=user, event=event)
     for shown in (
         output.people(show_room=True, colour=False)(hostile),
-        output.by_template("{room}{user}{event}{body}{headers}", LOG)(hostile),
+        templates.by_template("{room}{user}{event}{body}{headers}", LOG)(hostile),
         output.raw_on_terminal(hostile),
         output.json_lines(LOG, terminal=True)(hostile),
     ):
@@ -137,13 +137,11 @@ def test_no_format_but_raw_and_json_lets_a_control_character_through(body: bytes
         ("{time}", "2026-09-21T12:00:00.123456Z"),
         ("{headers}", '{"k": "v"}'),
         ("{{{body}}}", "{hello}"),
-        (r"\\n \q", r"\n \q"),
-        ("plain", "plain"),
-        ("", ""),
+        (r"\\n \q{body}", r"\n \qhello"),
     ],
 )
 def test_a_template_is_filled_in(template: str, line: str) -> None:
-    assert output.by_template(template, LOG)(message(headers={"k": "v"})).decode() == line
+    assert templates.by_template(template, LOG)(message(headers={"k": "v"})).decode() == line
 
 
 @pytest.mark.parametrize(
@@ -157,11 +155,16 @@ def test_a_template_is_filled_in(template: str, line: str) -> None:
         ("{body", '"{" at 1 stands alone'),
         ("body}", '"}" at 5 stands alone'),
         ("end\\", '"\\" at 4 stands alone'),
+        ("hello", '"hello" has no field; there are {room}, {offset}, '),
+        ("", '"" has no field'),
+        ("{{body}}", '"{{body}}" has no field'),
+        (r"%t %p\n", r"; here it is '{room} {body}\n'"),
+        ("100%", '"100%" has no field'),
     ],
 )
 def test_a_template_reaches_nothing_but_the_fields(template: str, wrong: str) -> None:
     with pytest.raises(UsageError, match=r"^--format: ") as refused:
-        output.by_template(template, LOG)
+        templates.by_template(template, LOG)
     assert wrong in str(refused.value)
 
 
@@ -182,19 +185,19 @@ def test_a_template_reaches_nothing_but_the_fields(template: str, wrong: str) ->
     ],
 )
 def test_a_template_shows_a_body_so_that_it_can_be_told_what_it_was(body: bytes, shown: str) -> None:
-    assert output.by_template("{body}", LOG)(message(body=body)).decode() == shown
+    assert templates.by_template("{body}", LOG)(message(body=body)).decode() == shown
 
 
 @given(st.binary())
 def test_what_a_template_shows_of_a_body_has_one_meaning(body: bytes) -> None:
-    shown = output.by_template("{body}", LOG)(message(body=body))
+    shown = templates.by_template("{body}", LOG)(message(body=body))
     whole = shown.replace(b"\\\\", b"\\x5c").decode("unicode_escape" if shown.isascii() else "utf-8")
     if shown.isascii():
         assert whole.encode("utf-8", "surrogateescape") == body
 
 
 def test_a_body_that_looks_like_a_template_is_not_filled_in() -> None:
-    assert output.by_template("{body}", LOG)(message(body=b"{user}")) == b"{user}"
+    assert templates.by_template("{body}", LOG)(message(body=b"{user}")) == b"{user}"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import COMMAND, BrokerProcess, environment, zchat
 from zchat.cli.usage import COMMANDS_MEANT, OPTIONS_MEANT, is_text, suggestion
 
-OPTIONS = ["--last", "--since", "--after", "--count", "--timeout", "--json", "--user", "--broker", "--help"]
+OPTIONS = ["--until", "--last", "--since", "--after", "--count", "--timeout", "--json", "--user", "--broker", "--help"]
 DASHES = "hint: a text that begins with a dash goes after two: zchat send ROOM -- -5\n"
 
 
@@ -22,12 +22,10 @@ DASHES = "hint: a text that begins with a dash goes after two: zchat send ROOM -
         ("--jsno", "--json"),
         ("--tiemout", "--timeout"),
         ("--users", "--user"),
-        ("--from", "--since"),
+        ("--begin", "--since"),
         ("--tail", "--last"),
         ("--host", "--broker"),
-        ("--until", ""),
-        ("--grep", ""),
-        ("--before", ""),
+        ("--before", "--until"),
         ("--port", ""),  # of a broker, which this command is not
         ("-x", ""),
     ],
@@ -58,8 +56,7 @@ def test_a_text_is_what_looks_like_no_option() -> None:
         (["send", "a", "- milk"], f"zchat: no such option: -\n{DASHES}"),
         (["send", "a", "--loud"], "zchat: no such option: --loud\nhint: zchat send --help\n"),
         (["send", "a", "--jsno"], 'zchat: no such option: --jsno, did you mean "--json"?\nhint: zchat send --help\n'),
-        (["listen", "a", "--until", "5"], "zchat: no such option: --until\nhint: zchat listen --help\n"),
-        (["history", "a", "--grep", "x"], "zchat: no such option: --grep\nhint: zchat history --help\n"),
+        (["listen", "a", "--zap", "5"], "zchat: no such option: --zap\nhint: zchat listen --help\n"),
         (["check"], 'zchat: no command "check", did you mean "log check"?\nhint: zchat --help\n'),
     ],
 )

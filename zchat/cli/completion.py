@@ -46,6 +46,11 @@ def rooms(ctx: typer.Context, incomplete: str) -> list[str]:
     return _asked(ctx, incomplete, lambda client: (room.name for room in client.rooms()))
 
 
+def users(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of users who are there, or were, that begin so."""
+    return _asked(ctx, incomplete, lambda client: {member.user for member in client.who()})
+
+
 def cursors(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of the user's cursors that begin so."""
     return _asked(ctx, incomplete, lambda client: (cursor.name for cursor in client.cursors()))

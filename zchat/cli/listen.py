@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from zchat.cli import completion, exit_status, options
+from zchat.cli import choosing, completion, exit_status, options
 from zchat.cli.connecting import connect
-from zchat.cli.interrupts import interrupts
 from zchat.errors import TimedOut, UsageError
-
-if TYPE_CHECKING:
-    from zchat import Subscription
-    from zchat.cli.printer import Printer
 
 OPTION_ALIASES = {"C": "n", "c": "n", "W": "t", "F": "f", "limit": "count"}
 """mosquitto_sub: -C -W -F; kcat: -c; the API: limit."""
@@ -25,27 +19,25 @@ def listen(
     last: options.Last = None,
     since: options.Since = None,
     after: options.After = None,
+    until: choosing.End = None,
     count: Annotated[
-        int | None, typer.Option("--count", "-n", metavar="N", min=1, help="End after N messages.")
+        int | None,
+        typer.Option("--count", "-n", metavar="N", min=1, help="End after N messages are printed."),
     ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--timeout",
-            "-t",
-            metavar="SECONDS",
-            parser=options.duration,
-            help="End after this time; with --count, 124 is the exit status when fewer came.",
-        ),
-    ] = None,
+    timeout: options.Timeout = None,
     end: Annotated[
         bool, typer.Option("--end", "-e", help="End where history ends; without a start, begin at its beginning.")
     ] = False,
+    event: choosing.Events = None,
+    from_: choosing.Users = None,
+    header: choosing.Headers = None,
+    grep: choosing.Grep = None,
+    exclude: choosing.Excluded = None,
+    no_self: choosing.NoSelf = False,
+    presence: options.Presence = False,
     json: options.Json = False,
     template: options.Template = None,
     raw: options.Raw = False,
-    presence: options.Presence = False,
-    no_self: Annotated[bool, typer.Option("--no-self", help="Leave out what you sent, from whatever session.")] = False,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -55,9 +47,7 @@ def listen(
             autocompletion=completion.cursors,
         ),
     ] = None,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say on stderr when it is live, lost and back, as on a terminal.")
-    ] = False,
+    verbose: options.Verbose = False,
     broker: options.Broker = options.DEFAULT_BROKER,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
@@ -73,72 +63,38 @@ def listen(
       zchat listen general @alice
       zchat listen general --last 20 --presence
       zchat listen 'build.**' --since 2h --json
+      zchat listen 'build.**' --event failed --from ci -H branch=main --exclude 'build.try.**'
+      zchat listen ops --since 2026-09-20 --until 2026-09-21 --grep '(?i)disk'
       zchat listen load -n 100000 --raw
       zchat listen general --end --format '{time} {user}: {body}'
       zchat listen 'orders.*' --resume billing --json
     """
     begin = options.begin(last, since, after)
+    choice = choosing.Choice(event, from_, header, grep, exclude, no_self=no_self)
+    presence = presence or choice.of_presence
     options.check_output(json, template, raw, presence)
-    if end and resume is not None:
-        raise UsageError("--end and --resume cannot go together")
+    if resume is not None and (end or until is not None):
+        raise UsageError(f"{'--end' if end else '--until'} and --resume cannot go together")
+    from zchat.cli.live import Ends, Follower
     from zchat.cli.printer import Printer
     from zchat.names import cursor_name, pattern_name
 
     patterns, resume = list(map(pattern_name, patterns)), None if resume is None else cursor_name(resume)
     printer = Printer(patterns, json=json, template=template, raw=raw, verbose=verbose)
-    deadline = None if timeout is None else time.monotonic() + timeout
+    ends = Ends(count, timeout, until)
+    follower = Follower(printer, ends, patterns, presence=presence)
     with connect(broker, user, wait=wait, timeout=wait) as client:
         options.check_log(after, client.log_id)
-        printer.begin(client, without_own=no_self)
-        if end:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            past = client.history(*patterns, **begin, presence=presence, on_notice=printer.notice, timeout=left)
-            printer.print_past(past, count, deadline)
-        else:
-            subscription = client.listen(
-                *patterns, **begin, presence=presence, resume=resume, auto_commit=False, on_notice=printer.notice
-            )
-            _print_and_keep(subscription, printer, count, deadline, resume)
-    if count is not None and printer.printed < count and not end:
+        begin = choosing.begin(client, patterns, begin, choice, until)
+        printer.begin(client, choice)
+        if end or (until is not None and until.is_over):
+            past = client.history(*patterns, **begin, presence=presence, on_notice=printer.notice, timeout=ends.left)
+            printer.print_past(choosing.up_to(until, past), count, ends.deadline)
+            return
+        subscription = client.listen(
+            *patterns, **begin, presence=presence, resume=resume, auto_commit=False, on_notice=follower.notice
+        )
+        follower.run(subscription, client, resume)
+    if count is not None and printer.printed < count and follower.is_late:
         exit_status.tell(f"{printer.printed} of {count} messages came within {timeout:g} s")
         raise typer.Exit(TimedOut.exit_status)
-
-
-def _print_and_keep(
-    subscription: Subscription, printer: Printer, count: int | None, deadline: float | None, cursor: str | None
-) -> None:
-    """Print; with a cursor, a signal waits until what is printed is noted, and what is noted is stored."""
-    if cursor is None:
-        with subscription:
-            _print_live(subscription, printer, count, deadline)
-        return
-    printer.when_written(subscription.commit)
-    try:
-        with interrupts.held(), subscription:
-            _print_live(subscription, printer, count, deadline)
-    finally:
-        if (offset := subscription.repeats_after) is not None:
-            what = f"what was printed after offset {offset} may come again"
-            exit_status.tell(f"the cursor {cursor} could not be stored: {what}")
-
-
-def _print_live(subscription: Subscription, printer: Printer, count: int | None, deadline: float | None) -> None:
-    """Print until `count` messages are printed or the deadline is there."""
-    while count is None or printer.printed < count:
-        interrupts.let_in()
-        is_pending = subscription.pending()
-        if not is_pending:
-            printer.flush()
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
-            break
-        if is_pending:
-            printer.print(subscription.get())
-            continue
-        try:
-            with interrupts.passing():
-                message = subscription.get(left)
-        except TimedOut:
-            break
-        printer.print(message)
-    printer.flush()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias, TypedDict
 
 import typer
 
+from zchat import times
 from zchat.cli import completion, home
 from zchat.errors import BadName, Refused, UsageError
 
@@ -19,28 +19,21 @@ if TYPE_CHECKING:
 
 DEFAULT_BROKER = "tcp://127.0.0.1:5555"
 WAIT_SECONDS = 5
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 SIZES = {f"{unit}{i}b": base**power for i, base in (("", 1000), ("i", 1024)) for power, unit in enumerate("kmgt", 1)}
 SIZES["b"] = 1
 TRY_SECONDS = 1.0  # --wait 0 is one try, and its acks are waited for as long
-SECONDS_MAX = 1e8  # three years: what is longer cannot be waited for
 
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|[smhdw])?", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d*)?)((?:[kmgt]i?)?b)", re.ASCII | re.IGNORECASE)
+_HEADER = re.compile(r"([^=:]*)(?:=|: ?)(.*)", re.S)
 _PLACE = re.compile(r"(\d{1,30})(?:@(\w+))?", re.ASCII)
-_UNIX_TIME = re.compile(r"\d{9,10}(?:\.\d+)?", re.ASCII)
 
 
 def duration(value: str | float) -> float:
-    """Seconds in `5`, `0.5`, `500ms`, `30s`, `2m`, `2h`, `1d`, `1w`; a default comes as a number."""
-    text = str(value).strip()
-    found = _DURATION.fullmatch(text)
-    if not found:
-        raise typer.BadParameter(f'"{text}" is no length of time, such as 5, 0.5, 500ms, 2m or 1h')
-    seconds = float(found[1]) * UNITS[found[2] or "s"]
-    if not math.isfinite(seconds) or seconds > SECONDS_MAX:
-        raise typer.BadParameter(f"{text} is longer than {SECONDS_MAX:g} seconds")
-    return seconds
+    """Seconds in `5`, `500ms`, `2h`; a default comes as a number."""
+    try:
+        return times.duration(str(value))
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def waiting(value: str | float) -> float:
@@ -49,16 +42,11 @@ def waiting(value: str | float) -> float:
 
 
 def moment(text: str) -> datetime:
-    """The time in `2h` (ago), `2026-09-20`, `2026-09-20T12:00` (local), `…Z`, or seconds since 1970."""
-    text = text.strip()
+    """The time in `2h` (ago), `all`, `2026-09-20`, `2026-09-20T12:00` (local), `…Z`, or seconds since 1970."""
     try:
-        if _UNIX_TIME.fullmatch(text):
-            return datetime.fromtimestamp(float(text), UTC)
-        if _DURATION.fullmatch(text) and text[-1].isalpha():
-            return datetime.now(UTC) - timedelta(seconds=duration(text))
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
-        raise typer.BadParameter(f'"{text}" is no time, such as 2h, 1d, 2026-09-20 or 2026-09-20T12:00:00Z') from None
+        return times.moment(text, datetime.now(UTC))
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def retention(text: str) -> RetentionRule:
@@ -88,7 +76,7 @@ def _limited(rule: RetentionRule, limit: str) -> RetentionRule:
         return rule._replace(bytes=_whole(float(size[1]) * SIZES[size[2].lower()]))
     if limit.isascii() and limit.isdigit():
         return rule._replace(records=_whole(limit))
-    if _DURATION.fullmatch(limit):
+    if times.is_duration(limit):
         return rule._replace(age_seconds=duration(limit))
     raise typer.BadParameter(f'"{limit}" is no age (7d), count (100000) or size (1GB)')
 
@@ -106,9 +94,10 @@ def _whole(number: float | str) -> int:
 
 
 def header(text: str) -> tuple[str, str]:
-    """Name and value in `K=V`."""
-    name, equals, value = text.partition("=")
-    if not (name and equals):
+    """Name and value in `K=V` and `K: V`, whichever sign comes first."""
+    found = _HEADER.fullmatch(text)
+    name, value = (found[1], found[2]) if found else ("", "")
+    if not name:
         raise UsageError(f'header "{text}": no name and value, such as priority=high')
     try:
         text.encode()
@@ -162,11 +151,14 @@ Patterns: TypeAlias = Annotated[
     ),
 ]
 Last: TypeAlias = Annotated[
-    int | None, typer.Option("--last", metavar="N", min=1, help="Begin with the last N messages.")
+    int | None,
+    typer.Option("--last", metavar="N", min=1, help="Begin with the last N messages that are chosen."),
 ]
 Since: TypeAlias = Annotated[
     datetime | None,
-    typer.Option("--since", metavar="TIME", parser=moment, help="Begin at a time: 2h, 30m, 1d (ago), or an ISO time."),
+    typer.Option(
+        "--since", metavar="TIME", parser=moment, help="Begin at a time: 2h, 30m, 1d (ago), all, an ISO time."
+    ),
 ]
 After: TypeAlias = Annotated[
     Place | None,
@@ -177,6 +169,19 @@ After: TypeAlias = Annotated[
         help="Begin after an offset; 0 is the beginning. A place of --json, such as 7@0ca8f08933b5a3be, is one too, of "
         "that log only.",
     ),
+]
+Timeout: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        "-t",
+        metavar="SECONDS",
+        parser=duration,
+        help="End after this time; with --count, 124 is the exit status when fewer came.",
+    ),
+]
+Verbose: TypeAlias = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say on stderr when it is live, lost and back, as on a terminal.")
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 Template: TypeAlias = Annotated[

@@ -16,7 +16,6 @@ Tests: tests/cli/test_output.py.
 
 from __future__ import annotations
 
-import json as json_text
 import os
 import re
 import time
@@ -27,7 +26,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from zchat.errors import UsageError
 from zchat.printable import printable
 
 if TYPE_CHECKING:
@@ -36,11 +34,7 @@ if TYPE_CHECKING:
 Format: TypeAlias = "Callable[[Message], bytes]"
 
 NAME_COLOURS = (31, 32, 33, 34, 35, 36, 91, 92, 93, 94, 95, 96)
-ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\"}
 
-_TEMPLATE = re.compile(
-    r"\\(?P<escape>.)|(?P<brace>\{\{|\}\})|\{(?P<field>[^{}]*)\}|(?P<text>[^\\{}]+)|(?P<wrong>.)", re.S
-)
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
@@ -49,6 +43,8 @@ def choose(*, json: bool, template: str | None, raw: bool, one_room: bool, termi
     if json:
         return json_lines(log, terminal=terminal)
     if template is not None:
+        from zchat.cli.templates import by_template
+
         return by_template(template, log)
     if raw:
         return raw_on_terminal if terminal else attrgetter("body")
@@ -188,49 +184,6 @@ def local_time(microseconds: int) -> str:
 @lru_cache(maxsize=1024)
 def _utc_second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-
-
-# --- templates ----------------------------------------------------------------------------------
-
-FIELDS: dict[str, Callable[[Any], str]] = {
-    "room": lambda message: _in_a_column(message.room),
-    "offset": lambda message: str(message.offset),
-    "user": lambda message: _in_a_column(message.user),
-    "time": lambda message: rfc3339(message.time),
-    "event": lambda message: _in_a_column(message.event),
-    "body": lambda message: _in_a_column(message.body.decode("utf-8", "surrogateescape")),
-    "headers": lambda message: escaped(json_text.dumps(dict(message.headers), ensure_ascii=False)),
-}
-"""What a template can name. Nothing else of a message is reached: a template is no program."""
-
-
-def _in_a_column(text: str) -> str:
-    """Printable, without the tabs that a template puts between fields, and so that it can be told what it was: a
-    backslash is two, and a byte that is no UTF-8 is `\\udcXX`, which no text has."""
-    return printable(text.replace("\\", "\\\\")).replace("\t", "\\t")
-
-
-def by_template(template: str, log: KnownLog) -> Format:
-    """A format from text with `{field}`s; `{{` and `}}` are braces, `\\n \\t \\r \\0 \\\\` escapes."""
-    parts: list[Callable[[Any], str]] = []
-    for found in _TEMPLATE.finditer(template):
-        if (field := found["field"]) is not None:
-            if field == "place":
-                parts.append(lambda message: printable(place(message.offset, log.id) or "-"))
-                continue
-            if field not in FIELDS:
-                raise UsageError(f'--format: no field "{{{field}}}"; there are {", ".join([*FIELDS, "place"])}')
-            parts.append(FIELDS[field])
-        elif found["wrong"] is not None:
-            raise UsageError(
-                f'--format: "{found["wrong"]}" at {found.start() + 1} stands alone; double a brace to print it'
-            )
-        else:
-            escape = found["escape"]
-            text = ESCAPES.get(escape, f"\\{escape}") if escape else (found["text"] or found["brace"][0])
-            parts.append(lambda _, text=text: text)  # type: ignore[misc]
-    # Bytes of the template that are no UTF-8 go as they are.
-    return lambda message: "".join([part(message) for part in parts]).encode("utf-8", "surrogateescape")
 
 
 # --- what is not a message ----------------------------------------------------------------------

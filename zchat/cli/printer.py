@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 from zchat.cli import exit_status, output, streams
 from zchat.cli.interrupts import interrupts
 from zchat.errors import TimedOut, ZchatError
-from zchat.names import inbox, user_key
+from zchat.names import inbox
 
 if TYPE_CHECKING:
     from zchat import Client, Message, Notice
+    from zchat.cli.choosing import Choice
 
 LINES_MAX = 256  # a write costs as much as some 20 lines: spread over this many it does not count
 BYTES_MAX = 65_536  # what a pipe takes at once
+PASSED_OVER_MAX = 4_096  # messages that are not chosen: then it is said that they are done
 
 
 class Printer:
@@ -44,27 +46,33 @@ class Printer:
         )
         self._lines: list[bytes] = []
         self._size = 0
-        self._left_out: str | None = None
+        self._choice: Choice | None = None
+        self._passed_over = 0  # since the last flush
+        self._uncounted: tuple[str, ...] = ("join", "leave")
         self._written: Callable[[], None] | None = None
         self.printed = 0  # messages
 
-    def begin(self, client: Client, *, without_own: bool = False) -> None:
-        """What is printed comes from here; `without_own`: nothing of this user, however the name is written."""
+    def begin(self, client: Client, choice: Choice | None = None) -> None:
+        """What is printed comes from here, and is all of it or what is chosen."""
         self.log.id = client.log_id
-        if without_own:
-            self._left_out = user_key(client.user)
+        if choice is not None and not choice.is_all:
+            self._choice = choice
+            self._uncounted = () if choice.of_presence else self._uncounted
         own = inbox(client.user)
         if sys.stderr.isatty() and own not in self._patterns:
             self._aside = f"; direct messages to you: zchat listen {own}"
 
     def print(self, message: Message) -> None:
-        """One message, unless it is to be left out."""
-        if self._left_out is not None and user_key(message.user) == self._left_out:
+        """One message, if it is chosen."""
+        if self._choice is not None and not self._choice(message):
+            self._passed_over += 1
+            if self._passed_over >= PASSED_OVER_MAX:
+                self.flush()
             return
         line = self._format(message)
         self._lines.append(line)
         self._size += len(line)
-        self.printed += message.event not in ("join", "leave")
+        self.printed += message.event not in self._uncounted
         if self._size > BYTES_MAX or len(self._lines) >= LINES_MAX:
             self.flush()
 
@@ -99,6 +107,7 @@ class Printer:
 
     def flush(self) -> None:
         """Write what has gathered."""
+        self._passed_over = 0
         if self._written is None:
             self._write()
             return

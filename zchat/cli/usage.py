@@ -24,7 +24,10 @@ COMMANDS_MEANT = {
     **{action: f"log {action}" for action in ("check", "repair", "export", "import", "backup")},
 }
 OPTIONS_MEANT = {
-    **dict.fromkeys(("--from", "--begin", "--start"), "--since"),
+    **dict.fromkeys(("--begin", "--start"), "--since"),
+    **dict.fromkeys(("--before", "--to", "--stop"), "--until"),
+    **dict.fromkeys(("--sender", "--by", "--author"), "--from"),
+    **dict.fromkeys(("--filter", "--search", "--match", "--pattern"), "--grep"),
     **dict.fromkeys(("--tail", "--lines"), "--last"),
     **dict.fromkeys(("--limit", "--max", "--number"), "--count"),
     **dict.fromkeys(("--offset", "--start-offset"), "--after"),
