@@ -145,9 +145,10 @@ class ChangesAfterCommands(Engine):
         self.__dict__["kept"] = ready & (CHANGES | SUB_CHANGES)
         super().turn(ready & ~(CHANGES | SUB_CHANGES))
 
-    def _do_commands(self, now: Instant) -> None:
+    def _do_commands(self, now: Instant) -> bool:
         super()._do_commands(now)
         self._take_changes(self.__dict__["kept"], now)
+        return True
 
 
 class WithoutCounts(OrderedDelivery):

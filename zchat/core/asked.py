@@ -104,7 +104,7 @@ class Asked:
 
     def has_next(self, full: Container[bytes]) -> bool:
         """Whether any waits that is not in `full`."""
-        return any(connection not in full for connection in self._queues)
+        return bool(self._queues) and any(connection not in full for connection in self._queues)
 
     def forget(self, connection: bytes) -> None:
         """The connection is gone."""

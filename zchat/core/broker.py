@@ -183,7 +183,7 @@ class BrokerCore:
         """When `elapsed` must be called at the latest; None: nothing is due."""
         outlet = self._outlet.next_deadline()
         times = (self.registry.next_deadline(), self._watermarks.next_deadline(), self._memberships.retry, outlet)
-        return min((time for time in times if time is not None), default=None)
+        return min([time for time in times if time is not None], default=None)
 
     # --- what to do -------------------------------------------------------------------------
 

@@ -117,7 +117,8 @@ class BrokerLoop:
         self._more = bool(receives and may_have and self._drain(now))
         dry = receives and not self._more
         port.elapsed(now, dry=dry)
-        self._take_ends(now, dry=dry)
+        if port.ends:
+            self._take_ends(now, dry=dry)
         if ready & WOKEN:
             self._take_finished(now)
         self._cycle(now)
@@ -161,7 +162,7 @@ class BrokerLoop:
         while. What one has left then is passed over: it would be taken for a new connection's.
         """
         ends = self._port.ends
-        if ends and (dry or now.seconds - next(iter(ends.values())) > ENDED_WAIT_SECONDS):
+        if dry or now.seconds - next(iter(ends.values())) > ENDED_WAIT_SECONDS:
             for connection in list(ends):
                 self._port.forget(connection, now, dry=dry)
                 self.core.disconnected(connection, now)
@@ -181,8 +182,11 @@ class BrokerLoop:
             self._log.append(append, partial(self._committed, bool(append.batches)))
             if self._finished:  # a log that commits at once has called back already
                 self._take_finished(now)
-        core.broadcast(port.broadcast(core.take_broadcasts(now), patient=core.is_patient(now)), now)
-        port.send(core.take_replies(), now)
+        # What somebody waits for goes first: of a round trip, the message, and then its ack.
+        if broadcasts := core.take_broadcasts(now):
+            core.broadcast(port.broadcast(broadcasts, patient=core.is_patient(now)), now)
+        if replies := core.take_replies():
+            port.send(replies, now)
         full = port.full
         if core.may_answer(full):
             self._answer(now)

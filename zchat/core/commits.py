@@ -81,7 +81,7 @@ class Gathering:
     @property
     def size(self) -> int:
         """Bytes of its records."""
-        return sum(batch.size for batch in self.batches)
+        return sum([batch.size for batch in self.batches]) if self.batches else 0
 
     def window(self, under_way: Commit | None) -> int:
         """Bytes that a session may have waiting: its share of what all may, which is shared by those who have some."""

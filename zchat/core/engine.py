@@ -65,7 +65,8 @@ class Engine:
         self._sent: deque[Chunk] = deque()  # and not settled; some behind the first may be
         self._welcome: wire.Welcome | None = None  # whose publisher is subscribed to,
         self._publisher = address  # which is there
-        self._tick = 0.0  # when the core is next told that time has passed
+        self._tick = 0.0  # when the core is next told that time has passed,
+        self._due = inf  # or the port is, if that is earlier; as it was at the last rest
         self._behind: Listener | None = None  # whose consumer is waited for,
         self._behind_until = 0.0
         self._left_behind: set[Listener] = set()  # whose were waited for in vain
@@ -84,7 +85,7 @@ class Engine:
     @property
     def is_busy(self) -> bool:
         """Whether there is something to do."""
-        return bool(self._commands or (self.core.has_room and self._outbox))
+        return bool(self._commands or (self._outbox and self.core.has_room))
 
     def wake(self) -> None:
         """There is something to do."""
@@ -105,13 +106,13 @@ class Engine:
         if self.is_busy:
             return 0.0
         soon = FULL_SECONDS if port.is_full else TICK_SECONDS if core.state == GREETING else REST_SECONDS_MAX
-        due = port.due
+        self._due = due = port.due
         if self._behind is not None:
             soon = min(soon, BEHIND_LOOK_SECONDS)
         return soon if due == inf else min(soon, max(0.0, due - port.now().seconds))
 
     def turn(self, ready: int) -> None:
-        """Take what is there, and do what the core says."""
+        """Take what is there, and do what the core says. Nothing is looked at that cannot have changed."""
         self._is_resting = self._outbox.is_waiting = False
         now = self._port.now()
         if ready & (CHANGES | SUB_CHANGES):
@@ -127,10 +128,11 @@ class Engine:
             for frame in self._port.replies():
                 self.core.received(frame, now)
             self._publish(now)
-        self._do_commands(now)
-        if now.seconds >= self._tick or now.seconds >= self._port.due:
-            self._pass_time(now)
-        self._carry_out(now)
+        is_due = now.seconds >= self._tick or now.seconds >= self._due
+        if self._do_commands(now) or is_due or ready:
+            if is_due:
+                self._pass_time(now)
+            self._carry_out(now)
 
     def push(self) -> None:
         """Between two turns: only send what programs have published."""
@@ -178,23 +180,22 @@ class Engine:
         if core.listening.take_stranger():
             self._port.refuse(now.seconds)
             core.unsubscribed(now)
-        self._deliver(now)
 
     def _publish(self, now: Instant) -> None:
         """Send what programs have published, as much as may be unacked."""
         core = self.core
-        while core.has_room:
-            chunk = self._outbox.take()
-            if chunk is None:
-                break
+        while self._outbox and core.has_room and (chunk := self._outbox.take()) is not None:
             self._sent.append(chunk)
             core.publish(chunk, now)
             self.sent_at, self.sent_alone = now.seconds, chunk.count == 1
         self._send()
 
-    def _do_commands(self, now: Instant) -> None:
+    def _do_commands(self, now: Instant) -> bool:
+        """Returns whether there was one."""
+        has_some = bool(self._commands)
         while self._commands:
             self._commands.popleft()(self.core, now)
+        return has_some
 
     def _pass_time(self, now: Instant) -> None:
         self._tick = now.seconds + TICK_SECONDS

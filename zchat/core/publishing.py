@@ -25,6 +25,7 @@ WINDOW_KEPT_SECONDS = 0.1  # nothing was unacked: then the first window holds ag
 QUIET_BYTES = 4096  # larger ones are no round trips, and to repeat them would cost more than an ACK
 QUIET_SECONDS = 0.5  # then the outcome is asked for, so that nothing stays open
 KEPT_SHARE = 0.9  # of the time for which a session is kept may pass: two clocks never agree
+NEVER = Instant(0.0, 0)
 REPEAT_SECONDS = 3.0  # without an answer a publish is sent again: the broker may drop replies
 
 
@@ -59,7 +60,7 @@ class Chunk:
         self.count = -1  # and so many records travel
         self.keys: set[str] = set()  # names under which the outbox finds it while it is open
         self.seq = 0
-        self.sent = Instant(0.0, 0)  # when it was first
+        self.sent = NEVER  # when it was first
         self.is_quiet = False  # sent without asking for an ACK
         self.frame = b""  # kept until it is settled
         self.first = -1  # offset of the first record (0: volatile), once it is acked

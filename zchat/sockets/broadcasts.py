@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import zmq
 
 from zchat import wire
-from zchat.sockets.options import DONTWAIT, SNDMORE
+from zchat.sockets.options import DONTWAIT, SNDMORE, sender
 
 
 class Broadcasts:
@@ -23,12 +23,13 @@ class Broadcasts:
 
     def __init__(self, xpub: zmq.Socket[bytes]) -> None:
         self._xpub = xpub
+        self._send = sender(xpub)
         self.bytes = 0  # of frames, so far
         xpub.setsockopt(zmq.XPUB_NODROP, 1)
 
     def send(self, broadcasts: Iterable[tuple[bytes, bytes]], *, patient: bool) -> set[bytes]:
         """(topic, frame), in order. Returns the frames that were refused: volatile batches, when `patient`."""
-        send, refused, full = self._xpub.send, set[bytes](), set[bytes]()
+        send, refused, full = self._send, set[bytes](), set[bytes]()
         for topic, frame in broadcasts:
             may_wait = patient and frame[1] == wire.VOLATILE_MESSAGES
             if may_wait and topic in full:

@@ -9,12 +9,16 @@ Rules of this file
 1. One thread owns every socket. Others only wake it.
 2. It decides nothing. What is here is descriptors and libzmq's traps; who is connected is in peers.py.
 3. No frame, and no state of a peer, makes it raise.
+4. Each socket has a descriptor that tells once of what may be new (zmq_getsockopt(3), ZMQ_FD). It sleeps on those, and
+   asks a socket for its events only after it was used for something else, or was not read to its end: a `zmq_poll` asks
+   all of them, twice.
 
 Spec: docs/design.md, "The broker's sockets". Tests: tests/sockets/test_broker.py, tests/sockets/test_peers.py.
 """
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
 
@@ -30,7 +34,7 @@ from zchat.sockets.clock import instant
 from zchat.sockets.cutoffs import CutOffs
 from zchat.sockets.kernel import connections_max
 from zchat.sockets.meters import Meters
-from zchat.sockets.options import DONTWAIT, POLLIN, SNDMORE
+from zchat.sockets.options import DONTWAIT, EVENTS, POLLIN, SNDMORE
 from zchat.sockets.peers import Peers
 from zchat.sockets.workers import Workers
 
@@ -49,6 +53,7 @@ class SocketBrokerPort:
         self._context = options.broker_context()
         self.router = options.broker_router(self._context)  # to be bound, then `start`
         self.xpub = options.broker_xpub(self._context)
+        self._send = options.sender(self.router)
         self._broadcasts = Broadcasts(self.xpub)
         self._peers = peers = Peers(self._context, self.router, self.xpub, settings, self._cutoffs, each_max)
         self.ends, self.read_ends, self.forget = peers.ends, peers.read_monitors, peers.forget
@@ -66,13 +71,15 @@ class SocketBrokerPort:
         self._meters = Meters(self._peers, self._cutoffs, self._settings, self.xpub.fileno())
         self._workers = Workers(READERS)
         self.work = self._workers.work
-        self._poller = zmq.Poller()
-        self._poller.register(self.xpub, POLLIN)
-        for monitor in self._peers.monitors:
-            self._poller.register(monitor, POLLIN)
-        self._waking = self._waker.fileno()
-        self._poller.register(self._waking, POLLIN)
+        self._poll = select.poll()
+        self._tells = {self._waker.fileno(): WOKEN, options.descriptor(self.xpub): SUBSCRIPTIONS}
+        self._tells.update((options.descriptor(monitor), ENDS) for monitor in self._peers.monitors)
+        for descriptor in self._tells:
+            self._poll.register(descriptor, select.POLLIN)
+        self._router_tells = options.descriptor(self.router)
+        self._tells[self._router_tells] = FRAMES
         self._receives = False
+        self._touched = FRAMES | SUBSCRIPTIONS  # what may be there, and no descriptor would tell of it
 
     def close(self) -> None:
         """Without linger: to close with it while peers are there can end the process (session_base.cpp:233)."""
@@ -95,17 +102,25 @@ class SocketBrokerPort:
     def poll(self, seconds: float, *, receives: bool) -> int:
         """Sleep until something is there, but not for longer. Returns what."""
         if receives != self._receives:
-            self._poller.register(self.router, POLLIN if receives else 0)  # 0 takes it out
             self._receives = receives
-        ready = dict(self._poller.poll(int(seconds * 1000) + 1 if seconds > 0 else 0))
+            if receives:
+                self._poll.register(self._router_tells, select.POLLIN)
+            else:
+                self._poll.unregister(self._router_tells)
+        found = self._look() if self._touched else 0
+        for descriptor, _ in self._poll.poll(0 if found or seconds <= 0 else int(seconds * 1000) + 1):
+            found |= self._tells[descriptor]
         assert self._meters is not None, "started"
         self._meters.turns += 1
-        found = WOKEN if ready.pop(self._waking, 0) else 0
-        if ready.pop(self.router, 0):
-            found |= FRAMES
-        if ready.pop(self.xpub, 0):
-            found |= SUBSCRIPTIONS
-        return found | ENDS if ready else found  # what is left are the monitors
+        return found
+
+    def _look(self) -> int:
+        """What is there, of what may be and no descriptor would tell of."""
+        if self._touched & SUBSCRIPTIONS and not int(self.xpub.getsockopt(EVENTS)) & POLLIN:
+            self._touched &= ~SUBSCRIPTIONS
+        if self._touched & FRAMES and self._receives and not int(self.router.getsockopt(EVENTS)) & POLLIN:
+            self._touched &= ~FRAMES
+        return self._touched if self._receives else self._touched & ~FRAMES
 
     def elapsed(self, now: Instant, *, dry: bool) -> None:
         """Time has passed: cut off who is due."""
@@ -121,12 +136,13 @@ class SocketBrokerPort:
 
     def received(self, now: Instant) -> Iterator[tuple[bytes, bytes | None, int, str | None]]:
         """What clients sent: a loop that asks for one more spends no call on it."""
-        receive, known = self.router.recv, self._peers.of
+        receive, known, is_first = self.router.recv, self._peers.of, True
+        self._touched |= FRAMES
         while True:
             try:
                 connection = receive(DONTWAIT)
             except zmq.Again:
-                return
+                break
             part = receive(copy=False)  # to ask it for the next one is dear, and this knows
             peer = known.get(connection)
             if peer is None:
@@ -142,6 +158,11 @@ class SocketBrokerPort:
                 yield connection, None, 0, None
             else:
                 yield connection, frame, taken, None if peer.is_greeted else peer.address
+            # Of one, nearly always: an exception costs five times as much. Of many, each would be asked after.
+            if is_first and not int(self.router.getsockopt(EVENTS)) & POLLIN:
+                break
+            is_first = False
+        self._touched &= ~FRAMES
 
     def spoke(self, connection: bytes, ttl_ms: int | None) -> None:
         """It has said HELLO, or not yet."""
@@ -149,7 +170,8 @@ class SocketBrokerPort:
 
     def send(self, replies: Iterable[tuple[bytes, bytes]], now: Instant) -> None:
         """A reply to one that does not read is dropped: it will ask again."""
-        send, peers = self.router.send, self._peers
+        send, peers = self._send, self._peers
+        self._touched |= FRAMES
         for connection, frame in replies:
             try:
                 send(connection, SNDMORE | DONTWAIT)
@@ -172,11 +194,13 @@ class SocketBrokerPort:
         and everyone who sent meanwhile is cut off; the honest ones come back and subscribe again.
         """
         xpub, peers = self.xpub, self._peers
+        self._touched |= SUBSCRIPTIONS
         while True:
             try:
                 frame = xpub.recv(DONTWAIT, copy=False)
             except zmq.Again:
                 self._suspicious = False
+                self._touched &= ~SUBSCRIPTIONS
                 return
             data, is_last, granted = frame.bytes, not frame.more, b""
             peer = peers.subscriber(frame, now)
@@ -201,6 +225,7 @@ class SocketBrokerPort:
 
     def broadcast(self, broadcasts: Iterable[tuple[bytes, bytes]], *, patient: bool) -> set[bytes]:
         """See broadcasts.py."""
+        self._touched |= SUBSCRIPTIONS
         refused = self._broadcasts.send(broadcasts, patient=patient)
         self._peers.broadcast_bytes = self._broadcasts.bytes
         return refused

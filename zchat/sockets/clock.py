@@ -5,17 +5,18 @@ and until when what takes many waits may go on.
 from __future__ import annotations
 
 import threading
-import time
+from time import monotonic, time_ns
 
 from zchat.core import Instant
 from zchat.errors import UsageError
 
+_new = tuple.__new__  # what a NamedTuple calls in Python: an instant is made in every turn
 WAIT_SECONDS_MAX = threading.TIMEOUT_MAX / 2  # no deadline is so far that rounding makes it too far
 
 
 def instant() -> Instant:
     """Now."""
-    return Instant(time.monotonic(), time.time_ns() // 1000)
+    return _new(Instant, (monotonic(), time_ns() // 1000))
 
 
 def waitable(timeout: float | None) -> float | None:
@@ -37,8 +38,8 @@ class Deadline:
 
     def __init__(self, what: str, seconds: float | None) -> None:
         self.what, self.seconds = what, seconds
-        self._at = None if seconds is None else time.monotonic() + seconds
+        self._at = None if seconds is None else monotonic() + seconds
 
     def left(self) -> float | None:
         """Seconds that are left, 0 when it is over; None: as long as it takes."""
-        return None if self._at is None else max(0.0, self._at - time.monotonic())
+        return None if self._at is None else max(0.0, self._at - monotonic())

@@ -24,11 +24,14 @@ RECEIVED_SECONDS_MAX = 0.1  # … or as many as this takes: then it is time to d
 class Dealer:
     """The way to the broker."""
 
-    def __init__(self, address: Address, wake: Callable[[], object]) -> None:
+    def __init__(self, address: Address, wake: Callable[[], object], is_dry: Callable[[], object]) -> None:
+        """`is_dry` is called when all that has come was received."""
         self._connector = Connector(options.client_dealer(context.shared()), wake)
         self._connector.aim(address)
         self.socket, self.monitor = self._connector.socket, self._connector.monitor
         self.go_on, self.proved = self._connector.go_on, self._connector.proved
+        self._send = options.sender(self.socket)
+        self._is_dry = is_dry
         self._unsent: deque[bytes] = deque()
 
     @property
@@ -69,7 +72,7 @@ class Dealer:
             return False
         try:
             while unsent:
-                self.socket.send(unsent[0], DONTWAIT)
+                self._send(unsent[0], DONTWAIT)
                 unsent.popleft()
         except zmq.Again:
             if away:
@@ -82,10 +85,15 @@ class Dealer:
         try:
             for _ in range(RECEIVED_MAX):
                 yield receive(DONTWAIT)
-                if not int(events(EVENTS)) & POLLIN or monotonic() > until:  # an exception costs six times as much
+                if not int(events(EVENTS)) & POLLIN:  # an exception costs six times as much
+                    break
+                if monotonic() > until:
                     return
+            else:
+                return
         except zmq.Again:
-            return
+            pass
+        self._is_dry()
 
     def close(self) -> None:
         """End it."""

@@ -72,7 +72,7 @@ class Driver:
             return True
         mine = held.hold()
         try:
-            while not done():
+            while True:
                 if self._leader == get_ident():  # a handler of signals waits, in the middle of a wait
                     in_time = self._drive(done, deadline)
                 elif self._take_lead():
@@ -82,9 +82,10 @@ class Driver:
                         self._leave()
                 else:
                     in_time = self._follow(done, deadline)
+                if done():
+                    return True
                 if not in_time:
-                    return bool(done())
-            return True
+                    return False
         finally:
             held.let_go(mine)
 
@@ -170,10 +171,12 @@ class Driver:
             engine.turn(port.look())
             if engine.failure is not None:
                 self._fail(None)
-            engine.pause()
             if done():
+                engine.pause()
                 return None
-            seconds = 0.0 if port.look() else engine.rest()
+            seconds = engine.rest()
+            if port.look():
+                seconds = 0.0
             if beside and seconds < REST_SECONDS_MAX and (self._leader or self._is_own):
                 port.wake()
         except BaseException as error:

@@ -22,13 +22,13 @@ class Greetings:
 
     def __init__(self, address_silent_max: int) -> None:
         self._address_silent_max = address_silent_max
-        self._waiting: deque[Peer] = deque()  # those of `_silent`, and some who have spoken or ended since
+        self.waiting: deque[Peer] = deque()  # those of `_silent`, and some who have spoken or ended since
         self._silent: dict[str, dict[int, Peer]] = {}  # address -> by descriptor
 
     def came(self, peer: Peer) -> None:
         """It is connected."""
         self._silent.setdefault(peer.host, {})[peer.descriptor] = peer
-        self._waiting.append(peer)
+        self.waiting.append(peer)
 
     def done(self, peer: Peer) -> None:
         """It has said HELLO, or has ended. Before its descriptor is forgotten."""
@@ -40,7 +40,7 @@ class Greetings:
 
     def overdue(self, seconds: float, *, dry: bool) -> list[Peer]:
         """Who has been silent for too long, and the oldest where an address has too many: the honest speak at once."""
-        waiting, found = self._waiting, []
+        waiting, found = self.waiting, []
         patience = HELLO_SECONDS if dry else HELLO_BUSY_SECONDS
         while waiting and (not self._is_silent(waiting[0]) or seconds - waiting[0].since > patience):
             peer = waiting.popleft()

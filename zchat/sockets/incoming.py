@@ -27,6 +27,7 @@ QUEUED_BYTES_LOW = 8 << 20
 NOTICE_BYTES = 300  # what one takes, and a mark
 
 Item: TypeAlias = Delivery | Notice | Mark
+_END = (None, 0)
 
 
 class MessageWaiter(Protocol):
@@ -47,7 +48,7 @@ class Incoming:
         self.lock = RLock()  # of what is handed over, and of the end; a signal may close what it interrupts
         self._pause = pause
         self._waiter = waiter
-        self._queue: SimpleQueue[Item | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Item | None, int]] = SimpleQueue()  # with its size
         self._put_bytes = 0  # written by who drives the engine
         self._taken_bytes = 0  # written by the consumer
         self._paused = False
@@ -55,8 +56,9 @@ class Incoming:
     def put(self, items: list[Item]) -> None:
         """What the ordering delivers. By who drives the engine."""
         for item in items:
-            self._put_bytes += _size(item)
-            self._queue.put(item)
+            size = _size(item)
+            self._put_bytes += size
+            self._queue.put((item, size))
         if not self._paused and self._put_bytes - self._taken_bytes > QUEUED_BYTES_MAX:
             self._paused = True
             self._pause(True)
@@ -68,7 +70,7 @@ class Incoming:
 
     def end(self) -> None:
         """Nothing more comes."""
-        self._queue.put(None)
+        self._queue.put(_END)
         self._waiter.stir()
 
     def take(self, timeout: float | None) -> Item | None:
@@ -81,11 +83,11 @@ class Incoming:
 
     def take_now(self) -> Item | None:
         """The same, without waiting."""
-        item = self._queue.get_nowait()
+        item, size = self._queue.get_nowait()
         if item is None:
-            self._queue.put(None)
+            self._queue.put(_END)
             return None
-        self._taken_bytes += _size(item)
+        self._taken_bytes += size
         if self._paused and self._put_bytes - self._taken_bytes < QUEUED_BYTES_LOW:
             self._paused = False
             self._pause(False)

@@ -12,6 +12,7 @@ import select
 import socket
 import stat
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import zmq
@@ -272,6 +273,16 @@ class Waker:
         """Close both ends."""
         self._read.close()
         self._write.close()
+
+
+def descriptor(watched: zmq.Socket[bytes]) -> int:
+    """Readable once when something about the socket may be new; what it is, its events tell (ZMQ_FD)."""
+    return int(watched.getsockopt(zmq.FD))
+
+
+def sender(through: zmq.Socket[bytes]) -> Callable[[bytes, int], object]:
+    """Its `send`, without the arguments that nobody uses: those take as long as the rest of it."""
+    return super(zmq.Socket, through).send
 
 
 def metadata(frame: zmq.Frame, name: Any) -> Any:

@@ -177,7 +177,8 @@ class Outbox(Generic[P]):
                 self._chunks.append(chunk)
             chunk.keys |= {room, given}
             lanes[room] = lanes[given] = chunk
-            return chunk, self._place(chunk, index, record)
+            is_there = not chunk.is_sealed and chunk.records[index] is record  # nearly always
+            return chunk, index if is_there else self._place(chunk, index, record)
 
     def _place(self, chunk: Chunk, index: int, record: wire.RecordOrBody) -> int:
         """Where a record is that was appended at `index` or behind; TOO_LATE when it was not counted. Under the lock.

@@ -193,7 +193,7 @@ class Peers:
         if self.full:
             low = self._settings.connection_unread_bytes_max // 2
             self.full = {each for each in self.full if each in self.of and self._unread(self.of[each]) > low}
-        for peer in self._greetings.overdue(now.seconds, dry=dry):
+        for peer in self._greetings.overdue(now.seconds, dry=dry) if self._greetings.waiting else ():
             self._cutoffs.cut_off(peer.descriptor, peer.name, SILENT)
         if now.seconds - self._looked >= LOOK_SECONDS:
             self._looked = now.seconds

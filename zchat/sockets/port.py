@@ -2,8 +2,9 @@
 
 Rules of this file
 1. One thread at a time, under a lock (driver.py): only `sleep` and `wake` are called without.
-2. Each socket has a descriptor that tells once of what may be new; only after that, and after whatever else was done
-   with the socket, is it asked for its events, which costs more than the sleep (zmq_getsockopt(3), ZMQ_FD).
+2. Each socket has a descriptor that tells once of what may be new. What it told of is taken at its word: it is read.
+   The socket is asked for its events, which costs more than the sleep, only after it was used for something else, or
+   was not read to its end (zmq_getsockopt(3), ZMQ_FD).
 3. It decides nothing.
 
 Tests: tests/core/test_port.py, tests/sockets/test_client.py.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import selectors
 from collections.abc import Iterable
+from functools import partial
 
 import zmq
 
@@ -35,16 +37,17 @@ class SocketPort:
         self._waker = waker = options.Waker()
         self.wake = waker.wake
         self._selector = selectors.DefaultSelector()  # of each descriptor it has what that tells of
-        self._touched = 0  # what may be there, told or not
+        self._touched = 0  # what may be there, and no descriptor would tell of
         self._held = 0  # what nobody is to be told of
         self._told = 0  # by the descriptors, in the last sleep
         self._sockets: dict[int, zmq.Socket[bytes]] = {}
+        self._watched = 0  # the flags of those
         self._register(waker.fileno(), WOKEN)
-        self._dealer = dealer = Dealer(address, waker.wake)
+        self._dealer = dealer = Dealer(address, waker.wake, partial(self._read_to_its_end, REPLIES))
         self.changes, self.replies, self.proved = dealer.changes, dealer.received, dealer.proved
         self._watch(CHANGES, dealer.monitor)
         self._watch(REPLIES, dealer.socket)
-        self._subscriber = subscriber = Subscriber(waker.wake)
+        self._subscriber = subscriber = Subscriber(waker.wake, partial(self._read_to_its_end, BATCHES))
         self.batches, self.is_unsubscribed = subscriber.received, subscriber.is_disconnected
 
     @property
@@ -86,17 +89,15 @@ class SocketPort:
 
     def look(self) -> int:
         """What is there."""
-        touched, self._told = self._touched | self._told, 0
-        held = touched & self._held
-        touched &= ~held
-        if touched & WOKEN:
+        told, touched, self._told = self._told, self._touched, 0
+        if told & WOKEN:
             self._waker.clear()
-        found = 0
-        for flag, socket in self._sockets.items():
-            if touched & flag and int(socket.getsockopt(EVENTS)) & POLLIN:
-                found |= flag
-        self._touched = found | held  # until it is seen that nothing is left
-        return found
+        if touched:
+            for flag, socket in self._sockets.items():
+                if touched & flag & ~self._held and not int(socket.getsockopt(EVENTS)) & POLLIN:
+                    touched &= ~flag
+        self._touched = touched = (told | touched) & self._watched  # until it is read to its end
+        return touched & ~self._held
 
     def send(self, frames: Iterable[bytes], *, away: bool) -> None:
         """In order, as much as it takes; what it does not take is void while the broker is `away`."""
@@ -126,11 +127,11 @@ class SocketPort:
         """Leave what is broadcast where it is, and say nothing of it; or go on."""
         self._held = BATCHES if hold else 0
         batches = self._sockets.get(BATCHES)
-        is_watched = batches is not None and _descriptor(batches) in self._selector.get_map()
+        is_watched = batches is not None and options.descriptor(batches) in self._selector.get_map()
         if batches is not None and hold and is_watched:
-            self._selector.unregister(_descriptor(batches))
+            self._selector.unregister(options.descriptor(batches))
         elif batches is not None and not hold and not is_watched:
-            self._register(_descriptor(batches), BATCHES)
+            self._register(options.descriptor(batches), BATCHES)
         self._touched |= BATCHES
 
     def go_on(self, seconds: float) -> None:
@@ -146,15 +147,16 @@ class SocketPort:
         self._selector.close()
         self._waker.close()
 
+    def _read_to_its_end(self, flag: int) -> None:
+        """Its descriptor tells of what comes next."""
+        self._touched &= ~flag
+
     def _watch(self, flag: int, socket: zmq.Socket[bytes]) -> None:
         self._sockets[flag] = socket
-        self._register(_descriptor(socket), flag)
+        self._watched |= flag
+        self._register(options.descriptor(socket), flag)
         self._sockets = dict(sorted(self._sockets.items()))  # what happened to a connection, before what came on it
         self._touched |= flag
 
     def _register(self, descriptor: int, flag: int) -> None:
         self._selector.register(descriptor, selectors.EVENT_READ, flag)
-
-
-def _descriptor(socket: zmq.Socket[bytes]) -> int:
-    return int(socket.getsockopt(zmq.FD))

@@ -29,8 +29,10 @@ ARRAYS = frozenset([*(bytes([first]) for first in range(0x90, 0xA0)), b"\xdc", b
 class Subscriber:
     """Batches as they arrive."""
 
-    def __init__(self, wake: Callable[[], object]) -> None:
+    def __init__(self, wake: Callable[[], object], is_dry: Callable[[], object]) -> None:
+        """`is_dry` is called when all that has come was received."""
         self._wake = wake
+        self._is_dry = is_dry
         self._connector: Connector | None = None
         self.sub: zmq.Socket[bytes] | None = None
         self.monitor: zmq.Socket[bytes] | None = None
@@ -91,9 +93,14 @@ class Subscriber:
                     while self.sub.getsockopt(RCVMORE):  # to where the next message begins
                         receive(DONTWAIT)
             except zmq.Again:
+                break
+            if not int(events(EVENTS)) & POLLIN:  # an exception costs six times as much
+                break
+            if monotonic() > until:
                 return
-            if not int(events(EVENTS)) & POLLIN or monotonic() > until:  # an exception costs six times as much
-                return
+        else:
+            return
+        self._is_dry()
 
     def close(self) -> None:
         """End it."""
