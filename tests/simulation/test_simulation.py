@@ -95,7 +95,7 @@ def test_a_seed_gives_the_same_run_in_any_process() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("broker_type", "chain_type", "kind"),
+    ("broker_type", "ordering_type", "kind"),
     [
         (WithoutDedupe, OrderedDelivery, "doubled"),
         (AcksBeforeCommit, OrderedDelivery, "acked_not_stored"),

@@ -113,8 +113,8 @@ def test_what_was_not_read_to_its_end_is_found_again(ends: Ends, taken: int) -> 
         ends.dealer.send(frame)
     while left:
         assert ends.polled(FRAMES)
-        for _, frame, _, _ in islice(ends.port.received(now()), taken):
-            assert frame == left.pop(0)
+        for _, taken_now, _, _ in islice(ends.port.received(now()), taken):
+            assert taken_now == left.pop(0)
 
 
 def test_frames_do_not_count_while_none_are_to_be_received_and_wait_until_they_are(ends: Ends) -> None:
