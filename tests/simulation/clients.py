@@ -191,6 +191,9 @@ class NobodyWaits:
         """Never."""
         raise NotImplementedError
 
+    def told(self, error: Exception) -> None:
+        """A program asked after an outcome."""
+
 
 class SimulatedClient(Process[int]):
     """One client process: an engine and its port, and the turns of its I/O thread."""
