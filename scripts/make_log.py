@@ -20,7 +20,7 @@ from pathlib import Path
 from zchat import wire
 from zchat.errors import StartError
 from zchat.log.offline.building import Builder
-from zchat.log.sqlite import schema
+from zchat.log.sqlite import schema, stored
 from zchat.log.sqlite.folder import Folder
 from zchat.log.sqlite.state import RoomRow
 
@@ -74,7 +74,7 @@ def make(path: Path, records: int, per_batch: int, rooms: int, body: bytes) -> N
     tell("")
 
 
-def batches(records: int, per_batch: int, rooms: int, body: bytes) -> Iterator[schema.BatchRow]:
+def batches(records: int, per_batch: int, rooms: int, body: bytes) -> Iterator[stored.BatchRow]:
     """The rows, in order."""
     lasts = [0] * rooms
     first = time.time_ns() // 1000 - records * RECORD_MICROS
@@ -88,7 +88,7 @@ def batches(records: int, per_batch: int, rooms: int, body: bytes) -> Iterator[s
         entries = [wire.RawEntry(USER, SESSION, base, raw)]
         frame = wire.encode(wire.RawBatch(wire.MESSAGES, base, lasts[at], micros, entries))
         lasts[at] = base + count - 1
-        yield schema.BatchRow.sealed(base, at + 1, wire.MESSAGES, count, micros, frame)
+        yield stored.BatchRow.sealed(base, at + 1, wire.MESSAGES, count, micros, frame)
 
 
 def tell(line: str) -> None:

@@ -34,7 +34,7 @@ class Layer(NamedTuple):
 LEVEL_0 = ("errors", "names", "address", "settings", "printable", "message", "times")
 WORDS = (*(f"zchat.{name}" for name in LEVEL_0), "zchat.wire.")
 WORLD = ("asyncio", "concurrent", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time")
-LOG = ("zchat.log", "zchat.log.retention", "zchat.log.slices")  # what every log is made of
+LOG = ("zchat.core.log", "zchat.log.retention", "zchat.log.slices")  # what every log is made of
 FACES = tuple(  # what all faces are made of
     f"zchat.{name}"
     for name in (
@@ -46,12 +46,11 @@ FACES = tuple(  # what all faces are made of
 LAYERS = [
     *(Layer(f"zchat/{name}.py", WORDS, ()) for name in LEVEL_0),
     Layer("zchat/wire/", WORDS, ()),
-    Layer("zchat/core/", (*WORDS, "zchat.core.", "zchat.log"), ()),  # of the log: what passes through it
-    Layer("zchat/log/__init__.py", WORDS, ()),
+    Layer("zchat/core/", (*WORDS, "zchat.core."), ()),
     Layer("zchat/log/sqlite/", (*WORDS, *LOG, "zchat.log.sqlite."), ("sqlite3", *WORLD)),
     Layer("zchat/log/offline/", (*WORDS, *LOG, "zchat.log.sqlite.", "zchat.log.offline."), ("sqlite3", *WORLD)),
     Layer("zchat/log/", (*WORDS, *LOG), WORLD),
-    Layer("zchat/sockets/", (*WORDS, "zchat.core.", "zchat.log", "zchat.sockets."), ("zmq", *WORLD)),
+    Layer("zchat/sockets/", (*WORDS, "zchat.core.", "zchat.sockets."), ("zmq", *WORLD)),
     Layer("zchat/subscription.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
     Layer("zchat/publisher.py", (*WORDS, "zchat.core.", *FACES), WORLD),
     Layer("zchat/arguments.py", (*WORDS, "zchat.core."), WORLD),
@@ -60,7 +59,9 @@ LAYERS = [
     Layer("zchat/testing.py", ("zchat.errors",), ("pathlib", "subprocess", "sys", "tempfile", "time")),
     Layer("zchat/__main__.py", ("zchat.cli.",), ("signal",)),
     Layer("zchat/cli/broker.py", ("zchat.",), ("typer", *WORLD)),  # joins the sockets and a log
-    Layer("zchat/cli/log.py", (*WORDS, "zchat.cli.", "zchat.log."), ("typer", *WORLD)),  # without a broker
+    Layer(
+        "zchat/cli/log.py", (*WORDS, "zchat.cli.", "zchat.core.log", "zchat.log."), ("typer", *WORLD)
+    ),  # without a broker
     Layer("zchat/cli/", (*WORDS, "zchat", "zchat.cli."), ("typer", *WORLD)),
 ]
 # All of Python's own modules that touch neither files nor clocks, nor anything else outside of the program.
@@ -268,6 +269,20 @@ def test_every_module_is_imported_by_another() -> None:
     none(f"{module} is imported by none" for module in modules() - used)
 
 
+def test_no_two_classes_and_types_have_one_name() -> None:
+    found: dict[str, list[str]] = {}
+    for each in sources("zchat"):
+        for node in each.tree.body:
+            name = node.name if isinstance(node, ast.ClassDef) else ""
+            is_option = each.path.startswith("zchat/cli/")  # which is called as the command line calls it
+            if isinstance(node, ast.Assign | ast.AnnAssign) and not is_option:
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                name = target.id if isinstance(target, ast.Name) else ""
+            if re.match(r"_?[A-Z][A-Za-z]*[a-z]", name):
+                found.setdefault(name.removeprefix("_"), []).append(f"{each.path}:{node.lineno}")
+    none(f"{name} is {' and '.join(places)}" for name, places in found.items() if len(places) > 1)
+
+
 def test_every_pure_module_and_log_has_the_test_file_that_mirrors_it() -> None:
     mirrored = [each.path for each in sources("zchat") if each.path.startswith(("zchat/core/", "zchat/log/"))]
     mirrored += [f"zchat/{name}.py" for name in LEVEL_0]
@@ -286,6 +301,8 @@ def test_every_pure_module_and_log_has_the_test_file_that_mirrors_it() -> None:
         (layers, "zchat/core/broker.py", "from zchat.sockets import options"),
         (layers, "zchat/core/broker.py", "from zchat.log.sqlite.log import SqliteLog"),
         (layers, "zchat/core/broker.py", "from zchat.log import sqlite"),
+        (layers, "zchat/core/log.py", "from zchat.log import retention"),
+        (layers, "zchat/log/memory.py", "from zchat.core.broker import BrokerCore"),
         (layers, "zchat/log/sqlite/log.py", "from zchat.log.offline import repairing"),
         (layers, "zchat/log/memory.py", "import sqlite3"),
         (layers, "zchat/core/broker.py", "import urllib.request"),

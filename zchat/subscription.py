@@ -19,7 +19,7 @@ from zchat.message import Message
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import Deadline, waitable
 from zchat.sockets.incoming import Incoming
-from zchat.sockets.intake import End, Intake
+from zchat.sockets.intake import Intake, TakenOut
 
 CLOSE_SECONDS = 3.0  # for the broker's word that the cursor is stored and the rooms are left
 
@@ -146,7 +146,7 @@ class Subscription:
             return False
         try:
             notice = self._intake.take(self._incoming.take(timeout))
-        except End:
+        except TakenOut:
             return False
         if notice is not None and self._on_notice is not None:
             self._on_notice(notice)

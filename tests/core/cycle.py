@@ -16,8 +16,8 @@ from zchat import wire
 from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
+from zchat.core.log import Append, facts_of, whole
 from zchat.errors import LogError, WireError
-from zchat.log import Append, facts_of, whole
 from zchat.log.memory import MemoryLog
 from zchat.names import room_of
 from zchat.settings import Settings

@@ -13,8 +13,8 @@ from tests.unreadable import READABLE, UNREADABLE
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker import Lookup
+from zchat.core.log import whole
 from zchat.errors import WireError
-from zchat.log import whole
 
 JOIN, LEAVE = wire.Record(b"", "join"), wire.Record(b"bye", "leave")
 

@@ -15,8 +15,8 @@ from zchat.core import Instant
 from zchat.core.broker import BrokerCore
 from zchat.core.broker_loop import BrokerLoop
 from zchat.core.broker_port import ENDS, FRAMES
+from zchat.core.log import Append, facts_of
 from zchat.errors import LogError
-from zchat.log import Append, facts_of
 from zchat.log.memory import MemoryLog
 from zchat.settings import Settings
 

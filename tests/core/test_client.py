@@ -14,12 +14,12 @@ from zchat.core import Instant
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, ClientCore
 from zchat.core.gaps import Notice
 from zchat.core.listening import Listener
+from zchat.core.log import whole
 from zchat.core.ordering import OrderedDelivery, Start
 from zchat.core.progress import Progress
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX, Chunk
 from zchat.core.requests import REPEAT_SECONDS
 from zchat.errors import Closed, LogError, Refused
-from zchat.log import whole
 from zchat.settings import Settings
 
 NOON = 1_700_000_000_000_000

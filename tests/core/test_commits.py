@@ -14,10 +14,10 @@ from tests.core.cycle import Cycle, Heard
 from tests.core.presence import who
 from zchat import wire
 from zchat.core.broker import Lookup
+from zchat.core.log import whole
 from zchat.core.memberships import RETRY_SECONDS
 from zchat.core.session import LIVE, LOST
 from zchat.errors import CODES
-from zchat.log import whole
 
 
 def joined(cycle: Cycle, connection: bytes, *rooms: str) -> None:

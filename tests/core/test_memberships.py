@@ -11,8 +11,8 @@ from tests.core.cycle import PORT, PUBLISH_PORT, Cycle, Heard, refused
 from tests.core.presence import who
 from zchat import wire
 from zchat.core import Instant
+from zchat.core.log import SessionRow
 from zchat.core.session import LIVE, LOST
-from zchat.log import SessionRow
 
 
 def join(cycle: Cycle, connection: bytes, *rooms: str, request: int = 1) -> None:

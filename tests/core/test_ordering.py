@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from zchat import wire
 from zchat.core.held import HELD_BYTES_MAX
+from zchat.core.log import Append, RetentionRule, StoredBatch, whole
 from zchat.core.ordering import (
     CHECKING,
     FILLING,
@@ -30,12 +31,11 @@ from zchat.core.ordering import (
     Mark,
     Notice,
     OrderedDelivery,
-    Question,
+    OrderingQuestion,
     Start,
 )
 from zchat.core.volatile import Counts
 from zchat.errors import WireError
-from zchat.log import Append, RetentionRule, StoredBatch, whole
 from zchat.log.memory import MemoryLog
 from zchat.names import matcher
 
@@ -706,7 +706,7 @@ class AnyWay(RuleBasedStateMachine):
         super().__init__()
         self.times = count(NOON)
         self.way: deque[Step] = deque()  # on the listener's SUB
-        self.question: Question | None = None
+        self.question: OrderingQuestion | None = None
         self.answer: wire.Page | wire.HeadsAre | wire.Position | None = None
         self.logs_told = self.logs = 0
         self.counts = Counts("start")

@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.core.presence import who
 from zchat.core import Instant
 from zchat.core.channels import Endpoint
+from zchat.core.log import SeenRow, SessionRow
 from zchat.core.registry import Registry
 from zchat.core.session import FORGOTTEN, GONE, LIVE, LOST, OUTCOMES_MAX, PENDING, TRANSITIONS, Session
-from zchat.log import SessionRow
 from zchat.names import user_key
 from zchat.settings import Settings
 
@@ -360,14 +360,14 @@ def test_a_session_that_is_gone_is_forgotten_as_if_there_had_been_no_restart(see
 def test_who_was_cut_off_by_the_restart_is_told_with_when_it_was_seen() -> None:
     registry = registry_of()
     rows = [SessionRow("s1", "alice", 7, 5, {}), SessionRow("s2", "bob", 1, 6, {"general": 4})]
-    registry.restore(rows, [("alice", 3), ("carol", 2)], at(0))
+    registry.restore(rows, [SeenRow("alice", 3), SeenRow("carol", 2)], at(0))
     told = {(member.user, member.state): member.seen for member in who(registry, "")}
     assert told == {("bob", LOST): 6, ("alice", GONE): 5, ("carol", GONE): 2}
 
 
 def test_the_users_seen_last_before_the_restart_are_remembered_longest() -> None:
     registry = registry_of(users_seen_max=2)
-    registry.restore([], [("latest", 9), ("earlier", 8)], at(0))  # latest first, as a log gives them
+    registry.restore([], [SeenRow("latest", 9), SeenRow("earlier", 8)], at(0))  # latest first, as a log gives them
     alice = begun(registry, "s1", "alice")
     store(alice)
     registry.bye(alice, at(1))
@@ -553,7 +553,7 @@ class AnyRegistry(RuleBasedStateMachine):
         """Rows come in no order; those without a publish that was stored and without a room are none."""
         rows = [model.session.row() for model in self.models.values() if model.has_stored or any(model.rooms.values())]
         rows += [self.registry.forgotten.row()] if self.forgotten >= 0 else []
-        seen = [(member.user, member.seen) for member in who(self.registry, "") if member.state == GONE]
+        seen = [SeenRow(member.user, member.seen) for member in who(self.registry, "") if member.state == GONE]
         self.former += self.registry.connections()
         self.registry = Registry(b"secret", SMALL)
         ended = self.registry.restore(rows, seen, self.now)

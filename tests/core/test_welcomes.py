@@ -6,9 +6,9 @@ from tests.core.cycle import PORT, PUBLISH_PORT, Cycle
 from zchat import wire
 from zchat.address import Published
 from zchat.core.channels import Channel
+from zchat.core.log import facts_of
 from zchat.core.session import Session
 from zchat.core.welcomes import Welcomes
-from zchat.log import facts_of
 
 
 def welcomes(cycle: Cycle) -> Welcomes:

@@ -10,8 +10,7 @@ import pytest
 
 from tests.conftest import eventually
 from zchat import wire
-from zchat.errors import LogError
-from zchat.log import (
+from zchat.core.log import (
     USERS_SEEN_KEPT,
     Append,
     CursorRow,
@@ -21,10 +20,10 @@ from zchat.log import (
     SessionRow,
     Sliced,
     StoredBatch,
-    retention,
-    slices,
     whole,
 )
+from zchat.errors import LogError
+from zchat.log import retention, slices
 from zchat.settings import Settings
 
 MEGABYTE = 1 << 20

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.log.contract import Scribe, read_all
 from zchat import wire
-from zchat.log import CursorRow, LogPage, SessionRow, StoredBatch
-from zchat.log.sqlite import schema
+from zchat.core.log import CursorRow, LogPage, SessionRow, StoredBatch
+from zchat.log.sqlite import schema, stored
 from zchat.log.sqlite.log import SqliteLog
 
 
@@ -54,13 +54,13 @@ def change(folder: Path, statement: str, values: Iterable[object] = ()) -> None:
 def as_version_1(folder: Path) -> None:
     """Make a closed log what a zchat wrote that did not know the times of what it had removed."""
     change(folder, "PRAGMA user_version=1")
-    _without_columns(folder, schema.LATER)
+    _without_columns(folder, stored.LATER)
 
 
 def as_version_2(folder: Path) -> None:
     """Make a closed log what a zchat wrote that counted joins and leaves as messages."""
     change(folder, "PRAGMA user_version=2")
-    _without_columns(folder, schema.LATER[1:])
+    _without_columns(folder, stored.LATER[1:])
 
 
 def _without_columns(folder: Path, names: tuple[str, ...]) -> None:
@@ -71,7 +71,7 @@ def _without_columns(folder: Path, names: tuple[str, ...]) -> None:
     with connection:
         for row in connection.execute("SELECT * FROM rooms").fetchall():
             covered = [*row[:7], *(value for value in row[8:] if value)]
-            connection.execute("UPDATE rooms SET crc = ? WHERE id = ?", [schema.sealed(*covered)[-1], row[0]])
+            connection.execute("UPDATE rooms SET crc = ? WHERE id = ?", [stored.sealed(*covered)[-1], row[0]])
     connection.close()
 
 

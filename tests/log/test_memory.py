@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.log.contract import InSlices, LogContract
-from zchat.log import Log
+from zchat.core.log import Log
 from zchat.log.memory import MemoryLog
 
 

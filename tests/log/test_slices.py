@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from zchat.log import Gap, Sliced, slices, whole
+from zchat.core.log import Gap, Sliced, whole
+from zchat.log import slices
 from zchat.log.slices import Slice, add_gaps, paced
 
 

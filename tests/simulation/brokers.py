@@ -18,7 +18,7 @@ from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
 from zchat.core.broker_loop import BrokerLoop
-from zchat.log import Log
+from zchat.core.log import Log
 from zchat.settings import Settings
 
 SILENCE_SECONDS = 2.0

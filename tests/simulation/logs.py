@@ -11,8 +11,19 @@ from tests.simulation.history import Gap
 from tests.simulation.network import World
 from tests.simulation.pair import copy_of, numbered_log
 from zchat import wire
+from zchat.core.log import (
+    Append,
+    CursorRow,
+    LogPage,
+    LogStart,
+    RetentionRule,
+    SeenRow,
+    SessionRow,
+    Sliced,
+    StoredBatch,
+    whole,
+)
 from zchat.errors import LogError
-from zchat.log import Append, CursorRow, LogPage, LogStart, RetentionRule, SessionRow, Sliced, StoredBatch, whole
 from zchat.log.memory import MemoryLog
 
 READ_SLICED = 0.2  # chance that a read gives way, each time that it goes on
@@ -108,7 +119,7 @@ class SimulatedLog:
         """As the memory log does."""
         return self.memory.sessions()
 
-    def users_seen(self, limit: int) -> list[tuple[str, int]]:
+    def users_seen(self, limit: int) -> list[SeenRow]:
         """As the memory log does."""
         return self.memory.users_seen(limit)
 

@@ -27,10 +27,10 @@ from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Lookup, Read
 from zchat.core.client import Answer, ClientCore, Request
 from zchat.core.listening import Listener
+from zchat.core.log import Append, LogFacts, LogPage, LogStart, Sliced, facts_of, whole
 from zchat.core.ordering import Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.core.publishing import Chunk
 from zchat.errors import LogError
-from zchat.log import Append, LogFacts, LogPage, LogStart, Sliced, facts_of, whole
 from zchat.log.memory import MemoryLog
 from zchat.message import messages
 from zchat.settings import Settings
@@ -345,13 +345,13 @@ class Readable(Protocol):
     """What an answer is read from."""
 
     def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
-        """See `zchat.log.Log`."""
+        """See `zchat.core.log.Log`."""
 
     def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
-        """See `zchat.log.Log`."""
+        """See `zchat.core.log.Log`."""
 
     def head(self) -> int:
-        """See `zchat.log.Log`."""
+        """See `zchat.core.log.Log`."""
 
 
 def answer_read(log: Readable, request: wire.Fetch | wire.Seek, page_bytes_max: int) -> bytes:

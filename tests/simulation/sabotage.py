@@ -16,11 +16,11 @@ from zchat.core.answers import Missing, Stored, parts_of
 from zchat.core.broker import BrokerCore
 from zchat.core.broker_loop import BrokerLoop
 from zchat.core.engine import Engine
+from zchat.core.log import Append, Log
 from zchat.core.ordering import LIVE, NEW, Delivery, Mark, Notice, OrderedDelivery
 from zchat.core.port import CHANGES, SUB_CHANGES
 from zchat.core.progress import Progress
 from zchat.errors import LogError
-from zchat.log import Append, Log
 
 
 class ForgetsSeq(WatchedCore):

@@ -40,10 +40,10 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.client import READY
 from zchat.core.engine import Engine
+from zchat.core.log import RetentionRule
 from zchat.core.ordering import LIVE, OrderedDelivery, Start
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX
 from zchat.core.session import LIVE as SESSION_LIVE
-from zchat.log import RetentionRule
 from zchat.message import messages
 from zchat.names import room_of, user_key
 from zchat.settings import Settings

@@ -23,8 +23,8 @@ from zchat import names, wire
 from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
+from zchat.core.log import facts_of
 from zchat.errors import BadName
-from zchat.log import facts_of
 from zchat.log.memory import MemoryLog
 from zchat.settings import Settings
 

@@ -52,7 +52,7 @@ ALIASES: dict[str, str] = {
 HELP_WIDTH_MAX = 100
 
 
-class Command(TyperCommand):
+class CommandWithExamples(TyperCommand):
     """A command whose help keeps the lines of its `Examples:` as they are."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -119,7 +119,7 @@ def _command(name: str, module: Any) -> Any:
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(
         name,
-        cls=Command,
+        cls=CommandWithExamples,
         context_settings={
             "max_content_width": HELP_WIDTH_MAX,
             "token_normalize_func": lambda option: aliases.get(option, option),

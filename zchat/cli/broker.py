@@ -30,7 +30,7 @@ from zchat.errors import StartError, UsageError
 
 if TYPE_CHECKING:
     from zchat.address import Address, Published
-    from zchat.log import Log
+    from zchat.core.log import Log
     from zchat.settings import Settings
     from zchat.sockets.broker import Broker
 

@@ -32,7 +32,7 @@ def history(
     json: options.Json = False,
     template: options.Template = None,
     raw: options.Raw = False,
-    broker: options.Broker = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = options.DEFAULT_BROKER,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:

@@ -48,7 +48,7 @@ def listen(
         ),
     ] = None,
     verbose: options.Verbose = False,
-    broker: options.Broker = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = options.DEFAULT_BROKER,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:

@@ -127,7 +127,7 @@ def check_log(given: Place | None, log_id: str) -> None:
         raise Refused("other-log", f"offset {given.offset} is of log {given.log_id}, the broker has log {log_id}")
 
 
-Broker: TypeAlias = Annotated[
+BrokerAddress: TypeAlias = Annotated[
     str,
     typer.Option(
         "--broker", "-b", envvar="ZCHAT_BROKER", metavar="ADDRESS", show_envvar=True, help="Address of the broker."

@@ -10,7 +10,7 @@ from zchat.cli.connecting import connect
 
 def rooms(
     json: options.Json = False,
-    broker: options.Broker = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = options.DEFAULT_BROKER,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:

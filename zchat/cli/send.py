@@ -49,7 +49,7 @@ def send(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say on stderr when the broker is lost and back, as on a terminal.")
     ] = False,
-    broker: options.Broker = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = options.DEFAULT_BROKER,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:

@@ -23,7 +23,7 @@ def who(
         bool, typer.Option("--lag", help="Show how far each one's listeners are behind, in offsets.")
     ] = False,
     json: options.Json = False,
-    broker: options.Broker = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = options.DEFAULT_BROKER,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:

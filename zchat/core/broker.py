@@ -27,6 +27,7 @@ from zchat.core.channels import Channel, Endpoint, connection_of
 from zchat.core.checking import checked_records
 from zchat.core.commits import Commit, Gathering
 from zchat.core.cursors import BrokerCursors
+from zchat.core.log import Append, LogFacts
 from zchat.core.memberships import Memberships
 from zchat.core.outlet import Outlet
 from zchat.core.questions import Questions
@@ -39,7 +40,6 @@ from zchat.core.rooms import BrokerRooms, Watermarks
 from zchat.core.session import PENDING, Session
 from zchat.core.welcomes import Welcomes
 from zchat.errors import BadName, LogError, WireError
-from zchat.log import Append, LogFacts
 from zchat.names import cursor_name, user_key
 from zchat.settings import Settings
 

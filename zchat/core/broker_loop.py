@@ -26,9 +26,9 @@ from zchat.core import Instant
 from zchat.core.broker import BrokerCore
 from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN, BrokerPort
 from zchat.core.clocks import NOTICED_SECONDS, Clocks
+from zchat.core.log import Log
 from zchat.core.read_worker import Later, ReadWorker
 from zchat.errors import LogError
-from zchat.log import Log
 
 DRAIN_SECONDS = 0.01  # of a turn: then it is time to commit and answer
 DRAINED_BYTES_MAX = 4 << 20

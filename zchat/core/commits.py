@@ -19,9 +19,9 @@ import msgspec
 
 from zchat import wire
 from zchat.core.channels import Endpoint
+from zchat.core.log import Append, CursorRow, StoredBatch
 from zchat.core.rooms import BrokerRoom, OpenBatch
 from zchat.core.session import Session
-from zchat.log import Append, CursorRow, StoredBatch
 
 WAITING_BYTES = 32 << 20  # of publishes wait for the log, when all have filled their windows,
 WINDOW_BYTES_MIN = 64 << 10  # which are not smaller than this: then it is more

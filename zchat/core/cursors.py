@@ -16,9 +16,9 @@ from collections.abc import Iterable, Set
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.allowances import Allowances
+from zchat.core.log import Append, CursorRow
 from zchat.core.session import Session
 from zchat.errors import WireError
-from zchat.log import Append, CursorRow
 from zchat.names import cursor_name, user_key
 from zchat.settings import Settings
 

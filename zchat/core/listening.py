@@ -17,7 +17,7 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Answer, is_name
 from zchat.core.listener import Listener as Listener
-from zchat.core.ordering import Delivery, Mark, Notice, Question
+from zchat.core.ordering import Delivery, Mark, Notice, OrderingQuestion
 from zchat.core.progress import Progress
 from zchat.core.timeline import Break
 from zchat.errors import WireError
@@ -214,7 +214,7 @@ class Listening:
         subscriptions, self._subscriptions = self._subscriptions, []
         return subscriptions
 
-    def take_questions(self, now: Instant) -> list[tuple[Listener, Question]]:
+    def take_questions(self, now: Instant) -> list[tuple[Listener, OrderingQuestion]]:
         """What the orderings ask; the number of each goes to the listener's `asked`."""
         found = []
         for listener in self.listeners:

@@ -17,13 +17,13 @@ from zchat.core import Instant
 from zchat.core.allowances import Allowances
 from zchat.core.channels import Channel, Endpoint
 from zchat.core.commits import JOINED, Commit, Gathering, PresenceRecord
+from zchat.core.log import SeenRow, SessionRow
 from zchat.core.questions import Questions
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
 from zchat.core.rooms import BrokerRooms
 from zchat.core.session import FORGOTTEN, GONE, Session
 from zchat.errors import BadName, WireError
-from zchat.log import SessionRow
 from zchat.names import is_pattern, user_key, user_name
 from zchat.settings import Settings
 
@@ -55,7 +55,7 @@ class Memberships:
         self.retry: float | None = None  # until then the log is only asked again for what somebody waits for
         self.former: set[Endpoint] = set()  # connections whose session went on elsewhere: ignored
 
-    def restore(self, rows: list[SessionRow], users_seen: list[tuple[str, int]], now: Instant) -> None:
+    def restore(self, rows: list[SessionRow], users_seen: list[SeenRow], now: Instant) -> None:
         """Take what the log kept."""
         surplus = self._registry.restore(rows, users_seen, now)
         if surplus:

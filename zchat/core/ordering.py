@@ -43,7 +43,7 @@ GAPS_HELD_MAX = 10_000  # of so many rooms, to be told as one each; then they ar
 
 NEW, LIVE, FILLING, CHECKING, SEEKING = "new", "live", "filling", "checking", "seeking"
 
-Question = wire.Fetch | wire.Heads | wire.Seek
+OrderingQuestion = wire.Fetch | wire.Heads | wire.Seek
 
 
 class OrderedDelivery:
@@ -65,7 +65,7 @@ class OrderedDelivery:
         self._target = 0  # history goes up to here, what is above comes live
         self._promised: int | None = None  # the same, of a start that is looked for in a log that went back
         self._out: list[Delivery | Notice | Mark] = []
-        self._question: Question | None = None
+        self._question: OrderingQuestion | None = None
         self._asked = False  # the question is out
         self._held = Held()
         self._volatile = Heard()
@@ -239,7 +239,7 @@ class OrderedDelivery:
         out, self._out = self._out, []
         return out
 
-    def take_question(self) -> Question | None:
+    def take_question(self) -> OrderingQuestion | None:
         """What to ask the broker now, if anything. One question is out at a time."""
         if self._question is None or self._asked or self._paused or not self._synced:
             return None

@@ -34,7 +34,7 @@ MADE_BYTES_MAX = 16 << 20  # of lists that are kept for who waits for the same
 PATTERNS_COMPARED_MAX = 64  # different patterns with a wildcard in one WHO with lag: each is a look at every room,
 COMPARED_MAX = 1 << 20  # of which there are so many in one WHO
 
-Part = list[Any]  # elements of a list, made in one step
+AnswerPart = list[Any]  # elements of a list, made in one step
 Element = TypeVar("Element")
 
 LISTENS_BYTES_MAX = 128 << 10  # of the names of a REPORT: a listener of 1,024 rooms with usual names fits
@@ -90,7 +90,7 @@ class Questions:
         return wire.encode(wire.RoomsAre(number, _as_list(made)))
 
     def _list(
-        self, key: Hashable, asked: int, count: int, head: int, make: Callable[[], Iterator[Part]]
+        self, key: Hashable, asked: int, count: int, head: int, make: Callable[[], Iterator[AnswerPart]]
     ) -> Generator[None, None, Made]:
         kept = self._made.get(key)
         if kept is not None and kept.began >= asked:
@@ -140,7 +140,7 @@ class Questions:
             kept.append((at, names))
         return kept, size
 
-    def heads(self, patterns: list[str]) -> Iterator[Part]:
+    def heads(self, patterns: list[str]) -> Iterator[AnswerPart]:
         """Room and last offset of the rooms that match, in parts."""
         if not any(map(is_pattern, patterns)):
             for names in _steps(list(dict.fromkeys(patterns))):
@@ -150,7 +150,7 @@ class Questions:
         for rooms in _steps(list(self._rooms.values())):
             yield [(room.name, room.last) for room in rooms if wanted(room.name)]
 
-    def rooms(self, own: str) -> Iterator[Part]:
+    def rooms(self, own: str) -> Iterator[AnswerPart]:
         """The rooms that have a record or a member, without inboxes but the `own`, in parts."""
         members = self._registry.members
         for rooms in _steps(list(self._rooms.values())):
@@ -160,10 +160,10 @@ class Questions:
                 if (room.last or members(room.name)) and (not room.name.startswith("@") or room.name == own)
             ]
 
-    def who(self, room: str, with_lag: bool) -> Iterator[Part]:
+    def who(self, room: str, with_lag: bool) -> Iterator[AnswerPart]:
         """The members of a room, or with no room every session, and the users who have gone with when; in parts."""
         lasts: dict[str, int] = {}  # pattern with a wildcard -> the last offset of any room that matches
-        part: Part = []
+        part: AnswerPart = []
         cost = 0
         for session in self._registry.sessions_in(room):
             if room and room not in session.rooms:
@@ -183,7 +183,7 @@ class Questions:
         if not room:
             yield from _steps(self._registry.users_gone())
 
-    def _compare(self, pattern: str, lasts: dict[str, int]) -> Iterator[Part]:
+    def _compare(self, pattern: str, lasts: dict[str, int]) -> Iterator[AnswerPart]:
         """Look at each room: a part without an element after each step."""
         if pattern in lasts or len(lasts) >= min(PATTERNS_COMPARED_MAX, max(1, COMPARED_MAX // (len(self._rooms) + 1))):
             return

@@ -20,8 +20,8 @@ from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Lookup, Read
 from zchat.core.broker_port import BrokerPort
 from zchat.core.channels import reply_to
+from zchat.core.log import Log, Sliced
 from zchat.errors import LogError
-from zchat.log import Log, Sliced
 
 TOLD_SECONDS = 60.0
 

@@ -27,9 +27,9 @@ from itertools import count
 from zchat.core import Instant
 from zchat.core.allowances import Remembered, Share, origin
 from zchat.core.channels import Carrier, Channel, Endpoint, connection_of
+from zchat.core.log import SeenRow, SessionRow
 from zchat.core.session import GONE, LIVE, LOST, TRANSITIONS, Session
 from zchat.errors import WireError
-from zchat.log import SessionRow
 from zchat.names import user_key
 from zchat.settings import Settings
 from zchat.wire import Member
@@ -66,7 +66,7 @@ class Registry:
 
     # --- at start ---------------------------------------------------------------------------
 
-    def restore(self, rows: Iterable[SessionRow], seen: Iterable[tuple[str, int]], now: Instant) -> list[str]:
+    def restore(self, rows: Iterable[SessionRow], seen: Iterable[SeenRow], now: Instant) -> list[str]:
         """Take the sessions that the log kept: members as lost for the longer grace time, the others as gone.
 
         Those are forgotten when they would have been without a restart, but have as much time to come back.
@@ -82,8 +82,8 @@ class Registry:
         for row in surplus:
             self._forgot(row.seen, now)
         too_many = {row.session for row in surplus}
-        cut_off = [(row.user, row.seen) for row in without_rooms]
-        for user, micros in sorted([*seen, *cut_off], key=lambda each: each[1]):  # the latest is remembered longest
+        cut_off = [SeenRow(row.user, row.seen) for row in without_rooms]
+        for user, micros in sorted([*seen, *cut_off], key=lambda row: row.seen):  # the latest is remembered longest
             self._users_seen.put(user_key(user), (user, micros), None)
         for row in rows:
             if row.session in too_many:

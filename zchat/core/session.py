@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from zchat.core.channels import Carrier, Endpoint
-from zchat.log import SessionRow
+from zchat.core.log import SessionRow
 from zchat.wire import Member
 
 LIVE, LOST, GONE, FORGOTTEN = "live", "lost", "gone", "forgotten"
@@ -31,7 +31,7 @@ OUTCOMES_MAX = 1024  # outcomes remembered per session: one whose ACK was lost i
 
 PENDING = -1  # an outcome: accepted, not committed yet
 
-Outcome = int | str  # offset of the first record (0: volatile), PENDING, or the code it was refused with
+PublishOutcome = int | str  # offset of the first record (0: volatile), PENDING, or the code it was refused with
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +57,7 @@ class Session:
     last_seq: int = 0
     waiting: int = 0  # publishes that wait for the log,
     waiting_bytes: int = 0  # and the bytes of their frames
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    outcomes: dict[int, PublishOutcome] = field(default_factory=dict)
     deadline: float = 0.0  # monotonic: end of the grace time (lost) or of the kept time (gone); else 0
     listens: list[tuple[int, list[str]]] = field(default_factory=list)  # how far its listeners of those patterns are
     listens_bytes: int = 0  # of those
@@ -94,7 +94,7 @@ class Session:
         if self.carrier is not None:
             self.carrier.add(1, size)
 
-    def finish(self, seq: int, outcome: Outcome, size: int) -> None:
+    def finish(self, seq: int, outcome: PublishOutcome, size: int) -> None:
         """What became of one that waited."""
         self.waiting -= 1
         self.waiting_bytes -= size
@@ -102,7 +102,7 @@ class Session:
             self.carrier.add(-1, -size)
         self.settle(seq, outcome)
 
-    def settle(self, seq: int, outcome: Outcome) -> None:
+    def settle(self, seq: int, outcome: PublishOutcome) -> None:
         """What became of a publish."""
         if seq in self.outcomes:
             self.outcomes[seq] = outcome

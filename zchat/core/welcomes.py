@@ -9,9 +9,9 @@ from __future__ import annotations
 from zchat import wire
 from zchat.address import Published
 from zchat.core import Instant
+from zchat.core.log import LogFacts
 from zchat.core.registry import Registry
 from zchat.core.session import Session
-from zchat.log import LogFacts
 from zchat.settings import Settings
 
 

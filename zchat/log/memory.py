@@ -14,10 +14,10 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from heapq import merge
+from typing import NamedTuple
 
 from zchat import wire
-from zchat.errors import LogError
-from zchat.log import (
+from zchat.core.log import (
     USERS_SEEN_KEPT,
     Append,
     CursorRow,
@@ -25,11 +25,13 @@ from zchat.log import (
     LogPage,
     LogStart,
     RetentionRule,
+    SeenRow,
     SessionRow,
     Sliced,
     StoredBatch,
     whole,
 )
+from zchat.errors import LogError
 from zchat.log.retention import Rule, is_last_of_messages
 from zchat.log.slices import Slice, add_gaps, paced
 from zchat.names import matcher
@@ -37,6 +39,13 @@ from zchat.names import matcher
 RECENT_BATCHES = 4096  # searched for a repeated publish
 ROOMS_A_STEP = 500  # are matched: about 1 ms
 USERS_FORGOTTEN = 1_000  # at once: to find who was seen last takes a sort
+
+
+class _Thinned(NamedTuple):
+    """Offsets that were removed, both ends in it."""
+
+    first: int
+    last: int
 
 
 class RoomBatches:
@@ -53,7 +62,7 @@ class RoomBatches:
         self.trimmed_time = 0  # and its time
         self.presence_trimmed = 0  # last offset of joins and leaves that were removed behind what stays,
         self.presence_time = 0  # and its time
-        self.holes: list[tuple[int, int]] = []  # where those were
+        self.holes: list[_Thinned] = []  # where those were
 
     def add(self, batch: StoredBatch) -> None:
         """The newest batch."""
@@ -83,7 +92,7 @@ class RoomBatches:
 
     def gaps(self, after: int, until: int) -> list[tuple[int, int]]:
         """What was removed of `after < offset <= until`."""
-        within = [(max(first, after + 1), min(last, until)) for first, last in [(1, self.trimmed), *self.holes]]
+        within = [(max(first, after + 1), min(last, until)) for first, last in [_Thinned(1, self.trimmed), *self.holes]]
         return [(first, last) for first, last in within if first <= last]
 
     def is_gone(self, batch: StoredBatch) -> bool:
@@ -105,7 +114,7 @@ class RoomBatches:
         # Where the oldest is not too old, no join or leave behind it is.
         if self.presence and (rule.has_too_much_presence(self) or self.batches[0].time < rule.before):
             self._thin(rule)
-        self.holes = [hole for hole in self.holes if hole[1] > self.trimmed]
+        self.holes = [hole for hole in self.holes if hole.last > self.trimmed]
 
     def _thin(self, rule: Rule) -> None:
         kept: list[StoredBatch] = []
@@ -121,9 +130,9 @@ class RoomBatches:
                 self._count(batch, -1)
                 self.presence_trimmed, self.presence_time = _last(batch), batch.time
                 first = _last(kept[-1]) + 1
-                if self.holes and self.holes[-1][0] == first:
+                if self.holes and self.holes[-1].first == first:
                     self.holes.pop()
-                self.holes.append((first, _last(batch)))
+                self.holes.append(_Thinned(first, _last(batch)))
         self.batches[:-1] = kept
 
     def _trim(self, oldest: StoredBatch) -> None:
@@ -140,7 +149,7 @@ class RoomBatches:
 
 
 class MemoryLog:
-    """See `zchat.log.Log`."""
+    """See `zchat.core.log.Log`."""
 
     def __init__(self) -> None:
         self.log_id = secrets.token_hex(8)
@@ -259,10 +268,11 @@ class MemoryLog:
         with self._lock:
             return list(self._sessions.values())
 
-    def users_seen(self, limit: int) -> list[tuple[str, int]]:
+    def users_seen(self, limit: int) -> list[SeenRow]:
         """Latest first."""
         with self._lock:
-            return sorted(self._seen.items(), key=_seen, reverse=True)[:limit]
+            latest = sorted(self._seen.items(), key=_seen, reverse=True)[:limit]
+        return [SeenRow._make(row) for row in latest]
 
     def cursors(self) -> list[CursorRow]:
         """In no order."""
@@ -316,4 +326,5 @@ def _time(batch: StoredBatch) -> int:
 
 
 def _seen(row: tuple[str, int]) -> int:
-    return row[1]
+    _, micros = row
+    return micros

@@ -7,7 +7,7 @@ Rules of this file
    messages that stay, oldest first: above a mark they are all there.
 3. A room's newest batch stays, and so does its newest batch of messages.
 
-    Keep("ops", records=2)
+    RetentionRule("ops", records=2)
         join 1, "a" 2, "b" 3, leave 4, "c" 5     -> 3, 4 and 5 stay; 1 and 2 are trimmed
         "a" 1, join 2, leave 3, … leave 2001     -> 1 stays, and of the others the newest thousand
 
@@ -46,7 +46,7 @@ class Counted(Protocol):
 
 
 class Rule:
-    """A `Keep` at a time."""
+    """A `RetentionRule` at a time."""
 
     def __init__(self, rule: RetentionRule, now: int) -> None:
         """`now`: microseconds since 1970."""

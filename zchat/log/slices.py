@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 
-from zchat.log import Gap, Sliced, T
+from zchat.core.log import Gap, Sliced, T
 
 SLICE_SECONDS = 0.02  # who asks next waits so long
 

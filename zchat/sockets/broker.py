@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from zchat.address import Address, Published
 from zchat.core.broker import BrokerCore
 from zchat.core.broker_loop import BrokerLoop
-from zchat.log import Log, facts_of
+from zchat.core.log import Log, facts_of
 from zchat.settings import Settings
 from zchat.sockets import options
 from zchat.sockets.broker_port import SocketBrokerPort

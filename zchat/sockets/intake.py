@@ -22,7 +22,7 @@ from zchat.sockets.incoming import Incoming, Item
 from zchat.sockets.link import Link
 
 
-class End(Exception):
+class TakenOut(Exception):
     """Nothing more comes."""
 
 
@@ -59,15 +59,15 @@ class Intake:
     def take(self, item: Item | None) -> Notice | None:
         """Put what came next into the buffer; a notice is to be told by who gets it from here.
 
-        Raises End, or why the client broke.
+        Raises TakenOut, or why the client broke.
         """
         with self.incoming.lock:
             if self.is_closed:
-                raise End  # meanwhile: it is not handed over
+                raise TakenOut  # meanwhile: it is not handed over
             if item is None:
                 if self._link.broke is not None:
                     raise self._link.broke
-                raise End
+                raise TakenOut
             self._progress.take(item)
             if isinstance(item, Delivery):
                 without = "" if self._echo else self._link.welcome.session

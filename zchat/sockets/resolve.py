@@ -16,7 +16,7 @@ from collections.abc import Callable
 UNANSWERED_MAX = 3  # look-ups that may be waiting for a name server that is silent
 
 
-class Answer:
+class HostNumbers:
     """The numbers of a host; where there are none, `why`."""
 
     def __init__(self, numbers: list[str], why: str = "") -> None:
@@ -28,7 +28,7 @@ class Resolver:
 
     def __init__(self, host: str, wake: Callable[[], object]) -> None:
         self._host, self._wake = host, wake
-        self._answers: deque[Answer] = deque()
+        self._answers: deque[HostNumbers] = deque()
         self._unanswered = 0
 
     def look_up(self) -> None:
@@ -42,7 +42,7 @@ class Resolver:
         """Whether there is one to take."""
         return bool(self._answers)
 
-    def take(self) -> Answer | None:
+    def take(self) -> HostNumbers | None:
         """An answer that has come."""
         if not self._answers:
             return None
@@ -63,24 +63,24 @@ def is_number(host: str) -> bool:
     return "%" not in host  # the interface that it names may come and go
 
 
-def numbers_of(host: str) -> Answer:
+def numbers_of(host: str) -> HostNumbers:
     """All numbers of a host, IPv4 first, as most brokers listen there. It may take as long as a name server does."""
     zone = host.rpartition("%")[2] if "%" in host else ""
     try:
         if zone and not zone.isdigit():
             socket.if_nametoindex(zone)
     except OSError:
-        return Answer([], f"this machine has no interface {zone}")
+        return HostNumbers([], f"this machine has no interface {zone}")
     if zone:
-        return Answer([host])
+        return HostNumbers([host])
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:
-        return Answer([], f"the host name {host} is not known: {error.strerror or error}")
+        return HostNumbers([], f"the host name {host} is not known: {error.strerror or error}")
     except ValueError:  # what no DNS can carry
-        return Answer([], f"the host name {host} is none")
+        return HostNumbers([], f"the host name {host} is none")
     found.sort(key=lambda entry: entry[0] != socket.AF_INET)
-    return Answer(list(dict.fromkeys(_written(*entry[4]) for entry in found)))
+    return HostNumbers(list(dict.fromkeys(_written(*entry[4]) for entry in found)))
 
 
 def _written(number: str | int, port: str | int = 0, flow: int = 0, scope: int = 0, *_: object) -> str:

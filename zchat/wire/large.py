@@ -22,7 +22,7 @@ INFO_BYTES_MAX = 2_048  # of a member: more than 256 characters can be
 _PAGE, _HEADS_ARE, _PRESENT, _ROOMS_ARE, _FOR = 37, 39, 40, 41, 45
 
 
-class _Answer(msgspec.Struct, array_like=True):
+class _RawAnswer(msgspec.Struct, array_like=True):
     """The elements of an answer as bytes."""
 
     kind: int
@@ -33,7 +33,7 @@ class _Answer(msgspec.Struct, array_like=True):
     sixth: msgspec.Raw = msgspec.Raw()
 
 
-class _Member(msgspec.Struct, array_like=True):
+class _RawMember(msgspec.Struct, array_like=True):
     """Its elements as bytes."""
 
     user: msgspec.Raw
@@ -47,8 +47,8 @@ class _Member(msgspec.Struct, array_like=True):
     info: msgspec.Raw = msgspec.Raw()
 
 
-_answer_decoder = msgspec.msgpack.Decoder(_Answer)
-_members_decoder = msgspec.msgpack.Decoder(list[_Member])
+_answer_decoder = msgspec.msgpack.Decoder(_RawAnswer)
+_members_decoder = msgspec.msgpack.Decoder(list[_RawMember])
 
 
 def check_large(frame: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
 
-from zchat.wire.records import Channel, Info, Listeners, Names, Natural
+from zchat.wire.records import ChannelNumber, Info, Listeners, Names, Natural
 
 VERSION = 1
 
@@ -149,7 +149,7 @@ class DropCursor(msgspec.Struct, array_like=True, tag=14):
 class From(msgspec.Struct, array_like=True, tag=15):
     """What the session on a channel of this connection says; answered by FOR."""
 
-    channel: Channel
+    channel: ChannelNumber
     message: msgspec.Raw
 
 
@@ -319,7 +319,7 @@ class CursorsAre(msgspec.Struct, array_like=True, tag=44):
 class For(msgspec.Struct, array_like=True, tag=45):
     """What is said to the session on a channel of this connection."""
 
-    channel: Channel
+    channel: ChannelNumber
     message: msgspec.Raw
 
 

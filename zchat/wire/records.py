@@ -27,7 +27,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
 RecordOrBody: TypeAlias = bytes | Record
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53) - 1)]  # offsets, times, numbers: OFFSET_MAX
-Channel = Annotated[int, msgspec.Meta(ge=1, le=(1 << 32) - 1)]  # of a connection; 0 has no name on the wire
+ChannelNumber = Annotated[int, msgspec.Meta(ge=1, le=(1 << 32) - 1)]  # of a connection; 0 has no name on the wire
 
 # Of what a client sends. A longer list is not decoded at all: 4 MiB of them would become some hundred MiB of objects.
 Names: TypeAlias = Annotated[list[str], msgspec.Meta(max_length=4096)]  # above 1,024 the broker says what is wrong

@@ -13,8 +13,8 @@ from tests.log.contract import Scribe, read_all
 from tests.log.damage import change, overwrite, pages_of
 from tests.log.sqlite.test_log import OpenLog
 from zchat import wire
+from zchat.core.log import CursorRow, RetentionRule, SessionRow
 from zchat.errors import StartError
-from zchat.log import CursorRow, RetentionRule, SessionRow
 from zchat.log.offline import backup
 from zchat.log.offline.backup import BackedUp
 from zchat.log.offline.repairing import Finding, check

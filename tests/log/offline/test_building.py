@@ -15,17 +15,17 @@ from zchat.errors import StartError
 from zchat.log.offline import building
 from zchat.log.offline.building import Builder
 from zchat.log.offline.repairing import check
-from zchat.log.sqlite import schema
+from zchat.log.sqlite import schema, stored
 from zchat.log.sqlite.log import SqliteLog
 from zchat.log.sqlite.state import RoomRow
 
 OpenLog = Callable[..., SqliteLog]
 
 
-def row(base: int, prev: int, room: int = 1) -> schema.BatchRow:
+def row(base: int, prev: int, room: int = 1) -> stored.BatchRow:
     entries = [wire.RawEntry("u", "s", base, wire.raw(wire.encode_records([b"x", b"y"])))]
     frame = wire.encode(wire.RawBatch(wire.MESSAGES, base, prev, base, entries))
-    return schema.BatchRow.sealed(base, room, wire.MESSAGES, 2, base, frame)
+    return stored.BatchRow.sealed(base, room, wire.MESSAGES, 2, base, frame)
 
 
 def test_it_is_like_one_that_a_broker_wrote(open_log: OpenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

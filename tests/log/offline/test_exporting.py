@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.log.contract import SECOND, Scribe, read, trim
 from tests.log.damage import change, written
 from zchat import wire
+from zchat.core.log import RetentionRule
 from zchat.errors import StartError
-from zchat.log import RetentionRule
 from zchat.log.offline.exporting import export, micros, rfc3339
 from zchat.log.offline.importing import import_lines
 from zchat.log.offline.repairing import Finding, check

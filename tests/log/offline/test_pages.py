@@ -15,22 +15,22 @@ from hypothesis import strategies as st
 from tests.log.contract import Scribe, read_all, trim
 from tests.log.damage import change, copied, flip, overwrite, pages_of, written
 from zchat import wire
-from zchat.log import RetentionRule, StoredBatch
+from zchat.core.log import RetentionRule, StoredBatch
 from zchat.log.offline import pages
 from zchat.log.offline.exporting import export
 from zchat.log.offline.repairing import check, repair
-from zchat.log.sqlite import schema
+from zchat.log.sqlite import schema, stored
 from zchat.log.sqlite.log import SqliteLog
 
 OpenLog = Callable[..., SqliteLog]
 PAGE = schema.PAGE_BYTES
 
 
-def rows_of(connection: sqlite3.Connection) -> list[schema.BatchRow]:
-    return connection.execute(f"SELECT {schema.ROW} FROM batches ORDER BY base").fetchall()
+def rows_of(connection: sqlite3.Connection) -> list[stored.BatchRow]:
+    return connection.execute(f"SELECT {stored.ROW} FROM batches ORDER BY base").fetchall()
 
 
-def rows(folder: Path) -> list[schema.BatchRow]:
+def rows(folder: Path) -> list[stored.BatchRow]:
     """As SQLite reads them."""
     connection = sqlite3.connect(folder / schema.FILE)
     found = rows_of(connection)
@@ -76,7 +76,7 @@ def test_rows_of_any_size_and_number_are_read(
     connection = schema.writer(path, "off")
     for number, size in enumerate(sizes):
         place = (base + number, 1 + number * 77, number % 2, size, time, bytes([number]) * size)
-        row = (*place[:5], schema.checksum(*place), place[5])
+        row = (*place[:5], stored.checksum(*place), place[5])
         connection.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     expected = rows_of(connection)
     assert list(pages.batches(path)) == expected, "from the WAL"
@@ -135,7 +135,7 @@ def test_what_is_no_database_has_no_batch(tmp_path: Path, content: bytes) -> Non
 # --- through check, repair and export -----------------------------------------------------------
 
 
-def assert_saved(folder: Path, before: list[schema.BatchRow], lost: set[int]) -> None:
+def assert_saved(folder: Path, before: list[stored.BatchRow], lost: set[int]) -> None:
     """Everything but those is saved, told or not, and the log that was made of it is whole."""
     exported = [line for line in export(folder) if b'"gap"' not in line]
     repaired = repair(folder)

@@ -8,8 +8,8 @@ import pytest
 
 from tests.log.contract import Scribe, bases, read_all
 from tests.log.sqlite.test_log import OpenLog
+from zchat.core.log import CursorRow, SessionRow
 from zchat.errors import StartError
-from zchat.log import CursorRow, SessionRow
 from zchat.log.offline import removing
 from zchat.log.offline.removing import Removed, What, remove
 from zchat.log.offline.repairing import Finding, check

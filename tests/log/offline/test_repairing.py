@@ -15,12 +15,13 @@ from tests.log.contract import Scribe, read, read_all, trim
 from tests.log.damage import change, copied, flip, overwrite, pages_of, silent, written
 from tests.unreadable import KNOWN, READABLE, STORED_BEFORE
 from zchat import wire
+from zchat.core.log import RetentionRule, StoredBatch, whole
 from zchat.errors import StartError
-from zchat.log import RetentionRule, StoredBatch, retention, whole
+from zchat.log import retention
 from zchat.log.offline.exporting import export
 from zchat.log.offline.importing import import_lines
 from zchat.log.offline.repairing import Checked, Finding, Repaired, check, repair
-from zchat.log.sqlite import schema
+from zchat.log.sqlite import schema, stored
 from zchat.log.sqlite.folder import Folder
 from zchat.log.sqlite.log import SqliteLog
 
@@ -276,7 +277,7 @@ def test_a_row_that_is_no_batch_is_found_and_becomes_a_gap(open_log: OpenLog, tm
     written = [scribe.write("a", b"x") for _ in range(4)]
     scribe.log.close()
     for batch in written[1:3]:
-        crc = schema.checksum(batch.base, 1, batch.kind, batch.records, batch.time, frame)
+        crc = stored.checksum(batch.base, 1, batch.kind, batch.records, batch.time, frame)
         change(folder, "UPDATE batches SET frame = ?, crc = ? WHERE base = ?", [frame, crc, batch.base])
     assert {2, 3} <= {finding.first for finding in findings(folder) if " is none: " in finding.text}
     lines = [json.loads(line) for line in export(folder)]

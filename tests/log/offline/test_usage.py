@@ -8,8 +8,8 @@ import pytest
 
 from tests.log.contract import Scribe
 from tests.log.sqlite.test_log import OpenLog
+from zchat.core.log import CursorRow, SessionRow
 from zchat.errors import StartError
-from zchat.log import CursorRow, SessionRow
 from zchat.log.offline.usage import MOST, usage
 
 

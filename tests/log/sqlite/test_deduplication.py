@@ -11,7 +11,8 @@ import pytest
 from tests.log.contract import Scribe
 from tests.log.damage import change
 from zchat import wire
-from zchat.log import slices, whole
+from zchat.core.log import whole
+from zchat.log import slices
 from zchat.log.sqlite import deduplication, schema
 from zchat.log.sqlite.log import SqliteLog
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.log.contract import Scribe, append, read, trim
+from zchat.core.log import Append, RetentionRule, whole
 from zchat.errors import LogError
-from zchat.log import Append, RetentionRule, whole
 from zchat.log.sqlite import disk, schema
 from zchat.log.sqlite.disk import BALLAST, BALLAST_BYTES, FREE_BYTES_MIN, Disk
 from zchat.log.sqlite.log import SqliteLog

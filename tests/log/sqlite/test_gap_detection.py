@@ -10,7 +10,7 @@ import pytest
 from tests.log.contract import Scribe
 from tests.log.damage import change
 from zchat import wire
-from zchat.log.sqlite import schema
+from zchat.log.sqlite import schema, stored
 from zchat.log.sqlite.gap_detection import GapDetector, Lasts, PageRooms, prev_of
 from zchat.log.sqlite.log import SqliteLog
 from zchat.log.sqlite.scans import IndexDamaged, Scanner
@@ -117,7 +117,7 @@ def test_a_batch_whose_records_are_nested_too_deep_names_the_one_before_it(offse
     frame = wire.encode(
         wire.RawBatch(wire.MESSAGES, offset + 1, offset, 1 << 50, [wire.RawEntry("a", "s", 1, records)])
     )
-    assert prev_of(schema.BatchRow.sealed(offset + 1, 1, wire.MESSAGES, 1, 1 << 50, frame)) == offset
+    assert prev_of(stored.BatchRow.sealed(offset + 1, 1, wire.MESSAGES, 1, 1 << 50, frame)) == offset
 
 
 def test_the_last_offsets_of_rooms_are_found_by_their_place() -> None:

@@ -21,8 +21,9 @@ from tests.conftest import eventually
 from tests.log.contract import InSlices, LogContract, Scribe, append, bases, read, read_all, trim
 from tests.log.damage import change, written
 from zchat import wire
+from zchat.core.log import Append, CursorRow, Log, LogPage, RetentionRule, SessionRow, whole
 from zchat.errors import LogError, StartError
-from zchat.log import Append, CursorRow, Log, LogPage, RetentionRule, SessionRow, retention, whole
+from zchat.log import retention
 from zchat.log.memory import MemoryLog
 from zchat.log.sqlite import schema
 from zchat.log.sqlite.log import SqliteLog

@@ -12,8 +12,8 @@ import pytest
 from tests.log.contract import SECOND, Scribe, bases, read, read_all, trim
 from tests.log.damage import as_version_1, as_version_2, change, overwrite, pages_of, written
 from zchat import wire
+from zchat.core.log import RetentionRule, whole
 from zchat.errors import StartError
-from zchat.log import RetentionRule, whole
 from zchat.log.offline.exporting import export
 from zchat.log.offline.repairing import Finding, check, repair
 from zchat.log.sqlite import opening, schema

@@ -10,8 +10,9 @@ import pytest
 
 from tests.log.contract import Scribe, append, bases, read, read_all
 from tests.log.damage import change, copied, flip, overwrite, pages_of, silent, written
+from zchat.core.log import Append, Log, whole
 from zchat.errors import StartError
-from zchat.log import Append, Log, slices, whole
+from zchat.log import slices
 from zchat.log.memory import MemoryLog
 from zchat.log.sqlite import reading, schema
 from zchat.log.sqlite.log import SqliteLog

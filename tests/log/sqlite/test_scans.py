@@ -11,7 +11,7 @@ import pytest
 
 from tests.log.contract import Scribe
 from tests.log.damage import change, overwrite, pages_of, written
-from zchat.log import StoredBatch
+from zchat.core.log import StoredBatch
 from zchat.log.sqlite import scans, schema
 from zchat.log.sqlite.log import SqliteLog
 from zchat.log.sqlite.scans import IndexDamaged, Scanner, Sparse

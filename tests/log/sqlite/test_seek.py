@@ -11,7 +11,7 @@ import pytest
 from tests.log.contract import Scribe, bases, read
 from tests.log.damage import change, overwrite, pages_of, written
 from zchat import wire
-from zchat.log import whole
+from zchat.core.log import whole
 from zchat.log.sqlite import schema, seek
 from zchat.log.sqlite.log import SqliteLog
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.log.contract import Scribe, append
 from tests.log.sqlite.test_log import OpenLog
-from zchat.log import Append, LogStart
+from zchat.core.log import Append, LogStart
 from zchat.log.offline import repairing
 from zchat.log.sqlite import schema, starts
 from zchat.log.sqlite.disk import FREE_BYTES_MIN

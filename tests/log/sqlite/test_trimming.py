@@ -12,8 +12,9 @@ from tests.conftest import eventually
 from tests.log.contract import Scribe, bases, read, trim
 from tests.log.damage import change, overwrite, pages_of, silent, written
 from zchat import wire
-from zchat.log import RetentionRule, retention
-from zchat.log.sqlite import opening, schema, trimming
+from zchat.core.log import RetentionRule
+from zchat.log import retention
+from zchat.log.sqlite import opening, places, schema, trimming
 from zchat.log.sqlite.log import SqliteLog
 from zchat.log.sqlite.opening import Opened
 from zchat.log.sqlite.trimming import Trimming
@@ -123,7 +124,7 @@ def test_a_step_changes_few_rooms_and_looks_at_few_that_stay(
     while work.is_at_work:
         work.step()
         steps += 1
-    assert steps > trimming.SKIPPED_ROWS_MAX / trimming.CHUNK_ROWS
+    assert steps > trimming.SKIPPED_ROWS_MAX / places.CHUNK_ROWS
     opened.connection.close()
 
 

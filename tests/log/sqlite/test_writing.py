@@ -9,9 +9,9 @@ import pytest
 
 from tests.log.contract import Scribe, append, read
 from tests.log.sqlite.test_log import OpenLog
+from zchat.core.log import Append
 from zchat.errors import StartError
-from zchat.log import Append
-from zchat.log.sqlite import schema, writing
+from zchat.log.sqlite import schema, stored, writing
 
 
 def change(folder: Path, *statements: str) -> None:
@@ -41,7 +41,7 @@ def test_a_record_that_is_in_the_way_is_never_replaced(open_log: OpenLog, tmp_pa
     log = open_log()
     scribe = Scribe(log)
     theirs = scribe.batch("a", b"theirs")
-    crc = schema.checksum(theirs.base, 1, theirs.kind, 1, theirs.time, theirs.frame)
+    crc = stored.checksum(theirs.base, 1, theirs.kind, 1, theirs.time, theirs.frame)
     connection = sqlite3.connect(tmp_path / "log" / schema.FILE, isolation_level=None)
     connection.execute(writing.INSERT_BATCH, (theirs.base, 1, theirs.kind, 1, theirs.time, crc, theirs.frame))
     ours = Scribe(log).batch("a", b"ours")

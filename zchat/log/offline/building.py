@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Any
 
 from zchat import wire
+from zchat.core.log import CursorRow, LogStart
 from zchat.errors import StartError
-from zchat.log import CursorRow, LogStart
-from zchat.log.sqlite import schema, starts
+from zchat.log.sqlite import schema, starts, stored
 from zchat.log.sqlite.state import RoomRow
 
 SUFFIX = ".new"
@@ -34,7 +34,7 @@ class Builder:
         """`path` is its database. Raises StartError."""
         self._path = path
         self._making = path.with_name(path.name + SUFFIX)
-        self._rows: list[schema.BatchRow] = []
+        self._rows: list[stored.BatchRow] = []
         self._bytes = 0
         self._rooms: dict[int, RoomRow] = {}
         identity = identity or schema.new_identity()
@@ -63,7 +63,7 @@ class Builder:
         """Know a room; batches that are added to it go on from its row."""
         self._rooms[row.id] = row
 
-    def add(self, row: schema.BatchRow) -> None:
+    def add(self, row: stored.BatchRow) -> None:
         """The next batch, in the order of their offsets, of a room that is known."""
         base, room, kind, records, time, _, frame = row
         known, last, size = self._rooms[room], base + records - 1, len(frame)
@@ -84,7 +84,7 @@ class Builder:
     def cursors(self, rows: Iterable[CursorRow]) -> None:
         """Cursors."""
         self._connection.executemany(
-            "INSERT INTO cursors VALUES (?, ?, ?, ?, ?)", [schema.sealed(*row) for row in rows]
+            "INSERT INTO cursors VALUES (?, ?, ?, ?, ?)", [stored.sealed(*row) for row in rows]
         )
 
     def starts(self, rows: Iterable[LogStart]) -> None:
@@ -117,7 +117,7 @@ class Builder:
         """Put it on disk and in its place; `before` is called when all but that is done. Raises sqlite3.Error."""
         self._commit()
         self._connection.execute("BEGIN")
-        self._connection.executemany(schema.UPSERT_ROOM, map(schema.sealed_room, self._rooms.values()))
+        self._connection.executemany(schema.UPSERT_ROOM, map(stored.sealed_room, self._rooms.values()))
         self._connection.execute("COMMIT")
         schema.set_sync(self._connection, "full")
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -30,7 +30,7 @@ from zchat import wire
 from zchat.errors import WireError
 from zchat.log.offline import salvage
 from zchat.log.offline.salvage import Contents, Hole, HoleDetector, TellProgress
-from zchat.log.sqlite import schema
+from zchat.log.sqlite import stored
 
 KINDS = {wire.MESSAGES: "message", wire.PRESENCE: "presence"}
 
@@ -52,7 +52,7 @@ class _Line(msgspec.Struct):
     body_base64: bytes | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Gap(msgspec.Struct, omit_defaults=True):
+class _GapObject(msgspec.Struct, omit_defaults=True):
     gap: str
     room: str
     first: int
@@ -74,11 +74,11 @@ def export(folder: Path, progress: TellProgress | None = None) -> Iterator[bytes
         for room in sorted(contents.rooms.values()):
             if room.trimmed:
                 until = rfc3339(room.trimmed_time) if room.trimmed_time else ""
-                yield _encode(_Gap("trimmed", room.name, 1, room.trimmed, until))
+                yield _encode(_GapObject("trimmed", room.name, 1, room.trimmed, until))
         for row in salvage.sound_rows(contents, progress):
             if hole := detector.before(row):
                 yield _gap_line(contents, hole)
-            yield from _lines(contents.room(row[1]).name, row)
+            yield from _lines(contents.room(row.room).name, row)
         for hole in detector.after_all():
             yield _gap_line(contents, hole)
 
@@ -86,18 +86,18 @@ def export(folder: Path, progress: TellProgress | None = None) -> Iterator[bytes
 def _gap_line(contents: Contents, hole: Hole) -> bytes:
     room = contents.room(hole.room)
     if not hole.is_trimmed:
-        return _encode(_Gap("damaged", room.name, hole.first, hole.last))
+        return _encode(_GapObject("damaged", room.name, hole.first, hole.last))
     until = rfc3339(room.presence_time) if hole.last == room.presence_trimmed else ""
-    return _encode(_Gap("trimmed", room.name, hole.first, hole.last, until))
+    return _encode(_GapObject("trimmed", room.name, hole.first, hole.last, until))
 
 
-def _lines(room: str, row: schema.BatchRow) -> Iterator[bytes]:
+def _lines(room: str, row: stored.BatchRow) -> Iterator[bytes]:
     base, _, kind, records, micros, _, frame = row
     kind_name, when = KINDS.get(kind, str(kind)), rfc3339(micros)
     try:
         entries = wire.decode_batch(frame).entries
     except WireError:
-        yield _encode(_Gap("damaged", room, base, base + records - 1))
+        yield _encode(_GapObject("damaged", room, base, base + records - 1))
         return
     offset = base
     for entry in entries:

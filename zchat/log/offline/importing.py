@@ -23,7 +23,7 @@ from zchat.errors import BadName, StartError, WireError
 from zchat.log.offline.building import Builder
 from zchat.log.offline.exporting import KINDS, micros
 from zchat.log.offline.salvage import TellProgress
-from zchat.log.sqlite import schema
+from zchat.log.sqlite import schema, stored
 from zchat.log.sqlite.folder import Folder
 from zchat.log.sqlite.state import RoomRow
 from zchat.names import room_name, user_name
@@ -159,7 +159,7 @@ class _Import:
             wire.RawEntry(*publish, wire.raw(wire.encode_records(records))) for publish, records in self._entries
         ]
         frame = wire.encode(wire.RawBatch(kind, self._base, self._prevs.get(room, 0), self._time, entries))
-        self._builder.add(schema.BatchRow.sealed(self._base, room, kind, count, self._time, frame))
+        self._builder.add(stored.BatchRow.sealed(self._base, room, kind, count, self._time, frame))
         self._prevs[room] = self._offset
         self._key, self._entries, self._size = None, [], 0
 

@@ -22,7 +22,8 @@ from heapq import heappop, heappush
 from pathlib import Path
 from types import TracebackType
 
-from zchat.log.sqlite.schema import PAGE_BYTES, BatchRow, is_sound
+from zchat.log.sqlite.schema import PAGE_BYTES
+from zchat.log.sqlite.stored import BatchRow, is_sound
 
 TABLE_LEAF = 13
 LEAF_HEADER_BYTES = 8

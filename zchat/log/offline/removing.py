@@ -21,7 +21,7 @@ import msgspec
 
 from zchat.errors import StartError
 from zchat.log.offline.salvage import TellProgress
-from zchat.log.sqlite import opening, schema, starts
+from zchat.log.sqlite import opening, schema, starts, stored
 from zchat.log.sqlite.folder import Folder
 from zchat.log.sqlite.state import RoomRow
 from zchat.names import matcher, user_key
@@ -79,25 +79,26 @@ class _Removing:
     def __init__(self, connection: sqlite3.Connection, what: What) -> None:
         self._connection = connection
         is_room = matcher(what.rooms) if what.rooms else lambda name: False
-        rows = map(schema.room_of, connection.execute("SELECT * FROM rooms").fetchall())
+        rows = map(stored.room_of, connection.execute("SELECT * FROM rooms").fetchall())
         self._rooms = [room for room in rows if room is not None and is_room(room.name)]
         is_theirs, stay = _matches(what.sessions_of), 0
         self._sessions: list[str] = []
         self._stripped: list[tuple[object, ...]] = []  # rows of sessions without the rooms that go
         gone = {room.name for room in self._rooms}
-        for row in connection.execute("SELECT session, user, last_seq, seen, rooms FROM sessions").fetchall():
-            rooms = _rooms_of(row[4])
+        for row in map(stored.StoredSession._make, connection.execute("SELECT * FROM sessions").fetchall()):
+            rooms = _rooms_of(row.rooms)
             left = {name: since for name, since in rooms.items() if name not in gone}
-            if is_theirs(row[1]) and not left:
-                self._sessions.append(row[0])
+            if is_theirs(row.user) and not left:
+                self._sessions.append(row.session)
             elif len(left) < len(rooms):
-                self._stripped.append(schema.sealed(*row[:4], _rooms_in(left)))
-            stay += bool(is_theirs(row[1]) and left)
+                stripped = stored.sealed(row.session, row.user, row.last_seq, row.seen, _rooms_in(left))
+                self._stripped.append(stripped)
+            stay += bool(is_theirs(row.user) and left)
         is_theirs = _matches(what.cursors_of)
         cursors = connection.execute("SELECT user, name FROM cursors").fetchall()
-        self._cursors = [row for row in cursors if is_theirs(row[0])]
+        self._cursors = [(user, name) for user, name in cursors if is_theirs(user)]
         is_theirs = _matches(what.seen)
-        self._seen = [row for row in connection.execute("SELECT user FROM seen").fetchall() if is_theirs(row[0])]
+        self._seen = [(user,) for (user,) in connection.execute("SELECT user FROM seen").fetchall() if is_theirs(user)]
         records = sum(room.records for room in self._rooms)
         self.removed = Removed(
             len(self._rooms), records, len(self._sessions), stay, len(self._cursors), len(self._seen)
@@ -108,7 +109,7 @@ class _Removing:
         connection.execute("BEGIN IMMEDIATE")
         if self._rooms:
             starts.save(connection, [*opened.starts, starts.new_start(opened.rooms.head)][-STARTS_MAX:])
-            many(schema.UPSERT_ROOM, map(schema.sealed_room, map(_emptied, self._rooms)))
+            many(schema.UPSERT_ROOM, map(stored.sealed_room, map(_emptied, self._rooms)))
         many("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?)", self._stripped)
         many("DELETE FROM sessions WHERE session = ?", [(session,) for session in self._sessions])
         many("DELETE FROM cursors WHERE user = ? AND name = ?", self._cursors)

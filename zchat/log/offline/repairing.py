@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zchat import wire
+from zchat.core.log import CursorRow
 from zchat.errors import StartError, WireError
-from zchat.log import CursorRow
 from zchat.log.offline import salvage
 from zchat.log.offline.building import Builder
 from zchat.log.offline.salvage import Contents, Hole, HoleDetector, TellProgress
-from zchat.log.sqlite import schema
+from zchat.log.sqlite import schema, stored
+from zchat.log.sqlite.scans import Span
 
 _NUMBER = re.compile(r"\d+")
 SQLITE_LINES_MAX = 100  # of what SQLite itself finds
@@ -78,20 +79,20 @@ def check(folder: Path, found: Callable[[Finding], object], progress: TellProgre
     Raises StartError when the folder is in use or holds nothing that can be looked at.
     """
     with salvage.reading(folder) as contents:
-        counts, findings = _Counts(), 0
+        counts, findings = _Tally(), 0
         for finding in _findings(contents, counts, progress):
             findings += 1
             found(finding)
         return Checked(findings, len(contents.rooms), counts.batches, counts.records, contents.head)
 
 
-def _findings(contents: Contents, counts: _Counts, progress: TellProgress | None) -> Iterator[Finding]:
+def _findings(contents: Contents, counts: _Tally, progress: TellProgress | None) -> Iterator[Finding]:
     yield from _check_database(contents.connection)
     yield from _check_contents(contents)
     yield from _check_batches(contents, counts, progress)
 
 
-class _Counts:
+class _Tally:
     """What was seen so far."""
 
     def __init__(self) -> None:
@@ -99,7 +100,7 @@ class _Counts:
         self.records = 0
         self.of_room: dict[int, tuple[int, int]] = {}  # room -> records, bytes
 
-    def add(self, row: schema.BatchRow) -> None:
+    def add(self, row: stored.BatchRow) -> None:
         self.batches += 1
         self.records += row.records
         records, size = self.of_room.get(row.room, (0, 0))
@@ -137,7 +138,7 @@ def _check_contents(contents: Contents) -> Iterator[Finding]:
         yield Finding("head", f"the log ends at {contents.head}, and went up to {noted} when it was written last")
 
 
-def _check_batches(contents: Contents, counts: _Counts, progress: TellProgress | None) -> Iterator[Finding]:
+def _check_batches(contents: Contents, counts: _Tally, progress: TellProgress | None) -> Iterator[Finding]:
     scanner, detector = contents.scanner, HoleDetector(contents)
     end = micros_before = misplaced = 0
     has_holes = False
@@ -163,12 +164,13 @@ def _check_batches(contents: Contents, counts: _Counts, progress: TellProgress |
     if end > contents.head:
         yield Finding("room", f"there are batches up to {end}, and the rooms end at {contents.head}")
     for room, state in () if has_holes else contents.rooms.items():
-        if counts.of_room.get(room, (0, 0)) != (state.records, state.bytes):
-            text = f"{state.name} has {counts.of_room.get(room, (0, 0))[0]} records, and its row says {state.records}"
+        records, size = counts.of_room.get(room, (0, 0))
+        if (records, size) != (state.records, state.bytes):
+            text = f"{state.name} has {records} records, and its row says {state.records}"
             yield Finding("room", text, state.name)
 
 
-def _wrong_with(row: schema.BatchRow, end: int, micros_before: int) -> Iterator[str]:
+def _wrong_with(row: stored.BatchRow, end: int, micros_before: int) -> Iterator[str]:
     """What is wrong with a sound row."""
     base, _, kind, records, micros, _, frame = row
     if base <= end or micros < micros_before:
@@ -197,9 +199,9 @@ def _holes(contents: Contents, hole: Hole) -> Iterator[Finding]:
         yield Finding("batch", f"{offsets} of {name} cannot be read", name, first, last)
 
 
-def _places(contents: Contents, hole: Hole) -> list[tuple[int, int]]:
+def _places(contents: Contents, hole: Hole) -> list[Span]:
     """The batches that the index has there; else the whole of it."""
-    return contents.scanner.places(hole.room, hole.first, hole.last, PLACES_MAX) or [(hole.first, hole.last)]
+    return contents.scanner.places(hole.room, hole.first, hole.last, PLACES_MAX) or [Span(hole.first, hole.last)]
 
 
 # --- repair -------------------------------------------------------------------------------------
@@ -213,7 +215,7 @@ def repair(folder: Path, progress: TellProgress | None = None) -> Repaired | Non
     """
     path = folder / schema.FILE
     with salvage.reading(folder, graft=True) as contents:
-        if not contents.is_grafted and next(_findings(contents, _Counts(), progress), None) is None:
+        if not contents.is_grafted and next(_findings(contents, _Tally(), progress), None) is None:
             return None
         _refuse_without_space(path)
         with Builder(path, contents.identity) as builder:
@@ -233,13 +235,13 @@ def _save(contents: Contents, builder: Builder, progress: TellProgress | None) -
     for room in contents.rooms.values():
         builder.room(room._replace(records=0, bytes=0, presence=0, presence_bytes=0))
     for row in _readable_rows(contents, progress):
-        if not builder.knows(row[1]):
-            builder.room(contents.room(row[1]))
+        if not builder.knows(row.room):
+            builder.room(contents.room(row.room))
         if hole := detector.before(row):
             holes.append(hole)
         builder.add(row)
         batches += 1
-        records += row[3]
+        records += row.records
     holes += detector.after_all()
     gaps = []
     for hole in holes:
@@ -249,7 +251,7 @@ def _save(contents: Contents, builder: Builder, progress: TellProgress | None) -
         if contents.is_new(hole):
             gaps += [(contents.room(hole.room).name, *at) for at in _places(contents, hole)]
     builder.sessions(contents.sessions)
-    builder.cursors(CursorRow._make(row[:-1]) for row in contents.cursors)
+    builder.cursors(CursorRow(row.user, row.name, row.offset, row.time) for row in contents.cursors)
     builder.seen(contents.seen)
     builder.starts(contents.starts)
     return Repaired(
@@ -263,7 +265,7 @@ def _save(contents: Contents, builder: Builder, progress: TellProgress | None) -
     )
 
 
-def _readable_rows(contents: Contents, progress: TellProgress | None) -> Iterator[schema.BatchRow]:
+def _readable_rows(contents: Contents, progress: TellProgress | None) -> Iterator[stored.BatchRow]:
     """The sound rows, with records that every reader can read. What is no batch is left out: a hole is found there."""
     for row in salvage.sound_rows(contents, progress):
         try:
@@ -273,7 +275,7 @@ def _readable_rows(contents: Contents, progress: TellProgress | None) -> Iterato
         if frame == row.frame:
             yield row
         else:
-            yield schema.BatchRow.sealed(row.base, row.room, row.kind, row.records, row.time, frame)
+            yield stored.BatchRow.sealed(row.base, row.room, row.kind, row.records, row.time, frame)
 
 
 def _refuse_without_space(path: Path) -> None:

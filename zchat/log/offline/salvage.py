@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 from zchat import wire
 from zchat.errors import StartError
 from zchat.log.offline import pages
-from zchat.log.sqlite import opening, schema, starts
+from zchat.log.sqlite import opening, schema, starts, stored
 from zchat.log.sqlite.folder import Folder
 from zchat.log.sqlite.gap_detection import prev_of
-from zchat.log.sqlite.scans import Scanner
+from zchat.log.sqlite.scans import EveryRoom, Scanner
 from zchat.log.sqlite.state import RoomRow
 from zchat.wire import OFFSET_MAX
 
@@ -65,11 +65,14 @@ class Contents:
         except (sqlite3.Error, UnicodeDecodeError):
             pass
         self._read_rooms()
-        self.sessions, self.sessions_lost = self._sealed("sessions")
-        self.cursors, self.cursors_lost = self._sealed("cursors")
-        self.seen = self.rows("SELECT user, seen FROM seen")[0]
-        lost = self.rows("SELECT room, first, last FROM lost")[0]
-        self._lost = {row[::2]: row[1] for row in lost if {type(value) for value in row} == {int}}
+        sessions, self.sessions_lost = self._sealed("sessions")
+        self.sessions = [stored.StoredSession._make(row) for row in sessions]
+        cursors, self.cursors_lost = self._sealed("cursors")
+        self.cursors = [stored.StoredCursor._make(row) for row in cursors]
+        self.seen, _ = self.rows("SELECT user, seen FROM seen")
+        lost, _ = self.rows("SELECT room, first, last FROM lost")
+        sound = [Hole(*row) for row in lost if {type(value) for value in row} == {int}]
+        self._lost = {(hole.room, hole.last): hole.first for hole in sound}
         rows, is_all = self.rows(starts.ROWS)  # an older log has none
         self.starts = starts.sound(rows) if is_all else []
         self.starts_lost = len(self.starts) < len(rows)
@@ -89,11 +92,11 @@ class Contents:
         """That room; one that is not there any more gets a name."""
         return self.rooms.get(room_id) or self._add(room_id, f"lost.room-{room_id}")
 
-    def rows_by_tree(self) -> Iterator[schema.BatchRow]:
+    def rows_by_tree(self) -> Iterator[stored.BatchRow]:
         """The sound batches, as far as SQLite finds them."""
-        return self.scanner.by_table(1, OFFSET_MAX, _EveryRoom())
+        return self.scanner.by_table(1, OFFSET_MAX, EveryRoom())
 
-    def is_trimmed(self, row: schema.BatchRow) -> bool:
+    def is_trimmed(self, row: stored.BatchRow) -> bool:
         """Whether a batch was removed, and is only still there."""
         room = self.room(row.room)
         return row.base <= max(room.trimmed, room.presence_trimmed if row.kind == wire.PRESENCE else 0)
@@ -121,11 +124,10 @@ class Contents:
         return first is None or not hole.first <= first <= max(hole.first, self.room(hole.room).presence_trimmed + 1)
 
     def _read_rooms(self) -> None:
-        for row in self.rows("SELECT * FROM rooms ORDER BY id")[0]:
-            if room := schema.room_of(row):
-                self.rooms[room.id] = room
-        # Names are in their index, too.
-        for room_id, name in self.rows("SELECT id, name FROM rooms INDEXED BY sqlite_autoindex_rooms_1")[0]:
+        rows, _ = self.rows("SELECT * FROM rooms ORDER BY id")
+        self.rooms = {room.id: room for row in rows if (room := stored.room_of(row))}
+        named, _ = self.rows("SELECT id, name FROM rooms INDEXED BY sqlite_autoindex_rooms_1")
+        for room_id, name in named:  # they are in their index, too
             if room_id not in self.rooms and isinstance(name, str):
                 self._add(room_id, name)
 
@@ -134,9 +136,8 @@ class Contents:
         self.unsound.append(name)
         last = 0
         try:
-            found = self.connection.execute(_LAST_PLACE, (room_id,)).fetchone()
-            if found is not None:
-                last = found[0] + found[1] - 1
+            for base, records in self.connection.execute(_LAST_PLACE, (room_id,)).fetchall():
+                last = base + records - 1
         except (sqlite3.Error, TypeError):
             pass
         self.rooms[room_id] = RoomRow(room_id, name, last, 0, 0, 0, 0)
@@ -145,7 +146,7 @@ class Contents:
     def _sealed(self, table: str) -> tuple[list[Any], bool]:
         """The sound rows of a table, and whether there were others."""
         found, is_all = self.rows(f"SELECT * FROM {table}")
-        sound = [row for row in found if schema.is_sealed(row)]
+        sound = [row for row in found if stored.is_sealed(row)]
         return sound, not is_all or len(sound) < len(found)
 
 
@@ -156,7 +157,7 @@ class HoleDetector:
         self._contents = contents
         self._known: dict[int, int] = {}  # room -> last offset that is accounted for
 
-    def before(self, row: schema.BatchRow) -> Hole | None:
+    def before(self, row: stored.BatchRow) -> Hole | None:
         """What is missing of the room before that batch."""
         room = row.room
         known, prev = self._known_of(room), prev_of(row)
@@ -165,8 +166,9 @@ class HoleDetector:
 
     def after_all(self) -> list[Hole]:
         """What is missing at the ends of the rooms."""
-        ends = [(room.id, self._known_of(room.id) + 1, room.last) for room in self._contents.rooms.values()]
-        return [self._hole(*hole) for hole in sorted(ends, key=_last) if hole[1] <= hole[2]]
+        rooms = sorted(self._contents.rooms.values(), key=_last)
+        ends = [(room, self._known_of(room.id) + 1) for room in rooms]
+        return [self._hole(room.id, first, room.last) for room, first in ends if first <= room.last]
 
     def _hole(self, room: int, first: int, last: int) -> Hole:
         is_trimmed = last <= self._contents.room(room).presence_trimmed
@@ -266,7 +268,7 @@ def _remove(path: Path) -> None:
         each.unlink(missing_ok=True)
 
 
-def sound_rows(contents: Contents, progress: TellProgress | None) -> Iterator[schema.BatchRow]:
+def sound_rows(contents: Contents, progress: TellProgress | None) -> Iterator[stored.BatchRow]:
     """Every batch that can be read and was not trimmed, in order: by the tree, or from the pages where it is broken.
 
     Of the progress, the first half is spent on finding out which. Raises StartError when the file cannot be read
@@ -282,17 +284,12 @@ def sound_rows(contents: Contents, progress: TellProgress | None) -> Iterator[sc
         progress(contents.head, contents.head)
 
 
-def _rows_by_pages(path: Path) -> Iterator[schema.BatchRow]:
+def _rows_by_pages(path: Path) -> Iterator[stored.BatchRow]:
     try:
         yield from pages.batches(path)
     except OSError as error:
         raise StartError(f"cannot read {path}: {error.strerror}") from error
 
 
-class _EveryRoom:
-    def __contains__(self, room: object) -> bool:
-        return True
-
-
-def _last(end: tuple[int, int, int]) -> int:
-    return end[2]
+def _last(room: RoomRow) -> int:
+    return room.last

@@ -54,8 +54,8 @@ def usage(folder: Path) -> Usage:
             len(contents.seen),
             _first(sorted(rooms, key=_bytes, reverse=True)),
             _first(reversed(rooms)),
-            Counter(row[1] for row in contents.sessions).most_common(MOST),
-            Counter(row[0] for row in contents.cursors).most_common(MOST),
+            Counter(row.user for row in contents.sessions).most_common(MOST),
+            Counter(row.user for row in contents.cursors).most_common(MOST),
         )
 
 

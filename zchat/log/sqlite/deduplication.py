@@ -16,14 +16,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 from zchat import wire
+from zchat.core.log import Sliced
 from zchat.errors import WireError
-from zchat.log import Sliced
 from zchat.log.slices import Slice
 from zchat.log.sqlite.scans import Scanner
+from zchat.log.sqlite.schema import Snapshot
 
 RECENT_BATCHES = 4_096  # of a stretch are scanned,
 RECENT_BYTES = 256 << 20  # as far as they have no more bytes than this: about 0.1 s,
@@ -32,7 +31,6 @@ SESSIONS_KEPT = 64
 CHUNK_ROWS = 64  # are looked into at once,
 CHUNK_BYTES = 4 << 20  # as far as they have no more bytes
 
-Snapshot = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
 _NEWEST = "SELECT base FROM batches NOT INDEXED WHERE base BETWEEN ? AND ? ORDER BY base DESC LIMIT ?"
 

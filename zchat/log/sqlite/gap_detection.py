@@ -21,10 +21,10 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from zchat import wire
+from zchat.core.log import Gap
 from zchat.errors import WireError
-from zchat.log import Gap
 from zchat.log.sqlite.scans import IndexDamaged, Scanner
-from zchat.log.sqlite.schema import BatchRow
+from zchat.log.sqlite.stored import BatchRow
 from zchat.wire import OFFSET_MAX
 
 ROOMS_CHECKED_MAX = 256  # at the end of a page that stops short, unless damage was met: of more, asking costs too much
@@ -117,7 +117,7 @@ class GapDetector:
         for room in rooms:
             passed_over = scanner.places(room, self._known(room) + 1, upto)
             if passed_over:
-                told[room] = max(told.get(room, 0), passed_over[-1][1])
+                told[room] = max(told.get(room, 0), passed_over[-1].last)
             elif room not in told and not scanner.places(room, upto + 1, OFFSET_MAX - 1, 1):
                 told[room] = upto  # neither the table nor the index can tell
         return told

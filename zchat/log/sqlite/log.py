@@ -11,7 +11,7 @@ Rules of this file
     append -> queue -> writer thread: BEGIN, rows, COMMIT -> rooms' state -> done -> checkpoint | trim step
 
 It has more than 300 lines because the writer thread's turns are understood together.
-Spec: `zchat.log.Log`. Tests: tests/log/sqlite/test_log.py, which runs the contract.
+Spec: `zchat.core.log.Log`. Tests: tests/log/sqlite/test_log.py, which runs the contract.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pathlib import Path
 import msgspec
 
 from zchat import wire
+from zchat.core.log import Append, CursorRow, LogPage, LogStart, RetentionRule, SeenRow, SessionRow, Sliced
 from zchat.errors import LogError
-from zchat.log import Append, CursorRow, LogPage, LogStart, RetentionRule, SessionRow, Sliced
 from zchat.log.sqlite import disk, mounts, opening, reading, schema, seek, starts, trimming, writing
 from zchat.log.sqlite.deduplication import Deduplication
 from zchat.log.sqlite.folder import Folder
@@ -44,7 +44,7 @@ REST_SECONDS = 2.0  # without an append, then the WAL is moved: a database alone
 
 WENT_BACK = "it is an older copy, or a part of it was removed; listeners are told of a gap"
 
-Done = Callable[[LogError | None], None]
+OnDone = Callable[[LogError | None], None]
 Task = Callable[[], None]
 
 _rooms_of = msgspec.json.Decoder(dict[str, int]).decode
@@ -54,7 +54,7 @@ _ROLLED_BACK = ("IOERR_WRITE", "IOERR_READ", "IOERR_SHORT_READ", "IOERR_SHM", "I
 
 
 class SqliteLog:
-    """See `zchat.log.Log`."""
+    """See `zchat.core.log.Log`."""
 
     def __init__(self, folder: Path, sync: str = "full", tell: Tell | None = None) -> None:
         """Open the log in that folder, or make one. Raises StartError.
@@ -99,7 +99,7 @@ class SqliteLog:
         self._thread = threading.Thread(target=self._write, name="zchat-log", daemon=True)
         self._thread.start()
 
-    def append(self, append: Append, done: Done) -> None:
+    def append(self, append: Append, done: OnDone) -> None:
         """Hand it to the writer thread."""
         if self._closed:
             done(LogError("log-failed", "the log is closed"))
@@ -143,10 +143,11 @@ class SqliteLog:
             rows = connection.execute("SELECT session, user, last_seq, seen, rooms FROM sessions").fetchall()
         return [SessionRow(session, user, seq, seen, _rooms_of(rooms)) for session, user, seq, seen, rooms in rows]
 
-    def users_seen(self, limit: int) -> list[tuple[str, int]]:
+    def users_seen(self, limit: int) -> list[SeenRow]:
         """By their index."""
         with self._readers.snapshot() as connection:
-            return connection.execute("SELECT user, seen FROM seen ORDER BY seen DESC LIMIT ?", (limit,)).fetchall()
+            rows = connection.execute("SELECT user, seen FROM seen ORDER BY seen DESC LIMIT ?", (limit,)).fetchall()
+        return [SeenRow._make(row) for row in rows]
 
     def cursors(self) -> list[CursorRow]:
         """In no order."""
@@ -226,7 +227,7 @@ class SqliteLog:
             if self._has_more_to_trim and time.monotonic() >= self._rests_until:
                 self._trim()
 
-    def _append(self, append: Append, done: Done) -> None:
+    def _append(self, append: Append, done: OnDone) -> None:
         if self._disk.is_due():
             self._look()
         error = self._keep(append)

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from zchat.core.log import LogStart
 from zchat.errors import StartError
-from zchat.log import LogStart
-from zchat.log.sqlite import schema, starts
+from zchat.log.sqlite import schema, starts, stored
 from zchat.log.sqlite.readers import Readers
 from zchat.log.sqlite.scans import Scanner
 from zchat.log.sqlite.state import RoomRow, RoomStates
@@ -105,7 +105,7 @@ def _load(path: Path, connection: sqlite3.Connection) -> Opened:
     _refuse_above_head(connection, rooms)
     for table in ("sessions", "cursors"):
         for row in connection.execute(f"SELECT * FROM {table}"):
-            if not schema.is_sealed(row):
+            if not stored.is_sealed(row):
                 raise _Wrong(f"a row of {table} has another checksum")
     connection.execute("SELECT user, seen FROM seen ORDER BY seen DESC LIMIT 10000").fetchall()
     _begin_wal_anew(connection)
@@ -129,7 +129,7 @@ def _begin_wal_anew(connection: sqlite3.Connection) -> None:
 def _rooms(connection: sqlite3.Connection) -> list[RoomRow]:
     rows = []
     for row in connection.execute("SELECT * FROM rooms ORDER BY id"):
-        room = schema.room_of(row)
+        room = stored.room_of(row)
         if room is None:
             raise _Wrong("a row of rooms has another checksum")
         rows.append(room)

@@ -12,17 +12,18 @@ Tests: tests/log/sqlite/test_reading.py.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from heapq import heappop, heappush, heapreplace
 from time import monotonic
 
-from zchat.log import Gap, LogPage, Sliced
+from zchat.core.log import Gap, LogPage, Sliced
 from zchat.log.slices import Slice, add_gaps, paced
 from zchat.log.sqlite import scans
 from zchat.log.sqlite.gap_detection import GapDetector, Lasts, PageRooms
-from zchat.log.sqlite.schema import BatchRow, is_unreadable
+from zchat.log.sqlite.schema import Snapshot, is_unreadable
 from zchat.log.sqlite.state import Matched, RoomStates
+from zchat.log.sqlite.stored import BatchRow
 from zchat.wire import PRESENCE
 
 _TRIMMED = "SELECT id, trimmed FROM rooms WHERE trimmed > ? AND trimmed > 0"
@@ -32,8 +33,6 @@ FEW_ROOMS = 64  # their scans are merged; of more, the table is scanned
 ROOMS_A_STEP = 2_000  # are looked at: about 0.5 ms
 SLICES_WITHOUT_INDEX_MAX = 25  # then the page ends: about half a second
 
-Snapshot = Callable[[], AbstractContextManager[sqlite3.Connection]]
-
 
 def page(
     snapshot: Snapshot, rooms: RoomStates, patterns: list[str], after: int, until: int, limit: int, bytes_max: int
@@ -42,7 +41,7 @@ def page(
     end = min(until, rooms.head) if until else rooms.head
     matched = yield from paced(rooms.match(patterns))
     lasts = yield from paced(_lasts(rooms, matched, after))
-    request = _Request(rooms, matched, lasts, after, end, limit, bytes_max)
+    request = _PageRequest(rooms, matched, lasts, after, end, limit, bytes_max)
     while lasts:
         with snapshot() as connection:
             is_done = request.go_on(connection)
@@ -62,7 +61,7 @@ def _lasts(rooms: RoomStates, matched: Matched, after: int) -> Sliced[Lasts]:
     return Lasts(sorted(pairs))
 
 
-class _Request:
+class _PageRequest:
     """One page to be read, and what is read of it."""
 
     def __init__(
@@ -100,7 +99,7 @@ class _Request:
         end, is_marked = Slice().end, bool(trimmed or thinned)
         names = self.matched.names
         detector = GapDetector(scanner, PageRooms(names, self.lasts, trimmed, thinned), after, by_index=self.by_index)
-        before = len(self.batches), self.records, self.bytes
+        batches_before, records_before, bytes_before = len(self.batches), self.records, self.bytes
         upto, is_done, self.more = after, True, True
         try:
             with closing(self._rows(scanner, after + 1)) as rows:
@@ -132,8 +131,8 @@ class _Request:
             upto = max(upto, sparse.position - 1)
             gaps = detector.close(upto)
         except scans.IndexDamaged:
-            del self.batches[before[0] :]
-            _, self.records, self.bytes = before
+            del self.batches[batches_before:]
+            self.records, self.bytes = records_before, bytes_before
             self.is_full = False  # or it would be done
             raise
         add_gaps(self.gaps, gaps, after)
@@ -154,9 +153,9 @@ class _Request:
         of, after = self.lasts.of, self.upto
         try:
             if len(of) <= FEW_ROOMS:
-                found = [(room, connection.execute(_OF_ROOM, (room,)).fetchone()) for room in of]
-                trimmed = [(room, row[0]) for room, row in found if row]
-                thinned = [(room, row[1]) for room, row in found if row]
+                found = [(room, row) for room in of for row in connection.execute(_OF_ROOM, (room,)).fetchall()]
+                trimmed = [(room, last) for room, (last, _) in found]
+                thinned = [(room, last) for room, (_, last) in found]
             else:
                 trimmed = connection.execute(_TRIMMED, (after,)).fetchall()
                 thinned = connection.execute(_THINNED, (after,)).fetchall()
@@ -203,13 +202,13 @@ class _Request:
             if low < first:
                 found = scanner.places(room, first, self.end, 1)
                 if found:
-                    heapreplace(nexts, (found[0][0], room))
+                    heapreplace(nexts, (found[0].first, room))
                 else:
                     heappop(nexts)
                 yield first
                 continue
-            taken = [heappop(nexts)[1] for _ in range(min(len(nexts), FEW_ROOMS))]
-            reach = nexts[0][0] - 1 if nexts else self.end
+            taken = [room for _, room in (heappop(nexts) for _ in range(min(len(nexts), FEW_ROOMS)))]
+            reach = next((low - 1 for low, _ in nexts[:1]), self.end)
             try:
                 yield from scanner.by_rooms(taken, first, reach)
             finally:

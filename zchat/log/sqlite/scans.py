@@ -19,8 +19,10 @@ from collections.abc import Container, Iterable, Iterator
 from contextlib import closing
 from heapq import merge
 from itertools import pairwise
+from typing import NamedTuple
 
-from zchat.log.sqlite.schema import ROW, BatchRow, is_sound, is_unreadable
+from zchat.log.sqlite.schema import is_unreadable
+from zchat.log.sqlite.stored import ROW, BatchRow, is_sound
 from zchat.wire import OFFSET_MAX
 
 CHUNK_ROWS_MAX = 512
@@ -39,6 +41,21 @@ _ROOM_PLACE = """SELECT room, base, records FROM batches INDEXED BY batches_of_r
 _NEXT = "SELECT base FROM batches NOT INDEXED WHERE base BETWEEN ? AND ? ORDER BY base LIMIT 1"
 _AT = f"SELECT {ROW} FROM batches NOT INDEXED WHERE base = ?"
 _BEFORE = "SELECT base, records FROM batches NOT INDEXED WHERE base <= ? ORDER BY base DESC LIMIT 1"
+
+
+class Span(NamedTuple):
+    """The offsets of a batch, both ends in it."""
+
+    first: int
+    last: int
+
+
+class EveryRoom:
+    """Has every room in it."""
+
+    def __contains__(self, room: object) -> bool:
+        """Always."""
+        return True
 
 
 class IndexDamaged(Exception):
@@ -115,30 +132,29 @@ class Scanner:
 
     def across(self, offset: int) -> BatchRow | None:
         """The one batch of the log that has records on both sides of an offset, or else None."""
-        found = self._numbers(_BEFORE, (offset,))
-        if not found or found[0][0] + found[0][1] - 1 <= offset:
-            return None
-        return self.at(found[0][0])
+        for base, records in self._numbers(_BEFORE, (offset,)) or ():
+            return self.at(base) if base + records - 1 > offset else None
+        return None
 
     def at(self, base: int) -> BatchRow | None:
         """The batch at its offset, when it is sound."""
         found, _ = self._chunk(_AT, (base,))
         return found[0] if found and self._is_sound(found[0]) else None
 
-    def places(self, room: int, first: int, end: int, limit: int = -1) -> list[tuple[int, int]]:
+    def places(self, room: int, first: int, end: int, limit: int = -1) -> list[Span]:
         """First and last offset of the batches of a room that begin in a range, as far as the index makes sense."""
         found = self._numbers(_ROOM_PLACE, (room, first, end, limit)) or []
         bases = [first - 1, *(base for _, base, _ in found), end + 1]
         if any(low >= high for low, high in pairwise(bases)) or any(each != room for each, _, _ in found):
             return []
-        return [(base, base + records - 1) for _, base, records in found]
+        return [Span(base, base + records - 1) for _, base, records in found]
 
     def next_of(self, room: int, first: int) -> BatchRow | None:
         """The next batch of a room, when it is sound. Raises IndexDamaged where the index has none."""
-        at = self.places(room, first, OFFSET_MAX - 1, 1)
-        if not at:
+        places = self.places(room, first, OFFSET_MAX - 1, 1)
+        if not places:
             raise IndexDamaged
-        row = self.at(at[0][0])
+        row = self.at(places[0].first)
         return row if row and row.room == room else None
 
     def first_of_each(self, rooms: Iterable[int], first: int) -> list[BatchRow]:
@@ -178,10 +194,10 @@ class Scanner:
             chunk, size = self._chunk(_ROOM, (room, position, end, rows), bytes_max)
             if chunk is None:
                 if rows == 1:  # this one row: pass over it, if its place at least is known
-                    place = self.places(room, position, end, 1)
-                    if not place:
+                    places = self.places(room, position, end, 1)
+                    if not places:
                         raise IndexDamaged
-                    position = place[0][0] + 1
+                    position = places[0].first + 1
                 rows = 1
                 continue
             for row in chunk:
@@ -198,13 +214,14 @@ class Scanner:
 
     def _next_base(self, position: int, end: int) -> int:
         """The first offset of the next row; 0: there is none that can be read."""
-        found = self._numbers(_NEXT, (position, end))
-        return found[0][0] if found and found[0][0] >= position else 0
+        for (base,) in self._numbers(_NEXT, (position, end)) or ():
+            return base if base >= position else 0
+        return 0
 
     def _is_end(self, position: int, end: int) -> bool:
         """Whether there is no row from a position on: one whose offset was changed can hide those behind it."""
         found = self._numbers(_BEFORE, (end,))
-        if found is not None and (not found or found[0][0] < position):
+        if found is not None and all(base < position for base, _ in found):
             return True
         self.met_damage = True
         return False

@@ -23,17 +23,16 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-import struct
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 from zlib import crc32
 
-import msgspec
-
 from zchat import wire
 from zchat.errors import LogError
-from zchat.log.sqlite.state import RoomRow
+from zchat.log.sqlite.stored import LATER, room_of, sealed_room
 
 FILE = "log.db"
 APPLICATION_ID = 0x7A636874  # "zcht": tells a log from any other database
@@ -108,44 +107,17 @@ CREATE TABLE lost (             -- what a repair could not save: known, so no fi
 {THINNED};
 {STARTS}
 """
-LATER = ("trimmed_time", "presence", "presence_bytes", "presence_trimmed", "presence_time")  # columns of `rooms`
 _PRESENCE = f"""SELECT room, sum(records), sum(length(frame)) FROM batches INDEXED BY batches_of_room
     WHERE kind = {wire.PRESENCE} GROUP BY room"""
 
 
-class BatchRow(NamedTuple):
-    """Of `batches`: one batch as it lies on the disk. A changed bit can change the type of a value."""
-
-    base: int
-    room: int  # its id
-    kind: int
-    records: int
-    time: int
-    crc: int
-    frame: bytes
-
-    @classmethod
-    def sealed(cls, base: int, room: int, kind: int, records: int, time: int, frame: bytes) -> BatchRow:
-        """With its checksum."""
-        return cls(base, room, kind, records, time, checksum(base, room, kind, records, time, frame), frame)
-
-    @property
-    def last(self) -> int:
-        """The offset of its last record."""
-        return self.base + self.records - 1
-
-
-ROW = ", ".join(BatchRow._fields)
-
+Snapshot = Callable[[], AbstractContextManager[sqlite3.Connection]]
 INSERT_ROOM = "INSERT INTO rooms VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 UPSERT_ROOM = f"""{INSERT_ROOM} ON CONFLICT (id) DO UPDATE SET
     last = excluded.last, time = excluded.time, records = excluded.records, bytes = excluded.bytes,
     trimmed = excluded.trimmed, crc = excluded.crc, trimmed_time = excluded.trimmed_time,
     presence = excluded.presence, presence_bytes = excluded.presence_bytes,
     presence_trimmed = excluded.presence_trimmed, presence_time = excluded.presence_time"""
-
-_place = struct.Struct("<QQIIQ").pack
-_packed = msgspec.msgpack.Encoder().encode
 
 
 class Identity(NamedTuple):
@@ -160,49 +132,9 @@ def new_identity() -> Identity:
     return Identity(secrets.token_hex(8), secrets.token_bytes(32))
 
 
-def checksum(base: int, room: int, kind: int, records: int, time: int, frame: bytes) -> int:
-    """Of a row of `batches`."""
-    return crc32(frame, crc32(_place(base, room, kind, records, time)))
-
-
-def is_sound(base: int, room: int, kind: int, records: int, time: int, crc: int, frame: bytes) -> bool:
-    """Whether a row of `batches` is what was written. A changed bit can change the type of a value, too."""
-    try:
-        return checksum(base, room, kind, records, time, frame) == crc
-    except (TypeError, struct.error):
-        return False
-
-
-def sealed(*values: Any) -> tuple[Any, ...]:
-    """A row of any other table, with its CRC at the end."""
-    return (*values, crc32(_packed(values)))
-
-
-def is_sealed(row: tuple[Any, ...]) -> bool:
-    """Whether a row ends with its CRC."""
-    return sealed(*row[:-1]) == row
-
-
 def pages_of_rooms(changed: int, rooms: int) -> int:
     """About as many pages are written when so many rooms change: a page of the index for each, and of their rows."""
     return changed + min(changed, 1 + rooms // ROOMS_A_PAGE)
-
-
-def sealed_room(row: RoomRow) -> tuple[Any, ...]:
-    """A row of `rooms`. Zeros of what came later are not covered by its CRC: an older log does not have them."""
-    known, later = row[: -len(LATER)], row[-len(LATER) :]
-    covered: tuple[Any, ...] = row
-    while len(covered) > len(known) and covered[-1] == 0:
-        covered = covered[:-1]
-    return (*known, crc32(_packed(covered)), *later)
-
-
-def room_of(row: tuple[Any, ...]) -> RoomRow | None:
-    """What is in a row of `rooms`, of any version; None when it is not what was written."""
-    known = len(RoomRow._fields) - len(LATER)
-    later = (*row[known + 1 :], *(0,) * len(LATER))[: len(LATER)]
-    room = RoomRow._make((*row[:known], *later))
-    return room if sealed_room(room)[: len(row)] == row else None
 
 
 # --- connections --------------------------------------------------------------------------------

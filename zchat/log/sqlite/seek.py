@@ -13,16 +13,15 @@ Tests: tests/log/sqlite/test_seek.py.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterator
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from zchat import wire
-from zchat.log import Sliced
+from zchat.core.log import Sliced
 from zchat.log.slices import Slice, paced
-from zchat.log.sqlite.scans import Scanner
-from zchat.log.sqlite.schema import is_unreadable
+from zchat.log.sqlite.scans import EveryRoom, Scanner
+from zchat.log.sqlite.schema import Snapshot, is_unreadable
 from zchat.log.sqlite.state import Matched, RoomRow, RoomStates
 from zchat.wire import OFFSET_MAX
 
@@ -32,17 +31,11 @@ CHUNK_ROWS_MAX = 2_048
 ROOMS_A_STEP = 2_000  # are looked at: about 0.5 ms
 NO_KIND = -1
 
-Snapshot = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
 _TABLE = """SELECT base, room, kind, records FROM batches NOT INDEXED
     WHERE base < ? ORDER BY base DESC LIMIT ?"""
 _ROOM = """SELECT base, records FROM batches INDEXED BY batches_of_room
     WHERE room = ? AND base <= ? AND kind <> ? ORDER BY base DESC LIMIT ?"""
-
-
-class _EveryRoom:
-    def __contains__(self, room: object) -> bool:
-        return True
 
 
 class BatchPlace(NamedTuple):
@@ -82,7 +75,7 @@ def since(snapshot: Snapshot, rooms: RoomStates, patterns: list[str], time: int)
         low, high = older, rooms.head + 1
         while high - low > 1:
             middle = (low + high) // 2
-            row = next(scanner.by_table(middle, high - 1, _EveryRoom(), rows=1), None)
+            row = next(scanner.by_table(middle, high - 1, EveryRoom(), rows=1), None)
             if row is None or row.time >= time:
                 high = middle
             else:
@@ -162,14 +155,13 @@ class _Back:
         rows, skipped, below = 64, 0, self._below
         while skipped < skipped_max:
             chunk = self.connection.execute(_TABLE, (below, rows)).fetchall()
-            for base, room, kind, records in chunk:
+            for below, room, kind, records in chunk:
                 skipped += 1
                 if room in self._matched and kind != self._left_out:
                     skipped = 0
-                    yield BatchPlace(base, records)
+                    yield BatchPlace(below, records)
             if len(chunk) < rows:
                 return 0
-            below = chunk[-1][0]
             rows = min(2 * rows, CHUNK_ROWS_MAX)
             yield None
         return below

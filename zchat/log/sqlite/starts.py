@@ -21,8 +21,8 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
-from zchat.log import LogStart
-from zchat.log.sqlite import schema
+from zchat.core.log import LogStart
+from zchat.log.sqlite import stored
 
 ROWS = "SELECT number, start, head, crc FROM starts ORDER BY number"
 INSERT = "INSERT INTO starts VALUES (?, ?, ?, ?)"
@@ -36,9 +36,9 @@ def new_start(head: int) -> LogStart:
 def sound(rows: Iterable[tuple[Any, ...]]) -> list[LogStart]:
     """Those behind the last row that is not what was written."""
     found: list[LogStart] = []
-    for row in rows:
-        if schema.is_sealed(row):
-            found.append(LogStart(row[1], row[2]))
+    for row in map(stored.StoredStart._make, rows):
+        if stored.is_sealed(row):
+            found.append(LogStart(row.start, row.head))
         else:
             found.clear()
     return found
@@ -52,4 +52,4 @@ def load(connection: sqlite3.Connection) -> list[LogStart]:
 def save(connection: sqlite3.Connection, starts: Iterable[LogStart]) -> None:
     """Replace the list, in the transaction that is open. Raises sqlite3.Error."""
     connection.execute("DELETE FROM starts")
-    connection.executemany(INSERT, [schema.sealed(number, *start) for number, start in enumerate(starts, 1)])
+    connection.executemany(INSERT, [stored.sealed(number, *start) for number, start in enumerate(starts, 1)])

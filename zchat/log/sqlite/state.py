@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from zchat.log import Sliced, whole
+from zchat.core.log import Sliced, whole
 from zchat.names import is_pattern, matcher
 
 MATCHES_KEPT = 32  # pattern lists whose rooms are remembered, so that a page does not match every name again,

@@ -19,21 +19,16 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Generator, Iterable, Iterator
-from typing import Any
 
 from zchat import wire
-from zchat.log import USERS_SEEN_KEPT, RetentionRule
+from zchat.core.log import USERS_SEEN_KEPT, RetentionRule
 from zchat.log.retention import Rule, is_last_of_messages
-from zchat.log.sqlite import schema
-from zchat.log.sqlite.scans import Scanner
+from zchat.log.sqlite import schema, stored
+from zchat.log.sqlite.places import IndexEntry, Places, StoredPlace
 from zchat.log.sqlite.state import RoomRow, RoomStates
-from zchat.wire import OFFSET_MAX
 
 STEP_SECONDS = 0.003  # and in it, at the end,
 ROOM_SECONDS = 0.000015  # for each room that has changed: its row, and its page of the index
-CHUNK_ROWS = 64
-CHUNK_ROWS_MIN = 8
-CHUNK_BYTES = 64 * 1024  # of pages that a chunk lies in, which may have to come from the disk
 DELETED_ROWS = 8  # at once, between two looks at the clock,
 DELETED_BYTES = 64 * 1024  # or fewer that have so many bytes
 PLACES_ROWS = 256  # of the index, to find joins and leaves: about 0.1 ms
@@ -44,19 +39,9 @@ VACUUM_WRITES = 2  # pages that are written for one that is moved
 FREE_PAGES_KEPT = 128  # 1 MB that the next batches take
 FREE_SHARE_KEPT = 10  # and one tenth of the file, or it would be cut and grow again all the time
 
-_OLDEST = """SELECT base, time FROM batches INDEXED BY batches_of_room WHERE room = ? ORDER BY base LIMIT 1"""
-_FROM = """SELECT base, room, kind, records, time, length(frame) FROM batches NOT INDEXED
-    WHERE base >= ? ORDER BY base LIMIT ?"""
-_PLACES = """SELECT base, kind, records FROM batches INDEXED BY batches_of_room
-    WHERE room = ? AND base > ? ORDER BY base LIMIT ?"""
-_PLACE = "SELECT time, length(frame) FROM batches NOT INDEXED WHERE base = ?"
-_BEFORE = """SELECT base FROM batches INDEXED BY batches_of_room
-    WHERE room = ? AND base > ? AND base < ? LIMIT 1"""
 _DELETE = "DELETE FROM batches WHERE base = ?"
 _USERS = "SELECT count(*) FROM (SELECT 1 FROM seen LIMIT ?)"
 _FORGET = "DELETE FROM seen WHERE user IN (SELECT user FROM seen ORDER BY seen LIMIT ?)"
-
-Place = tuple[int, int, int, int, int, int]  # a row of _FROM
 
 
 class Trimming:
@@ -65,6 +50,7 @@ class Trimming:
     def __init__(self, connection: sqlite3.Connection, rooms: RoomStates, sync: str) -> None:
         self._connection = connection
         self._rooms = rooms
+        self._places = Places(connection)
         self._sync = sync
         self.written_bytes = 0  # about, into the WAL
         self.removed = 0  # batches
@@ -75,7 +61,6 @@ class Trimming:
         self._deleted: list[tuple[int]] = []  # and of those that were in this step
         self._doomed_bytes = 0
         self._oldest: dict[int, int] = {}  # room -> time of its oldest batch, where that was looked at
-        self._chunk_rows = CHUNK_ROWS_MIN
         self._lone: dict[int, int] = {}  # room -> its last offset when its oldest batch was one that stays
         self._passed: dict[int, int] = {}  # room -> an offset up to which no joins and leaves are left to go
         self._oldest_presence: dict[int, int] = {}  # room -> time of the first behind it
@@ -141,11 +126,11 @@ class Trimming:
         too_much = rule.has_too_much(row)
         if self._lone.get(room) == row.last or not (too_much or self._oldest.get(room, 0) < rule.before):
             return None
-        found = self._select(_OLDEST, (room,))
-        if not found:
+        oldest = self._places.oldest(room)
+        if oldest is None:
             return None
-        base, self._oldest[room] = found[0]
-        return int(base) if too_much or self._oldest[room] < rule.before else None
+        self._oldest[room] = oldest.time
+        return oldest.base if too_much or oldest.time < rule.before else None
 
     # --- removing ---------------------------------------------------------------------------
 
@@ -154,13 +139,13 @@ class Trimming:
         position = min(todo.values(), default=0)
         skipped = 0
         while todo:
-            chunk, position = self._chunk(position)
-            for row in chunk:
-                if row[1] not in todo:
+            chunk, position = self._places.chunk(position)
+            for place in chunk:
+                if place.room not in todo:
                     skipped += 1
                     continue
                 skipped = 0
-                self._look_at(row, todo, rule)
+                self._look_at(place, todo, rule)
                 if self._is_over():
                     self._commit()
                     yield
@@ -176,36 +161,35 @@ class Trimming:
                 yield
         self._commit()
 
-    def _look_at(self, place: Place, todo: dict[int, int], rule: Rule) -> None:
+    def _look_at(self, place: StoredPlace, todo: dict[int, int], rule: Rule) -> None:
         """Remove that batch, or find that its room has not too much any more."""
-        base, room, kind, records, micros, _ = place
+        room, kind = place.room, place.kind
         row = self._row(room)
-        self._oldest[room] = micros
-        last = base + records - 1
+        self._oldest[room] = place.time
         gone = max(row.trimmed, row.presence_trimmed if kind == wire.PRESENCE else 0)
-        if last <= gone:  # it could not be removed before
-            self._doomed.append((base,))
+        if place.last <= gone:  # it could not be removed before
+            self._doomed.append((place.base,))
             return
-        stays = last >= row.last or is_last_of_messages(row, kind, records)
+        stays = place.last >= row.last or is_last_of_messages(row, kind, place.records)
         if stays:
             self._lone[room] = row.last
-        if stays or not rule.drops(row, kind, records, micros):
+        if stays or not rule.drops(row, kind, place.records, place.time):
             del todo[room]
             return
         self._doom(place, behind=False)
 
-    def _doom(self, place: Place, *, behind: bool) -> None:
+    def _doom(self, place: StoredPlace, *, behind: bool) -> None:
         """Remove that batch: with all before it, or from behind what stays."""
-        base, room, kind, records, micros, size = place
-        row = self._row(room).without(records, size, presence=kind == wire.PRESENCE)
-        last, micros = base + records - 1, min(micros, row.time)
+        room, size, last = place.room, place.size, place.last
+        row = self._row(room).without(place.records, size, presence=place.kind == wire.PRESENCE)
+        micros = min(place.time, row.time)
         # A changed bit makes a time too late rather than too early.
         if behind:
             row = row._replace(presence_trimmed=last, presence_time=max(row.presence_time, micros))
         else:
             row = row._replace(trimmed=last, trimmed_time=max(row.trimmed_time, micros))
         self._changed[room] = row
-        self._doomed.append((base,))
+        self._doomed.append((place.base,))
         self._doomed_bytes += size
         self.written_bytes += min(size, schema.PAGE_BYTES)
         if len(self._doomed) >= DELETED_ROWS or self._doomed_bytes >= DELETED_BYTES:
@@ -238,67 +222,37 @@ class Trimming:
         """Returns whether the rest of the room stays."""
         row = self._row(room)
         position = max(row.trimmed, row.presence_trimmed, self._passed.get(room, 0))
-        places = self._select(_PLACES, (room, position, PLACES_ROWS))
-        if places is None:
+        entries = self._places.of_room(room, position, PLACES_ROWS)
+        if entries is None:
             return True
-        ends = [*(base for base, _, _ in places[1:]), row.last + 1]
-        for (base, kind, records), end in zip(places, ends, strict=False):
-            if kind == wire.PRESENCE and not self._thin_one(room, base, min(records, end - base), rule):
+        ends = [*(entry.base for entry in entries[1:]), row.last + 1]
+        for entry, end in zip(entries, ends, strict=False):
+            cut = entry._replace(records=min(entry.records, end - entry.base))
+            if entry.kind == wire.PRESENCE and not self._thin_one(room, cut, rule):
                 return True
-            self._passed[room] = base
+            self._passed[room] = entry.base
             if self._is_over():
                 return False
-        return len(places) < PLACES_ROWS
+        return len(entries) < PLACES_ROWS
 
-    def _thin_one(self, room: int, base: int, records: int, rule: Rule) -> bool:
+    def _thin_one(self, room: int, entry: IndexEntry, rule: Rule) -> bool:
         """Remove that batch, or pass it over where it cannot be read. Returns False when it stays."""
-        row, found = self._row(room), self._select(_PLACE, (base,))
-        if not found or {type(value) for value in found[0]} != {int}:
+        row, place = self._row(room), self._places.of_entry(room, entry)
+        if place is None:
             return True
-        micros, size = found[0]
-        if base + records > row.last:
+        if place.last >= row.last:
             self._still[room] = row.last
             return False
-        if not rule.drops_presence(row, records, micros):
-            self._oldest_presence[room] = micros
+        if not rule.drops_presence(row, place.records, place.time):
+            self._oldest_presence[room] = place.time
             return False
-        is_behind = self._select(_BEFORE, (room, row.trimmed, base)) != []
-        self._doom((base, room, wire.PRESENCE, records, micros, size), behind=is_behind)
+        self._doom(place, behind=self._places.has_between(room, row.trimmed, place.base))
         return True
 
     # --- rows -------------------------------------------------------------------------------
 
     def _row(self, room: int) -> RoomRow:
         return self._changed.get(room) or self._rooms.row(room)
-
-    def _chunk(self, position: int) -> tuple[list[Place], int]:
-        """The next batches, and where to go on. None of them reaches beyond where the next one begins."""
-        while position < OFFSET_MAX:
-            for rows in (self._chunk_rows, 2, 1):  # few, to come close to what cannot be read
-                found = self._select(_FROM, (position, rows))
-                if found is not None:
-                    self._chunk_rows = _rows_of_next(found)
-                    is_last = len(found) < rows
-                    following = [row[0] for row in found[1:]]
-                    if is_last or rows == 1:
-                        following.append(OFFSET_MAX)
-                    places = [
-                        (base, room, kind, min(records, next_base - base), micros, size)
-                        for (base, room, kind, records, micros, size), next_base in zip(found, following, strict=False)
-                        if type(records) is type(micros) is type(size) is int
-                    ]
-                    return places, OFFSET_MAX if is_last else found[-1][0] + (rows == 1)
-            position = Scanner(self._connection).behind(position, OFFSET_MAX - 1)
-        return [], position
-
-    def _select(self, statement: str, values: tuple[int, ...]) -> list[Any] | None:
-        """All rows; None: one of them cannot be read."""
-        try:
-            return self._connection.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            if not schema.is_unreadable(error):
-                raise
-            return None
 
     def _delete(self) -> None:
         if not self._doomed:
@@ -334,7 +288,7 @@ class Trimming:
         self._delete()
         if self._changed:
             self._begin()
-            self._connection.executemany(schema.UPSERT_ROOM, map(schema.sealed_room, self._changed.values()))
+            self._connection.executemany(schema.UPSERT_ROOM, map(stored.sealed_room, self._changed.values()))
             self._connection.execute("COMMIT")
             self._rooms.commit(self._changed.values())
             pages = 2 + schema.pages_of_rooms(len(self._changed), len(self._rooms))
@@ -382,9 +336,3 @@ class Trimming:
 
     def _pragma(self, name: str) -> int:
         return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
-
-
-def _rows_of_next(chunk: list[Place]) -> int:
-    """How many rows lie in about `CHUNK_BYTES` of pages, when they are like these."""
-    sizes = [min(row[5], schema.PAGE_BYTES) for row in chunk if type(row[5]) is int]
-    return max(CHUNK_ROWS_MIN, min(CHUNK_ROWS, CHUNK_BYTES * len(sizes) // (sum(sizes) or 1)))

@@ -14,8 +14,8 @@ import sqlite3
 import msgspec
 
 from zchat import wire
-from zchat.log import Append, StoredBatch
-from zchat.log.sqlite import schema
+from zchat.core.log import Append, StoredBatch
+from zchat.log.sqlite import schema, stored
 from zchat.log.sqlite.scans import Scanner
 from zchat.log.sqlite.state import RoomRow, RoomStates
 
@@ -38,20 +38,20 @@ def insert(connection: sqlite3.Connection, rooms: RoomStates, append: Append) ->
             next_id += 1
         presence = kind == wire.PRESENCE
         changed[name] = room.with_batch(base + records - 1, micros, records, len(frame), presence=presence)
-        crc = schema.checksum(base, room.id, kind, records, micros, frame)
+        crc = stored.checksum(base, room.id, kind, records, micros, frame)
         rows.append((base, room.id, kind, records, micros, crc, frame))
     many = connection.executemany
     if rows:
         many(INSERT_BATCH, rows)
-        many(schema.UPSERT_ROOM, map(schema.sealed_room, changed.values()))
+        many(schema.UPSERT_ROOM, map(stored.sealed_room, changed.values()))
     if append.sessions:
-        many(UPSERT_SESSION, [schema.sealed(*row[:4], _rooms_in(row.rooms)) for row in append.sessions])
+        many(UPSERT_SESSION, [stored.sealed(*row[:4], _rooms_in(row.rooms)) for row in append.sessions])
     if append.ended:
         many("DELETE FROM sessions WHERE session = ?", [(session,) for session in append.ended])
     if append.seen:
         many(UPSERT_SEEN, append.seen.items())
     if append.cursors:
-        many(UPSERT_CURSOR, [schema.sealed(*row) for row in append.cursors])
+        many(UPSERT_CURSOR, [stored.sealed(*row) for row in append.cursors])
     if append.dropped:
         many("DELETE FROM cursors WHERE user = ? AND name = ?", append.dropped)
     return list(changed.values())
