@@ -36,7 +36,7 @@ from zchat.core.listening import Listener
 from zchat.core.ordering import Delivery, OrderedDelivery, Start
 from zchat.sockets import options
 
-ROOM_MEMBERS = 250  # clients in one room; in a room above 1,000 members joins are not written
+ROOM_MEMBERS = 250  # clients in one room, if nothing else is said; above 1,000 joins are not written
 NEWS = "news"  # all listen to the rooms under it
 CLIENT_DESCRIPTORS = 4  # a socket has a connection and a wake-up
 SPARE_DESCRIPTORS = 200
@@ -56,10 +56,10 @@ class Missing(Exception):
 class Guest:
     """One client: it joins a room, and listens to it and to the news."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: Address, number: int) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: Address, number: int, members: int) -> None:
         self._address = address
         self._core = ClientCore(f"guest-{number}", {}, _nonces())
-        room = f"crowd.{number // ROOM_MEMBERS}"
+        room = f"crowd.{number // members}"
         names = [room, f"{NEWS}.*"]
         self._listener = Listener(names, OrderedDelivery(names, Start(), presence=False))
         now = _instant()
@@ -72,6 +72,7 @@ class Guest:
         self._dealer.connect(address.endpoint)
         self._publisher = ""
         self.heard = 0
+        self.got = 0  # messages on its SUB
         self.breaks = 0  # of its connection
         self._greeted_at = 0.0
 
@@ -102,6 +103,7 @@ class Guest:
                 core.received(frame, now)
             for topic in _received(self._sub):
                 core.broadcast(topic, self._sub.recv(), now)
+                self.got += 1
             core.elapsed(now)
             sent = self._carry_out(now)
 
@@ -129,8 +131,11 @@ class Guest:
         return bool(sends)
 
 
-def run_guests(broker: str, first: int, count: int) -> None:
-    """Be `count` clients, and say on stdout when all are here, and when all have heard the news. Until killed."""
+def run_guests(broker: str, members: int, first: int, count: int) -> None:
+    """Be `count` clients, and say on stdout when all are here, and when all have heard the news. Until killed.
+
+    Behind each word stands how many messages their SUBs have got.
+    """
     _raise_descriptor_limit(count * CLIENT_DESCRIPTORS)
     context = options.new_context()
     address = parse(broker)
@@ -148,7 +153,7 @@ def run_guests(broker: str, first: int, count: int) -> None:
     while True:
         coming = [guest for guest in coming if not guest.is_here]
         while len(guests) < count and len(coming) < COMING_MAX:
-            guest = Guest(context, address, first + len(guests))
+            guest = Guest(context, address, first + len(guests), members)
             guests.append(guest)
             coming.append(guest)
             for descriptor in guest.descriptors():
@@ -161,7 +166,7 @@ def run_guests(broker: str, first: int, count: int) -> None:
                 guest.turn()
             look_at = time.monotonic() + 0.5
         while waiting and waiting[0][1]():
-            print(waiting.pop(0)[0], flush=True)
+            print(waiting.pop(0)[0], sum(guest.got for guest in guests), flush=True)
 
 
 def _is_writable(socket: zmq.Socket[bytes]) -> bool:
@@ -225,7 +230,7 @@ class Process:
         self._process.wait()
 
 
-def run(clients: int, processes: int, folder: Path | None, grace: float) -> dict[str, Any]:
+def run(clients: int, processes: int, members: int, folder: Path | None, grace: float) -> dict[str, Any]:
     """The whole course; returns what was measured. Raises Missing."""
     _raise_descriptor_limit(SPARE_DESCRIPTORS)
     log = ["--memory"] if folder is None else ["--data", str(folder)]
@@ -238,11 +243,11 @@ def run(clients: int, processes: int, folder: Path | None, grace: float) -> dict
             share = -(-clients // processes)
             for first in range(0, clients, share):
                 count = min(share, clients - first)
-                arguments = [__file__, "--guests", str(first), str(count), "--broker", address]
+                arguments = [__file__, "--guests", str(first), str(count), "--broker", address, "--room", str(members)]
                 crowd.append(Process(arguments, listens="stdout"))
             for each in crowd:
                 each.expect("started")
-            return _measured(host, broker, crowd, clients)
+            return {"room": members} | _measured(host, broker, crowd, clients)
     finally:
         for each in crowd:
             each.end(kills=True)
@@ -255,8 +260,9 @@ def _measured(host: zchat.Client, broker: Process, crowd: list[Process], clients
     began = time.monotonic()
     for each in crowd:
         each.go()
-    for each in crowd:
-        each.expect("here")
+    got = [int(each.expect(r"here (\d+)")) for each in crowd]
+    found["here_seconds"] = time.monotonic() - began
+    found["got_each"] = round(sum(got) / clients, 1)
     present = _until(lambda: _present(host) == clients, "all are registered")
     found["registered_seconds"] = present - began
     found["broker_bytes_each"] = (broker.resident_bytes - broker_before) // clients
@@ -321,6 +327,8 @@ def table(found: dict[str, Any], grace: float) -> str:
     """What people read."""
     rows = [
         ("clients", f"{found['clients']:,} in {found['processes']} processes, each a DEALER and a SUB"),
+        ("all are live", f"{found['here_seconds']:.2f} s after the first connects, in rooms of {found['room']:,}"),
+        ("until then each", f"got {found['got_each']:,} messages on its SUB"),
         ("all registered", f"{found['registered_seconds']:.2f} s after the first connects"),
         ("all have heard", f"{found['heard_seconds']:.3f} s after one message was sent"),
         ("all have left", f"{found['left_seconds']:.2f} s after the kill -9, grace time {grace:g} s"),
@@ -336,6 +344,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="A broker and thousands of clients that come, hear, and are killed.")
     parser.add_argument("--clients", type=int, default=4000, metavar="N")
     parser.add_argument("--processes", type=int, default=4, metavar="N", help="that the clients are spread over")
+    parser.add_argument("--room", type=int, default=ROOM_MEMBERS, metavar="N", help="clients that join the same room")
     parser.add_argument("--grace", type=float, default=1.0, metavar="SECONDS", help="of the broker")
     parser.add_argument("--memory", action="store_true", help="the log in memory, and not in a temporary folder")
     parser.add_argument("--json", action="store_true", help="print an object instead of a table")
@@ -344,11 +353,12 @@ def main() -> int:
     asked = parser.parse_args()
     try:
         if asked.guests:
-            run_guests(asked.broker, *asked.guests)
-        if min(asked.clients, asked.processes) < 1:
-            parser.error("there is at least one client and one process")
-        with tempfile.TemporaryDirectory(prefix="zchat-crowd-") as folder:
-            found = run(asked.clients, asked.processes, None if asked.memory else Path(folder), asked.grace)
+            run_guests(asked.broker, asked.room, *asked.guests)
+        if min(asked.clients, asked.processes, asked.room) < 1:
+            parser.error("there is at least one client, one process, and one client in a room")
+        with tempfile.TemporaryDirectory(prefix="zchat-crowd-") as name:
+            folder = None if asked.memory else Path(name)
+            found = run(asked.clients, asked.processes, asked.room, folder, asked.grace)
     except (Missing, zchat.ZchatError) as error:
         print(f"crowd: {error}", file=sys.stderr)
         return 1

@@ -12,9 +12,13 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+import zmq
 
 import zchat
 from tests.conftest import BrokerProcess, eventually
+from tests.sockets.raw import Speaker
+from zchat import wire
+from zchat.names import topic
 from zchat.wire import OFFSET_MAX
 
 pytestmark = pytest.mark.slow  # a broker is a process
@@ -496,6 +500,27 @@ def test_comings_and_goings_are_heard_on_request(there: BrokerProcess, ben: zcha
     assert without.get(10).text == "hello" and is_silent(without)
     assert [message.event for message in ben.history(room)] == ["message"]
     assert [message.event for message in ben.history(room, presence=True)] == ["join", "join", "message", "leave"]
+
+
+def test_joins_that_nobody_asked_for_are_sent_to_nobody(there: BrokerProcess, anna: zchat.Client, room: str) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+    speaker = Speaker(context, there.address)
+    port = speaker.hello("cara").publish_port
+    speaker.close()
+    with context.socket(zmq.SUB) as sub:
+        sub.linger, sub.rcvtimeo = 0, 10_000
+        sub.connect(f"tcp://127.0.0.1:{port}" if port else f"{there.address}.pub")
+        sub.subscribe(topic(room))
+        sub.subscribe(wire.PRIVATE_TOPIC + room.encode())
+        assert sub.recv_multipart()[0] == wire.PRIVATE_TOPIC + room.encode()
+        for number in range(10):
+            with zchat.connect(there.address, f"guest-{number}") as guest:
+                guest.listen(room)
+        offset = anna.send(room, "hello")
+        name, frame = sub.recv_multipart()
+        batch = wire.decode_batch(frame)
+        assert (name, batch.base, batch.prev_message) == (topic(room), offset, 0)
+        assert batch.prev > 0, "and all who came and went are before it"
 
 
 def test_a_pattern_observes_and_joins_nothing(anna: zchat.Client, ben: zchat.Client, room: str) -> None:

@@ -20,6 +20,13 @@ def test_a_hundred_clients_come_hear_and_leave() -> None:
 
 
 @pytest.mark.slow
+def test_who_comes_costs_those_who_are_there_no_message() -> None:
+    done = run("crowd.py", "--clients", "60", "--room", "60", "--processes", "1", "--grace", "0.5", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["got_each"] <= 3, "a SYNC, and another one where the machine was slow"
+
+
+@pytest.mark.slow
 def test_no_client_is_no_crowd() -> None:
     done = run("crowd.py", "--clients", "0")
     assert (done.returncode, done.stdout) == (2, "")

@@ -492,7 +492,7 @@ def test_a_repeat_is_answered_with_what_became_of_the_first(dealer: zmq.Socket[b
     assert ask(dealer, [2, 2, "Repeats", 0, [b""]], [2, 2, "Repeats", 0, [b""]])[:4] == [35, "publish", 2, "bad-room"]
     assert ask(dealer, [2, 9, "repeats", 0, [b"two"]])[1][0][0] == 9
     assert ask(dealer, [2, 5, "repeats", 0, [b"never sent"]])[:4] == [35, "publish", 5, "repeat-unknown"]
-    assert [entry[0][3] for *_, entry in (batch for _, batch in ask(dealer, [5, 1, ["repeats"], 0, 0])[2])] == [
+    assert [entry[0][3] for *_, entry, _ in (batch for _, batch in ask(dealer, [5, 1, ["repeats"], 0, 0])[2])] == [
         [b"one"],
         [b"two"],
     ]

@@ -51,7 +51,7 @@ BROKER_EXAMPLES: list[wire.BrokerMessage] = [
     wire.Done(2),
     wire.Page(4, [("general", msgspec.Raw(wire.encode(BATCH)))], 42, True, [wire.Gap("general", 1, 5, "trimmed")]),
     wire.Position(5, 31, 41),
-    wire.HeadsAre(6, 41, [("general", 41)]),
+    wire.HeadsAre(6, 41, [("general", 41, 41)]),
     wire.Present(7, [wire.Member("alice", "s1", "live", 1, 2, ["general"], "127.0.0.1")]),
     wire.Present(7, [MEMBER]),
     wire.RoomsAre(8, [wire.Room("general", 41, 2)]),
@@ -183,8 +183,9 @@ def test_the_kinds_never_change() -> None:
 def test_a_publish_and_a_batch_are_the_bytes_that_the_specification_shows() -> None:
     publish = wire.encode(wire.Publish(1, "r", 0, msgspec.Raw(wire.encode_records([b"a"]))))
     assert publish == b"\x95\x02\x01\xa1r\x00\x91\xc4\x01a"
-    batch = wire.encode(wire.Batch(0, 5, 4, 9, [wire.Entry("u", "s", 1, [b"a"])]))
-    assert batch == b"\x95\x00\x05\x04\x09\x91\x94\xa1u\xa1s\x01\x91\xc4\x01a"
+    batch = wire.encode(wire.Batch(0, 5, 4, 9, [wire.Entry("u", "s", 1, [b"a"])], 3))
+    assert batch == b"\x96\x00\x05\x04\x09\x91\x94\xa1u\xa1s\x01\x91\xc4\x01a\x03"
+    assert wire.decode_batch(b"\x95" + batch[1:-1]).prev_message is None, "as older logs have it"
 
 
 def test_a_batch_of_raw_records_is_the_batch_of_the_records() -> None:
@@ -254,6 +255,8 @@ def strategy_of(annotation: Any) -> st.SearchStrategy[Any]:
         return NATURAL
     if annotation == CHANNEL:
         return st.integers(1, (1 << 32) - 1)
+    if annotation == wire.Natural | None:
+        return st.none() | NATURAL
     if annotation == LAG:
         return st.integers(wire.UNKNOWN, wire.OFFSET_MAX)
     if get_origin(annotation) is Annotated:  # a length above any that is drawn here
@@ -480,7 +483,7 @@ def test_an_answer_that_would_become_too_much_is_refused_before_it_does(frame: b
 def test_the_largest_answers_of_an_honest_broker_pass() -> None:
     names = [f"{number:06}".ljust(128, "x") for number in range(262_144)]
     for message in (
-        wire.HeadsAre(1, 5, [(name, 7) for name in names]),
+        wire.HeadsAre(1, 5, [(name, 7, 7) for name in names]),
         wire.RoomsAre(1, [wire.Room(name, 7, 1) for name in names]),
         wire.Page(1, [], 9, False, [wire.Gap(name, 1, 2, "trimmed") for name in names]),
         wire.Present(

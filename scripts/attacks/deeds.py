@@ -167,7 +167,7 @@ def topic(draw: Random) -> bytes:
     if how == 0:
         return f"#{letters.room(draw)}\0".encode()
     if how == 1:
-        return draw.choice((b"", b"#", b"@", b"\xff", b"#storm.", b"@storm\0"))
+        return draw.choice((b"", b"#", b"@", b"+", b"\xff", b"#storm.", b"+#storm.", b"@storm\0"))
     if how == 2:
         return b"\xff" + draw.randbytes(16)
     return draw.randbytes(draw.choice((1, 20, 130, 500, 511, 512, 600)))

@@ -151,14 +151,19 @@ class Cycle:
         return told
 
     def take_broadcasts(self) -> list[tuple[str, wire.Batch | wire.Watermark | wire.Sync]]:
+        """The room of each, with a `+` in front where it went to who hears joins and leaves alone."""
         return [
-            (topic.hex() if topic.startswith(wire.PRIVATE_TOPIC) else room_of(topic), wire.decode_broadcast(frame))
-            for topic, frame in self.core.take_broadcasts(self.now)
+            (topic_text(topic), wire.decode_broadcast(frame)) for topic, frame in self.core.take_broadcasts(self.now)
         ]
 
     def take_heard(self) -> list[Heard]:
         """The batches that were broadcast; WATERMARKs are passed over."""
-        return [heard_of(room, batch) for room, batch in self.take_broadcasts() if isinstance(batch, wire.Batch)]
+        heard = []
+        for room, batch in self.take_broadcasts():
+            if isinstance(batch, wire.Batch):
+                assert room.startswith("+") == (batch.kind == wire.PRESENCE)
+                heard.append(heard_of(room.removeprefix("+"), batch))
+        return heard
 
     def history(self, room: str = "**") -> list[Heard]:
         """What the log has."""
@@ -181,6 +186,12 @@ class Cycle:
             answers = [self.ask(connection, each) for each in (wire.Heads(0, ["**"]), wire.Rooms(0), wire.Cursors(0))]
         flags = core.gathered_bytes, core.is_committing, core.next_deadline(), core.head
         return here, kept, core.registry.connections(), rooms, answers, flags
+
+
+def topic_text(topic: bytes) -> str:
+    if topic.startswith(wire.PRIVATE_TOPIC):
+        return topic.hex()
+    return "+" + room_of(topic[1:]) if topic.startswith(wire.PRESENCE_TOPIC) else room_of(topic)
 
 
 def heard_of(room: str, batch: wire.Batch) -> Heard:

@@ -92,6 +92,48 @@ def test_joins_and_messages_of_one_room_are_batches_of_their_own_in_order() -> N
     ]
 
 
+def prev_messages(cycle: Cycle) -> list[tuple[str, int, int | None]]:
+    """Topic, prev and prev_message of the batches that were broadcast."""
+    told = cycle.take_broadcasts()
+    return [(topic, batch.prev, batch.prev_message) for topic, batch in told if isinstance(batch, wire.Batch)]
+
+
+def test_joins_are_broadcast_to_who_asks_for_them_and_messages_are_linked_past_them() -> None:
+    cycle = Cycle()
+    alice, bob = cycle.clients("alice", "bob")
+    cycle.publish(alice, 1, "general", b"1", b"2")
+    cycle.send(bob, wire.Join(1, ["general"]))
+    cycle.publish(alice, 2, "general", b"4")
+    cycle.commit()
+    assert prev_messages(cycle) == [("general", 0, 0), ("+general", 2, None), ("general", 3, 2)]
+    cycle.send(bob, wire.Part(2, ["general"]))
+    cycle.commit()
+    cycle.publish(alice, 3, "general", b"6")
+    cycle.fail()
+    cycle.publish(alice, 4, "general", b"6")
+    cycle.commit()
+    assert prev_messages(cycle) == [("+general", 4, None), ("general", 5, 4)]
+    assert [batch.prev_message for batch in stored(cycle)] == [0, None, 2, None, 4]
+
+
+def test_a_broker_that_was_started_anew_takes_the_last_record_for_the_last_message() -> None:
+    cycle = Cycle()
+    alice, bob = cycle.clients("alice", "bob")
+    cycle.publish(alice, 1, "general", b"1")
+    cycle.send(bob, wire.Join(1, ["general"]))
+    cycle.commit()
+    cycle.start()
+    (alice,) = cycle.clients("alice")
+    for seq in (1, 2):
+        cycle.publish(alice, seq, "general", b"x")
+        cycle.commit()
+    assert prev_messages(cycle) == [("general", 2, 2), ("general", 3, 3)]
+
+
+def stored(cycle: Cycle) -> list[wire.Batch]:
+    return [wire.decode_batch(frame) for _, frame in whole(cycle.log.read(["**"], 0, 0, 0, 1 << 30)).batches]
+
+
 @pytest.mark.parametrize("flags", [0, wire.VOLATILE])
 def test_a_batch_is_bounded_in_size(flags: int) -> None:
     cycle = Cycle(batch_bytes_max=1_000)
@@ -474,6 +516,23 @@ def test_a_quiet_room_gets_its_watermark_and_a_busy_one_none() -> None:
         told += [room for room, _ in cycle.take_broadcasts()]
     assert (told.count("quiet"), told.count("busy")) == (2, 3)
     assert cycle.core.next_deadline() is None
+
+
+def test_each_of_a_rooms_two_topics_has_its_own_tail_markers() -> None:
+    cycle = Cycle(watermark_first_seconds=1.0, watermark_last_seconds=1.0)
+    alice, bob = cycle.clients("alice", "bob")
+    cycle.publish(alice, 1, "general", b"1")
+    cycle.commit()
+    cycle.wait(0.5)
+    cycle.send(bob, wire.Join(1, ["general"]))
+    cycle.commit()
+    cycle.take_broadcasts()
+    cycle.wait(0.5)
+    assert cycle.take_broadcasts() == [("general", wire.Watermark(1))]
+    cycle.wait(0.5)
+    assert cycle.take_broadcasts() == [("+general", wire.Watermark(2))]
+    cycle.wait(60.0)
+    assert cycle.take_broadcasts() == []
 
 
 def test_volatile_messages_and_what_is_not_committed_are_marked_by_no_tail() -> None:

@@ -40,8 +40,8 @@ def private(number: int) -> bytes:
     return wire.PRIVATE_TOPIC + b"n%d" % number
 
 
-def listener_of(*patterns: str, start: Start | None = None, cursor: str = "") -> Listener:
-    ordering = OrderedDelivery(list(patterns), start or Start(), False, marks=bool(cursor))
+def listener_of(*patterns: str, start: Start | None = None, cursor: str = "", presence: bool = False) -> Listener:
+    ordering = OrderedDelivery(list(patterns), start or Start(), presence, marks=bool(cursor))
     return Listener(list(patterns), ordering, Progress(list(patterns), cursor))
 
 
@@ -84,6 +84,30 @@ def test_the_topics_come_first_and_then_a_private_one() -> None:
 def test_the_private_topic_sorts_behind_every_other_so_that_it_comes_last_after_a_break() -> None:
     topics = [topic("general"), topic("@alice"), topic("会议"), topic("\U00020000"), topic_prefix("**")]
     assert max([*topics, private(1)]) == private(1)
+
+
+def test_who_asks_for_joins_and_leaves_has_their_topics_too() -> None:
+    listening = Listening(nonces())
+    listening.listen(listener_of("general", "build.*", "@alice", presence=True), at(0))
+    topics = {name for _, name in listening.take_subscriptions()}
+    assert topics == {b"#general\0", b"+#general\0", b"#build.", b"+#build.", b"@alice\0", b"+@alice\0", private(1)}
+
+
+def test_of_two_listeners_only_the_one_that_asks_for_joins_and_leaves_gets_them() -> None:
+    both, one = listener_of("general", presence=True), listener_of("general")
+    listening = live(both, one)
+    join = wire.Batch(wire.PRESENCE, 41, 40, NOON, [wire.Entry("bob", "s2", 0, [wire.Record(b"", "join")])])
+    message = batch_of(42, 41)
+    message.prev_message = 40
+    listening.broadcast(wire.PRESENCE_TOPIC + topic("general"), join, 10)
+    listening.broadcast(topic("general"), message, 10)
+    assert [item.first for item in both.ordering.take() if isinstance(item, Delivery)] == [41, 42]
+    assert [item.first for item in one.ordering.take() if isinstance(item, Delivery)] == [42]
+    listening.broadcast(wire.PRESENCE_TOPIC + topic("general"), wire.Watermark(43), 10)
+    questions = listening.take_questions(at(0))
+    assert [(listener, question.after) for listener, question in questions if isinstance(question, wire.Fetch)] == [
+        (both, 42)
+    ]
 
 
 def test_a_topic_is_subscribed_to_once_and_given_up_with_its_last_listener() -> None:
@@ -447,7 +471,7 @@ def test_a_cursor_over_several_rooms_gets_a_mark_soon_after_it_moved() -> None:
     listening.take_questions(at(0))
     listener.asked = 7
     listening.take_deliveries()
-    listening.answered(7, wire.HeadsAre(7, 41, [("general", 41)]), at(0))
+    listening.answered(7, wire.HeadsAre(7, 41, [("general", 41, 41)]), at(0))
     assert listening.take_deliveries() == [(listener, [Mark(41)])]
     listening.elapsed(at(2 * MARK_SECONDS))
     assert listener.ordering.state == LIVE  # it did not move again

@@ -42,9 +42,16 @@ from zchat.names import matcher
 NOON = 1_700_000_000_000_000
 
 
-def batch_of(base: int, prev: int, records: int = 1, kind: int = wire.MESSAGES, time: int = NOON) -> wire.Batch:
+def batch_of(
+    base: int,
+    prev: int,
+    records: int = 1,
+    kind: int = wire.MESSAGES,
+    time: int = NOON,
+    prev_message: int | None = None,
+) -> wire.Batch:
     bodies: list[wire.RecordOrBody] = [b"%d" % (base + at) for at in range(records)]
-    return wire.Batch(kind, base, prev, time, [wire.Entry("alice", "s1", 1, bodies)])
+    return wire.Batch(kind, base, prev, time, [wire.Entry("alice", "s1", 1, bodies)], prev_message)
 
 
 def page_of(
@@ -280,6 +287,51 @@ def test_a_volatile_batch_of_a_connection_that_has_proved_nothing_is_left_out() 
     assert ordering.take() == []
 
 
+def test_joins_and_leaves_that_were_not_asked_for_are_not_missed() -> None:
+    ordering = live_ordering(head=40)
+    ordering.broadcast("general", batch_of(45, 44, prev_message=40), 10)
+    ordering.broadcast("general", batch_of(50, 49, 2, prev_message=45), 10)
+    assert delivered(ordering) == [("general", 45, 45), ("general", 50, 51)]
+    ordering.check()
+    assert isinstance(ordering.take_question(), wire.Heads)
+    ordering.answered(wire.HeadsAre(0, 70, [("general", 70, 51)]))
+    assert ordering.take_question() is None and ordering.low_watermark == 70
+
+
+def test_a_message_that_is_missed_is_fetched_as_far_as_the_last_message_goes() -> None:
+    ordering = live_ordering(head=40)
+    ordering.broadcast("general", batch_of(50, 49, prev_message=45), 10)
+    assert fetch_of(ordering) == (["general"], 40, 45)
+    ordering.answered(page_of(("general", batch_of(45, 44, prev_message=40)), upto=45))
+    assert delivered(ordering) == [("general", 45, 45), ("general", 50, 50)]
+    ordering.check()
+    ordering.take_question()
+    ordering.answered(wire.HeadsAre(0, 70, [("general", 70, 60)]))
+    assert fetch_of(ordering) == (["general"], 50, 70)
+
+
+@pytest.mark.parametrize("prev_message", [40, None])
+def test_who_hears_joins_and_leaves_misses_them(prev_message: int | None) -> None:
+    ordering = live_ordering(head=40, presence=True)
+    ordering.broadcast("general", batch_of(45, 44, prev_message=prev_message), 10)
+    assert fetch_of(ordering) == (["general"], 40, 44)
+    ordering = live_ordering(head=40, presence=True)
+    ordering.check()
+    ordering.take_question()
+    ordering.answered(wire.HeadsAre(0, 45, [("general", 45, 40)]))
+    assert fetch_of(ordering) == (["general"], 40, 45)
+
+
+def test_after_a_start_of_the_broker_what_may_be_a_message_is_fetched_once() -> None:
+    ordering = live_ordering(head=40)
+    ordering.broadcast("general", batch_of(45, 44, prev_message=44), 10)
+    assert fetch_of(ordering) == (["general"], 40, 44)
+    ordering.answered(page_of(("general", batch_of(44, 40, kind=wire.PRESENCE)), upto=44))
+    ordering.broadcast("general", batch_of(46, 45, prev_message=45), 10)
+    assert delivered(ordering) == [("general", 45, 45), ("general", 46, 46)]
+    assert ordering.take_question() is None
+
+
 # --- gaps that stay -----------------------------------------------------------------------------
 
 
@@ -420,7 +472,7 @@ def test_what_was_held_before_a_sync_may_be_of_a_log_that_went_back_and_is_fetch
     ordering.take()
     ordering.synced(45, NOON)
     assert isinstance(ordering.take_question(), wire.Heads)
-    ordering.answered(wire.HeadsAre(0, 45, [("general", 45)]))
+    ordering.answered(wire.HeadsAre(0, 45, [("general", 45, 45)]))
     assert delivered(ordering) == [] and fetch_of(ordering) == (["general"], 40, 45)
 
 
@@ -461,7 +513,7 @@ def test_a_mark_says_that_everything_up_to_it_was_handed_on() -> None:
     assert ordering.wants_mark and ordering.take()
     ordering.check()
     ordering.take_question()
-    ordering.answered(wire.HeadsAre(0, 45, [("a", 41), ("b", 45)]))
+    ordering.answered(wire.HeadsAre(0, 45, [("a", 41, 41), ("b", 45, 45)]))
     assert ordering.take() == []
     ordering.take_question()
     ordering.answered(page_of(("b", batch_of(45, 0)), upto=45))
@@ -470,7 +522,7 @@ def test_a_mark_says_that_everything_up_to_it_was_handed_on() -> None:
     assert not ordering.wants_mark
     ordering.check()
     ordering.take_question()
-    ordering.answered(wire.HeadsAre(0, 45, [("a", 41), ("b", 45)]))
+    ordering.answered(wire.HeadsAre(0, 45, [("a", 41, 41), ("b", 45, 45)]))
     assert ordering.take() == []  # it says nothing new
 
 
@@ -538,7 +590,7 @@ def test_after_a_break_it_compares_the_heads_and_fetches_what_is_behind() -> Non
     assert ordering.state == CHECKING
     assert isinstance(ordering.take_question(), wire.Heads)
     ordering.broadcast("a", batch_of(61, 50), 10)
-    ordering.answered(wire.HeadsAre(0, 60, [("a", 50), ("b", 30)]))
+    ordering.answered(wire.HeadsAre(0, 60, [("a", 50, 50), ("b", 30, 30)]))
     assert fetch_of(ordering) == (["a"], 41, 60)
     ordering.answered(page_of(("a", batch_of(50, 41)), upto=60))
     items = [item.first if isinstance(item, Delivery) else item for item in ordering.take()]
@@ -553,7 +605,7 @@ def test_rooms_that_are_behind_are_fetched_from_the_one_that_is_furthest_behind(
     ordering.broadcast("c", batch_of(52, 0), 10)
     ordering.check()
     ordering.take_question()
-    ordering.answered(wire.HeadsAre(0, 60, [("b", 59), ("a", 60), ("c", 52)]))
+    ordering.answered(wire.HeadsAre(0, 60, [("b", 59, 59), ("a", 60, 60), ("c", 52, 52)]))
     assert fetch_of(ordering) == (["b", "a"], 50, 60)
 
 
@@ -562,7 +614,7 @@ def test_heads_that_were_all_seen_are_the_floor_of_all_rooms() -> None:
     ordering.broadcast("a", batch_of(50, 0), 10)
     ordering.check()
     ordering.take_question()
-    ordering.answered(wire.HeadsAre(0, 60, [("a", 50)]))
+    ordering.answered(wire.HeadsAre(0, 60, [("a", 50, 50)]))
     assert (ordering.state, ordering.low_watermark) == (LIVE, 60)
     ordering.broadcast("b", batch_of(61, 60), 10)
     ordering.broadcast("a", batch_of(62, 50), 10)
@@ -575,7 +627,7 @@ def test_after_a_break_in_which_nothing_was_said_it_is_back_with_nothing() -> No
     ordering.lost("cut again")
     ordering.synced(40, NOON)
     ordering.take_question()
-    ordering.answered(wire.HeadsAre(0, 40, [("general", 40)]))
+    ordering.answered(wire.HeadsAre(0, 40, [("general", 40, 40)]))
     assert ordering.take() == [Notice("lost", reason="cut"), Notice("back")]
 
 
@@ -583,7 +635,7 @@ def test_more_rooms_than_can_be_named_are_fetched_by_the_patterns() -> None:
     ordering = live_ordering("**")
     ordering.check()
     ordering.take_question()
-    behind = [(f"room-{number}", 41 + number) for number in range(ROOMS_FETCHED_MAX + 1)]
+    behind = [(f"room-{number}", 41 + number, 41 + number) for number in range(ROOMS_FETCHED_MAX + 1)]
     ordering.answered(wire.HeadsAre(0, 200, behind))
     assert fetch_of(ordering) == (["**"], 40, 200)
 
@@ -638,7 +690,7 @@ def test_a_paused_listener_takes_nothing_and_catches_up_from_history() -> None:
     assert (ordering.take(), ordering.take_question()) == ([], None)
     ordering.paused(False)
     assert isinstance(ordering.take_question(), wire.Heads)
-    ordering.answered(wire.HeadsAre(0, 41, [("general", 41)]))
+    ordering.answered(wire.HeadsAre(0, 41, [("general", 41, 41)]))
     assert fetch_of(ordering) == (["general"], 40, 41)
     ordering.answered(page_of(("general", batch_of(41, 40)), upto=41))
     assert delivered(ordering) == [("general", 41, 41)]
@@ -677,7 +729,7 @@ def test_what_is_held_is_bounded_and_what_was_dropped_of_it_is_fetched() -> None
     ordering.answered(page_of(("general", batch_of(52, 40)), upto=52))
     assert ordering.state == CHECKING
     ordering.take_question()
-    ordering.answered(wire.HeadsAre(0, 99, [("general", 99)]))
+    ordering.answered(wire.HeadsAre(0, 99, [("general", 99, 99)]))
     assert fetch_of(ordering) == (["general"], 52, 99)
 
 
@@ -719,6 +771,8 @@ class AnyWay(RuleBasedStateMachine):
         self.committed: deque[tuple[str, wire.Batch]] = deque()  # not broadcast yet
         self.head = 0  # of what was broadcast
         self.lasts: dict[str, int] = {}
+        self.last_messages: dict[str, int] = {}  # of what was broadcast, as far as the broker knows,
+        self.given_messages: dict[str, int] = {}  # and of what is committed
         self.said: dict[str, dict[int, int]] = {room: {} for room in ROOMS}  # offset -> kind
         self.gone: dict[str, set[int]] = {room: set() for room in ROOMS}  # trimmed or damaged
         self.damaged: set[int] = set()
@@ -760,7 +814,10 @@ class AnyWay(RuleBasedStateMachine):
     def commit(self, room: str, records: int, presence: bool) -> None:
         kind = wire.PRESENCE if presence else wire.MESSAGES
         base = self.log.head() + 1
-        batch = batch_of(base, self.log.rooms().get(room, 0), records, kind, next(self.times))
+        prev_message = None if presence else self.given_messages.get(room, 0)
+        batch = batch_of(base, self.log.rooms().get(room, 0), records, kind, next(self.times), prev_message)
+        if not presence:
+            self.given_messages[room] = base + records - 1
         stored = StoredBatch(base, room, kind, records, batch.time, wire.encode(batch))
         self.log.append(Append([stored], [], [], {}), lambda error: None)
         self.said[room].update(dict.fromkeys(range(base, base + records), kind))
@@ -782,7 +839,9 @@ class AnyWay(RuleBasedStateMachine):
     def broadcast(self, size: int, arrives: bool) -> None:
         room, batch = self.committed.popleft()
         self.head = self.lasts[room] = batch.base - 1 + sum(len(entry.records) for entry in batch.entries)
-        if arrives and self.wanted(room):
+        if batch.kind == wire.MESSAGES:
+            self.last_messages[room] = self.head
+        if arrives and self.wanted(room) and (self.presence or batch.kind == wire.MESSAGES):
             self.way.append(lambda: self.ordering.broadcast(room, batch, size))
 
     @rule(room=st.sampled_from(ROOMS), records=st.integers(1, 2), arrives=st.sampled_from([True, True, False]))
@@ -794,9 +853,15 @@ class AnyWay(RuleBasedStateMachine):
 
     @rule(room=st.sampled_from(ROOMS))
     def mark_the_tail(self, room: str) -> None:
-        last = self.lasts.get(room, 0)
+        last = (self.lasts if self.presence else self.last_messages).get(room, 0)
         if last and self.wanted(room):
             self.way.append(lambda: self.ordering.watermark(room, last))
+
+    @rule()
+    def start_the_broker_anew(self) -> None:
+        """It does not know which of a room's records are messages."""
+        self.broadcast_all()
+        self.last_messages, self.given_messages = dict(self.lasts), dict(self.lasts)
 
     @rule(room=st.sampled_from(ROOMS))
     def trim(self, room: str) -> None:
@@ -878,7 +943,8 @@ class AnyWay(RuleBasedStateMachine):
             after = whole(self.log.seek(question.patterns, question.last, question.since, question.presence))
             self.answer = wire.Position(0, after, self.log.head())
         elif isinstance(question, wire.Heads):
-            self.answer = wire.HeadsAre(0, self.head, [item for item in self.lasts.items() if self.wanted(item[0])])
+            rooms = [(room, last, self.last_messages.get(room, 0)) for room, last in self.lasts.items()]
+            self.answer = wire.HeadsAre(0, self.head, [each for each in rooms if self.wanted(each[0])])
         elif isinstance(question, wire.Fetch):
             page = whole(self.log.read(question.patterns, question.after, question.until, 0, bytes_max))
             batches, gaps = [], page.gaps

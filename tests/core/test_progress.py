@@ -77,7 +77,7 @@ def test_what_was_handed_over_above_a_mark_is_not_forgotten() -> None:
     progress = Progress(["a", "b"], "x")
     handed(progress, delivery("a", 60), Mark(50))
     assert progress.end(None, 0, counts=True, is_exact=True)
-    assert last_commit(progress, wire.HeadsAre(1, 60, [("a", 60), ("b", 50)])) == [
+    assert last_commit(progress, wire.HeadsAre(1, 60, [("a", 60, 60), ("b", 50, 50)])) == [
         wire.Heads(0, ["a", "b"]),
         wire.SetCursor(0, "x", "log", 60),
     ]
@@ -161,7 +161,9 @@ def test_what_cannot_be_stored_in_the_end_comes_again() -> None:
     assert progress.repeats_after is None
 
 
-@pytest.mark.parametrize("answers", [[wire.Done(1)], [wire.HeadsAre(1, 60, [("a", 60), ("b", 50)]), wire.Done(1)]])
+@pytest.mark.parametrize(
+    "answers", [[wire.Done(1)], [wire.HeadsAre(1, 60, [("a", 60, 60), ("b", 50, 50)]), wire.Done(1)]]
+)
 def test_an_answer_of_another_kind_is_an_error(answers: list[Answer]) -> None:
     progress = Progress(["a", "b"], "x")
     handed(progress, delivery("a", 60))
@@ -190,7 +192,7 @@ def test_what_was_dropped_on_the_way_in_another_room_is_looked_for() -> None:
     progress.begin(40)
     handed(progress, delivery("a", 45), delivery("b", 60))
     assert progress.end(None, 0, counts=True, is_exact=True)
-    heads = wire.HeadsAre(1, 60, [("a", 55), ("b", 60), ("c", 35)])
+    heads = wire.HeadsAre(1, 60, [("a", 55, 55), ("b", 60, 60), ("c", 35, 35)])
     joins = ("a", batch(50, kind=wire.PRESENCE))
     found = page(joins, ("a", batch(52)), upto=60)
     assert last_commit(progress, heads, found, wire.Done(1)) == [
@@ -209,7 +211,7 @@ def test_a_gap_that_was_not_told_is_not_passed_over_and_one_that_was_is() -> Non
         handed(progress, delivery("a", 45), *gap, delivery("b", 60))
         assert progress.end(None, 0, counts=True, is_exact=True)
         trimmed = page(gaps=[("a", 46, 55, "trimmed")], upto=60)
-        heads = wire.HeadsAre(1, 60, [("a", 55), ("b", 60)])
+        heads = wire.HeadsAre(1, 60, [("a", 55, 55), ("b", 60, 60)])
         answers = [heads] if is_told else [heads, trimmed]
         stored = last_commit(progress, *answers)[-1]
         assert stored == wire.SetCursor(0, "x", "log", 60 if is_told else 45)
@@ -324,7 +326,7 @@ class AnyConsumer(RuleBasedStateMachine):
     def answer(self, request: Any) -> Answer:
         if isinstance(request, wire.Heads):
             heads = {each.room: each.last for each in self.stored if self.matches(each.room)}
-            return wire.HeadsAre(1, self.head, list(heads.items()))
+            return wire.HeadsAre(1, self.head, [(room, last, last) for room, last in heads.items()])
         if isinstance(request, wire.Fetch):
             is_asked = matcher(request.patterns)
             found = [each for each in self.stored if is_asked(each.room) and each.last > request.after]

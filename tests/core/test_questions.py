@@ -45,7 +45,21 @@ def test_heads_are_the_last_offsets_of_the_rooms_that_match() -> None:
         (["@alice"], {"@alice": 5}),
     ]:
         answer = cycle.ask(alice, wire.Heads(7, patterns))
-        assert (answer.request, answer.head, dict(answer.rooms)) == (7, 5, heads)
+        assert (answer.request, answer.head) == (7, 5)
+        assert sorted(answer.rooms) == sorted((room, last, last) for room, last in heads.items())
+
+
+def test_heads_tell_the_last_message_beside_the_last_record() -> None:
+    cycle = Cycle()
+    alice, bob = cycle.clients("alice", "bob")
+    cycle.publish(alice, 1, "general", b"1")
+    cycle.send(bob, wire.Join(1, ["general", "empty"]))
+    cycle.commit()
+    cycle.take_replies()
+    assert sorted(cycle.ask(alice, wire.Heads(2, ["**"])).rooms) == [("empty", 3, 0), ("general", 2, 1)]
+    cycle.start()  # what the last record is, is not known then
+    (alice,) = cycle.clients("alice")
+    assert sorted(cycle.ask(alice, wire.Heads(3, ["**"])).rooms) == [("empty", 3, 3), ("general", 2, 2)]
 
 
 def test_heads_tell_what_was_broadcast_and_not_what_is_being_committed() -> None:
@@ -53,11 +67,11 @@ def test_heads_tell_what_was_broadcast_and_not_what_is_being_committed() -> None
     (alice,) = cycle.clients("alice")
     cycle.publish(alice, 1, "general", b"1", b"2")
     cycle.begin_commit()
-    assert dict(cycle.ask(alice, wire.Heads(1, ["general"])).rooms) == {"general": 0}
+    assert cycle.ask(alice, wire.Heads(1, ["general"])).rooms == [("general", 0, 0)]
     cycle.end_commit()
     cycle.take_replies()
     answer = cycle.ask(alice, wire.Heads(2, ["general"]))
-    assert (answer.head, dict(answer.rooms)) == (2, {"general": 2})
+    assert (answer.head, answer.rooms) == (2, [("general", 2, 2)])
 
 
 def branches(segments: int) -> list[str]:
@@ -181,6 +195,18 @@ def test_lag_is_told_of_members_too_and_only_when_it_is_asked_for() -> None:
     cycle.send(bob, wire.Report([(0, ["general"])]))
     assert lag(cycle, alice, "bob", "general") == 2
     assert cycle.ask(alice, wire.Who(1, "general")).members[0].lag == wire.UNKNOWN
+
+
+def test_joins_and_leaves_are_no_lag() -> None:
+    cycle = Cycle()
+    alice, bob, carol = cycle.clients("alice", "bob", "carol")
+    spoken(cycle, alice, "general")
+    cycle.send(bob, wire.Report([(1, ["general"])]))
+    cycle.send(alice, wire.Report([(0, ["gener.*", "general"])]))
+    cycle.send(carol, wire.Join(1, ["general"]), wire.Report([(0, ["**"])]))
+    cycle.commit()
+    cycle.take_replies()
+    assert [lag(cycle, alice, user) for user in ("bob", "alice", "carol")] == [0, 1, 1]
 
 
 def test_at_changes_nothing_else_and_is_not_answered() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.allowances import Allowances
-from zchat.core.rooms import DUE_MAX, BrokerRoom, BrokerRooms, OpenBatch, Watermarks
+from zchat.core.rooms import DUE_MAX, BrokerRoom, BrokerRooms, Feed, OpenBatch, Watermarks
 from zchat.core.session import Session
 from zchat.errors import BadName, WireError
 from zchat.settings import Settings
@@ -23,19 +23,23 @@ FIRST, LAST = 1.0, 8.0
 NOW = Instant(1_000.0, 1_700_000_000_000_000)
 
 
-def spoken(watermarks: Watermarks, *rooms: BrokerRoom, seconds: float = 0.0) -> None:
-    for room in rooms:
-        watermarks.spoke(room, seconds)
+def feed(name: str) -> Feed:
+    return Feed(name.encode(), 0)
+
+
+def spoken(watermarks: Watermarks, *feeds: Feed, seconds: float = 0.0) -> None:
+    for each in feeds:
+        watermarks.spoke(each, seconds)
 
 
 def markers(watermarks: Watermarks, until: float) -> list[tuple[float, str]]:
-    """(seconds, room) of every marker, each at the moment that `next_deadline` names."""
+    """(seconds, topic) of every marker, each at the moment that `next_deadline` names."""
     told: list[tuple[float, str]] = []
     for _ in range(1_000):
         deadline = watermarks.next_deadline()
         if deadline is None or deadline > until:
             return told
-        told += [(deadline, room.name) for room in watermarks.due(deadline)]
+        told += [(deadline, each.topic.decode()) for each in watermarks.due(deadline)]
     raise AssertionError("the markers never end")
 
 
@@ -141,7 +145,7 @@ def test_new_rooms_of_an_address_have_an_allowance() -> None:
 
 def test_a_quiet_room_is_marked_ever_more_rarely_and_then_no_more() -> None:
     watermarks = Watermarks(FIRST, LAST)
-    spoken(watermarks, BrokerRoom("general", 0))
+    spoken(watermarks, feed("general"))
     assert [seconds for seconds, _ in markers(watermarks, 1_000)] == [1.0, 3.0, 7.0, 15.0]
     assert watermarks.next_deadline() is None
 
@@ -154,60 +158,60 @@ def test_a_room_that_never_spoke_is_not_marked() -> None:
 
 def test_a_room_that_goes_on_speaking_is_not_marked_and_its_quiet_counts_from_its_last_word() -> None:
     watermarks = Watermarks(FIRST, LAST)
-    room = BrokerRoom("general", 0)
+    general = feed("general")
     for tenth in range(50):
-        spoken(watermarks, room, seconds=tenth / 10)
+        spoken(watermarks, general, seconds=tenth / 10)
         assert watermarks.due(tenth / 10) == []
     assert markers(watermarks, 6.0) == [(4.9 + FIRST, "general")]
 
 
 def test_a_room_that_speaks_again_is_marked_as_often_as_at_first() -> None:
     watermarks = Watermarks(FIRST, LAST)
-    room = BrokerRoom("general", 0)
-    spoken(watermarks, room)
+    general = feed("general")
+    spoken(watermarks, general)
     markers(watermarks, 10)
-    spoken(watermarks, room, seconds=10)
+    spoken(watermarks, general, seconds=10)
     assert [seconds for seconds, _ in markers(watermarks, 1_000)] == [11.0, 13.0, 17.0, 25.0]
 
 
 def test_a_room_whose_markers_were_over_is_marked_when_it_speaks_again() -> None:
     watermarks = Watermarks(FIRST, LAST)
-    room = BrokerRoom("general", 0)
-    spoken(watermarks, room)
+    general = feed("general")
+    spoken(watermarks, general)
     markers(watermarks, 1_000)
-    spoken(watermarks, room, seconds=2_000)
+    spoken(watermarks, general, seconds=2_000)
     assert markers(watermarks, 2_002) == [(2_001.0, "general")]
 
 
 def test_a_room_is_marked_once_when_two_of_its_looks_fall_together() -> None:
     watermarks = Watermarks(FIRST, LAST)
-    room = BrokerRoom("general", 0)
-    spoken(watermarks, room)
+    general = feed("general")
+    spoken(watermarks, general)
     assert markers(watermarks, 7.0)[-1] == (7.0, "general")  # the next one would be at 15
-    spoken(watermarks, room, seconds=14.0)
-    assert watermarks.due(15.0) == [room]
+    spoken(watermarks, general, seconds=14.0)
+    assert watermarks.due(15.0) == [general]
     assert watermarks.due(15.0) == []
 
 
 def test_a_room_that_goes_on_speaking_costs_no_more_memory() -> None:
     watermarks = Watermarks(FIRST, LAST)
-    room = BrokerRoom("general", 0)
-    spoken(watermarks, room)
-    before = sys.getrefcount(room)
+    general = feed("general")
+    spoken(watermarks, general)
+    before = sys.getrefcount(general)
     for tenth in range(1_000):
-        spoken(watermarks, room, seconds=tenth / 10)
-    assert sys.getrefcount(room) == before
+        spoken(watermarks, general, seconds=tenth / 10)
+    assert sys.getrefcount(general) == before
 
 
 def test_rooms_that_are_due_at_once_are_marked_together() -> None:
     watermarks = Watermarks(FIRST, LAST)
-    spoken(watermarks, *(BrokerRoom(name, 0) for name in "cab"))
-    assert [room.name for room in watermarks.due(FIRST)] == ["c", "a", "b"]
+    spoken(watermarks, *(feed(name) for name in "cab"))
+    assert [each.topic for each in watermarks.due(FIRST)] == [b"c", b"a", b"b"]
 
 
 def test_a_broker_that_was_late_marks_a_room_once() -> None:
     watermarks = Watermarks(FIRST, LAST)
-    spoken(watermarks, BrokerRoom("general", 0))
+    spoken(watermarks, feed("general"))
     assert len(watermarks.due(500.0)) == 1
 
 
@@ -217,7 +221,7 @@ def test_each_word_is_followed_by_a_marker_after_the_first_quiet_time_at_the_lat
     words: list[tuple[float, str]],
 ) -> None:
     watermarks = Watermarks(FIRST, LAST)
-    rooms = {name: BrokerRoom(name, 0) for name in "ab"}
+    feeds = {name: feed(name) for name in "ab"}
     numbers = count()
     seconds = 0.0
     spoke: dict[str, float] = {}
@@ -226,21 +230,21 @@ def test_each_word_is_followed_by_a_marker_after_the_first_quiet_time_at_the_lat
         seconds += wait
         while (deadline := watermarks.next_deadline()) is not None and deadline <= seconds:
             assert next(numbers) < 1_000
-            for room in watermarks.due(deadline):
-                assert deadline >= spoke[room.name] + FIRST
-                marked[room.name] = deadline
-        for room_name, last in spoke.items():
-            assert last + FIRST > seconds or marked[room_name] >= last + FIRST
+            for each in watermarks.due(deadline):
+                assert deadline >= spoke[each.topic.decode()] + FIRST
+                marked[each.topic.decode()] = deadline
+        for topic, last in spoke.items():
+            assert last + FIRST > seconds or marked[topic] >= last + FIRST
         if name:
-            watermarks.spoke(rooms[name], seconds)
+            watermarks.spoke(feeds[name], seconds)
             spoke[name] = seconds
 
 
 def test_markers_of_many_rooms_that_are_due_together_come_in_some_calls() -> None:
     watermarks = Watermarks(FIRST, LAST)
-    spoken(watermarks, *(BrokerRoom(f"room.{number}", 0) for number in range(3 * DUE_MAX)))
+    spoken(watermarks, *(feed(f"room.{number}") for number in range(3 * DUE_MAX)))
     found = []
     while (due := watermarks.next_deadline()) is not None and due <= FIRST:
         found.append(watermarks.due(FIRST))
-    assert [len(rooms) for rooms in found] == [DUE_MAX] * 3
-    assert len({room.name for rooms in found for room in rooms}) == 3 * DUE_MAX
+    assert [len(feeds) for feeds in found] == [DUE_MAX] * 3
+    assert len({each.topic for feeds in found for each in feeds}) == 3 * DUE_MAX

@@ -345,7 +345,7 @@ def test_a_head_below_what_was_seen_is_told_and_what_follows_comes() -> None:
     core.take_deliveries(now)
     (heads,) = [wire.decode_client(frame) for frame in core.take_sends()]
     assert isinstance(heads, wire.Heads)
-    core.received(wire.encode(wire.HeadsAre(heads.request, 41, [("a", 41)])), now)
+    core.received(wire.encode(wire.HeadsAre(heads.request, 41, [("a", 41, 41)])), now)
     (_, out), *_ = core.take_deliveries(now)
     assert out == [Notice("gap", 42, 1 << 50, reason="log")]
     (nonce,) = [name[1:] for subscribes, name in core.take_subscriptions() if subscribes and name[:1] == b"\xff"][-1:]

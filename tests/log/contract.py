@@ -53,6 +53,7 @@ class Scribe:
         self.log = log
         self.next = log.head() + 1
         self.lasts = dict(log.rooms())
+        self.last_messages = dict(self.lasts)
         self.time = max(log.last_time(), SECOND)
 
     def batch(
@@ -68,9 +69,12 @@ class Scribe:
         """The next batch, of these entries."""
         self.time += int(seconds * SECOND)
         base, prev = self.next, self.lasts.get(room, 0)
-        frame = wire.encode(wire.RawBatch(kind, base, prev, self.time, entries))
+        prev_message = self.last_messages.get(room, 0) if kind == wire.MESSAGES else None
+        frame = wire.encode(wire.RawBatch(kind, base, prev, self.time, entries, prev_message))
         self.next += records
         self.lasts[room] = self.next - 1
+        if kind == wire.MESSAGES:
+            self.last_messages[room] = self.next - 1
         return StoredBatch(base, room, kind, records, self.time, frame)
 
     def keep(

@@ -175,7 +175,7 @@ def test_what_comes_before_the_session_is_back_is_fetched_once_it_is() -> None:
     ordering.take()
     ordering.synced(11, 0)
     assert ordering.take_question() == wire.Heads(0, ["a"])
-    ordering.answered(wire.HeadsAre(0, 11, [("a", 11)]))
+    ordering.answered(wire.HeadsAre(0, 11, [("a", 11, 11)]))
     assert ordering.take_question() == wire.Fetch(0, ["a"], 10, 11)
     frame = wire.encode(batch(11, 10))
     ordering.answered(wire.Page(0, [("a", wire.raw(frame))], 11, False, []))

@@ -124,7 +124,7 @@ def test_a_live_batch_that_makes_no_sense_is_fetched_and_told_as_a_gap_once(
         return [page(message.request, upto=message.until, gaps=gaps)]
 
     wicked.lies[wire.Fetch] = fetch
-    wicked.lies[wire.Heads] = lambda heads: [wire.HeadsAre(heads.request, 5, [("den", 5)])]
+    wicked.lies[wire.Heads] = lambda heads: [wire.HeadsAre(heads.request, 5, [("den", 5, 5)])]
     listener = start_zchat(
         "listen", "den", "-n", "1", "--raw", "-v", env={"ZCHAT_BROKER": wicked.address, "ZCHAT_USER": "tester"}
     ).live()
@@ -352,7 +352,7 @@ def test_among_frames_that_are_none_a_batch_still_comes(wicked: Wicked, start_zc
     environment = {"ZCHAT_BROKER": wicked.address, "ZCHAT_USER": "tester"}
     listener = start_zchat("listen", "den", "-v", "--raw", "-n", "1", env=environment).live()
     wicked.lies[wire.Fetch] = lambda fetch: [page(fetch.request, ("den", batch(4, 3)), upto=fetch.until)]
-    wicked.lies[wire.Heads] = lambda heads: [wire.HeadsAre(heads.request, 4, [("den", 4)])]
+    wicked.lies[wire.Heads] = lambda heads: [wire.HeadsAre(heads.request, 4, [("den", 4, 4)])]
     wicked.storm = lambda: [*junk(), room_frames(batch(4, 3))]
     result = listener.end(within=SECONDS_MAX)
     assert (result.stdout, result.status) == ("number 4\n", 0)

@@ -106,7 +106,7 @@ class Wicked:
             case wire.Seek():
                 return [wire.Position(message.request, 0, HEAD)]
             case wire.Heads():
-                return [wire.HeadsAre(message.request, HEAD, [("den", HEAD)])]
+                return [wire.HeadsAre(message.request, HEAD, [("den", HEAD, HEAD)])]
             case wire.Who():
                 return [wire.Present(message.request, [])]
             case wire.Rooms():

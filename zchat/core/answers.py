@@ -16,7 +16,7 @@ Spec: docs/protocol.md, "What a client should not believe". Tests: tests/core/te
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from msgspec import Raw
@@ -142,9 +142,19 @@ def count(batch: wire.Batch) -> int:
 def last_of(batch: wire.Batch) -> int:
     """The offset of its last record. Raises WireError for a batch that has no place in an order."""
     last = batch.base - 1 + count(batch)
-    if not 0 <= batch.prev < batch.base <= last <= wire.OFFSET_MAX:
+    if not (batch.prev_message or 0) <= batch.prev < batch.base <= last <= wire.OFFSET_MAX:
         raise wrong(f"a batch from {batch.base} to {last} behind {batch.prev}")
     return last
+
+
+def link(batch: wire.Batch, *, presence: bool) -> int:
+    """What comes right before it for who hears joins and leaves too, or for who does not."""
+    return batch.prev if presence or batch.prev_message is None else batch.prev_message
+
+
+def lasts(heads: wire.HeadsAre, *, presence: bool) -> Iterator[tuple[str, int]]:
+    """Each room, and the last offset of it for who hears joins and leaves too, or for who does not."""
+    return ((room, last if presence else last_message) for room, last, last_message in heads.rooms)
 
 
 def parts_of(page: wire.Page, fetch: wire.Fetch, is_asked: Callable[[str], bool]) -> list[Stored | Missing]:

@@ -139,10 +139,10 @@ class BrokerCore:
             self._not_kept(commit, error, now)
             return
         for batch in commit.batches:
-            room, offset = batch.room, batch.base
-            self._broadcasts.append((room.topic, batch.frame))
-            self.head = room.last = batch.base + batch.records - 1
-            self._watermarks.spoke(room, now.seconds)
+            room, feed, offset = batch.room, batch.room.feed(batch.kind), batch.base
+            self._broadcasts.append((feed.topic, batch.frame))
+            self.head = room.last = feed.last = batch.base + batch.records - 1
+            self._watermarks.spoke(feed, now.seconds)
             if batch.kind == wire.MESSAGES:
                 for entry, session, count, size in zip(
                     batch.entries, batch.sessions, batch.counts, batch.sizes, strict=True
@@ -172,8 +172,8 @@ class BrokerCore:
     def elapsed(self, now: Instant) -> None:
         """Time has passed: write the leaves that are due, mark the tails. Then take everything."""
         self._memberships.elapsed(now)
-        for room in self._watermarks.due(now.seconds):
-            self._broadcasts.append((room.topic, wire.encode(wire.Watermark(room.last))))
+        for feed in self._watermarks.due(now.seconds):
+            self._broadcasts.append((feed.topic, wire.encode(wire.Watermark(feed.last))))
 
     def stopping(self) -> None:
         """The broker ends: tell every client. Then take replies."""

@@ -114,10 +114,13 @@ class Gathering:
         for batch in self.batches:
             room = batch.room
             batch.base = offset
-            batch.frame = wire.encode(wire.RawBatch(batch.kind, offset, room.given, time, batch.entries))
+            prev_message = room.given_message if batch.kind == wire.MESSAGES else None
+            batch.frame = wire.encode(wire.RawBatch(batch.kind, offset, room.given, time, batch.entries, prev_message))
             stored.append(StoredBatch(offset, room.name, batch.kind, batch.records, time, batch.frame))
             offset += batch.records
             room.given = offset - 1
+            if batch.kind == wire.MESSAGES:
+                room.given_message = room.given
             room.open_batch = None
         for session in self.sessions.values():
             session.has_row = True
@@ -141,7 +144,7 @@ class Gathering:
         batches = commit.batches + self.batches
         for batch in batches:
             batch.room.open_batch = None
-            batch.room.given = batch.room.last
+            batch.room.given, batch.room.given_message = batch.room.last, batch.room.messages.last
         undone = Commit(
             commit.append, batches, commit.first, commit.presence + self.presence, commit.done + self.done, {}
         )

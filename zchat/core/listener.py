@@ -47,7 +47,8 @@ class Listener:
         self.patterns = patterns
         self.ordering = ordering
         self.matches = matcher(patterns)
-        self.topics = list(dict.fromkeys(topic_prefix(pattern) for pattern in patterns))  # in an order that is told
+        topics = list(dict.fromkeys(topic_prefix(pattern) for pattern in patterns))  # in an order that is told
+        self.topics = [*topics, *(wire.PRESENCE_TOPIC + topic for topic in topics if ordering.presence)]
         self.rooms = {pattern for pattern in patterns if not is_pattern(pattern)}  # it is a member of these,
         self.is_joined = False  # once it is
         self.asked = 0  # number of the request that its ordering waits for,

@@ -252,13 +252,15 @@ class Listening:
     # --- parts ------------------------------------------------------------------------------
 
     def _listening(self, topic: bytes) -> tuple[str, list[Listener]]:
+        of_presence = topic.startswith(wire.PRESENCE_TOPIC)
         try:
-            room = room_of(topic)
+            room = room_of(topic[len(wire.PRESENCE_TOPIC) :] if of_presence else topic)
         except WireError:
             return "", []  # a newer broker's topic
         if not is_name(room):
             return "", []
-        found = room, [listener for listener in self.listeners if listener.matches(room)]
+        listeners = [each for each in self.listeners if each.matches(room)]
+        found = room, [each for each in listeners if each.ordering.presence or not of_presence]
         if len(self._by_topic) > TOPICS_CACHED_MAX:
             self._by_topic.clear()
         self._by_topic[topic] = found

@@ -5,8 +5,8 @@ Rules of this file
 2. Within a room, what was delivered is never delivered again, and nothing is delivered past a gap.
 3. Its memory is bounded: a listener that falls behind drops what is live and fetches it later.
 
-A batch says `prev`, the offset of the last record of its room before it. If that is above the room's high
-watermark, the PUB dropped something: fetch what lies between, and hold live batches back meanwhile.
+A batch says `prev`, the offset of the last record of its room before it (for who hears no joins and leaves: of the
+last message). If that is above the room's high watermark, the PUB dropped something: fetch it, and hold what is live.
 
     high watermark 40   batch prev=40 base=57   -> in order, deliver
     high watermark 40   batch prev=52 base=57   -> gap (40, 52], hold, fetch
@@ -56,7 +56,7 @@ class OrderedDelivery:
         self.state = NEW
         self.low_watermark = 0
         self._start = start
-        self._presence = presence
+        self.presence = presence
         self._marks = marks
         self._marked = 0
         self._delivered = 0  # offset of the last record that was delivered
@@ -163,7 +163,7 @@ class OrderedDelivery:
             self._out += self._volatile.batch(room, batch, size, paused=self._paused) if self._synced else []
         elif self._paused:
             self._doubtful = True
-        elif self.state == LIVE and self._synced and batch.prev <= self._known(room):
+        elif self.state == LIVE and self._synced and answers.link(batch, presence=self.presence) <= self._known(room):
             self._deliver(room, batch, size)
             if len(self._high_watermarks) > HIGH_WATERMARKS_MAX:
                 self._check()
@@ -273,7 +273,7 @@ class OrderedDelivery:
             self._fill(self.patterns, start.after, head, head)
         elif start.last is not None or start.since is not None:
             self.state = SEEKING
-            self._question = start.seek(self.patterns, self._presence)
+            self._question = start.seek(self.patterns, self.presence)
         else:
             self.low_watermark = self.began = head
             self._filled()
@@ -288,7 +288,7 @@ class OrderedDelivery:
         self._is_fresh = False
         self._high_watermarks[room] = last
         self._time = max(self._time, batch.time)
-        if batch.kind != wire.MESSAGES and not (batch.kind == wire.PRESENCE and self._presence):
+        if batch.kind != wire.MESSAGES and not (batch.kind == wire.PRESENCE and self.presence):
             return 0  # not asked for, or of a newer broker
         first = max(batch.base, known + 1)
         self._delivered = last
@@ -305,10 +305,10 @@ class OrderedDelivery:
         if heads.head < self.highest:  # it told of more before, as no log does that goes on
             self.went_back(heads.head, self.highest)
             return False
-        behind = {room: self._known(room) for room, last in heads.rooms if last > self._known(room)}
+        lasts = answers.lasts(heads, presence=self.presence)
+        behind = {room: self._known(room) for room, last in lasts if last > self._known(room)}
         if not behind:
-            was_in_vain = self._rechecks
-            self._watermark_after = heads.head
+            self._watermark_after, was_in_vain = heads.head, self._rechecks
             self._filled()
             return not was_in_vain
         patterns = list(behind) if len(behind) <= ROOMS_FETCHED_MAX else self.patterns
@@ -393,8 +393,8 @@ class OrderedDelivery:
         while self._held and self._synced:
             room, batch, size = self._held.first
             known = self._known(room)
-            if batch.prev > known:
-                self._fill([room], known, batch.prev, 0)
+            if (link := answers.link(batch, presence=self.presence)) > known:
+                self._fill([room], known, link, 0)
                 return
             self._held.pop()
             self._deliver(room, batch, size)

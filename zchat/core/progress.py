@@ -181,8 +181,8 @@ class Progress:
         if heads.head < highest:
             return position  # of a log that went back, or of another one
         behind = {}
-        for room, last in heads.rooms:
-            if (upto := max(done.get(room, 0), position)) < min(last, highest):
+        for room, _, last_message in heads.rooms:
+            if (upto := max(done.get(room, 0), position)) < min(last_message, highest):
                 behind[room] = upto
         after = min(behind.values(), default=highest)
         rooms = list(behind) if 0 < len(behind) <= wire.ROOMS_PER_MESSAGE_MAX else self._patterns

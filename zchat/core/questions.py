@@ -141,14 +141,14 @@ class Questions:
         return kept, size
 
     def heads(self, patterns: list[str]) -> Iterator[AnswerPart]:
-        """Room and last offset of the rooms that match, in parts."""
+        """Name, last offset and last message's of the rooms that match, in parts."""
         if not any(map(is_pattern, patterns)):
             for names in _steps(list(dict.fromkeys(patterns))):
-                yield [(name, self._rooms[name].last) for name in names if name in self._rooms]
+                yield [_head(self._rooms[name]) for name in names if name in self._rooms]
             return
         wanted = matcher(patterns)
         for rooms in _steps(list(self._rooms.values())):
-            yield [(room.name, room.last) for room in rooms if wanted(room.name)]
+            yield [_head(room) for room in rooms if wanted(room.name)]
 
     def rooms(self, own: str) -> Iterator[AnswerPart]:
         """The rooms that have a record or a member, without inboxes but the `own`, in parts."""
@@ -162,7 +162,7 @@ class Questions:
 
     def who(self, room: str, with_lag: bool) -> Iterator[AnswerPart]:
         """The members of a room, or with no room every session, and the users who have gone with when; in parts."""
-        lasts: dict[str, int] = {}  # pattern with a wildcard -> the last offset of any room that matches
+        lasts: dict[str, int] = {}  # pattern with a wildcard -> the last message of any room that matches
         part: AnswerPart = []
         cost = 0
         for session in self._registry.sessions_in(room):
@@ -189,7 +189,7 @@ class Questions:
             return
         wanted, last = matcher([pattern]), 0
         for rooms in _steps(list(self._rooms.values())):
-            last = max([last, *(room.last for room in rooms if wanted(room.name))])
+            last = max([last, *(room.messages.last for room in rooms if wanted(room.name))])
             yield []
         lasts[pattern] = last
 
@@ -199,9 +199,13 @@ class Questions:
         return max(0, *(self._last(patterns, lasts) - offset for offset, patterns in session.listens))
 
     def _last(self, patterns: list[str], lasts: dict[str, int]) -> int:
-        """The last offset of any room that one of the patterns stands for."""
+        """The last message of any room that one of the patterns stands for: joins and leaves are not waited for."""
         rooms = self._rooms
-        return max((rooms[name].last if name in rooms else lasts.get(name, 0) for name in patterns), default=0)
+        return max((rooms[name].messages.last if name in rooms else lasts.get(name, 0) for name in patterns), default=0)
+
+
+def _head(room: BrokerRoom) -> tuple[str, int, int]:
+    return room.name, room.last, room.messages.last
 
 
 def _steps(elements: list[Element]) -> Iterator[list[Element]]:

@@ -1,11 +1,12 @@
 """A room as the broker's cycle sees it: where its log stands, and the open batch that gathers records.
 
-    records of a cycle  ->  open batches (one room, one kind, up to a size)  ->  one batch each
+    records of a cycle  ->  open batches (one room, one kind, up to a size)  ->  one batch each  ->  a feed of the room
 
 Rules of this file
 1. An open batch belongs to one room and one kind; those of a room are closed in the order in which they were opened.
 2. A room is there for good once something of it is stored, and as long as it has a member. One that only carries
    volatile messages, or whose first record was not kept, goes again; it is not counted.
+3. Joins and leaves have a feed of their own: who does not ask for them gets no message by them.
 
 Tests: tests/core/test_rooms.py.
 """
@@ -22,7 +23,7 @@ from zchat.core.allowances import Allowances
 from zchat.core.session import Session
 from zchat.errors import BadName, WireError
 from zchat.names import room_name, topic
-from zchat.wire import RawEntry
+from zchat.wire import PRESENCE, PRESENCE_TOPIC, RawEntry
 
 DUE_MAX = 512  # watermarks at once: each is a message, and tens of thousands of rooms may have been made at once
 
@@ -67,33 +68,57 @@ class OpenBatch:
         self.size += size
 
 
+class Feed:
+    """One of a room's two topics: that of its messages, or that of joins and leaves."""
+
+    __slots__ = ("last", "quiet", "topic", "watermark_due", "watermark_entry")
+
+    def __init__(self, topic: bytes, last: int) -> None:
+        self.topic = topic
+        self.last = last  # offset of the last record that was broadcast on it
+        self.quiet = 0.0  # seconds from the last watermark, or from its last batch, to the next one
+        self.watermark_due = 0.0
+        self.watermark_entry = 0.0  # when `Watermarks` looks at it next; 0: never
+
+
 class BrokerRoom:
     """One room that has a record, a member or an open batch."""
 
     __slots__ = (
         "given",
+        "given_message",
         "is_counted",
         "last",
+        "messages",
         "name",
         "open_batch",
-        "quiet",
-        "topic",
+        "presence",
         "volatile_batch",
-        "watermark_due",
-        "watermark_entry",
     )
 
     def __init__(self, name: str, last: int) -> None:
         self.name = name
-        self.topic = topic(name)
         self.last = last  # offset of the last record that was broadcast
-        self.given = last  # offset of the last record that has one, committed or not
+        self.given = self.given_message = last  # of the last record and message that have one, committed or not
+        # After a start of the broker the last record may be no message: who listens fetches, and misses none.
+        self.messages = Feed(topic(name), last)
+        self.presence: Feed | None = None  # once it is needed
         self.is_counted = bool(last)  # among the rooms that the broker keeps
         self.open_batch: OpenBatch | None = None
         self.volatile_batch: OpenBatch | None = None
-        self.quiet = 0.0  # seconds from the last watermark, or from its last word, to the next one
-        self.watermark_due = 0.0
-        self.watermark_entry = 0.0  # when `Watermarks` looks at it next; 0: never
+
+    @property
+    def topic(self) -> bytes:
+        """Of its messages."""
+        return self.messages.topic
+
+    def feed(self, kind: int) -> Feed:
+        """Where batches of that kind go."""
+        if kind != PRESENCE:
+            return self.messages
+        if self.presence is None:
+            self.presence = Feed(PRESENCE_TOPIC + self.topic, 0)
+        return self.presence
 
 
 class BrokerRooms(dict[str, BrokerRoom]):
@@ -141,41 +166,41 @@ class BrokerRooms(dict[str, BrokerRoom]):
 
 
 class Watermarks:
-    """When each quiet room gets its watermark: after `first` seconds, then twice that, up to `last`."""
+    """When each quiet feed gets its watermark: after `first` seconds, then twice that, up to `last`."""
 
     def __init__(self, first: float, last: float) -> None:
         self._first = first
         self._last = last
-        self._due: list[tuple[float, int, BrokerRoom]] = []  # heap of (when, tie-break, room)
+        self._due: list[tuple[float, int, Feed]] = []  # heap of (when, tie-break, feed)
         self._ties = count()
 
-    def spoke(self, room: BrokerRoom, seconds: float) -> None:
-        """A batch of the room was broadcast."""
-        room.quiet = self._first
-        room.watermark_due = due = seconds + self._first
-        if not room.watermark_entry or due < room.watermark_entry:  # else it is looked at early enough
-            self._look_at(room, due)
+    def spoke(self, feed: Feed, seconds: float) -> None:
+        """A batch was broadcast on it."""
+        feed.quiet = self._first
+        feed.watermark_due = due = seconds + self._first
+        if not feed.watermark_entry or due < feed.watermark_entry:  # else it is looked at early enough
+            self._look_at(feed, due)
 
-    def due(self, seconds: float) -> list[BrokerRoom]:
-        """The rooms that get a marker now. Where many are due they come in some calls."""
-        rooms: list[BrokerRoom] = []
-        while len(rooms) < DUE_MAX and self._due and self._due[0][0] <= seconds:
-            when, _, room = heappop(self._due)
-            if when != room.watermark_entry:
+    def due(self, seconds: float) -> list[Feed]:
+        """The feeds that get a marker now. Where many are due they come in some calls."""
+        feeds: list[Feed] = []
+        while len(feeds) < DUE_MAX and self._due and self._due[0][0] <= seconds:
+            when, _, feed = heappop(self._due)
+            if when != feed.watermark_entry:
                 continue  # an earlier look took its place
-            room.watermark_entry = 0.0
-            if room.watermark_due <= seconds:
-                rooms.append(room)
-                room.quiet *= 2
-                room.watermark_due = seconds + room.quiet
-            if room.quiet <= self._last:
-                self._look_at(room, room.watermark_due)
-        return rooms
+            feed.watermark_entry = 0.0
+            if feed.watermark_due <= seconds:
+                feeds.append(feed)
+                feed.quiet *= 2
+                feed.watermark_due = seconds + feed.quiet
+            if feed.quiet <= self._last:
+                self._look_at(feed, feed.watermark_due)
+        return feeds
 
     def next_deadline(self) -> float | None:
         """When `due` is to be asked next."""
         return self._due[0][0] if self._due else None
 
-    def _look_at(self, room: BrokerRoom, when: float) -> None:
-        room.watermark_entry = when
-        heappush(self._due, (when, next(self._ties), room))
+    def _look_at(self, feed: Feed, when: float) -> None:
+        feed.watermark_entry = when
+        heappush(self._due, (when, next(self._ties), feed))

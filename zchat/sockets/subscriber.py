@@ -22,7 +22,7 @@ RECEIVED_MAX = 256  # batches per turn, …
 RECEIVED_SECONDS_MAX = 0.1  # … or as many as this takes: then it is time to deliver and send
 
 # What a topic begins with, and what an array of msgpack: so a frame too many or too few is noticed, at no cost.
-TOPICS = frozenset([b"#", b"@", wire.PRIVATE_TOPIC])
+TOPICS = frozenset([b"#", b"@", wire.PRESENCE_TOPIC, wire.PRIVATE_TOPIC])
 ARRAYS = frozenset([*(bytes([first]) for first in range(0x90, 0xA0)), b"\xdc", b"\xdd"])
 
 

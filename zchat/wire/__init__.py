@@ -12,7 +12,7 @@ A record is either a bin (a body with event `message`: the common case, one elem
 or an array `[body, event, headers, content type]` whose later elements may be missing.
 
     PUBLISH  [2, seq, room, flags, [record, record, ...]]
-    BATCH    [kind, base, prev, time, [[user, session, seq, [record, ...]], ...]]
+    BATCH    [kind, base, prev, time, [[user, session, seq, [record, ...]], ...], prev_message]
               the first record has offset `base`, the second base + 1, and so on over the entries
 
 Spec: docs/protocol.md. Tests: tests/test_wire.py.
@@ -49,6 +49,7 @@ from zchat.wire.messages import (
     LISTENERS_TOLD_MAX,
     OFFSET_MAX,
     PAGE_BYTES_MAX,
+    PRESENCE_TOPIC,
     PRIVATE_TOPIC,
     PUBLISH_BYTES_MAX,
     PUBLISH_RECORDS_MAX,
@@ -123,6 +124,7 @@ __all__ = [
     "OFFSET_MAX",
     "PAGE_BYTES_MAX",
     "PRESENCE",
+    "PRESENCE_TOPIC",
     "PRIVATE_TOPIC",
     "PUBLISH_BYTES_MAX",
     "PUBLISH_RECORDS_MAX",

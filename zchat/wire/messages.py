@@ -34,6 +34,7 @@ QUIET = 2  # of a volatile one: no ACK; a later ACK tells of it too, and so does
 INFO_CHARACTERS_MAX = 256  # of all names and values in the info of a HELLO
 
 PRIVATE_TOPIC = b"\xff"  # + nonce: the topic of one subscriber's SYNC
+PRESENCE_TOPIC = b"+"  # + a room's topic: joins and leaves in it
 
 # --- client -> broker ---------------------------------------------------------------------------
 
@@ -249,7 +250,7 @@ class HeadsAre(msgspec.Struct, array_like=True, tag=39):
 
     request: Natural
     head: Natural
-    rooms: list[tuple[str, Natural]]
+    rooms: list[tuple[str, Natural, Natural]]  # the last offset of each, and that of its last message
 
 
 UNKNOWN = -1  # a lag that was not asked for, or that the session has not told: perhaps it listens to nothing
@@ -343,7 +344,7 @@ BrokerMessage: TypeAlias = (
 
 
 class Watermark(msgspec.Struct, array_like=True, tag=66):
-    """On a room's own topic when it has been quiet: its last offset. A higher one than seen is a loss."""
+    """On a room's topic when nothing came there for a while: what came last. A higher offset than seen is a loss."""
 
     last: Natural
 

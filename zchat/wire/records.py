@@ -68,9 +68,12 @@ class Batch(BatchHead, array_like=True):
     """Consecutive records of one room, decoded."""
 
     entries: list[Entry]
+    # Of messages: offset of the room's last one before it, for who hears no joins and leaves; None: it may be `prev`.
+    prev_message: Natural | None = None
 
 
 class RawBatch(BatchHead, array_like=True):
     """Consecutive records of one room, records as bytes: how the broker writes one."""
 
     entries: list[RawEntry]
+    prev_message: Natural | None = None  # see Batch

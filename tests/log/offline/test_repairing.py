@@ -233,7 +233,8 @@ def unreadable(open_log: OpenLog, tmp_path: Path) -> tuple[Path, list[StoredBatc
         if should:
             entries[1].records = wire.raw(wire.encode_records([KNOWN]))
         head = wire.decode_head(batch.frame)
-        frame = wire.encode(wire.RawBatch(head.kind, head.base, head.prev, head.time, entries))
+        prev_message = head.prev  # all are messages
+        frame = wire.encode(wire.RawBatch(head.kind, head.base, head.prev, head.time, entries, prev_message))
         should.append(batch._replace(frame=frame))
     log.close()
     return tmp_path / "log", should

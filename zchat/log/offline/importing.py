@@ -106,7 +106,8 @@ class _Import:
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
         self.rooms: dict[str, int] = {}  # name -> id
-        self._prevs: dict[int, int] = {}  # room -> last offset before the next batch, or of a gap before it
+        self._prevs: dict[int, int] = {}  # room -> last offset before the next batch, or of a gap before it;
+        self._prev_messages: dict[int, int] = {}  # and of a message or gap
         self.records = self.times_raised = 0
         self._offset = 0  # of the last record
         self._time = 0
@@ -158,9 +159,13 @@ class _Import:
         entries = [
             wire.RawEntry(*publish, wire.raw(wire.encode_records(records))) for publish, records in self._entries
         ]
-        frame = wire.encode(wire.RawBatch(kind, self._base, self._prevs.get(room, 0), self._time, entries))
+        prev_message = self._prev_messages.get(room, 0) if kind == wire.MESSAGES else None
+        batch = wire.RawBatch(kind, self._base, self._prevs.get(room, 0), self._time, entries, prev_message)
+        frame = wire.encode(batch)
         self._builder.add(stored.BatchRow.sealed(self._base, room, kind, count, self._time, frame))
         self._prevs[room] = self._offset
+        if kind == wire.MESSAGES:
+            self._prev_messages[room] = self._offset
         self._key, self._entries, self._size = None, [], 0
 
     def _check_place(self, line: _Either) -> None:
@@ -177,7 +182,7 @@ class _Import:
             until = _time(line.time) if line.time else 0
             if line.first == 1:
                 self._builder.extend(room, line.last, trimmed=line.last, trimmed_time=until)
-            else:  # joins and leaves
+            else:
                 self._builder.thinned(room, line.last, until)
         elif line.gap == "damaged":
             self._builder.extend(room, line.last)
@@ -185,6 +190,8 @@ class _Import:
         else:
             raise ValueError(f'a gap is "trimmed" or "damaged", not "{line.gap}"')
         self._prevs[room] = max(self._prevs.get(room, 0), line.last)
+        if line.gap == "damaged" or line.first == 1:  # else it is of joins and leaves alone
+            self._prev_messages[room] = max(self._prev_messages.get(room, 0), line.last)
 
     def _room(self, name: str) -> int:
         room = self.rooms.get(name)
