@@ -38,7 +38,10 @@ from contenders.entries import (
     redis_pubsub_piped,
     redis_streams,
     redis_streams_piped,
+    zchat_aio_durable,
+    zchat_aio_volatile,
     zchat_durable,
+    zchat_uvloop_volatile,
     zchat_volatile,
 )
 from contenders.processes import Course, Metrics
@@ -116,7 +119,7 @@ SCENARIOS = (
     Scenario(
         "volatile",
         "not stored, one publisher, one listener",
-        (zchat_volatile, nats_core, redis_pubsub_piped, redis_pubsub),
+        (zchat_volatile, zchat_aio_volatile, zchat_uvloop_volatile, nats_core, redis_pubsub_piped, redis_pubsub),
         RATE,
         lambda course, who, options: processes.throughput(course, who, options.messages(who), 1),
         more_is_better=True,
@@ -124,7 +127,7 @@ SCENARIOS = (
     Scenario(
         "durable",
         "stored, one publisher, one listener",
-        (zchat_durable, jetstream, jetstream_synced, redis_streams_piped, redis_streams),
+        (zchat_durable, zchat_aio_durable, jetstream, jetstream_synced, redis_streams_piped, redis_streams),
         RATE,
         lambda course, who, options: processes.throughput(course, who, options.messages(who), 1),
         more_is_better=True,
@@ -140,7 +143,19 @@ SCENARIOS = (
     Scenario(
         "latency",
         "round trip: published, received, published back, received",
-        (floor, zchat_volatile, zchat_durable, nats_core, jetstream, jetstream_synced, redis_pubsub, redis_streams),
+        (
+            floor,
+            zchat_volatile,
+            zchat_aio_volatile,
+            zchat_uvloop_volatile,
+            zchat_durable,
+            zchat_aio_durable,
+            nats_core,
+            jetstream,
+            jetstream_synced,
+            redis_pubsub,
+            redis_streams,
+        ),
         (Column("median", "median µs", 1e6), Column("p99", "p99 µs", 1e6)),
         lambda course, who, options: processes.latency(course, who, options.pings),
     ),
@@ -154,7 +169,7 @@ SCENARIOS = (
     Scenario(
         "connections",
         "clients with a subscription each, and one message to all",
-        (zchat_volatile, nats_core, redis_pubsub),
+        (zchat_volatile, zchat_aio_volatile, nats_core, redis_pubsub),
         (
             Column("server_bytes", "server kB/client", 1e-3, 1),
             Column("client_bytes", "client kB/client", 1e-3, 1),
@@ -258,13 +273,13 @@ def _named(contender: Contender, parts: Sequence[str]) -> bool:
 
 
 def ratios(scenario: Scenario, results: list[Result]) -> dict[str, float]:
-    """By how much zchat is better than each, stored against stored: above 1 is better."""
+    """By how much zchat's blocking client is better than each, stored against stored: above 1 is better."""
     metric = scenario.columns[0].metric
-    ours = {one.contender.stored: one.median(metric) for one in results if isinstance(one.contender, Zchat)}
+    ours = {one.contender.stored: one.median(metric) for one in results if type(one.contender) is Zchat}
     better = {}
     for one in results:
         theirs, own = one.median(metric), ours.get(one.contender.stored, 0)
-        if not isinstance(one.contender, Zchat) and theirs > 0 and own > 0:
+        if type(one.contender) is not Zchat and theirs > 0 and own > 0:
             better[one.contender.name] = own / theirs if scenario.more_is_better else theirs / own
     return better
 

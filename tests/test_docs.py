@@ -130,10 +130,10 @@ def programs() -> list[tuple[str, str]]:
 @pytest.mark.parametrize("program", [program for _, program in programs()])
 def test_each_program_prints_what_its_comments_say(broker: BrokerProcess, program: str) -> None:
     expected = re.findall(r"^ *print\(.*\)  # (.*)$", program, re.M)
-    assert program.count("print(") == len(expected) and "zchat.connect(user=" in program
+    assert program.count("print(") == len(expected) and re.search(r"zchat\.(aio\.)?connect\(user=", program)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(program.replace("zchat.connect(", f"zchat.connect({broker.address!r}, "), {})
+        exec(program.replace("connect(", f"connect({broker.address!r}, "), {})
     assert printed.getvalue().splitlines() == expected
 
 

@@ -43,6 +43,9 @@ FACES = tuple(  # what all faces are made of
         *(f"sockets.{name}" for name in ("clock", "incoming", "intake", "link", "outbox", "publication")),
     )
 )
+LOOP = tuple(
+    f"zchat.sockets.{name}" for name in ("commands", "context", "driver", "exits", "held", "port")
+)  # drives an engine
 LAYERS = [
     *(Layer(f"zchat/{name}.py", WORDS, ()) for name in LEVEL_0),
     Layer("zchat/wire/", WORDS, ()),
@@ -55,6 +58,7 @@ LAYERS = [
     Layer("zchat/publisher.py", (*WORDS, "zchat.core.", *FACES), WORLD),
     Layer("zchat/arguments.py", (*WORDS, "zchat.core."), WORLD),
     Layer("zchat/client.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client", "zchat.subscription"), WORLD),
+    Layer("zchat/aio/", (*WORDS, "zchat.core.", *FACES, *LOOP, "zchat.aio."), WORLD),
     Layer("zchat/__init__.py", ("zchat.",), ("importlib",)),
     Layer("zchat/testing.py", ("zchat.errors",), ("pathlib", "subprocess", "sys", "tempfile", "time")),
     Layer("zchat/__main__.py", ("zchat.cli.",), ("signal",)),
@@ -257,7 +261,7 @@ def test_what_is_pure_reaches_nothing_that_is_not() -> None:
 
 
 def test_every_module_is_imported_by_another() -> None:
-    used = {"zchat", "zchat.__main__", "zchat.testing"}  # the last is for users' tests
+    used = {"zchat", "zchat.__main__", "zchat.aio", "zchat.testing"}  # the last two are for programs
     for each in sources("zchat"):
         for module, _line in imports(each.tree, for_types=True):
             if module != module_of(each.path):
@@ -278,6 +282,8 @@ def test_no_two_classes_and_types_have_one_name() -> None:
             if isinstance(node, ast.Assign | ast.AnnAssign) and not is_option:
                 target = node.targets[0] if isinstance(node, ast.Assign) else node.target
                 name = target.id if isinstance(target, ast.Name) else ""
+            if each.path.startswith("zchat/aio/") and name in ("Client", "Publication", "Subscription"):
+                continue  # a face has the names of the other
             if re.match(r"_?[A-Z][A-Za-z]*[a-z]", name):
                 found.setdefault(name.removeprefix("_"), []).append(f"{each.path}:{node.lineno}")
     none(f"{name} is {' and '.join(places)}" for name, places in found.items() if len(places) > 1)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import zchat
+import zchat.aio
 from tests.conftest import BrokerProcess
 
 CLIENT_MD = (Path(__file__).parent.parent / "docs" / "client.md").read_text()
@@ -24,6 +25,16 @@ def test_the_public_names_are_listed_before_anything_is_imported() -> None:
     listed, imported = done.stdout.splitlines()
     assert {name for name in listed.split() if not name.startswith("_")} == set(zchat.__all__)
     assert "__version__" in listed and imported == "False"
+
+
+def test_the_names_of_asyncio_are_listed_and_loaded_by_nobody_else() -> None:
+    program = (
+        "import sys, zchat; zchat.Client; print('asyncio' in sys.modules); import zchat.aio; print(*dir(zchat.aio))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded, listed = done.stdout.splitlines()
+    assert loaded == "False"
+    assert listed.split() == zchat.aio.__all__ == ["Client", "Connecting", "Publication", "Subscription", "connect"]
 
 
 def test_a_shell_completes_them() -> None:

@@ -29,9 +29,10 @@ class Publisher(Generic[P]):
         self._add = outbox.add
 
     def __repr__(self) -> str:
-        """`<zchat.Client alice at tcp://127.0.0.1:5555: connected>`."""
+        """`<zchat.Client alice at tcp://127.0.0.1:5555: connected>`; or `<zchat.aio.Client …`."""
         states = {READY: "connected", AWAY: "not connected", CLOSED: "closed"}
-        return f"<zchat.Client {self.user} at {self.address}: {states[self._connection.state]}>"
+        face = type(self).__module__.removesuffix(".client")
+        return f"<{face}.Client {self.user} at {self.address}: {states[self._connection.state]}>"
 
     @property
     def session(self) -> str:

@@ -7,12 +7,18 @@ from importlib.util import find_spec
 from contenders.floor import Floor
 from contenders.nats_py import NatsCore, NatsJetStream
 from contenders.redis_py import RedisPubSub, RedisStreams
+from contenders.zchat_aio import ZchatAio
 from contenders.zchat_py import Zchat
 
 PIPELINE = 1000 if find_spec("hiredis") else 100  # commands; the best of 100, 1000 and 5000 with either parser
 
 zchat_volatile = Zchat("zchat volatile", 1_000_000, modules=("zchat",))
 zchat_durable = Zchat("zchat durable", 1_000_000, stored=True, note="--sync full", modules=("zchat",))
+zchat_aio_volatile = ZchatAio("zchat aio volatile", 1_000_000, note="asyncio", modules=("zchat",))
+zchat_aio_durable = ZchatAio("zchat aio durable", 1_000_000, True, "asyncio, --sync full", modules=("zchat",))
+zchat_uvloop_volatile = ZchatAio(
+    "zchat aio volatile, uvloop", 1_000_000, note="uvloop", uvloop=True, modules=("zchat", "uvloop")
+)
 floor = Floor("floor", 0, note="pyzmq, the same four sockets", modules=("zmq",))
 nats_core = NatsCore("nats-py core", 200_000, modules=("nats",), program="nats-server")
 jetstream = NatsJetStream("nats-py JetStream", 40_000, True, "file", modules=("nats",), program="nats-server")

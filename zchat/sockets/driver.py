@@ -29,6 +29,7 @@ from zchat.core.client import ClientCore
 from zchat.core.engine import REST_SECONDS_MAX, Engine
 from zchat.sockets import held
 from zchat.sockets.clock import Deadline
+from zchat.sockets.commands import AwaitedCommand
 from zchat.sockets.port import SocketPort
 
 T = TypeVar("T")
@@ -91,30 +92,20 @@ class Driver:
 
     def do(self, command: Callable[[ClientCore, Instant], T]) -> T:
         """Do it now, in a turn of this thread. Returns what it returns; raises what it raises, or Over."""
-        result: list[T] = []
-        raised: list[Exception] = []
-
-        def run(core: ClientCore, now: Instant) -> None:
-            try:
-                result.append(command(core, now))
-            except Exception as error:  # its caller's trouble, not the engine's
-                raised.append(error)
-
+        once = AwaitedCommand(command)
         mine = held.hold()
         try:
             with self._lock:
-                self._engine.add(run)
+                self._engine.add(once)
                 self._turn(_never, beside=True)
         except Exception as error:
             raise Over from error
         finally:
             held.let_go(mine)
         self._tell()
-        for trouble in raised:
-            raise trouble
-        if not result:
+        if not once.was_done:
             raise Over
-        return result[0]
+        return once.result
 
     def push(self) -> None:
         """Something was published, and nobody is awake to send it: send it here, but never wait for that."""

@@ -5,7 +5,7 @@ Rules of this file
 2. Nobody waits for a name server (resolve.py), nor for a connection (connector.py), but until a deadline.
 3. What a program was not told, and nobody else will tell, is told by a warning at the end.
 
-Spec: docs/design.md, "The client". Tests: tests/sockets/test_client.py.
+Spec: docs/design.md, "The client". Tests: tests/sockets/test_client.py, tests/aio.
 """
 
 from __future__ import annotations

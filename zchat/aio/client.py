@@ -1,0 +1,258 @@
+"""The face for asyncio: `connect`, publish, listen, ask; what each call does is what that of `zchat.client` does.
+
+Rules of this file: it holds no protocol, and blocks no event loop. Arguments are looked at when a call is made, and all
+else happens when what it returns is awaited.
+Spec: docs/client.md, "asyncio". Tests: tests/aio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from datetime import datetime
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from zchat import wire
+from zchat.address import Address
+from zchat.aio.connection import LoopConnection
+from zchat.aio.publication import Publication
+from zchat.aio.reading import Reading
+from zchat.aio.subscription import Subscription
+from zchat.arguments import (
+    address_of,
+    cursor_of,
+    flag_of,
+    function_of,
+    history_of,
+    info,
+    number_of,
+    opening_of,
+    start_of,
+    user_of,
+    who_of,
+)
+from zchat.core.gaps import Notice
+from zchat.core.steps import Ask, PlaceCursor, done
+from zchat.errors import UsageError
+from zchat.message import Message
+from zchat.publisher import Publisher
+from zchat.sockets.clock import Deadline, waitable
+
+WAIT_SECONDS = 5.0  # for a broker that is not there yet
+TRY_SECONDS = 1.0  # a wait of 0 is one try, and takes no longer
+CLOSE_SECONDS = 5.0
+
+
+def connect(
+    address: str | None = None,
+    user: str | None = None,
+    *,
+    wait: float = WAIT_SECONDS,
+    timeout: float | None = None,
+    on_notice: Callable[[Notice], object] | None = None,
+) -> Connecting:
+    """Connect to a broker as `user`: `async with connect() as client`, or `client = await connect()`.
+
+    Its arguments are those of `zchat.connect`. `on_notice` is called by the event loop. Awaiting it raises Unreachable
+    when no broker answers, Refused when it will not have us; the call itself BadAddress, BadName, UsageError.
+    """
+    seconds, timeout = waitable(wait), waitable(timeout)
+    if seconds is None:
+        raise UsageError("wait is None, not seconds")
+    return Connecting(
+        address_of(address), user_of(user), seconds or TRY_SECONDS, timeout, function_of("on_notice", on_notice)
+    )
+
+
+class Connecting:
+    """A client that is connected when this is awaited or entered."""
+
+    def __init__(
+        self,
+        address: Address,
+        user: str,
+        wait: float,
+        timeout: float | None,
+        on_notice: Callable[[Notice], object] | None,
+    ) -> None:
+        self._connect: Callable[[], LoopConnection] = partial(LoopConnection, address, user, info(), on_notice)
+        self._wait = wait
+        self._timeout = timeout
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        """The client."""
+        return self._connected().__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self._connected()
+        return self._client
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._client is not None, "it was entered"
+        await self._client.__aexit__(kind, error, trace)
+
+    async def _connected(self) -> Client:
+        connection = self._connect()
+        connection.timeout = self._timeout
+        await connection.start(self._wait)
+        return Client(connection)
+
+
+class Client(Publisher[Publication]):
+    """A session with a broker, used in one event loop. An async context manager. Made by `connect`."""
+
+    _connection: LoopConnection
+
+    def __init__(self, connection: LoopConnection) -> None:
+        super().__init__(connection)
+        self._subscriptions: set[Subscription] = set()  # that are open
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                await self.flush(CLOSE_SECONDS)
+        finally:
+            await self._close(CLOSE_SECONDS, counts=kind is None)
+
+    # --- publishing -------------------------------------------------------------------------
+
+    async def send(
+        self,
+        room: str,
+        body: bytes | str,
+        *,
+        event: str = "message",
+        headers: Mapping[str, str] | None = None,
+        volatile: bool = False,
+        timeout: float | None = None,
+    ) -> int:
+        """Publish and wait for the ack: the message's offset (0 when volatile).
+
+        Raises Refused; and TimedOut: then it may still be sent, so do not send it again. The same holds when it is
+        cancelled.
+        """
+        seconds = waitable(timeout)  # before anything is sent
+        if self._connection.outbox.is_full:
+            await self._connection.drain(seconds)
+        return await self.publish(room, body, event=event, headers=headers, volatile=volatile).result(seconds)
+
+    async def flush(self, timeout: float | None = None) -> None:
+        """Wait until everything published is acked. Raises the first Refused since the last flush, TimedOut."""
+        await self._connection.flush(waitable(timeout))
+
+    async def drain(self, timeout: float | None = None) -> None:
+        """Wait until there is room for more: at once, where little waits to be sent. For loops of `publish`.
+
+        Raises TimedOut, Closed.
+        """
+        await self._connection.drain(waitable(timeout))
+
+    # --- listening --------------------------------------------------------------------------
+
+    def listen(
+        self,
+        *patterns: str,
+        after: int | None = None,
+        last: int | None = None,
+        since: float | datetime | None = None,
+        echo: bool = True,
+        presence: bool = False,
+        resume: str | None = None,
+        auto_commit: bool = True,
+        on_notice: Callable[[Notice], None] | None = None,
+        timeout: float | None = None,
+    ) -> Subscription:
+        """Listen to rooms, as `listen` of `zchat.Client` does. It is live once it was awaited: nothing that is sent
+        afterwards is missed. `async with` and `async for` await it themselves.
+
+        `on_notice` is called in order with the messages, by the task that takes them. Awaiting it raises TimedOut when
+        it is not live within `timeout` seconds, Refused, Closed; the call itself BadName, UsageError.
+        """
+        opening = partial(opening_of, patterns, start_of(after, last, since), presence, resume, follows=auto_commit)
+        opening()
+        flag_of("echo", echo)
+        return Subscription(
+            self._connection,
+            opening,
+            echo=echo,
+            on_notice=function_of("on_notice", on_notice),
+            timeout=waitable(timeout),
+            opened=self._subscriptions,
+        )
+
+    def history(
+        self,
+        *patterns: str,
+        after: int | None = None,
+        last: int | None = None,
+        since: float | datetime | None = None,
+        limit: int | None = None,
+        presence: bool = False,
+        on_notice: Callable[[Notice], None] | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Message]:
+        """What is stored, up to now, in offset order, for `async for`; as `history` of `zchat.Client`."""
+        history = history_of(patterns, start_of(after, last, since), 0 if last == 0 else limit, presence)
+        return Reading(self._connection, history, function_of("on_notice", on_notice), waitable(timeout))
+
+    # --- asking -----------------------------------------------------------------------------
+
+    async def who(
+        self, room: str | None = None, *, lag: bool = False, timeout: float | None = None
+    ) -> list[wire.Member]:
+        """The sessions in a room; without one, all sessions, and the users who have gone with when.
+
+        `lag` also tells how far each one's listeners are behind.
+        """
+        return (await self._connection.ask(who_of(room, lag), wire.Present, self._deadline("who", timeout))).members
+
+    async def rooms(self, *, timeout: float | None = None) -> list[wire.Room]:
+        """The rooms that have a record or a member."""
+        answer = await self._connection.ask(wire.Rooms(0), wire.RoomsAre, self._deadline("rooms", timeout))
+        return sorted(answer.rooms, key=lambda room: room.name)
+
+    async def cursors(self, *, timeout: float | None = None) -> list[wire.Cursor]:
+        """The cursors that the broker keeps for this user, by name."""
+        answer = await self._connection.ask(wire.Cursors(0), wire.CursorsAre, self._deadline("cursors", timeout))
+        return answer.cursors
+
+    async def set_cursor(self, name: str, offset: int, *, timeout: float | None = None) -> None:
+        """Keep a cursor: `listen(resume=name)` goes on after that offset. Raises BadName, UsageError, Refused."""
+        deadline = self._deadline("set_cursor", timeout)
+        await self._connection.run(done(PlaceCursor(cursor_of(name), number_of("offset", offset))), deadline)
+
+    async def drop_cursor(self, name: str, *, timeout: float | None = None) -> None:
+        """Keep that cursor no longer; none of that name is no error. Raises BadName."""
+        deadline = self._deadline("drop_cursor", timeout)
+        await self._connection.run(done(Ask(wire.DropCursor(0, cursor_of(name)))), deadline)
+
+    async def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """End the session, its subscriptions first: its leaves are written at once.
+
+        What is published and not acked is waited for while the broker is there, up to `timeout` seconds. What is not
+        acked then stays unknown, and the logger `zchat` warns of it. Raises UsageError.
+        """
+        seconds = waitable(timeout)
+        await self._close(CLOSE_SECONDS if seconds is None else seconds)
+
+    # --- parts ------------------------------------------------------------------------------
+
+    async def _close(self, seconds: float, *, counts: bool = True) -> None:
+        deadline = Deadline("close", seconds)
+        try:
+            for subscription in list(self._subscriptions):
+                await subscription._end(deadline, counts=counts, with_client=True)
+        finally:
+            await self._connection.close(deadline.left() or 0.0)
+
+    def _deadline(self, what: str, timeout: float | None) -> Deadline:
+        return self._connection.deadline(what, waitable(timeout))

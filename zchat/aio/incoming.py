@@ -1,0 +1,61 @@
+"""What the engine has for the tasks that consume one subscription.
+
+Rules of this file: a task that waits takes nothing before it runs again, so one that is cancelled has taken nothing.
+Tests: tests/aio/test_listening.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from queue import Empty
+
+from zchat.aio.turns import Turns, settle
+from zchat.sockets.clock import Deadline
+from zchat.sockets.incoming import Incoming, Item
+
+TAKEN_BYTES = 256 * 1024  # by a consumer that never had to wait: then the loop has its turn
+
+
+class LoopIncoming(Incoming):
+    """See `zchat.sockets.incoming`. It has no lock to wait for, as all of it is in one thread."""
+
+    def __init__(self, pause: Callable[[bool], None], turns: Turns) -> None:
+        super().__init__(pause, self)
+        self._turns = turns
+        self._waits: set[asyncio.Future[bool]] = set()
+        self._rested_at = 0  # bytes that had been taken when a consumer last waited
+
+    def put(self, items: list[Item]) -> None:
+        """What was ordered. By the engine."""
+        super().put(items)
+        self.stir()
+
+    def stir(self) -> None:
+        """There is something to be taken, or there never will be."""
+        for future in self._waits:
+            settle(future, True)
+
+    def wait_until(self, done: Callable[[], object], deadline: Deadline) -> bool:
+        """No thread waits here."""
+        raise NotImplementedError
+
+    async def has_some(self, deadline: Deadline) -> None:
+        """Until there is something in the queue or, of another task, in the buffer. Raises queue.Empty."""
+        if self._taken_bytes - self._rested_at > TAKEN_BYTES:
+            self._rested_at = self._taken_bytes
+            await asyncio.sleep(0)
+        while self.is_empty() and not self.buffer:
+            self._turns.check()
+            if deadline.left() == 0.0:
+                await self._turns.wait(self._has_some, deadline)
+                if self.is_empty() and not self.buffer:
+                    raise Empty
+                return
+            self._rested_at = self._taken_bytes
+            future = self._turns.loop.create_future()
+            self._waits.add(future)
+            try:
+                await self._turns.in_time(future, deadline)
+            finally:
+                self._waits.discard(future)
