@@ -7,7 +7,7 @@ Spec: docs/client.md, "asyncio". Tests: tests/aio.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Any
 
 from zchat import wire
 from zchat.address import Address
-from zchat.aio.connection import LoopConnection
+from zchat.aio.connection import DRAINED_BYTES, LoopConnection
 from zchat.aio.publication import Publication
 from zchat.aio.reading import Reading
 from zchat.aio.subscription import Subscription
@@ -149,12 +149,15 @@ class Client(Publisher[Publication]):
         """Wait until everything published is acked. Raises the first Refused since the last flush, TimedOut."""
         await self._connection.flush(waitable(timeout))
 
-    async def drain(self, timeout: float | None = None) -> None:
+    def drain(self, timeout: float | None = None) -> Awaitable[None]:
         """Wait until there is room for more: at once, where little waits to be sent. For loops of `publish`.
 
-        Raises TimedOut, Closed.
+        Awaiting it raises TimedOut, Closed.
         """
-        await self._connection.drain(waitable(timeout))
+        connection = self._connection
+        if timeout is None and connection.outbox.bytes_waiting <= DRAINED_BYTES:
+            return connection.drained  # a coroutine for each message would be a third of what that costs
+        return connection.drain(waitable(timeout))
 
     # --- listening --------------------------------------------------------------------------
 

@@ -53,6 +53,8 @@ class LoopConnection(Link):
         self._turns = Turns(self._engine, self._port, self._end)
         self._asked: dict[int, asyncio.Future[bool]] = {}  # number of a request -> who waits for its answer
         self.in_time = self._turns.in_time
+        self.drained = self.loop.create_future()  # what `drain` waits for where there is nothing to wait for
+        self.drained.set_result(None)
 
     async def start(self, wait: float) -> None:
         """Connect and say hello. Raises Unreachable, Refused."""

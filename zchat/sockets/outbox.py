@@ -57,6 +57,7 @@ class Outbox(Generic[P]):
         self.record_bytes_max = wire.RECORD_BYTES_MAX  # the broker's, once it is known; at least CHUNK_BYTES
         self.is_waiting = False  # nobody is awake to send, and who adds is to call `wake`
         self.opened = 0  # chunks so far: a chunk's number is its `seq`, as they are sent in this order
+        self.bytes_waiting = 0  # of its room that is taken; more than there is, once it is closed
         self._wake = wake
         self._waiter = waiter
         self._made = made
@@ -64,7 +65,6 @@ class Outbox(Generic[P]):
         self._changed = Condition(self._lock)
         self._open: tuple[dict[str, Chunk], dict[str, Chunk]] = ({}, {})  # by room: stored, volatile
         self._chunks: deque[Chunk] = deque()
-        self._size = 0
         self._error: ZchatError | None = None
 
     def add(self, room: str, record: wire.RecordOrBody, size: int, volatile: bool) -> P:
@@ -98,21 +98,16 @@ class Outbox(Generic[P]):
                 return None
             chunk = self._chunks.popleft()
             self._seal(chunk)
-            was_full = self._size > OUTBOX_BYTES_MAX
-            self._size -= chunk.size
-            if was_full and self._size <= OUTBOX_BYTES_MAX:
+            was_full = self.bytes_waiting > OUTBOX_BYTES_MAX
+            self.bytes_waiting -= chunk.size
+            if was_full and self.bytes_waiting <= OUTBOX_BYTES_MAX:
                 self._changed.notify_all()
             return chunk
 
     @property
-    def bytes_waiting(self) -> int:
-        """How much of its room is taken; more than there is, once it is closed."""
-        return self._size
-
-    @property
     def is_full(self) -> bool:
         """Whether `add` would wait."""
-        return self._size > OUTBOX_BYTES_MAX
+        return self.bytes_waiting > OUTBOX_BYTES_MAX
 
     def waiting(self) -> list[Chunk]:
         """The chunks that have not been taken."""
@@ -122,7 +117,7 @@ class Outbox(Generic[P]):
         """Take no more; `add` raises `error` from now on. Returns what was never sent."""
         with self._lock:
             self._error = error
-            self._size = CLOSED  # as if full, so that `add` looks once
+            self.bytes_waiting = CLOSED  # as if full, so that `add` looks once
             left = list(self._chunks)
             self._chunks.clear()
             for chunk in left:
@@ -143,7 +138,7 @@ class Outbox(Generic[P]):
 
     def _wait_for_room(self) -> None:
         deadline = self._waiter.room_deadline()
-        while self._error is None and self._size > OUTBOX_BYTES_MAX:
+        while self._error is None and self.bytes_waiting > OUTBOX_BYTES_MAX:
             left = deadline.left()
             if left == 0.0:
                 raise self._waiter.late(deadline)
@@ -154,7 +149,7 @@ class Outbox(Generic[P]):
     def _add_with_grant(self, given: str, record: wire.RecordOrBody, size: int, volatile: bool) -> tuple[Chunk, int]:
         """Add to a chunk that is opened, or gets more of the outbox's bytes, for it. Returns it and the place there."""
         with self._lock:
-            if self._size > OUTBOX_BYTES_MAX:
+            if self.bytes_waiting > OUTBOX_BYTES_MAX:
                 self._wait_for_room()
             if size - RECORD_BYTES > self.record_bytes_max:
                 raise TooLarge(size - RECORD_BYTES, self.record_bytes_max)
@@ -167,7 +162,7 @@ class Outbox(Generic[P]):
             is_new = chunk is None
             chunk = chunk or Chunk(room, wire.VOLATILE if volatile else 0)
             grant = max(size - chunk.left, min(chunk.size, CHUNK_BYTES - chunk.size), GRANT_BYTES)
-            self._size += grant
+            self.bytes_waiting += grant
             chunk.size += grant
             chunk.left += grant - size
             index = len(chunk.records)
