@@ -27,6 +27,7 @@ from zchat.core.ordering import (
     NEW,
     ROOMS_FETCHED_MAX,
     SEEKING,
+    TRANSITIONS,
     Delivery,
     Mark,
     Notice,
@@ -86,6 +87,86 @@ def fetch_of(ordering: OrderedDelivery) -> tuple[list[str], int, int]:
     question = ordering.take_question()
     assert isinstance(question, wire.Fetch), question
     return question.patterns, question.after, question.until
+
+
+# --- from state to state --------------------------------------------------------------------------
+
+
+def fresh(start: Start) -> OrderedDelivery:
+    return OrderedDelivery(["a", "b"], start, False)
+
+
+def seeking() -> OrderedDelivery:
+    ordering = fresh(Start(last=3))
+    ordering.synced(40, NOON)
+    ordering.take_question()
+    return ordering
+
+
+def filling() -> OrderedDelivery:
+    ordering = fresh(Start(after=10))
+    ordering.synced(40, NOON)
+    ordering.take_question()
+    return ordering
+
+
+def checking() -> OrderedDelivery:
+    ordering = live_ordering("a", "b")
+    ordering.check()
+    ordering.take_question()
+    return ordering
+
+
+def other_log(ordering: OrderedDelivery) -> None:
+    ordering.other_log("another")
+
+
+def answers(
+    ordering: OrderedDelivery, *answers: wire.Position | wire.Page | wire.HeadsAre, doubt: bool = False
+) -> None:
+    if doubt:
+        ordering.synced(40, NOON)  # the subscriptions broke meanwhile, and are back
+    for answer in answers:
+        ordering.answered(answer)
+
+
+FOUND = {after: wire.Position(0, after, 40) for after in (30, 40)}
+MOVES: dict[tuple[str, str], tuple[Callable[[], OrderedDelivery], Callable[[OrderedDelivery], object]]] = {
+    (NEW, "other offsets"): (lambda: fresh(Start(after=10)), other_log),
+    (NEW, "start unknown"): (lambda: fresh(Start(since=NOON)), lambda ordering: ordering.synced(40, NOON)),
+    (NEW, "missing"): (lambda: fresh(Start(after=10)), lambda ordering: ordering.synced(40, NOON)),
+    (NEW, "whole"): (lambda: fresh(Start()), lambda ordering: ordering.synced(40, NOON)),
+    (SEEKING, "other offsets"): (seeking, other_log),
+    (SEEKING, "missing"): (seeking, lambda ordering: answers(ordering, FOUND[30])),
+    (SEEKING, "whole"): (seeking, lambda ordering: answers(ordering, FOUND[40])),
+    (SEEKING, "doubt"): (seeking, lambda ordering: answers(ordering, FOUND[40], doubt=True)),
+    (FILLING, "other offsets"): (filling, other_log),
+    (FILLING, "whole"): (filling, lambda ordering: answers(ordering, page_of(upto=40))),
+    (FILLING, "doubt"): (filling, lambda ordering: answers(ordering, page_of(upto=40), doubt=True)),
+    (CHECKING, "other offsets"): (checking, other_log),
+    (CHECKING, "missing"): (checking, lambda ordering: answers(ordering, wire.HeadsAre(0, 57, [("a", 57, 57)]))),
+    (CHECKING, "whole"): (checking, lambda ordering: answers(ordering, wire.HeadsAre(0, 40, []))),
+    (CHECKING, "doubt"): (checking, lambda ordering: answers(ordering, wire.HeadsAre(0, 40, []), doubt=True)),
+    (LIVE, "other offsets"): (lambda: live_ordering("a", "b"), other_log),
+    (LIVE, "missing"): (lambda: live_ordering("a", "b"), lambda ordering: ordering.watermark("a", 57)),
+    (LIVE, "doubt"): (lambda: live_ordering("a", "b"), lambda ordering: ordering.check()),
+}
+
+
+def test_each_move_of_the_table_has_something_that_makes_it() -> None:
+    assert MOVES.keys() == {(state, why) for state, moves in TRANSITIONS.items() for why in moves}
+
+
+@pytest.mark.parametrize(("state", "why"), MOVES)
+def test_it_moves_as_the_table_says(state: str, why: str) -> None:
+    begin, act = MOVES[state, why]
+    ordering = begin()
+    assert ordering.state == state
+    act(ordering)
+    assert ordering.state == TRANSITIONS[state][why]
+    asks = {FILLING: wire.Fetch, CHECKING: wire.Heads, SEEKING: wire.Seek}.get(ordering.state)
+    question = ordering.take_question()
+    assert question is None if asks is None else isinstance(question, asks)
 
 
 # --- where it begins ----------------------------------------------------------------------------

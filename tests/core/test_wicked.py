@@ -23,8 +23,9 @@ from zchat.core import Instant
 from zchat.core.client import CLOSED, READY, Answer, ClientCore
 from zchat.core.held import HELD_BYTES_MAX
 from zchat.core.listening import TOPICS_CACHED_MAX, Listener
-from zchat.core.ordering import GAPS_HELD_MAX, HIGH_WATERMARKS_MAX, LIVE, Delivery, Notice, OrderedDelivery, Start
+from zchat.core.ordering import HIGH_WATERMARKS_MAX, LIVE, Delivery, Notice, OrderedDelivery, Start
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX, Chunk
+from zchat.core.telling import GAPS_HELD_MAX
 from zchat.errors import WireError, ZchatError
 from zchat.names import topic
 
@@ -225,10 +226,10 @@ class AnyBroker(RuleBasedStateMachine):
         assert len(core.listening._by_topic) <= TOPICS_CACHED_MAX + 1
         for listener in self.listeners:
             assert (
-                listener.ordering._held.bytes <= HELD_BYTES_MAX
-                and len(listener.ordering._high_watermarks) <= HIGH_WATERMARKS_MAX + 1
+                listener.ordering.held.bytes <= HELD_BYTES_MAX
+                and len(listener.ordering.watermarks) <= HIGH_WATERMARKS_MAX + 1
             )
-            assert len(listener.ordering._gaps) <= GAPS_HELD_MAX
+            assert len(listener.ordering.telling.gaps) <= GAPS_HELD_MAX
 
     def teardown(self) -> None:
         """An honest broker, with a log of its own."""
@@ -290,13 +291,13 @@ def test_rooms_that_a_broker_invents_are_not_kept() -> None:
         batch = wire.Batch(wire.MESSAGES, 41 + number, 0, NOON, [wire.Entry("eve", "s", 1, [b"x"])])
         core.broadcast(topic(f"room{number}"), wire.encode(batch), now)
         core.take_deliveries(now)
-    assert len(listener.ordering._high_watermarks) <= HIGH_WATERMARKS_MAX + 1
-    assert listener.ordering._held.bytes <= HELD_BYTES_MAX
+    assert len(listener.ordering.watermarks) <= HIGH_WATERMARKS_MAX + 1
+    assert listener.ordering.held.bytes <= HELD_BYTES_MAX
     (heads,) = [wire.decode_client(frame) for frame in core.take_sends()]
     assert isinstance(heads, wire.Heads)
     core.received(wire.encode(wire.HeadsAre(heads.request, 41 + 2 * HIGH_WATERMARKS_MAX, [])), now)
     assert (
-        len(listener.ordering._high_watermarks) <= HIGH_WATERMARKS_MAX + 1
+        len(listener.ordering.watermarks) <= HIGH_WATERMARKS_MAX + 1
         and listener.ordering.low_watermark > HIGH_WATERMARKS_MAX
     )
 
@@ -333,7 +334,7 @@ def test_gaps_without_end_are_asked_for_later_and_later() -> None:
                 core.received(wire.encode(wire.Page(message.request, [], message.until, False, [wire.Gap(*gap)])), now)
             elif isinstance(message, wire.Heads):
                 core.received(wire.encode(wire.HeadsAre(message.request, 49 + 2 * number, [])), now)
-    assert fetches < 40 and gaps < 80 and listener.ordering._held.bytes <= HELD_BYTES_MAX
+    assert fetches < 40 and gaps < 80 and listener.ordering.held.bytes <= HELD_BYTES_MAX
 
 
 def test_a_head_below_what_was_seen_is_told_and_what_follows_comes() -> None:

@@ -114,7 +114,8 @@ class WithoutGapCheck(OrderedDelivery):
 
     def _check(self) -> None:
         self._doubtful = False
-        self._filled()
+        self._go("doubt")
+        self._filled(self.watermarks.low)
 
 
 class WithoutSync(OrderedDelivery):
@@ -133,7 +134,7 @@ class WithoutSync(OrderedDelivery):
     def broadcast(self, room: str, batch: wire.Batch, size: int) -> None:
         """The first one says where it is."""
         if self.state == NEW and batch.kind != wire.VOLATILE_MESSAGES:
-            self._synced, self.state, self.low_watermark = True, LIVE, batch.base - 1
+            self._synced, self.state, self.watermarks.low = True, LIVE, batch.base - 1
         super().broadcast(room, batch, size)
 
 

@@ -147,8 +147,8 @@ def last_of(batch: wire.Batch) -> int:
     return last
 
 
-def link(batch: wire.Batch, *, presence: bool) -> int:
-    """What comes right before it for who hears joins and leaves too, or for who does not."""
+def prev_of(batch: wire.Batch, *, presence: bool) -> int:
+    """The last offset of its room before it, for who hears joins and leaves too, or for who does not."""
     return batch.prev if presence or batch.prev_message is None else batch.prev_message
 
 

@@ -79,13 +79,13 @@ class Listener:
         if isinstance(answer, wire.Error):  # for now: busy, or the log's trouble
             self.refusals += 1
             if self.refusals == REFUSALS_MAX:
-                self.ordering.broken(f"the broker refuses: {answer.text or answer.code} [{answer.code}]")
+                self.ordering.telling.broken(f"the broker refuses: {answer.text or answer.code} [{answer.code}]")
             return None
         self.asked = self.refusals = 0
         try:
             brought = self.ordering.answered(answer)
         except WireError as error:
-            self.ordering.broken(str(error))
+            self.ordering.telling.broken(str(error))
             brought = False
         if not brought:
             self.pause.begin(now.seconds)

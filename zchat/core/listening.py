@@ -126,7 +126,7 @@ class Listening:
             if self._strangers == STRANGERS_MAX:
                 self.trouble = f"another broker publishes at {self.publisher}, where this one is said to"
                 for listener in self.listeners:
-                    listener.ordering.stranger(self.trouble)
+                    listener.ordering.telling.stranger(self.trouble)
             return
         self._synced = True
         self._strangers, self.trouble = 0, ""
@@ -156,11 +156,11 @@ class Listening:
             self._new_nonce(now)
         for listener in self.listeners:
             if listener.asked and now.seconds - listener.asked_at > SILENCE_SECONDS:
-                listener.ordering.broken("the broker does not answer")
+                listener.ordering.telling.broken("the broker does not answer")
         if not self._synced and now.seconds - self._unsynced_at > SILENCE_SECONDS:
             self.trouble = self.silence
             for listener in self.listeners:
-                listener.ordering.broken(self.trouble)
+                listener.ordering.telling.broken(self.trouble)
         if now.seconds >= self._check_at:
             self._check_at = now.seconds + CHECK_SECONDS
             for listener in self.listeners:
