@@ -32,7 +32,7 @@ def test_a_body_is_a_message_without_headers() -> None:
 
 
 def test_a_record_keeps_its_event_and_its_headers() -> None:
-    record = wire.Record(b"v2", "deploy", {"host": "a"}, "text/plain")
+    record = wire.Record(b"v2", "deploy", {"host": "a"})
     batch = batch_of(wire.Entry("alice", "s1", 3, [record]))
     assert list(messages("general", batch, 0)) == [
         Message("general", 10, "alice", NOON, "deploy", b"v2", {"host": "a"}, "s1")

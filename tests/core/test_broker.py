@@ -40,7 +40,7 @@ def test_nothing_is_broadcast_or_acked_before_its_commit() -> None:
 def test_what_is_stored_is_what_is_broadcast() -> None:
     cycle = Cycle()
     (alice,) = cycle.clients("alice")
-    cycle.publish(alice, 1, "general", wire.Record(b"v2", "deploy", {"host": "a"}, "text/plain"), b"plain")
+    cycle.publish(alice, 1, "general", wire.Record(b"v2", "deploy", {"host": "a"}), b"plain")
     append = cycle.begin_commit()
     assert append is not None
     cycle.end_commit()

@@ -9,7 +9,7 @@ Rules of this file
 4. Readers ignore unknown elements however deep they are; what is stored is checked whole (checking.py).
 
 A record is either a bin (a body with event `message`: the common case, one element and no envelope)
-or an array `[body, event, headers, content type]` whose later elements may be missing.
+or an array `[body, event, headers]` whose later elements may be missing.
 
     PUBLISH  [2, seq, room, flags, [record, record, ...]]
     BATCH    [kind, base, prev, time, [[user, session, seq, [record, ...]], ...], prev_message]

@@ -43,7 +43,6 @@ class _Elements(msgspec.Struct, array_like=True, frozen=True):
     body: msgspec.Raw
     event: msgspec.Raw = msgspec.Raw()
     headers: msgspec.Raw = msgspec.Raw()
-    content_type: msgspec.Raw = msgspec.Raw()
 
 
 _known_decoder: msgspec.msgpack.Decoder[list[bytes | _Known]] = msgspec.msgpack.Decoder(list[bytes | _Known])
@@ -84,12 +83,12 @@ def _check_unknown(record: bytes, name: str) -> int:
     """How many bytes its unknown elements have. Raises WireError, or one of DECODING_ERRORS."""
     known = _elements_decoder.decode(record)
     begin = {0xDC: 3, 0xDD: 5}.get(record[0], 1)  # behind an array's size
-    begin += len(known.body) + len(known.event) + len(known.headers) + len(known.content_type)
+    begin += len(known.body) + len(known.event) + len(known.headers)
     size = len(record) - begin
     if size > UNKNOWN_BYTES_MAX:
         raise WireError("bad-frame", f"{name} has {size} bytes of unknown elements, limit {UNKNOWN_BYTES_MAX}")
     try:
-        is_plain = not size or _is_plain(_decoder.decode(record)[4:])
+        is_plain = not size or _is_plain(_decoder.decode(record)[len(_Elements.__struct_fields__) :])
     except TypeError:  # of msgspec up to 0.21.0: a key that is a map
         is_plain = False
     if not is_plain:

@@ -21,7 +21,6 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     body: bytes
     event: str = "message"
     headers: dict[str, str] | None = None
-    content_type: str = ""
 
 
 RecordOrBody: TypeAlias = bytes | Record

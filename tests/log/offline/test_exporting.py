@@ -37,14 +37,14 @@ def test_a_line_holds_everything_of_a_record(open_log: OpenLog, tmp_path: Path) 
     scribe = Scribe(log)
     records: list[wire.RecordOrBody] = [
         b"hi",
-        wire.Record(b"\xff\x00", "deploy", {"k": "é"}, "text/plain"),
+        wire.Record(b"\xff\x00", "deploy", {"k": "é"}),
         "会议".encode(),
     ]
     scribe.keep(scribe.batch_of("a", [wire.RawEntry("李明", "s1", 7, wire.raw(wire.encode_records(records)))], 3))
     scribe.keep(scribe.batch("b", b"", kind=wire.PRESENCE))
     log.close()
     shared = {"room": "a", "user": "李明", "session": "s1", "seq": 7, "time": rfc3339(2_000_000), "kind": "message"}
-    plain = {"event": "message", "headers": {}, "content_type": ""}
+    plain = {"event": "message", "headers": {}}
     assert [json.loads(line) for line in export(tmp_path / "log")] == [
         {**shared, **plain, "offset": 1, "body": "hi"},
         {
@@ -52,7 +52,6 @@ def test_a_line_holds_everything_of_a_record(open_log: OpenLog, tmp_path: Path) 
             "offset": 2,
             "event": "deploy",
             "headers": {"k": "é"},
-            "content_type": "text/plain",
             "body_base64": "/wA=",
         },
         {**shared, **plain, "offset": 3, "body": "会议"},

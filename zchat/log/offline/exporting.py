@@ -6,7 +6,7 @@ Rules of this file
 2. Sessions and cursors are not in them.
 
     {"room":"general","offset":7,"user":"alice","session":"…","seq":3,"time":"2026-09-20T12:34:56.123456Z",
-     "kind":"message","event":"message","headers":{},"content_type":"","body":"hi"}
+     "kind":"message","event":"message","headers":{},"body":"hi"}
     … "kind":"presence","event":"leave","body":"lost"}      a join or leave
     … "body_base64":"/w=="}                                 a body that is no UTF-8, in place of `body`
     {"gap":"trimmed","room":"general","first":1,"last":6,"time":"…"}   what was removed is not younger, where known
@@ -47,7 +47,6 @@ class _Line(msgspec.Struct):
     kind: str
     event: str
     headers: dict[str, str]
-    content_type: str
     body: str | msgspec.UnsetType = msgspec.UNSET
     body_base64: bytes | msgspec.UnsetType = msgspec.UNSET
 
@@ -109,9 +108,7 @@ def _lines(room: str, row: stored.BatchRow) -> Iterator[bytes]:
 def _line(room: str, offset: int, entry: wire.Entry, when: str, kind: str, record: wire.RecordOrBody) -> _Line:
     whole = wire.Record(record) if isinstance(record, bytes) else record
     headers = whole.headers or {}
-    line = _Line(
-        room, offset, entry.user, entry.session, entry.seq, when, kind, whole.event, headers, whole.content_type
-    )
+    line = _Line(room, offset, entry.user, entry.session, entry.seq, when, kind, whole.event, headers)
     try:
         line.body = whole.body.decode()
     except UnicodeDecodeError:

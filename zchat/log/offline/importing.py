@@ -49,7 +49,6 @@ class _Either(msgspec.Struct):
     kind: str = "message"
     event: str = "message"
     headers: dict[str, str] | None = None
-    content_type: str = ""
     body: str = ""
     body_base64: bytes = b""
     gap: str = ""
@@ -231,9 +230,9 @@ def _record(line: _Either) -> tuple[wire.RecordOrBody, int]:
     body = line.body_base64 or line.body.encode()
     if len(body) > wire.RECORD_BYTES_MAX:
         raise ValueError(f"record is {len(body)} bytes, limit {wire.RECORD_BYTES_MAX}")
-    if line.event == "message" and not line.headers and not line.content_type:
+    if line.event == "message" and not line.headers:
         return body, len(body) + 16
-    record = wire.Record(body, line.event, line.headers or None, line.content_type)
+    record = wire.Record(body, line.event, line.headers or None)
     size = len(wire.encode_records([record]))
     if size > wire.PUBLISH_BYTES_MAX:
         raise ValueError(f"record is {size} bytes with its headers, limit {wire.PUBLISH_BYTES_MAX}")
