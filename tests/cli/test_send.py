@@ -16,7 +16,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import COMMAND, BrokerProcess, Result, Running, environment, eventually, zchat
-from zchat.cli.send import LINE_BYTES_MAX
+from zchat.cli.bodies import BODY_BYTES_MAX
 
 pytestmark = pytest.mark.slow  # each starts processes
 
@@ -120,10 +120,10 @@ def test_stdin_is_read_only_once_the_broker_is_there() -> None:
 
 
 def test_a_line_that_is_too_long_is_told_and_the_rest_goes_on(broker: BrokerProcess) -> None:
-    long = b"x" * (LINE_BYTES_MAX + 70_000)
+    long = b"x" * (BODY_BYTES_MAX + 70_000)
     sent = zchat("send", "a", stdin=b"before\n" + long + b"\nafter\n", broker=broker)
     assert (sent.stdout, sent.status) == ("", 1)
-    assert sent.stderr == f"zchat: line 2 left out: longer than {LINE_BYTES_MAX} bytes\n"
+    assert sent.stderr == f"zchat: line 2 left out: longer than {BODY_BYTES_MAX} bytes\n"
     assert bodies(broker, "a") == ["before", "after"]
 
 

@@ -224,7 +224,7 @@ def test_on_a_terminal_people_learn_of_direct_messages(
 ) -> None:
     env = {"ZCHAT_BROKER": broker.address}
     listener = terminal([*COMMAND, "listen", "general"], ZCHAT_USER="Bob", **env)
-    listener.shows("zchat: live from offset 0; direct messages to you: zchat listen @bob\n")
+    listener.shows("zchat: live from offset 0; direct messages to you: zchat listen @me\n")
     listener.type("\x03")
     assert on_terminal(broker, "send", "@Bob", "lunch?") == (
         "zchat: only bob can read this, with: zchat listen @bob\n",

@@ -41,6 +41,17 @@ complete -F %(complete_func)s %(prog_name)s
 # --- what an argument or option may be ------------------------------------------------------------
 
 
+def targets(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of rooms, and inboxes of users, that begin so."""
+    from zchat.names import inbox
+
+    def names(client: Client) -> list[str]:
+        found = {room.name for room in client.rooms()}
+        return sorted(found | {inbox(member.user) for member in client.who()} if incomplete.startswith("@") else found)
+
+    return _asked(ctx, incomplete, names)
+
+
 def rooms(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of rooms that begin so."""
     return _asked(ctx, incomplete, lambda client: (room.name for room in client.rooms()))

@@ -28,6 +28,7 @@ def history(
     grep: choosing.Grep = None,
     exclude: choosing.Excluded = None,
     no_self: choosing.NoSelf = False,
+    inbox: options.Inbox = False,
     presence: options.Presence = False,
     json: options.Json = False,
     template: options.Template = None,
@@ -42,6 +43,7 @@ def history(
 
     Examples:
       zchat history general --last 5
+      zchat history @me --since 1d
       zchat history 'build.**' --since 1d --json
       zchat history load --after 1000 --until 2000 --raw
       zchat history ops --event deploy --last 3
@@ -52,12 +54,13 @@ def history(
     choice = choosing.Choice(event, from_, header, grep, exclude, no_self=no_self)
     presence = presence or choice.of_presence
     options.check_output(json, template, raw, presence)
+    from zchat.cli import inboxes
     from zchat.cli.printer import Printer
-    from zchat.names import pattern_name
 
-    patterns = [pattern_name(pattern) for pattern in patterns]  # before anybody waits for a broker
+    patterns = inboxes.asked(patterns, with_own=inbox)  # before anybody waits for a broker
     printer = Printer(patterns, json=json, template=template, raw=raw)
     with connect(broker, user, wait=wait, timeout=wait) as client:
+        patterns = [inboxes.of(client.user, pattern) for pattern in patterns]
         options.check_log(after, client.log_id)
         begin = choosing.begin(client, patterns, begin, choice, until)
         printer.begin(client, choice)

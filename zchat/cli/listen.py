@@ -34,6 +34,7 @@ def listen(
     grep: choosing.Grep = None,
     exclude: choosing.Excluded = None,
     no_self: choosing.NoSelf = False,
+    inbox: options.Inbox = False,
     presence: options.Presence = False,
     json: options.Json = False,
     template: options.Template = None,
@@ -55,12 +56,13 @@ def listen(
     """Print the messages of rooms as they come.
 
     Nothing is missed: when the connection breaks, it comes back by itself and prints what was sent
-    meanwhile. To listen to a room is to join it; a pattern only observes. Direct messages to alice
-    come to alice who listens to @alice.
+    meanwhile. To listen to a room is to join it; a pattern only observes. Direct messages come to your
+    inbox, @me: no pattern stands for it.
 
     Examples:
       zchat listen general
-      zchat listen general @alice
+      zchat listen @me --last 10
+      zchat listen '**' --inbox
       zchat listen general --last 20 --presence
       zchat listen 'build.**' --since 2h --json
       zchat listen 'build.**' --event failed --from ci -H branch=main --exclude 'build.try.**'
@@ -75,18 +77,20 @@ def listen(
     options.check_output(json, template, raw, presence)
     if resume is not None and (end or until is not None):
         raise UsageError(f"{'--end' if end else '--until'} and --resume cannot go together")
+    from zchat.cli import inboxes
     from zchat.cli.live import Ends, Follower
     from zchat.cli.printer import Printer
-    from zchat.names import cursor_name, pattern_name
+    from zchat.names import cursor_name
 
-    patterns, resume = list(map(pattern_name, patterns)), None if resume is None else cursor_name(resume)
+    patterns, resume = inboxes.asked(patterns, with_own=inbox), None if resume is None else cursor_name(resume)
     printer = Printer(patterns, json=json, template=template, raw=raw, verbose=verbose)
     ends = Ends(count, timeout, until)
-    follower = Follower(printer, ends, patterns, presence=presence)
     with connect(broker, user, wait=wait, timeout=wait) as client:
+        patterns = [inboxes.of(client.user, pattern) for pattern in patterns]
         options.check_log(after, client.log_id)
         begin = choosing.begin(client, patterns, begin, choice, until)
         printer.begin(client, choice)
+        follower = Follower(printer, ends, patterns, presence=presence)
         if end or (until is not None and until.is_over):
             past = client.history(*patterns, **begin, presence=presence, on_notice=printer.notice, timeout=ends.left)
             printer.print_past(choosing.up_to(until, past), count, ends.deadline)

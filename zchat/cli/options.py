@@ -146,7 +146,7 @@ Patterns: TypeAlias = Annotated[
     list[str],
     typer.Argument(
         metavar="PATTERN...",
-        help="Rooms; * stands for one segment of a name, ** at its end for the rest.",
+        help="Rooms; * stands for one segment of a name, ** at its end for the rest; @me is your inbox.",
         autocompletion=completion.rooms,
     ),
 ]
@@ -212,6 +212,7 @@ Retain: TypeAlias = Annotated[
         help="Keep of rooms only so much, by age, count and size: 'build.**=7d,100000,1GB'. May be repeated.",
     ),
 ]
+Inbox: TypeAlias = Annotated[bool, typer.Option("--inbox", help="And your inbox, @me, for which no pattern stands.")]
 Presence: TypeAlias = Annotated[bool, typer.Option("--presence", help="Print joins and leaves too.")]
 
 
@@ -236,7 +237,7 @@ class Begin(TypedDict):
 
 def begin(last: int | None, since: datetime | None, after: Place | None) -> Begin:
     """Where to begin, said once."""
-    _only_one({"--last": last, "--since": since, "--after": after})
+    only_one({"--last": last, "--since": since, "--after": after})
     offset = None if after is None else after.offset
     check_numbers({"--last": last, "--after": offset})
     return Begin(last=last, since=since, after=offset)
@@ -253,12 +254,13 @@ def check_numbers(given: dict[str, int | None]) -> None:
 
 def check_output(json: bool, template: str | None, raw: bool, presence: bool) -> None:
     """Refuse outputs that exclude each other."""
-    _only_one({"--json": json or None, "--format": template, "--raw": raw or None})
+    only_one({"--json": json or None, "--format": template, "--raw": raw or None})
     if raw and presence:
         raise UsageError("--raw prints bodies, and joins and leaves have none: use --json or --format with --presence")
 
 
-def _only_one(given: dict[str, object]) -> None:
+def only_one(given: dict[str, object]) -> None:
+    """Refuse options that exclude each other."""
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise UsageError(f"{' and '.join(names)} cannot go together")

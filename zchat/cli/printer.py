@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from zchat.cli import exit_status, output, streams
+from zchat.cli.inboxes import ME
 from zchat.cli.interrupts import interrupts
 from zchat.errors import TimedOut, ZchatError
 from zchat.names import inbox
@@ -58,9 +59,8 @@ class Printer:
         if choice is not None and not choice.is_all:
             self._choice = choice
             self._uncounted = () if choice.of_presence else self._uncounted
-        own = inbox(client.user)
-        if sys.stderr.isatty() and own not in self._patterns:
-            self._aside = f"; direct messages to you: zchat listen {own}"
+        if sys.stderr.isatty() and not {ME, inbox(client.user)} & set(self._patterns):
+            self._aside = f"; direct messages to you: zchat listen {ME}"
 
     def print(self, message: Message) -> None:
         """One message, if it is chosen."""

@@ -36,13 +36,13 @@ def who(
       zchat who general
       zchat who --lag --json
     """
-    from zchat.cli import output
+    from zchat.cli import inboxes, output
     from zchat.names import room_name
 
     if room is not None:
         room = room_name(room)  # before anybody waits for a broker
     with connect(broker, user, wait=wait, timeout=wait) as client:
-        members = client.who(room, lag=lag)
+        members = client.who(room and inboxes.of(client.user, room), lag=lag)
     if json:
         terminal = sys.stdout.isatty()
         facts = [
