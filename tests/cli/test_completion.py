@@ -37,6 +37,7 @@ def test_completion_offers_commands_and_options() -> None:
     assert offered("zchat listen --la") == ["--last"]
     assert offered("zchat log ") == list(Action)
     assert offered("zchat log re") == ["repair", "remove"]
+    assert offered("zchat help li") == ["listen"]
     assert offered("zchat broker --sync ") == ["full", "normal"]
 
 
@@ -52,6 +53,8 @@ def test_names_are_those_that_the_broker_knows(broker: BrokerProcess) -> None:
     assert offered("zchat cursors ", broker) == offered("zchat listen a --resume b", broker) == ["billing"]
     assert offered("zchat cursors -u other ", broker) == [], "of the user that the line names"
     assert offered("zchat send @ gen", broker) == [], "bash makes two words of @gen"
+    assert offered("zchat send @ te", broker) == offered("zchat send @", broker) == ["tester"], "it has the @ already"
+    assert offered("zchat history general --from te", broker) == ["tester"]
 
 
 @pytest.mark.slow
@@ -101,6 +104,7 @@ def test_tab_in_a_bash_on_a_terminal(broker: BrokerProcess, tmp_path: Path) -> N
         for typed, becomes in {
             "zchat lis": "zchat listen .",
             "zchat listen gen": "zchat listen general .",
+            "zchat send @te": "zchat send @tester .",
             "zchat listen so": "zchat listen so.",
             "zchat log backup so": "zchat log backup some-file .",
             "zchat log check --data=so": "zchat log check --data=some-file .",

@@ -18,7 +18,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from zchat.cli import completion, exit_status, home, streams, usage
+from zchat.cli import completion, exit_status, guesses, home, streams, usage
 
 
 class CommandRow(NamedTuple):
@@ -46,6 +46,8 @@ ALIASES: dict[str, str] = {
     "subscribe": "listen",  # ntfy, redis-cli
     "serve": "broker",  # ntfy
     "server": "broker",
+    "tail": "listen",  # tail(1), whose options are understood too
+    "ls": "rooms",
 }
 """What users of other tools type first. They work and are not listed."""
 
@@ -163,6 +165,7 @@ def main() -> None:
 def _run() -> Any:
     if "--install-completion" in sys.argv[1:2]:
         home.need("it says where your shell's files are")
+    sys.argv[1:] = guesses.understood(sys.argv[1:])
     command = typer.main.get_command(app)
     completion.prepare()
     return command.main(prog_name="zchat", standalone_mode=False)

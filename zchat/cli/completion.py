@@ -103,15 +103,18 @@ class _OfNames(ShellComplete):
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
         """What may stand there; nothing where it is a path."""
-        found = super().get_completions(args, incomplete)
+        found = super().get_completions(args[1:] if args[:1] == ["help"] else args, incomplete)
         self.wants_path = any(item.value.endswith("/") for item in found)
         return [] if self.wants_path else found
 
 
 class _Bash(_OfNames, _completion_classes.BashComplete):
+    is_after_at = False
+
     def get_completion_args(self) -> tuple[list[str], str]:
         """The words before the one that is completed, and that: bash makes three of `--data=x`, and two of `@x`."""
         args, incomplete = super().get_completion_args()
+        self.is_after_at = args[-1:] == ["@"] or incomplete == "@"
         if args[-1:] == ["@"]:
             return args[:-1], f"@{incomplete}"
         return [word for word in args if word != "="], incomplete
@@ -119,6 +122,8 @@ class _Bash(_OfNames, _completion_classes.BashComplete):
     def complete(self) -> str:
         """A word a line."""
         said = super().complete()
+        if self.is_after_at:  # which bash has already, as a word of its own
+            return "\n".join(word.removeprefix("@") for word in said.splitlines())
         return "/" if self.wants_path else said
 
 

@@ -89,6 +89,11 @@ def _hint(error: ZchatError) -> str:
         return "start a broker with `zchat broker`, or name another one with --broker or ZCHAT_BROKER"
     if isinstance(error, BadName) and error.kind == "login name":
         return "say who you are with --user or ZCHAT_USER"
+    if isinstance(error, BadName) and error.kind in ("room", "pattern"):
+        from zchat.cli.guesses import name_meant
+
+        meant = name_meant(error.name)
+        return f"here it is written '{meant}'" if meant and ("*" not in meant or error.kind == "pattern") else ""
     return ""
 
 

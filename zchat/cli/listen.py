@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -10,8 +10,24 @@ from zchat.cli import choosing, completion, exit_status, options
 from zchat.cli.connecting import connect
 from zchat.errors import TimedOut, UsageError
 
-OPTION_ALIASES = {"C": "n", "c": "n", "W": "t", "F": "f", "limit": "count"}
-"""mosquitto_sub: -C -W -F; kcat: -c; the API: limit."""
+OPTION_ALIASES = {"C": "n", "c": "n", "W": "t", "F": "f", "limit": "count", "poll": "end"}
+"""mosquitto_sub: -C -W -F; kcat: -c; ntfy: --poll; the API: limit."""
+
+Count: TypeAlias = Annotated[
+    int | None, typer.Option("--count", "-n", metavar="N", min=1, help="End after N messages are printed.")
+]
+EndsWithHistory: TypeAlias = Annotated[
+    bool, typer.Option("--end", "-e", help="End where history ends; without a start, begin at its beginning.")
+]
+Resume: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        metavar="NAME",
+        help="Go on where the last listener of this name of yours ended, on any machine; see zchat cursors.",
+        autocompletion=completion.cursors,
+    ),
+]
 
 
 def listen(
@@ -20,14 +36,9 @@ def listen(
     since: options.Since = None,
     after: options.After = None,
     until: choosing.End = None,
-    count: Annotated[
-        int | None,
-        typer.Option("--count", "-n", metavar="N", min=1, help="End after N messages are printed."),
-    ] = None,
+    count: Count = None,
     timeout: options.Timeout = None,
-    end: Annotated[
-        bool, typer.Option("--end", "-e", help="End where history ends; without a start, begin at its beginning.")
-    ] = False,
+    end: EndsWithHistory = False,
     event: choosing.Events = None,
     from_: choosing.Users = None,
     header: choosing.Headers = None,
@@ -39,15 +50,7 @@ def listen(
     json: options.Json = False,
     template: options.Template = None,
     raw: options.Raw = False,
-    resume: Annotated[
-        str | None,
-        typer.Option(
-            "--resume",
-            metavar="NAME",
-            help="Go on where the last listener of this name of yours ended, on any machine; see zchat cursors.",
-            autocompletion=completion.cursors,
-        ),
-    ] = None,
+    resume: Resume = None,
     verbose: options.Verbose = False,
     broker: options.BrokerAddress = options.DEFAULT_BROKER,
     user: options.User = None,

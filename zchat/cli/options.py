@@ -183,7 +183,7 @@ Timeout: TypeAlias = Annotated[
 Verbose: TypeAlias = Annotated[
     bool, typer.Option("--verbose", "-v", help="Say on stderr when it is live, lost and back, as on a terminal.")
 ]
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", "-J", help="Print one JSON object a line.")]
 Template: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -22,46 +22,53 @@ if TYPE_CHECKING:
 OPTION_ALIASES = {"q": "quiet"}
 
 
+Room: TypeAlias = Annotated[
+    str | None, typer.Argument(metavar="ROOM", help="Room, or @user.", autocompletion=completion.targets)
+]
+Text: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[TEXT...]", help="The message; none or - reads stdin, a message a line."),
+]
+File: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--file", metavar="PATH", help="Send a file as one message.", autocompletion=completion.path),
+]
+Whole: TypeAlias = Annotated[bool, typer.Option("--whole", help="Send all of stdin as one message.")]
+FromJson: TypeAlias = Annotated[
+    bool,
+    typer.Option("--from-json", help="Send what listen --json prints, an object a line; without ROOM, to their rooms."),
+]
+Event: TypeAlias = Annotated[str, typer.Option("--event", metavar="NAME", help="What kind of message it is.")]
+Header: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--header", "-H", metavar="K=V", help="A header, also K:V; may be repeated.")
+]
+Repeat: TypeAlias = Annotated[int | None, typer.Option(metavar="N", min=1, help="Send the message N times.")]
+Delay: TypeAlias = Annotated[
+    float | None, typer.Option(metavar="SECONDS", parser=options.duration, help="Wait so long between them.")
+]
+Volatile: TypeAlias = Annotated[bool, typer.Option("--volatile", help="Do not store it; only who listens now gets it.")]
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Verbose: TypeAlias = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say on stderr when the broker is lost and back, as on a terminal.")
+]
+
+
 def send(
     ctx: typer.Context,
-    room: Annotated[
-        str | None, typer.Argument(metavar="ROOM", help="Room, or @user.", autocompletion=completion.targets)
-    ] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[TEXT...]", help="The message; none or - reads stdin, a message a line."),
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", metavar="PATH", help="Send a file as one message.", autocompletion=completion.path),
-    ] = None,
-    whole: Annotated[bool, typer.Option("--whole", help="Send all of stdin as one message.")] = False,
-    from_json: Annotated[
-        bool,
-        typer.Option(
-            "--from-json", help="Send what listen --json prints, an object a line; without ROOM, to their rooms."
-        ),
-    ] = False,
-    event: Annotated[str, typer.Option("--event", metavar="NAME", help="What kind of message it is.")] = "message",
-    header: Annotated[
-        list[str] | None, typer.Option("--header", "-H", metavar="K=V", help="A header, also K:V; may be repeated.")
-    ] = None,
-    repeat: Annotated[
-        int | None, typer.Option("--repeat", metavar="N", min=1, help="Send the message N times.")
-    ] = None,
-    delay: Annotated[
-        float | None,
-        typer.Option("--delay", metavar="SECONDS", parser=options.duration, help="Wait so long between them."),
-    ] = None,
-    volatile: Annotated[
-        bool, typer.Option("--volatile", help="Do not store it; only who listens now gets it.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    room: Room = None,
+    text: Text = None,
+    file: File = None,
+    whole: Whole = False,
+    from_json: FromJson = False,
+    event: Event = "message",
+    header: Header = None,
+    repeat: Repeat = None,
+    delay: Delay = None,
+    volatile: Volatile = False,
+    quiet: Quiet = False,
     json: options.Json = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say on stderr when the broker is lost and back, as on a terminal.")
-    ] = False,
-    broker: options.BrokerAddress = options.DEFAULT_BROKER,
+    verbose: Verbose = False,
+    broker: options.Broker = options.DEFAULT_BROKER,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:

@@ -17,9 +17,9 @@ NEAR = 0.7  # how much two spellings have in common, of 1
 
 COMMANDS_MEANT = {
     **dict.fromkeys(("say", "post", "write", "message", "msg"), "send"),
-    **dict.fromkeys(("join", "tail", "watch", "follow", "read"), "listen"),
+    **dict.fromkeys(("join", "watch", "follow", "read"), "listen"),
     **dict.fromkeys(("users", "members", "sessions", "clients"), "who"),
-    **dict.fromkeys(("list", "ls", "channels", "topics", "channel"), "rooms"),
+    **dict.fromkeys(("list", "channels", "topics", "channel"), "rooms"),
     **dict.fromkeys(("start", "run", "daemon"), "broker"),
     **{action: f"log {action}" for action in ("check", "repair", "export", "import", "backup")},
 }
@@ -38,6 +38,13 @@ OPTIONS_MEANT = {
     **dict.fromkeys(("--port", "--listen"), "--bind"),
     **dict.fromkeys(("--dir", "--folder", "--path"), "--data"),
 }
+ANSWERS = {
+    **dict.fromkeys(("--topic", "--channel", "--room", "--subject"), "a room is an argument: zchat {command} ROOM"),
+    **dict.fromkeys(("-m", "--message", "--body", "--text"), "the text is an argument: zchat send ROOM TEXT"),
+    "--retain": "the last message of a room is there for all: zchat listen ROOM --last 1",
+    "--qos": "every message is stored before it is acknowledged, unless it is --volatile",
+}
+"""Options that have no counterpart, because what they are for goes another way."""
 """What others call it. A suggestion is made where the command has what is meant."""
 
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*(=.*)?", re.S)
@@ -53,6 +60,8 @@ def explain(error: ClickException, arguments: Sequence[str]) -> tuple[str, str]:
         return text[:1].lower() + text[1:], hint
     if context.command.name == "send" and is_text(given(option, arguments)):
         hint = "a text that begins with a dash goes after two: zchat send ROOM -- -5"
+    if option in ANSWERS:
+        hint = ANSWERS[option].format(command=context.command.name)
     options = [name for param in context.command.params for name in param.opts if name.startswith("--")]
     return f"no such option: {option.rstrip()}{suggestion(option, options, OPTIONS_MEANT)}", hint
 
