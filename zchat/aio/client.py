@@ -8,7 +8,6 @@ Spec: docs/client.md, "asyncio". Tests: tests/aio.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
-from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -38,6 +37,7 @@ from zchat.errors import UsageError
 from zchat.message import Message
 from zchat.publisher import Publisher
 from zchat.sockets.clock import Deadline, waitable
+from zchat.times import Since
 
 WAIT_SECONDS = 5.0  # for a broker that is not there yet
 TRY_SECONDS = 1.0  # a wait of 0 is one try, and takes no longer
@@ -166,7 +166,7 @@ class Client(Publisher[Publication]):
         *patterns: str,
         after: int | None = None,
         last: int | None = None,
-        since: float | datetime | None = None,
+        since: Since | None = None,
         echo: bool = True,
         presence: bool = False,
         resume: str | None = None,
@@ -197,7 +197,7 @@ class Client(Publisher[Publication]):
         *patterns: str,
         after: int | None = None,
         last: int | None = None,
-        since: float | datetime | None = None,
+        since: Since | None = None,
         limit: int | None = None,
         presence: bool = False,
         on_notice: Callable[[Notice], None] | None = None,

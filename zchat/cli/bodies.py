@@ -113,7 +113,7 @@ def read_lines(before_read: Callable[[], None], takes: Callable[[int], None], lo
         rest = rest[: longest + 1]
 
 
-class Line(msgspec.Struct):
+class PrintedMessage(msgspec.Struct):
     """What `listen --json` prints of a message, as far as it can be sent."""
 
     room: str = ""
@@ -124,7 +124,7 @@ class Line(msgspec.Struct):
     headers: dict[str, str] = {}
 
 
-_decode = msgspec.json.Decoder(Line).decode
+_decode = msgspec.json.Decoder(PrintedMessage).decode
 
 
 def publish_json(client: Client, to: str, given: dict[str, Any], line: bytes) -> Publication:

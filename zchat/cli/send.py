@@ -68,7 +68,7 @@ def send(
     quiet: Quiet = False,
     json: options.Json = False,
     verbose: Verbose = False,
-    broker: options.Broker = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = options.DEFAULT_BROKER,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:
