@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 import msgspec
+import pytest
 
 from tests.simulation.broker_port import SimulatedPort
 from tests.simulation.network import Port, World
@@ -13,7 +14,7 @@ from zchat import wire
 from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
-from zchat.core.broker_loop import BrokerLoop
+from zchat.core.broker_loop import LONE_BYTES, BrokerLoop
 from zchat.core.broker_port import ENDS, FRAMES
 from zchat.core.log import Append, facts_of
 from zchat.errors import LogError
@@ -29,10 +30,22 @@ class HoldingLog(MemoryLog):
     def __init__(self) -> None:
         super().__init__()
         self.waiting: list[tuple[Append, Callable[[LogError | None], None]]] = []
+        self.now: list[Append] = []  # that it was to keep at once
+        self.is_quick = False
+        self.trouble: LogError | None = None
 
     def append(self, append: Append, done: Callable[[LogError | None], None]) -> None:
         """As a log does whose disk is stalled."""
         self.waiting.append((append, done))
+
+    def append_now(self, append: Append) -> bool:
+        """Where it is quick."""
+        self.now.append(append)
+        if self.is_quick and self.trouble:
+            raise self.trouble
+        if self.is_quick:
+            super().append(append, lambda error: None)
+        return self.is_quick
 
     def commit(self, error: LogError | None = None) -> None:
         """It works again, or fails."""
@@ -170,3 +183,68 @@ def test_a_log_that_keeps_nothing_more_ends_the_loop_and_one_that_is_full_is_tol
         bench.turns()
     assert len([text for text in bench.told if "what is sent is refused" in text]) == 1
     assert bench.loop.failure is None
+
+
+def joined(bench: Bench, *connections: bytes) -> None:
+    """They are there, and nothing is under way."""
+    bench.hello(*connections)
+    bench.log.now.clear()
+    bench.sent.clear()
+
+
+def test_what_one_alone_waits_for_is_committed_in_the_turn_that_brought_it() -> None:
+    bench = Bench()
+    bench.log.is_quick = True
+    joined(bench, b"anna")
+    bench.frames += [(b"anna", publish(1, b"x"))]
+    bench.turns()
+    assert bench.sent == [(b"anna", wire.Ack([(1, 1)], bench.sent[0][1].window))] and bench.log.head() == 1  # type: ignore[union-attr]
+    assert not bench.log.waiting and not bench.core.is_committing
+
+
+@pytest.mark.parametrize("body", [b"x", bytes(LONE_BYTES)])
+def test_what_many_wait_for_or_is_large_is_handed_over(body: bytes) -> None:
+    bench = Bench()
+    bench.log.is_quick = True
+    joined(bench, b"anna", b"bob")
+    bench.frames += [(user, publish(1, body)) for user in ([b"anna", b"bob"] if body == b"x" else [b"anna"])]
+    bench.turns()
+    assert not bench.log.now and len(bench.log.waiting) == 1 and not bench.sent
+
+
+def test_while_there_may_be_more_to_receive_a_commit_is_handed_over() -> None:
+    bench = Bench()
+    bench.log.is_quick = True
+    joined(bench, b"anna", b"bob")
+    refused = (b"bob", wire.encode(wire.Publish(0, "a", 0, msgspec.Raw(b"\x90"))) + bytes(MIB))
+    bench.frames += [(b"anna", publish(1, b"x")), *[refused] * 8]
+    bench.turns()
+    assert bench.frames and not bench.log.now and len(bench.log.waiting) == 1
+
+
+def test_a_log_that_is_not_quick_is_handed_what_it_did_not_try() -> None:
+    bench = Bench()
+    joined(bench, b"anna")
+    bench.frames += [(b"anna", publish(1, b"x"))]
+    bench.turns()
+    assert len(bench.log.now) == 1 and len(bench.log.waiting) == 1 and not bench.sent
+    bench.log.commit()
+    bench.turns()
+    assert [type(message) for _, message in bench.sent] == [wire.Ack]
+
+
+def test_what_a_quick_log_refuses_is_refused_in_the_same_turn_and_the_next_is_kept() -> None:
+    bench = Bench()
+    bench.log.is_quick, bench.log.trouble = True, LogError("log-full", "no space")
+    joined(bench, b"anna")
+    bench.frames += [(b"anna", publish(1, b"x"))]
+    bench.turns()
+    assert [message.code for _, message in bench.sent if isinstance(message, wire.Error)] == ["log-full"]
+    assert bench.told == ["no space: what is sent is refused"]
+    bench.log.trouble = None
+    bench.frames += [(b"anna", publish(2, b"y"))]
+    bench.turns(many=3)
+    while bench.log.waiting:  # rows that were given back go with the next commit
+        bench.log.commit()
+        bench.turns()
+    assert bench.log.head() == 1 and bench.told[1:] == ["the log can be written again"]

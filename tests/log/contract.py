@@ -190,6 +190,17 @@ class LogContract:
         assert bases(read(log)) == [1, 3, 4]
         assert log.rooms() == {"a": 4, "b": 3}
 
+    def test_what_is_appended_now_is_there_when_that_returns(self, log: Log) -> None:
+        scribe = Scribe(log)
+        batches = []
+        for number in range(5):
+            batches.append(scribe.batch("a", b"x"))
+            now = Append([batches[-1]], [SessionRow("s", "alice", number, 1, {"a": 1})], [], {"bob": number + 1})
+            if number % 2 or not log.append_now(now):
+                assert append(log, now) is None
+            assert bases(read(log)) == list(range(1, number + 2)) and log.head() == number + 1
+        assert [row.last_seq for row in log.sessions()] == [4] and log.users_seen(9) == [("bob", 5)]
+
     def test_what_done_says_is_true_already(self, log: Log) -> None:
         seen: list[dict[str, int]] = []
         told = threading.Event()

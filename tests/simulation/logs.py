@@ -60,6 +60,19 @@ class SimulatedLog:
             seconds += world.random.uniform(0.5, 5.0)
         world.after(seconds, lambda: self._commit(append, done))
 
+    def append_now(self, append: Append) -> bool:
+        """Now and then, where the disk does not stall."""
+        world = self._world
+        assert self._under_way is None, "one append at a time"
+        if world.chance(world.faults.commit_stall) or world.random.random() < 0.5:
+            return False
+        world.counts["commits at once"] += 1
+        self._under_way, told = append, list[LogError | None]()
+        self._commit(append, told.append, 0.0)
+        if told[0] is not None:
+            raise told[0]
+        return True
+
     def before(self, micros: int) -> int:
         """The offset below all that is not older than that; the last one when nothing is as young."""
         for batch in self.kept:
@@ -151,7 +164,7 @@ class SimulatedLog:
         if keeps:
             self._keep(append)
 
-    def _commit(self, append: Append, done: Callable[[LogError | None], None]) -> None:
+    def _commit(self, append: Append, done: Callable[[LogError | None], None], told_max: float = 0.001) -> None:
         if self._under_way is not append:
             return  # the process died meanwhile
         world = self._world
@@ -162,7 +175,10 @@ class SimulatedLog:
             error = LogError(world.random.choice(["log-full", "log-read-only"]), "simulated")
         else:
             self._keep(append)
-        world.after(world.random.uniform(0.0, 0.001), lambda: done(error))
+        if told_max:
+            world.after(world.random.uniform(0.0, told_max), lambda: done(error))
+        else:
+            done(error)
 
     def _keep(self, append: Append) -> None:
         self._world.note("commit", [(batch.base, batch.room, batch.records) for batch in append.batches])

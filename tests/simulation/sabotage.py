@@ -64,6 +64,10 @@ class TellsTooEarly(SimulatedLog):
             self._next()
         done(None)
 
+    def append_now(self, append: Append) -> bool:
+        """Never."""
+        return False
+
     def _next(self) -> None:
         def kept(error: LogError | None) -> None:
             self._waiting.pop(0)

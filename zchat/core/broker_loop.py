@@ -26,7 +26,7 @@ from zchat.core import Instant
 from zchat.core.broker import BrokerCore
 from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN, BrokerPort
 from zchat.core.clocks import NOTICED_SECONDS, Clocks
-from zchat.core.log import Log
+from zchat.core.log import Append, Log
 from zchat.core.read_worker import Later, ReadWorker
 from zchat.errors import LogError
 
@@ -34,6 +34,7 @@ DRAIN_SECONDS = 0.01  # of a turn: then it is time to commit and answer
 DRAINED_BYTES_MAX = 4 << 20
 DRAINED_UNTIMED = 4  # messages, small ones: so often is the clock looked at
 SMALL_BYTES = 1_024  # a larger one may be work
+LONE_BYTES = 4_096  # of a commit that this thread may make itself
 ANSWER_SECONDS = 0.01  # of a turn
 ANSWER_BYTES_MAX = 4 << 20
 GATHERED_BYTES_MAX = 128 << 20  # waiting for the commit under way: the windows of honest clients allow a quarter of it
@@ -178,15 +179,17 @@ class BrokerLoop:
         if self._due <= now.seconds:
             core.elapsed(now)
         append = core.take_append(now)
-        if append is not None:
-            self._log.append(append, partial(self._committed, bool(append.batches)))
+        if append is not None and not self._is_lone(append):
+            self._append(append)
+            append = None
             if self._finished:  # a log that commits at once has called back already
                 self._take_finished(now)
-        # What somebody waits for goes first: of a round trip, the message, and then its ack.
-        if broadcasts := core.take_broadcasts(now):
-            core.broadcast(port.broadcast(broadcasts, patient=core.is_patient(now)), now)
-        if replies := core.take_replies():
-            port.send(replies, now)
+        self._send(now)
+        if append is not None:
+            self._append_now(append, now)
+            self._send(now)
+            if (following := core.take_append(now)) is not None:
+                self._append(following)
         full = port.full
         if core.may_answer(full):
             self._answer(now)
@@ -194,6 +197,34 @@ class BrokerLoop:
             self._read_worker.submit(read)
         for connection in core.take_cutoffs():
             port.cut_off(connection, now)
+
+    def _send(self, now: Instant) -> None:
+        """What somebody waits for goes first: of a round trip, the message, and then its ack."""
+        core, port = self.core, self._port
+        if broadcasts := core.take_broadcasts(now):
+            core.broadcast(port.broadcast(broadcasts, patient=core.is_patient(now)), now)
+        if replies := core.take_replies():
+            port.send(replies, now)
+
+    def _is_lone(self, append: Append) -> bool:
+        """Whether one waits for it, and nobody for anything else."""
+        if self._more or self._finished or len(append.sessions) > 1 or len(append.batches) > 1:
+            return False
+        return not append.batches or len(append.batches[0].frame) <= LONE_BYTES
+
+    def _append(self, append: Append) -> None:
+        self._log.append(append, partial(self._committed, bool(append.batches)))
+
+    def _append_now(self, append: Append, now: Instant) -> None:
+        """In this thread: to hand it over, and to be told, takes longer than what could be done meanwhile."""
+        error = None
+        try:
+            if not self._log.append_now(append):
+                self._append(append)
+                return
+        except LogError as refusal:
+            error = refusal
+        self._on_commit(bool(append.batches), error, now)
 
     def _answer(self, now: Instant) -> None:
         """Questions, as long as there is time."""

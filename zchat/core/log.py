@@ -140,6 +140,12 @@ class Log(Protocol):
         Returns at once; `done` may be called from another thread, or before this returns.
         """
 
+    def append_now(self, append: Append) -> bool:
+        """Keep all of it before this returns, by the thread that calls `append`, if that is likely to take a moment.
+
+        False: nothing was tried, `append` it. Raises LogError when it was tried, and none of it is kept.
+        """
+
     def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
         """Batches with a record in `after < offset <= until` (0: no end) in rooms that match a pattern.
 

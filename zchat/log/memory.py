@@ -180,6 +180,11 @@ class MemoryLog:
                 self._cursors.pop(dropped, None)
         done(None)
 
+    def append_now(self, append: Append) -> bool:
+        """Always."""
+        self.append(append, lambda error: None)
+        return True
+
     def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
         """Batches of all rooms that match, merged by offset; each slice accounts for all up to where it ends."""
         page, gaps = list[tuple[str, bytes]](), list[Gap]()

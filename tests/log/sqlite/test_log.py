@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,12 @@ from tests.conftest import eventually
 from tests.log.contract import InSlices, LogContract, Scribe, append, bases, read, read_all, trim
 from tests.log.damage import change, written
 from zchat import wire
-from zchat.core.log import Append, CursorRow, Log, LogPage, RetentionRule, SessionRow, whole
+from zchat.core.log import Append, CursorRow, Log, LogPage, RetentionRule, SessionRow, StoredBatch, whole
 from zchat.errors import LogError, StartError
 from zchat.log import retention
 from zchat.log.memory import MemoryLog
-from zchat.log.sqlite import schema
+from zchat.log.sqlite import disk, schema
+from zchat.log.sqlite import log as log_module
 from zchat.log.sqlite.log import SqliteLog
 
 OpenLog = Callable[..., SqliteLog]
@@ -84,6 +86,101 @@ def test_a_log_is_the_same_when_it_is_opened_again(open_log: OpenLog) -> None:
     log = open_log(sync="normal")
     assert (log.log_id, log.secret) == identity
     assert read(log).batches == [("a", before.frame)] and log.last_time() == before.time
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine has to do beside it, the disk counts as quick; and is looked at seldom."""
+    monkeypatch.setattr(log_module, "QUICK_SECONDS", 60.0)
+    monkeypatch.setattr(disk, "LOOK_SECONDS", 60.0)
+
+
+def keep_now(log: SqliteLog, *batches: StoredBatch) -> None:
+    """Once the writer thread has nothing to do."""
+    eventually(lambda: log.append_now(Append(list(batches), [], [], {})), "it is kept")
+
+
+def test_a_commit_is_made_by_who_appends_while_the_writer_thread_has_nothing_to_do(
+    open_log: OpenLog, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log()
+    scribe = Scribe(log)
+    scribe.write("a", b"x")  # its thread forgets those who were seen long ago
+    keep_now(log, scribe.batch("a", b"x"))
+    assert log.head() == scribe.next - 1
+    began, goes_on = threading.Event(), threading.Event()
+    keep = log._keep
+
+    def held(append: Append) -> LogError | None:
+        began.set()
+        assert goes_on.wait(20)
+        return keep(append)
+
+    monkeypatch.setattr(log, "_keep", held)
+    told: list[LogError | None] = []
+    log.append(Append([scribe.batch("a", b"x")], [], [], {}), told.append)
+    assert began.wait(20)
+    assert not log.append_now(Append([scribe.batch("a", b"y")], [], [], {})), "another commit is under way"
+    goes_on.set()
+    eventually(lambda: told == [None], "and kept")
+
+
+def test_a_slow_commit_is_not_waited_for_again_by_who_appends(
+    open_log: OpenLog, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log()
+    scribe = Scribe(log)
+    monkeypatch.setattr(log_module, "QUICK_SECONDS", 0.0)
+    keep_now(log, scribe.batch("a", b"x"))
+    assert not log.append_now(Append([], [], [], {"alice": 1}))
+    monkeypatch.setattr(log, "_doubt_until", 0.0)
+    keep_now(log)
+
+
+def test_what_a_log_cannot_keep_is_an_error_also_for_who_appends_now(open_log: OpenLog, quick: None) -> None:
+    log = open_log()
+    scribe = Scribe(log)
+    batch = scribe.write("a", b"x")
+
+    def is_refused() -> bool:
+        try:
+            assert not log.append_now(Append([batch], [], [], {}))
+        except LogError as error:
+            return error.code == "log-damaged"
+        return False
+
+    eventually(is_refused, "a record is never replaced")
+    assert log.head() == 1 and bases(read(log)) == [1]
+    log.close()
+    assert not log.append_now(Append([], [], [], {}))
+
+
+def test_a_log_that_rests_moves_its_wal_whoever_has_written_it(
+    open_log: OpenLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "QUICK_SECONDS", 60.0)
+    monkeypatch.setattr(log_module, "REST_SECONDS", 0.01)
+    monkeypatch.setattr(disk, "LOOK_SECONDS", 0.02)
+    log = open_log()
+    scribe = Scribe(log)
+    scribe.write("a", b"x")
+    eventually(lambda: not log._wal_bytes and not log._knows_of_wal, "its thread waits for a task, for ever")
+    monkeypatch.setattr(log._disk, "_look_at", inf)
+    keep_now(log, scribe.batch("a", b"y"))
+    eventually(lambda: not log._wal_bytes, "it is told that there is something")
+
+
+def test_a_wal_that_has_grown_by_commits_made_now_is_moved(
+    open_log: OpenLog, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "CHECKPOINT_BYTES", 200_000)
+    log = open_log()
+    scribe = Scribe(log)
+    most = 0
+    for _ in range(100):
+        keep_now(log, scribe.batch("a", b"y"))
+        most = max(most, log._wal_bytes)
+    assert 200_000 < most < 300_000 and log.head() == scribe.next - 1
 
 
 def test_closing_keeps_what_was_taken_and_leaves_one_file(open_log: OpenLog, tmp_path: Path) -> None:

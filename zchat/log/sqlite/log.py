@@ -1,8 +1,8 @@
 """The log on disk: one SQLite database, a thread that writes it, and connections that read it.
 
 Rules of this file
-1. Only the writer thread writes. One append is one commit, and `done` is called right after it; what can
-   wait (checkpoints, trimming) comes behind, in short steps.
+1. The writer thread writes, or, under a lock, who appends and has nothing else to do. One append is one commit, and who
+   waits is told right after it; what can wait (checkpoints, trimming) is the writer thread's, in short steps.
 2. There is no work in Python for each record.
 3. A commit that failed was rolled back: nothing of it is kept. Where that is not certain (an error of
    fsync) the log keeps nothing more until it is opened anew: a second try could say "kept" of bytes that
@@ -40,6 +40,8 @@ TRIM_SHARE = 4  # what trimming does is followed by so many times its own time f
 TRIM_SHARE_MIN = 0.5  # down to this while more is kept than it removes, or the log would grow without end,
 SEEN_MAX = 1_000  # users who have gone, then those who were seen before all others are forgotten
 IDLE_SECONDS = 0.002  # unless there was none for so long
+QUICK_SECONDS = 0.005  # a commit that took longer shows that the disk has other work, or is about to fail,
+DOUBT_SECONDS = 30.0  # and for so long whoever appends does not wait for it
 REST_SECONDS = 2.0  # without an append, then the WAL is moved: a database alone is the whole log, and nobody looks
 
 WENT_BACK = "it is an older copy, or a part of it was removed; listeners are told of a gap"
@@ -88,6 +90,9 @@ class SqliteLog:
         self._seen = SEEN_MAX  # so the first to go is the occasion to forget those of long ago
         self._failed: LogError | None = None
         self._kept_at = 0.0
+        self._writing = threading.Lock()  # of the connection that writes, and all that is known of it
+        self._doubt_until = 0.0  # whether the disk is quick
+        self._knows_of_wal = False  # the writer thread: it comes back to move it
         self._wal_is_saved = False
         self._closed = False
         self._start_is_kept = self._keep_start(sync)
@@ -105,6 +110,27 @@ class SqliteLog:
             done(LogError("log-failed", "the log is closed"))
         else:
             self._tasks.put(lambda: self._append(append, done))
+
+    def append_now(self, append: Append) -> bool:
+        """Where the writer thread has nothing to do, and the disk was quick of late."""
+        if self._closed or not self._writing.acquire(False):
+            return False
+        try:
+            began = time.monotonic()
+            if began < self._doubt_until or not self._tasks.empty() or self._has_work or self._disk.is_due():
+                return False
+            error = self._keep(append)
+            self._kept_at = time.monotonic()
+            if self._kept_at - began > QUICK_SECONDS:
+                self._doubt_until = self._kept_at + DOUBT_SECONDS
+            self._note_seen(append)
+        finally:
+            self._writing.release()
+        if not self._knows_of_wal or self._has_work:
+            self._tasks.put(lambda: None)  # it looks what there is to do
+        if error is not None:
+            raise error
+        return True
 
     def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
         """Each slice within one snapshot of the database."""
@@ -171,6 +197,10 @@ class SqliteLog:
         return self._trims_asked != self._trims_begun or self._has_more_to_trim
 
     @property
+    def _has_work(self) -> bool:
+        return self._has_more_to_trim or self._wal_bytes > CHECKPOINT_BYTES
+
+    @property
     def _has_more_to_trim(self) -> bool:
         return self._trimming.is_at_work or self._trimmed
 
@@ -214,28 +244,32 @@ class SqliteLog:
 
     def _write(self) -> None:
         while True:
-            wait = IDLE_SECONDS if self._has_more_to_trim else disk.LOOK_SECONDS if self._wal_bytes else None
+            self._knows_of_wal = bool(self._wal_bytes)
+            wait = IDLE_SECONDS if self._has_more_to_trim else disk.LOOK_SECONDS if self._knows_of_wal else None
             try:
                 task = self._tasks.get(timeout=wait)
             except queue.Empty:
-                self._rests_until = 0.0
-                self._idle()
-            else:
-                if task is None:
-                    return
+                task = self._idle
+            if task is None:
+                return
+            with self._writing:
                 task()
-            if self._has_more_to_trim and time.monotonic() >= self._rests_until:
-                self._trim()
+                if self._wal_bytes > CHECKPOINT_BYTES and not self._has_more_to_trim:
+                    self._checkpoint()
+                elif self._has_more_to_trim and time.monotonic() >= self._rests_until:
+                    self._trim()
 
     def _append(self, append: Append, done: OnDone) -> None:
         if self._disk.is_due():
             self._look()
-        error = self._keep(append)
-        done(error)
+        done(self._keep(append))
         self._kept_at = time.monotonic()
         if self._wal_bytes > CHECKPOINT_BYTES:
             self._checkpoint()
             self._rests_until = max(self._rests_until, time.monotonic() + trimming.STEP_SECONDS)
+        self._note_seen(append)
+
+    def _note_seen(self, append: Append) -> None:
         self._seen += len(append.seen)
         if self._seen > SEEN_MAX:
             self._seen = 0
@@ -312,6 +346,7 @@ class SqliteLog:
 
     def _idle(self) -> None:
         """Nothing has come for a moment."""
+        self._rests_until = 0.0
         if self._disk.is_due():
             self._look()
         if self._wal_bytes and time.monotonic() - self._kept_at > REST_SECONDS and not self._has_more_to_trim:
