@@ -136,7 +136,8 @@ def check_welcome(welcome: wire.Welcome) -> None:
 
 def count(batch: wire.Batch) -> int:
     """The records of a batch."""
-    return sum([len(entry.records) for entry in batch.entries])
+    entries = batch.entries
+    return len(entries[0].records) if len(entries) == 1 else sum([len(entry.records) for entry in entries])
 
 
 def last_of(batch: wire.Batch) -> int:

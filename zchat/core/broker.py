@@ -215,7 +215,7 @@ class BrokerCore:
 
     def take_replies(self) -> list[tuple[bytes, bytes]]:
         """(connection, frame) to send on ROUTER, in order: one ACK for each connection."""
-        return self._replies.take(self._gathering.window(self._commit))
+        return self._replies.take(self._gathering.window(self._commit)) if self._replies else []
 
     def answer(self, full: Container[bytes]) -> bool:
         """Work for a step on a question of a connection that is not in `full`. Then take replies.

@@ -60,6 +60,7 @@ class BrokerLoop:
         self._tell = tell
         self._read_worker = ReadWorker(log, core, port, self.later, tell)
         self._finished: deque[Later] = deque()  # from other threads
+        self._receives = True
         self._more = False  # may be there to be received
         self._due = inf  # when the core is to be told at the latest that time has passed
         self._trouble = ""  # code of what the log said last, empty when it works
@@ -89,15 +90,16 @@ class BrokerLoop:
 
     @property
     def receives(self) -> bool:
-        """Whether to poll for frames. What gathers while the log stalls has a bound; then senders have to wait."""
-        return self.core.gathered_bytes < self.gathered_bytes_max and not self._has_all
+        """Whether to poll for frames, as of the last `rest`. What gathers has a bound; then senders have to wait."""
+        return self._receives
 
     def rest(self) -> float:
         """For how many seconds to poll."""
         core, port = self.core, self._port
         now, due = port.now(), core.next_deadline()
         self._due = inf if due is None else due
-        is_busy = self._finished or core.may_answer(port.full) or (self._more and self.receives)
+        self._receives = core.gathered_bytes < self.gathered_bytes_max and not self._has_all
+        is_busy = self._finished or core.may_answer(port.full) or (self._more and self._receives)
         if is_busy or (self._is_stopping and self._stop_at == inf):
             return 0.0
         until = min(self._due, self._stop_at, port.due(now))
@@ -112,7 +114,7 @@ class BrokerLoop:
             port.read_ends(now)
         if ready & SUBSCRIPTIONS:
             self._take_subscriptions(now)
-        receives = self.receives
+        receives = self._receives
         # What one sent before its end was read may have come since the poll.
         may_have = self._more or ready & FRAMES or port.ends or self._is_stopping
         self._more = bool(receives and may_have and self._drain(now))

@@ -237,6 +237,11 @@ class ClientCore:
 
     # --- what to do -------------------------------------------------------------------------
 
+    @property
+    def has_more(self) -> bool:
+        """Whether a broadcast has left something to be taken besides deliveries."""
+        return bool(self._sends or self._news or self.listening.has_subscriptions)
+
     def take_sends(self) -> list[bytes]:
         """Frames for the DEALER, in order."""
         sends, self._sends = self._sends, []

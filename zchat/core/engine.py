@@ -85,7 +85,9 @@ class Engine:
     @property
     def is_busy(self) -> bool:
         """Whether there is something to do."""
-        return bool(self._commands or (self._outbox and self.core.has_room))
+        if self._commands:
+            return True
+        return bool(self._outbox) and self.core.has_room
 
     def wake(self) -> None:
         """There is something to do."""
@@ -129,10 +131,14 @@ class Engine:
                 self.core.received(frame, now)
             self._publish(now)
         is_due = now.seconds >= self._tick or now.seconds >= self._due
-        if self._do_commands(now) or is_due or ready:
+        if self._do_commands(now) or is_due or ready & ~BATCHES:
             if is_due:
                 self._pass_time(now)
             self._carry_out(now)
+        elif ready:
+            self._deliver(now)
+            if self.core.has_more:
+                self._carry_out(now)
 
     def push(self) -> None:
         """Between two turns: only send what programs have published."""

@@ -209,6 +209,11 @@ class Listening:
         is_strange, self._is_strange = self._is_strange, False
         return is_strange
 
+    @property
+    def has_subscriptions(self) -> bool:
+        """Whether `take_subscriptions` has some."""
+        return bool(self._subscriptions)
+
     def take_subscriptions(self) -> list[tuple[bool, bytes]]:
         """(subscribe or unsubscribe, topic) for the SUB, in order."""
         subscriptions, self._subscriptions = self._subscriptions, []
@@ -225,8 +230,11 @@ class Listening:
 
     def take_deliveries(self) -> list[tuple[Listener, list[Delivery | Notice | Mark]]]:
         """What each listener gets."""
-        found = ((listener, listener.ordering.take()) for listener in self.listeners)
-        return [(listener, out) for listener, out in found if out]
+        found = []
+        for listener in self.listeners:
+            if out := listener.ordering.take():
+                found.append((listener, out))
+        return found
 
     def take_cursors(self, log_id: str, now: Instant) -> list[tuple[Progress, wire.SetCursor]]:
         """The cursors to be stored; the number of each goes to the consumer's `number`."""

@@ -57,6 +57,10 @@ class Replies:
         """The connection is gone."""
         self._acks.pop(connection, None)
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._replies or self._acks)
+
     def take(self, window: int) -> list[tuple[bytes, bytes]]:
         """(connection, frame), in order, acks last. They tell the window, in bytes."""
         if self._acks:

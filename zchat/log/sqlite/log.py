@@ -117,7 +117,9 @@ class SqliteLog:
             return False
         try:
             began = time.monotonic()
-            if began < self._doubt_until or not self._tasks.empty() or self._has_work or self._disk.is_due():
+            if began < self._doubt_until or not self._tasks.empty() or self._disk.is_due():
+                return False
+            if self._has_more_to_trim or self._wal_bytes > CHECKPOINT_BYTES:
                 return False
             error = self._keep(append)
             self._kept_at = time.monotonic()
@@ -126,7 +128,7 @@ class SqliteLog:
             self._note_seen(append)
         finally:
             self._writing.release()
-        if not self._knows_of_wal or self._has_work:
+        if not self._knows_of_wal or self._has_more_to_trim or self._wal_bytes > CHECKPOINT_BYTES:
             self._tasks.put(lambda: None)  # it looks what there is to do
         if error is not None:
             raise error
@@ -195,10 +197,6 @@ class SqliteLog:
     def is_trimming(self) -> bool:
         """Whether something of `trim` is still to be done."""
         return self._trims_asked != self._trims_begun or self._has_more_to_trim
-
-    @property
-    def _has_work(self) -> bool:
-        return self._has_more_to_trim or self._wal_bytes > CHECKPOINT_BYTES
 
     @property
     def _has_more_to_trim(self) -> bool:
