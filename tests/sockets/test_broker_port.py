@@ -58,6 +58,16 @@ class Ends:
                 found.append((connection, frame))
         return found
 
+    def rest(self, *, receives: bool = True) -> None:
+        """Take all that is there, until it sleeps."""
+
+        def sleeps() -> bool:
+            self.port.read_ends(now())
+            list(self.port.granted(now()))
+            return self.port.poll(0.1, receives=receives) == 0
+
+        eventually(sleeps, "nothing is there")
+
     def granted(self) -> bytes:
         """The next subscription's topic. Its descriptor may have told of something else."""
         while True:
@@ -128,19 +138,14 @@ def test_what_was_not_read_to_its_end_is_found_again(ends: Ends, taken: int) -> 
 def test_frames_do_not_count_while_none_are_to_be_received_and_wait_until_they_are(ends: Ends) -> None:
     ends.dealer.send(b"more")
     assert tells(ends.port.router, LONG)
-    ends.port.read_ends(now())
-    list(ends.port.granted(now()))
-    began = time.monotonic()
-    assert ends.port.poll(0.1, receives=False) == 0 and time.monotonic() - began >= 0.1
+    ends.rest(receives=False)
     assert ends.received(1) == [(ends.connection, b"more")]
 
 
 def test_after_all_was_read_it_sleeps_until_it_is_woken(ends: Ends) -> None:
-    ends.port.read_ends(now())
-    list(ends.port.granted(now()))
     ends.port.send([(ends.connection, ACK)], now())
     ends.port.broadcast([(b"#a", ACK)], patient=False)
-    eventually(lambda: ends.port.poll(0.1, receives=True) == 0, "nothing is there")
+    ends.rest()
     ends.port.wake()
     assert ends.port.poll(LONG, receives=True) == WOKEN
     ends.port.woken()
