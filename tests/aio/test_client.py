@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import socket
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -176,6 +178,44 @@ def test_a_client_belongs_to_the_loop_that_it_was_connected_in(shared_broker: Br
         thread.start()
         thread.join(20)
         first.run(client.close())
+
+
+def test_a_child_of_a_fork_has_no_client_and_the_parent_keeps_it(shared_broker: BrokerProcess, room: str) -> None:
+    with asyncio.Runner() as parent:
+        client = parent.run(_connected(shared_broker.address))
+
+        async def live() -> zchat.aio.Subscription:
+            return await client.listen(room)
+
+        messages = parent.run(live())
+        publication = client.publish(room, "of the parent")  # its loop does not run, so it is open yet
+
+        async def use() -> None:
+            for call in (client.who(), client.send(room, "x"), messages.get(), publication.result(), client.flush()):
+                with pytest.raises(zchat.Closed, match="fork"):
+                    await call
+            async with zchat.aio.connect(shared_broker.address, "ben") as anew:
+                await anew.send(room, "of the child")
+            await client.close()
+
+        child = os.fork()
+        if not child:
+            try:
+                asyncio.set_event_loop(None)
+                asyncio.run(use())
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+        async def go_on() -> set[str]:
+            await publication
+            return {(await messages.get(10)).text for _ in range(2)}
+
+        assert parent.run(go_on()) == {"of the parent", "of the child"}
+        parent.run(client.close())
 
 
 # --- many listeners, and a loop that stands still ----------------------------------------------------

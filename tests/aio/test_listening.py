@@ -278,7 +278,9 @@ def test_calls_that_are_cancelled_leave_nothing(run: Loops, shared_broker: Broke
                 await anna.send(room, str(number))
             reading, texts = anna.history(room), list[str]()
             for number in range(200):
-                calls = [anna.who(room), anna.rooms(), anna.set_cursor("c", 1), anna.flush(), _next_of(reading, texts)]
+                calls = [anna.who(room), anna.rooms(), anna.set_cursor("c", 1), anna.flush()]
+                if number % 10 == 0:  # the broker refuses more than 32 reads at once
+                    calls.append(_next_of(reading, texts))
                 tasks = [asyncio.create_task(each) for each in calls]
                 for _ in range(number % 7):
                     await Around()

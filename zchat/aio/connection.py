@@ -53,8 +53,6 @@ class LoopConnection(Link):
         self._turns = Turns(self._engine, self._port, self._end)
         self._asked: dict[int, asyncio.Future[bool]] = {}  # number of a request -> who waits for its answer
         self.in_time = self._turns.in_time
-        self.drained = self.loop.create_future()  # what `drain` waits for where there is nothing to wait for
-        self.drained.set_result(None)
 
     async def start(self, wait: float) -> None:
         """Connect and say hello. Raises Unreachable, Refused."""
@@ -171,6 +169,11 @@ class LoopConnection(Link):
         await self.wait_for(self._want_acks(), self.deadline("acks", timeout))
         self._flushed()
 
+    @property
+    def drained(self) -> asyncio.Future[None]:
+        """What `drain` waits for where there is nothing to wait for."""
+        return self._turns.nothing
+
     async def drain(self, timeout: float | None) -> None:
         """Wait until little waits to be sent. Raises TimedOut, Closed."""
         outbox = self.outbox
@@ -179,7 +182,9 @@ class LoopConnection(Link):
             await self.wait_for(lambda: outbox.bytes_waiting <= DRAINED_BYTES, deadline)
 
     async def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
-        """Until the chunk's outcome is known. Raises TimedOut."""
+        """Until the chunk's outcome is known. Raises TimedOut, Closed."""
+        if self._failure is not None:
+            raise self._failure
         self._turns.check()
         future, deadline = self.loop.create_future(), self.deadline("ack", timeout)
         tell = partial(settle, future, True)

@@ -32,6 +32,8 @@ class Turns:
     def __init__(self, engine: Engine, port: SocketPort, finish: Callable[[Exception | None], None]) -> None:
         self.loop = asyncio.get_running_loop()
         self.is_over = False
+        self.nothing: asyncio.Future[None] = self.loop.create_future()  # for who has nothing to wait for
+        self.nothing.set_result(None)
         self._thread = get_ident()
         self._engine = engine
         self._port = port
