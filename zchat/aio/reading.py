@@ -1,7 +1,7 @@
 """History as a program of asyncio reads it: page by page, while it is iterated over.
 
 Rules of this file: a wait that is cancelled has taken nothing; the next one asks for the same page.
-Spec: docs/client.md, "asyncio". Tests: tests/aio/test_asking.py.
+Spec: docs/client.md, "asyncio". Tests: tests/aio/test_listening.py.
 """
 
 from __future__ import annotations

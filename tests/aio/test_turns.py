@@ -1,0 +1,107 @@
+"""An event loop takes a client's turns: when, in which thread, and what never happens in the middle of one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from threading import get_ident
+
+import pytest
+
+import zchat
+import zchat.aio
+from tests.aio.conftest import Around, Loops, until
+from tests.conftest import BrokerProcess
+
+pytestmark = pytest.mark.slow  # a broker is a process
+
+
+def drivers(client: zchat.aio.Client, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The threads that take its turns and send, from now on."""
+    engine, found = client._connection._engine, list[int]()
+    turn, push = engine.turn, engine.push
+
+    def noted(ready: int) -> None:
+        found.append(get_ident())
+        turn(ready)
+
+    def noted_too() -> None:
+        found.append(get_ident())
+        push()
+
+    monkeypatch.setattr(engine, "turn", noted)
+    monkeypatch.setattr(engine, "push", noted_too)
+    return found
+
+
+def test_only_the_loops_thread_takes_turns_whoever_publishes(
+    run: Loops, shared_broker: BrokerProcess, room: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, "anna") as anna, anna.listen(room) as messages:
+            found = drivers(anna, monkeypatch)
+            thread = threading.Thread(target=lambda: anna.publish(room, "of a thread"))
+            thread.start()
+            assert (await messages.get(20)).text == "of a thread"
+            thread.join()
+            assert set(found) == {get_ident()}
+
+    run(talk())
+
+
+def test_a_handler_of_signals_runs_when_the_turn_is_over(
+    run: Loops, shared_broker: BrokerProcess, room: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, "anna") as anna:
+            engine = anna._connection._engine
+            turn = engine.turn
+
+            def signalled(ready: int) -> None:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                turn(ready)
+                order.append("turn")
+
+            monkeypatch.setattr(engine, "turn", signalled)
+            anna._connection._turns.turn()
+            monkeypatch.undo()
+            assert await anna.send(room, "x") > 0
+
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: order.append("handler"))
+    try:
+        run(talk())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert order == ["turn", "handler"]
+
+
+def test_a_client_at_rest_has_one_timer_and_asks_for_no_turn(
+    run: Loops, shared_broker: BrokerProcess, room: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, "anna") as anna:
+            await anna.send(room, "x")
+            turns = anna._connection._turns
+            await until(lambda: not turns._is_soon, "nothing is left to do")
+            found = drivers(anna, monkeypatch)
+            for _ in range(1000):
+                await Around()
+            assert len(found) < 20, "the loop comes round, and the client has nothing to do"
+            assert turns._timer is not None and turns._due - turns.loop.time() <= 1.0
+
+    run(talk())
+
+
+def test_waits_of_many_tasks_are_over_when_their_own_is(run: Loops, shared_broker: BrokerProcess, room: str) -> None:
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, "anna") as anna:
+            asked = [anna.who(room), anna.rooms(), anna.cursors(), anna.flush(), anna.who()] * 20
+            answers = await asyncio.gather(*asked)
+            assert all(isinstance(answer, list) for answer in answers if answer is not None)
+            assert anna._connection._asked == {} and anna._connection._turns._waits == {}
+
+    run(talk())
