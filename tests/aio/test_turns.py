@@ -14,6 +14,7 @@ import zchat
 import zchat.aio
 from tests.aio.conftest import Around, Loops, until
 from tests.conftest import BrokerProcess
+from zchat.core import Instant
 
 pytestmark = pytest.mark.slow  # a broker is a process
 
@@ -94,6 +95,39 @@ def test_a_client_at_rest_has_one_timer_and_asks_for_no_turn(
             assert turns._timer is not None and turns._due - turns.loop.time() <= 1.0
 
     run(talk())
+
+
+def test_a_turn_takes_no_more_than_its_time(
+    run: Loops, shared_broker: BrokerProcess, room: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has none takes one batch: all that comes is taken, with the loop's other tasks in between."""
+    taken: list[int] = []
+
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, "anna") as anna, anna.listen(f"{room}.*") as messages:
+            connection = anna._connection
+            connection._port.read_for(0.0)
+            turn, broadcast = connection._engine.turn, connection._core.broadcast
+
+            def counted(ready: int) -> None:
+                taken.append(0)
+                turn(ready)
+
+            def took(topic: bytes, frame: bytes, now: Instant) -> None:
+                taken[-1] += 1
+                broadcast(topic, frame, now)
+
+            monkeypatch.setattr(connection._engine, "turn", counted)
+            monkeypatch.setattr(connection._core, "broadcast", took)
+            with zchat.connect(shared_broker.address, "ben") as ben:  # the loop stands still meanwhile
+                for number in range(50):
+                    ben.publish(f"{room}.{number}", "x")
+                ben.flush()
+            for _ in range(50):
+                await messages.get(20)
+
+    run(talk())
+    assert sum(taken) >= 50 and max(taken) == 1
 
 
 def test_waits_of_many_tasks_are_over_when_their_own_is(run: Loops, shared_broker: BrokerProcess, room: str) -> None:

@@ -39,6 +39,7 @@ from zchat.sockets.link import Link
 
 T = TypeVar("T")
 
+READ_SECONDS = 0.005  # of a turn, for other tasks wait meanwhile
 DRAINED_BYTES = 256 * 1024  # what may wait to be sent when `drain` returns: enough to keep the broker busy
 
 
@@ -50,6 +51,7 @@ class LoopConnection(Link):
     ) -> None:
         self.loop = asyncio.get_running_loop()
         super().__init__(address, user, info, on_notice, made=Publication, call=self._call_soon)
+        self._port.read_for(READ_SECONDS)
         self._turns = Turns(self._engine, self._port, self._end)
         self._asked: dict[int, asyncio.Future[bool]] = {}  # number of a request -> who waits for its answer
         self.in_time = self._turns.in_time

@@ -33,6 +33,7 @@ class Dealer:
         self._send = options.sender(self.socket)
         self._is_dry = is_dry
         self._unsent: deque[bytes] = deque()
+        self.read_seconds = RECEIVED_SECONDS_MAX
 
     @property
     def due(self) -> float:
@@ -81,7 +82,7 @@ class Dealer:
 
     def received(self) -> Iterator[bytes]:
         """What is there, up to a bound. Frames that came together are taken one by one."""
-        receive, events, until = self.socket.recv, self.socket.getsockopt, monotonic() + RECEIVED_SECONDS_MAX
+        receive, events, until = self.socket.recv, self.socket.getsockopt, monotonic() + self.read_seconds
         try:
             for _ in range(RECEIVED_MAX):
                 yield receive(DONTWAIT)

@@ -75,6 +75,10 @@ class SocketPort:
         """Where it subscribes, and what keeps it from that."""
         return self._subscriber.place
 
+    def read_for(self, seconds: float) -> None:
+        """So long may a turn take what has come, of each socket."""
+        self._dealer.read_seconds = self._subscriber.read_seconds = seconds
+
     def sleep(self, seconds: float) -> None:
         """Until something may be there, but not for longer. One thread at a time, without the lock."""
         try:

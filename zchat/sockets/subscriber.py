@@ -33,6 +33,7 @@ class Subscriber:
         """`is_dry` is called when all that has come was received."""
         self._wake = wake
         self._is_dry = is_dry
+        self.read_seconds = RECEIVED_SECONDS_MAX
         self._connector: Connector | None = None
         self.sub: zmq.Socket[bytes] | None = None
         self.monitor: zmq.Socket[bytes] | None = None
@@ -82,7 +83,7 @@ class Subscriber:
     def received(self) -> Iterator[tuple[bytes, bytes]]:
         """(topic, frame) of what is there, up to a bound; messages of more or fewer frames are none."""
         assert self.sub is not None, "it can be read"
-        receive, events, until = self.sub.recv, self.sub.getsockopt, monotonic() + RECEIVED_SECONDS_MAX
+        receive, events, until = self.sub.recv, self.sub.getsockopt, monotonic() + self.read_seconds
         for _ in range(RECEIVED_MAX):
             try:
                 topic = receive(DONTWAIT)
