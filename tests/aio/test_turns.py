@@ -107,7 +107,8 @@ def test_a_turn_takes_no_more_than_its_time(
         async with zchat.aio.connect(shared_broker.address, "anna") as anna, anna.listen(f"{room}.*") as messages:
             connection = anna._connection
             connection._port.read_for(0.0)
-            turn, broadcast = connection._engine.turn, connection._core.broadcast
+            engine = connection._engine
+            turn, broadcast = engine.turn, engine.core.broadcast
 
             def counted(ready: int) -> None:
                 taken.append(0)
@@ -117,8 +118,8 @@ def test_a_turn_takes_no_more_than_its_time(
                 taken[-1] += 1
                 broadcast(topic, frame, now)
 
-            monkeypatch.setattr(connection._engine, "turn", counted)
-            monkeypatch.setattr(connection._core, "broadcast", took)
+            monkeypatch.setattr(engine, "turn", counted)
+            monkeypatch.setattr(engine.core, "broadcast", took)
             with zchat.connect(shared_broker.address, "ben") as ben:  # the loop stands still meanwhile
                 for number in range(50):
                     ben.publish(f"{room}.{number}", "x")
