@@ -161,7 +161,7 @@ def test_a_program_that_ends_has_sent_what_it_published_and_left(
     shared_broker: BrokerProcess, room: str, end: str, status: int, says: str
 ) -> None:
     program = PROGRAM.replace("{end}", end)
-    command = [sys.executable, "-X", "dev", "-c", program, shared_broker.address, room]
+    command = [sys.executable, "-W", "default", "-c", program, shared_broker.address, room]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment())
     assert done.returncode == status and says in done.stderr
     assert "zchat:" not in done.stderr and bool(done.stderr) == bool(says), done.stderr
