@@ -288,7 +288,7 @@ def _measured(host: zchat.Client, broker: Process, crowd: list[Process], clients
 
 
 def _present(host: zchat.Client) -> int:
-    return sum(one.session not in ("", host.session) for one in host.who())
+    return sum(one.session not in ("", host.session_id) for one in host.who())
 
 
 def _leaves(host: zchat.Client) -> int:

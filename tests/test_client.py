@@ -76,7 +76,7 @@ def test_a_client_knows_who_and_where_it_is(there: BrokerProcess) -> None:
         assert (client.user, client.address) == ("李明", there.address)
         assert other.user == getpass.getuser()
         assert client.is_connected
-        assert client.session != other.session and client.log_id == other.log_id
+        assert client.session_id != other.session_id and client.log_id == other.log_id
 
 
 def test_what_connect_is_not_told_the_environment_tells(there: BrokerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ def test_a_message_keeps_all_that_it_was_sent_with(anna: zchat.Client, ben: zcha
     assert (message.room, message.offset, message.user) == (room, offset, "anna")
     assert (message.event, message.body, message.text) == ("greeting", "你好".encode(), "你好")
     assert dict(message.headers) == {"lang": "zh", "": "no key", "empty": ""}
-    assert message.session == anna.session
+    assert message.session == anna.session_id
     assert abs(message.when - before) < timedelta(seconds=5)
     assert [message] == list(ben.history(room))
 
@@ -701,12 +701,12 @@ def test_who_tells_sessions_rooms_and_since_when(there: BrokerProcess, anna: zch
         one.listen(room)
         two.listen(room, f"{room}.too")
         members = anna.who(room)
-        assert sorted(member.session for member in members) == sorted([one.session, two.session])
+        assert sorted(member.session for member in members) == sorted([one.session_id, two.session_id])
         assert {(member.user, member.state) for member in members} == {("cleo", "live")}
         assert all(before < member.since / 1e6 < time.time() + 1 for member in members)
         everybody = {member.session: member for member in anna.who()}
-        assert everybody[two.session].rooms == [room, f"{room}.too"]
-        assert everybody[anna.session].user == "anna"
+        assert everybody[two.session_id].rooms == [room, f"{room}.too"]
+        assert everybody[anna.session_id].user == "anna"
     assert anna.who(room) == []
     [gone] = [member for member in anna.who() if member.user == "cleo"]
     assert (gone.state, gone.session, gone.rooms) == ("gone", "", [])

@@ -40,7 +40,7 @@ FACES = tuple(  # what all faces are made of
     for name in (
         "arguments",
         "publisher",
-        *(f"sockets.{name}" for name in ("clock", "incoming", "intake", "link", "outbox", "publication")),
+        *(f"sockets.{name}" for name in ("channel", "clock", "incoming", "intake", "link", "outbox", "publication")),
     )
 )
 LOOP = tuple(
@@ -57,7 +57,11 @@ LAYERS = [
     Layer("zchat/subscription.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
     Layer("zchat/publisher.py", (*WORDS, "zchat.core.", *FACES), WORLD),
     Layer("zchat/arguments.py", (*WORDS, "zchat.core."), WORLD),
-    Layer("zchat/client.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client", "zchat.subscription"), WORLD),
+    Layer(
+        "zchat/client.py",
+        (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client", "zchat.sockets.session", "zchat.subscription"),
+        WORLD,
+    ),
     Layer("zchat/aio/", (*WORDS, "zchat.core.", *FACES, *LOOP, "zchat.aio."), WORLD),
     Layer("zchat/__init__.py", ("zchat.",), ("importlib",)),
     Layer("zchat/testing.py", ("zchat.errors",), ("pathlib", "subprocess", "sys", "tempfile", "time")),

@@ -41,6 +41,7 @@ from zchat.publisher import Publisher
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import Deadline, waitable
 from zchat.sockets.publication import Publication
+from zchat.sockets.session import SessionConnection
 from zchat.subscription import Subscription
 from zchat.times import Since
 
@@ -83,6 +84,8 @@ class Client(Publisher[Publication]):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._subscriptions: set[Subscription] = set()  # that are open
+        self._connected = self  # whose connection it is
+        self._sessions: set[Client] = set()  # others over the same connection
 
     def __enter__(self) -> Client:
         return self
@@ -95,6 +98,26 @@ class Client(Publisher[Publication]):
                 self.flush(CLOSE_SECONDS)
         finally:
             self._close(CLOSE_SECONDS, counts=kind is None)
+
+    def session(
+        self, user: str, *, wait: float = WAIT_SECONDS, on_notice: Callable[[Notice], object] | None = None
+    ) -> Client:
+        """Another session over this client's connection, as `user`: for programs that speak for many.
+
+        It is a client like any other, with a presence, publishes, subscriptions and errors of its own, and has neither
+        a thread nor a socket. To close it ends it alone; to close the client that was connected ends all. Other calls
+        wait as those of that client do. Raises Unreachable and Refused, which leave the others alone, BadName, Closed.
+        """
+        seconds = waitable(wait)
+        if seconds is None:
+            raise UsageError("wait is None, not seconds")
+        connected = self._connected
+        connection = SessionConnection(connected._connection, user_of(user), function_of("on_notice", on_notice))
+        connection.start(seconds or TRY_SECONDS)
+        client = Client(connection)
+        client._connected = connected
+        connected._sessions.add(client)
+        return client
 
     # --- publishing -------------------------------------------------------------------------
 
@@ -228,10 +251,12 @@ class Client(Publisher[Publication]):
     def _close(self, seconds: float, *, counts: bool = True) -> None:
         deadline = Deadline("close", seconds)
         try:
-            for subscription in list(self._subscriptions):
-                subscription._end(deadline, counts=counts, with_client=True)
+            for client in [self, *list(self._sessions)]:
+                for subscription in list(client._subscriptions):
+                    subscription._end(deadline, counts=counts, with_client=True)
         finally:
             self._connection.close(deadline.left() or 0.0)
+            self._connected._sessions.discard(self)
 
     def _deadline(self, what: str, timeout: float | None) -> Deadline:
         return self._connection.deadline(what, waitable(timeout))

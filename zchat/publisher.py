@@ -35,7 +35,7 @@ class Publisher(Generic[P]):
         return f"<{face}.Client {self.user} at {self.address}: {states[self._connection.state]}>"
 
     @property
-    def session(self) -> str:
+    def session_id(self) -> str:
         """The name of this session; a broker with another log gives another."""
         return self._connection.welcome.session
 

@@ -40,9 +40,7 @@ class Subscription:
         self._listener = listener
         self._on_notice = on_notice
         self._tell_closed = closed
-        self._incoming = Incoming(
-            lambda on: connection.later(lambda core, now: listener.ordering.paused(on)), connection
-        )
+        self._incoming = Incoming(lambda on: connection.later(lambda core, now: core.paused(listener, on)), connection)
         self._intake = Intake(connection, listener, self._incoming, echo=echo)
 
     def __enter__(self) -> Subscription:

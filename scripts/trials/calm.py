@@ -46,7 +46,7 @@ class Calm:
         caller = self._folder / "caller.journal"
         journal = Journal(caller)
         with zchat.connect(stage.broker.address, "caller", wait=20.0) as client:
-            journal.write("S", client.session, client.log_id)
+            journal.write("S", client.session_id, client.log_id)
             self._wait_for_leaves(client)
             writer = Writer("caller", client, journal)
             for _ in range(READS_MAX):
@@ -111,7 +111,7 @@ class Calm:
 
         (self._folder / "log.journal").unlink(missing_ok=True)
         dump = Journal(self._folder / "log.journal")
-        dump.note("S", client.session, client.log_id)
+        dump.note("S", client.session_id, client.log_id)
         kept = 0
         for number, message in enumerate(client.history("**", presence=True, on_notice=noticed)):
             kept += message.room == SHORT

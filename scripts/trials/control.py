@@ -43,7 +43,7 @@ class Control:
                 if time.monotonic() > deadline:
                     raise
                 continue
-            self.journal.write("S", client.session, client.log_id)
+            self.journal.write("S", client.session_id, client.log_id)
             return client
 
     def _listen(self) -> None:

@@ -68,7 +68,7 @@ def test_a_client_is_connected_by_await_or_async_with(run: Loops, shared_broker:
         await client.close()
         assert repr(client) == f"<zchat.aio.Client anna at {shared_broker.address}: closed>"
         async with zchat.aio.connect(shared_broker.address, "ben") as ben, client:
-            assert ben.session != client.session and ben.log_id == client.log_id
+            assert ben.session_id != client.session_id and ben.log_id == client.log_id
         assert not ben.is_connected
         for call in (ben.who(), ben.send("den", "x"), ben.listen("den").get(), anext(ben.history("den"))):
             with pytest.raises(zchat.Closed):
@@ -265,10 +265,10 @@ def test_a_loop_that_stands_still_keeps_its_session(
 
     async def talk() -> None:
         async with zchat.aio.connect(broker.address, "anna") as anna, anna.listen("den") as messages:
-            session = anna.session
+            session = anna.session_id
             stand_still(session)
             assert (await messages.get(20)).text == "hello"
-            assert (anna.is_connected, anna.session) == (True, session)
+            assert (anna.is_connected, anna.session_id) == (True, session)
             assert not [m async for m in anna.history("den", presence=True) if (m.user, m.event) == ("anna", "leave")]
 
     run(talk())
@@ -286,7 +286,7 @@ def test_a_client_that_only_publishes_is_told_of_its_connection_by_the_loop(
     async def talk() -> None:
         notified = lambda notice: told.append((notice.kind, threading.get_ident()))  # noqa: E731
         async with zchat.aio.connect(broker.address, "anna", on_notice=notified) as anna:
-            session = anna.session
+            session = anna.session_id
             await anna.send("den", "one")
             broker.stop()
             await until(lambda: told, "it is told that it is lost")
@@ -299,7 +299,7 @@ def test_a_client_that_only_publishes_is_told_of_its_connection_by_the_loop(
                     await call
             broker.start()
             assert await publication > 0
-            assert (anna.session, anna.is_connected) == (session, True)
+            assert (anna.session_id, anna.is_connected) == (session, True)
             assert [message.text async for message in anna.history("den")] == ["one", "two"]
 
     run(talk())

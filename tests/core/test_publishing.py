@@ -287,8 +287,7 @@ def test_in_a_session_that_goes_on_it_is_sent_again_however_often_the_log_goes_b
 def test_what_is_unacked_keeps_to_the_window_and_one_may_always_be_out() -> None:
     publishing = Publishing()
     limits = {"window_bytes": 1000}
-    welcome = wire.Welcome(1, "s", b"", False, "log", 0, 0, limits, 0)
-    assert publishing.welcomed(welcome, Instant(1.0, 0)) == []
+    publishing.window.told(limits)
     frames = {}
     for seq in range(1, 4):
         assert publishing.has_room
@@ -314,7 +313,7 @@ def test_what_is_unacked_keeps_to_the_window_and_one_may_always_be_out() -> None
 def test_the_window_of_an_ack_holds_until_nothing_was_unacked_for_a_moment() -> None:
     """Else a publisher that the broker keeps up with would fall back to the first window after each ACK."""
     publishing = Publishing()
-    publishing.welcomed(wire.Welcome(1, "s", b"", False, "log", 0, 0, {"window_bytes": 1000}, 0), Instant(1.0, 0))
+    publishing.window.told({"window_bytes": 1000})
 
     def add(seconds: float) -> None:
         chunk = Chunk("general", 0)

@@ -162,7 +162,7 @@ class SimulatedPort:
 
     def _count(self, frame: bytes) -> None:
         """Rare answers are counted."""
-        reply, counts = wire.decode_broker(frame), self._world.counts
+        reply, counts = unwrapped(frame), self._world.counts
         if isinstance(reply, wire.Welcome):
             counts["sessions resumed" if reply.resumed else "sessions begun"] += 1
         elif isinstance(reply, wire.HelloAgain):
@@ -204,3 +204,9 @@ class SimulatedPort:
                 world.counts["broadcasts lost"] += 1
                 continue
             pipe.send((topic, lies.broadcast(world, frame)))
+
+
+def unwrapped(frame: bytes) -> wire.BrokerMessage:
+    """What is said to a session, on whatever channel."""
+    message = wire.decode_broker(frame)
+    return wire.decode_broker(bytes(message.message)) if isinstance(message, wire.For) else message

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import count
 
-from tests.simulation.broker_port import SimulatedPort
+from tests.simulation.broker_port import SimulatedPort, unwrapped
 from tests.simulation.logs import SimulatedLog
 from tests.simulation.network import Port, World
 from tests.simulation.pair import log_facts
@@ -43,7 +43,7 @@ class WatchedCore(BrokerCore):
         """Look at the ACKs."""
         replies = super().take_replies()
         for _, frame in replies:
-            reply = wire.decode_broker(frame)
+            reply = unwrapped(frame)
             for _, first in reply.pairs if isinstance(reply, wire.Ack) else ():
                 if first > self.log.memory.head():
                     raise AssertionError(f"an ACK for {first} before its commit")

@@ -16,11 +16,13 @@ from zchat import address, wire
 from zchat.address import Address
 from zchat.core import Instant
 from zchat.core.client import CLOSED, READY, Answer, ClientCore
+from zchat.core.client_session import SessionCore
 from zchat.core.engine import Engine
+from zchat.core.lines import SessionLine
 from zchat.core.listening import Listening
 from zchat.core.ordering import LIVE
 from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES
-from zchat.errors import Closed, Refused, TimedOut
+from zchat.errors import Closed, Refused, TimedOut, ZchatError
 from zchat.sockets.clock import Deadline
 from zchat.sockets.outbox import Outbox
 from zchat.sockets.publication import Publication
@@ -207,7 +209,13 @@ class SimulatedClient(Process[int]):
         self._port = SimulatedPort(world, port, self.wake, self.core.listening)
         self.outbox = Outbox(lambda: self.engine.wake(), NobodyWaits(), Publication)
         self.engine = engine_type(self.core, ADDRESS, self._port, self.outbox, self)
+        self.sessions: list[SimulatedSession] = []  # on channels of its connection
         self.wake()
+
+    def session(self, user: str) -> SimulatedSession:
+        """As `Client.session`."""
+        self.sessions.append(SimulatedSession(self, user))
+        return self.sessions[-1]
 
     @property
     def sockets(self) -> list[ClientSocket]:
@@ -226,6 +234,11 @@ class SimulatedClient(Process[int]):
             socket.is_reachable = reachable
             if not reachable and socket.connection is not None:
                 socket.connection.cut(self._world.random.uniform(0.0, 2.0))
+
+    @property
+    def heard(self) -> wire.Welcome | None:
+        """What tells of the log that is listened to."""
+        return self.core.welcome
 
     @property
     def is_idle(self) -> bool:
@@ -261,11 +274,16 @@ class SimulatedClient(Process[int]):
         assert self.engine.failure is None, "no broker refuses it"
         if self._ending is not None and (self.core.state == CLOSED or self._world.seconds >= self._ending):
             self.engine.close(Closed())
-            self.told()
+            self._tell()
             self.kill()
             return None
-        self.told()
+        self._tell()
         return self._world.seconds + self.engine.rest()
+
+    def _tell(self) -> None:
+        self.told()
+        for session in self.sessions:
+            session.told()
 
     # --- what its engine tells --------------------------------------------------------------
 
@@ -278,3 +296,115 @@ class SimulatedClient(Process[int]):
     def news(self, refused: list[Refused], answers: list[tuple[int, Answer]]) -> None:
         """What it asked was answered."""
         self.answers.update(answers)
+
+
+class SimulatedSession:
+    """Another session of a client's process: what a program has of a client, over the same connection."""
+
+    def __init__(self, process: SimulatedClient, user: str) -> None:
+        self.answers: dict[int, Answer] = {}  # to requests of the program
+        self.told: Callable[[], None] = lambda: None  # a turn is over
+        self.has_ended = False
+        self._process = process
+        self.core = process.core.sessions.open(user)
+        self.outbox = Outbox(lambda: process.engine.wake(), NobodyWaits(), Publication, self._has_some)
+        self.engine = self
+        self.consumers = process.engine.consumers
+        self._line = SessionLine(self.core, self.outbox, self)
+        process.engine.lines.add(self._line)
+        process.core.sessions.touch(self.core)
+        process.wake()
+
+    def later(self, command: Callable[[SessionCore, Instant], object]) -> None:
+        """As its engine does, for this session."""
+
+        def carry_out(own: ClientCore, now: Instant) -> None:
+            command(self.core, now)
+            own.sessions.touch(self.core)
+
+        self._process.engine.later(carry_out)
+
+    @property
+    def heard(self) -> wire.Welcome | None:
+        """What tells of the log that is listened to: the connection's."""
+        return self._process.core.welcome
+
+    # --- as its process ---------------------------------------------------------------------
+
+    @property
+    def sockets(self) -> list[ClientSocket]:
+        """That its process has."""
+        return self._process.sockets
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it goes on."""
+        return self._process.is_alive and not self.has_ended
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits in it to be sent."""
+        return not self.outbox
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the network has its process."""
+        return self._process.is_reachable
+
+    @is_reachable.setter
+    def is_reachable(self, reachable: bool) -> None:
+        self._process.is_reachable = reachable
+
+    @property
+    def stalled_until(self) -> float:
+        """Its process stands still."""
+        return self._process.stalled_until
+
+    @stalled_until.setter
+    def stalled_until(self, seconds: float) -> None:
+        self._process.stalled_until = seconds
+
+    def wake(self) -> None:
+        """Its process has a turn."""
+        self._process.wake()
+
+    def session(self, user: str) -> SimulatedSession:
+        """Another one over the same connection."""
+        return self._process.session(user)
+
+    def kill(self) -> None:
+        """As kill -9 does, of all in its process."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """As `Client.close` of a session: bye, then wait for its answer, but not for ever."""
+        seconds = CLOSE_SECONDS if self.core.state == READY else 0.0
+        if seconds:
+            self.later(lambda core, now: core.bye())
+        self._process._world.after(seconds, lambda: self.later(lambda core, now: self._end()))
+
+    # --- what its engine tells --------------------------------------------------------------
+
+    def there(self) -> None:
+        """The broker is there."""
+
+    def lost(self) -> None:
+        """It is away."""
+
+    def news(self, refused: list[Refused], answers: list[tuple[int, Answer]]) -> None:
+        """What it asked was answered."""
+        self.answers.update(answers)
+
+    def ended(self, error: ZchatError, unsettled: int) -> None:
+        """It goes on no more."""
+        assert isinstance(error, Closed), "no broker refuses it"
+        self.has_ended = True
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        self._process.engine.lines.end(self._line, Closed())
+
+    def _has_some(self) -> None:
+        self._process.engine.lines.has_some(self._line)
+        self.outbox.is_waiting = self._process.engine.is_resting

@@ -22,6 +22,9 @@ STORM = 20  # of HELLO_AGAIN in a row
 def replies(world: World, frame: bytes, told_damaged: Callable[[int], None]) -> list[bytes]:
     """What is sent instead of a reply. `told_damaged` is given the offset of a batch that is spoilt."""
     faults, reply = world.faults, wire.decode_broker(frame)
+    if isinstance(reply, wire.For):
+        wrapped = wire.for_channel(reply.channel)
+        return [wrapped + each for each in replies(world, bytes(reply.message), told_damaged)]
     if world.chance(faults.lie_hello_again):
         world.counts["lies: hello again"] += 1
         return [frame, *[HELLO_AGAIN] * STORM]

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from tests.simulation.clients import SimulatedClient
+from tests.simulation.clients import SimulatedClient, SimulatedSession
 from tests.simulation.history import (
     ACKED,
     MESSAGE,
@@ -35,7 +35,7 @@ from tests.simulation.network import Port, World
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Answer
-from zchat.core.client import READY, ClientCore
+from zchat.core.client_session import READY, SessionCore
 from zchat.core.engine import Engine
 from zchat.core.history import History
 from zchat.core.listening import Listener
@@ -117,7 +117,7 @@ class Hearing:
     def put(self, items: list[Delivery | Notice | Mark]) -> None:
         """What the engine delivers."""
         self._program.begin(self)
-        self.take(items, self._program.logs, log_of(self._program.client.core.welcome))
+        self.take(items, self._program.logs, log_of(self._program.client.heard))
 
     def end(self) -> None:
         """The client has ended: nothing more comes."""
@@ -245,12 +245,16 @@ class Program:
         number: int,
         ordering_type: type[OrderedDelivery] = OrderedDelivery,  # see sabotage.py
         engine_type: type[Engine] = Engine,
+        beside: Program | None = None,
     ) -> None:
+        """`beside`: it has a session over the connection of that one's process; None: a process of its own."""
         self.world = world
         self.name = f"p{number}"
         self.user = user
         self._ordering_type = ordering_type
-        self.client = SimulatedClient(world, port, user, number, engine_type)
+        self.client: SimulatedClient | SimulatedSession = (
+            SimulatedClient(world, port, user, number, engine_type) if beside is None else beside.client.session(user)
+        )
         self.client.told = self._told
         self.written: list[Written] = []
         self.hearings: list[Hearing] = []
@@ -332,7 +336,7 @@ class Program:
         """Without listening."""
         self.joined[room] += 1
 
-        def join(core: ClientCore, now: Instant) -> None:
+        def join(core: SessionCore, now: Instant) -> None:
             self.wanted[room] += 1
             number = core.join({room}, now)
             if number:
@@ -344,7 +348,7 @@ class Program:
         """Take a join back."""
         self.joined[room] -= 1
 
-        def part(core: ClientCore, now: Instant) -> None:
+        def part(core: SessionCore, now: Instant) -> None:
             self.wanted[room] -= 1
             core.part({room}, now)
 
@@ -353,7 +357,7 @@ class Program:
     def pause(self, hearing: Hearing, paused: bool) -> None:
         """As `Subscription.put` does when its queue is full, and `_take` when it is not any more."""
         hearing.paused = paused
-        self.client.engine.later(lambda core, now: hearing.listener.ordering.paused(paused))
+        self.client.engine.later(lambda core, now: core.paused(hearing.listener, paused))
 
     def close(self) -> None:
         """As `Client.close`."""
@@ -374,12 +378,12 @@ class Program:
     def begin(self, hearing: Hearing) -> None:
         """`listen` returns, once it may."""
         if hearing.log is None and not hearing.is_over and hearing.listener.ordering.is_begun:
-            name = log_of(self.client.core.welcome)
+            name = log_of(self.client.heard)
             hearing.begin(self.logs[name], self.logs[name].memory.head(), self.logs)
 
     def _told(self) -> None:
         """A turn is over."""
-        name = log_of(self.client.core.welcome)
+        name = log_of(self.client.heard)
         for hearing in self.hearings:
             self.begin(hearing)
         for hearing in self.hearings:
@@ -409,7 +413,7 @@ class Program:
         hearing.is_over = True
         listener = hearing.listener
 
-        def end(core: ClientCore, now: Instant) -> None:
+        def end(core: SessionCore, now: Instant) -> None:
             self.cursors.discard(listener.progress.cursor)
             core.unlisten(listener, now)
             self.client.engine.consumers.pop(listener, None)
@@ -430,7 +434,7 @@ class Program:
         running = Running(steps, done, failed, listen)
         self.client.engine.later(partial(self._go_on, running, None))
 
-    def _go_on(self, running: Running, answer: Answer | None, core: ClientCore, now: Instant) -> None:
+    def _go_on(self, running: Running, answer: Answer | None, core: SessionCore, now: Instant) -> None:
         try:
             step = next(running.steps) if answer is None else running.steps.send(answer)
             while not self._begun(running, step, core, now):
@@ -442,7 +446,7 @@ class Program:
         else:
             self.running.append(running)
 
-    def _begun(self, running: Running, step: Step, core: ClientCore, now: Instant) -> bool:
+    def _begun(self, running: Running, step: Step, core: SessionCore, now: Instant) -> bool:
         """Whether the step has begun, and is not done yet."""
         running.step, running.listener = step, None
         if isinstance(step, Listen):

@@ -126,6 +126,17 @@ class Simulation:
             )
             self.programs.append(program)
 
+    def step_session(self) -> None:
+        """A program begins that has a session over another one's connection."""
+        beside = self._someone()
+        if beside is not None and len(self.alive) < PROGRAMS_MAX and beside.client.core.state == READY:
+            user, number = self.world.random.choice(USERS), next(self._program_numbers)
+            program = Program(
+                self.world, self.port, self.logs, user, number, self._ordering_type, self._engine_type, beside
+            )
+            self.world.counts["sessions beside others"] += 1
+            self.programs.append(program)
+
     def step_publish(self) -> None:
         """A few records."""
         program, random = self._someone(), self.world.random
@@ -451,7 +462,7 @@ class Simulation:
     # --- parts ------------------------------------------------------------------------------
 
     def _weights(self) -> tuple[list[str], list[float]]:
-        weights = {"publish": 6.0, "listen": 0.6, "resume": 0.4, "history": 0.3, "join": 0.3}
+        weights = {"publish": 6.0, "listen": 0.6, "resume": 0.4, "history": 0.3, "join": 0.3, "session": 0.3}
         weights.update({field.name: getattr(self.world.faults, field.name) for field in fields(Faults)})
         kinds = [kind for kind in weights if hasattr(self, f"step_{kind}") and weights[kind] > 0.0]
         return kinds, [weights[kind] for kind in kinds]

@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Any
 
 from zchat import wire
-from zchat.address import Address
 from zchat.aio.connection import DRAINED_BYTES, LoopConnection
 from zchat.aio.publication import Publication
 from zchat.aio.reading import Reading
+from zchat.aio.session import LoopSession
 from zchat.aio.subscription import Subscription
 from zchat.arguments import (
     address_of,
@@ -60,9 +60,9 @@ def connect(
     seconds, timeout = waitable(wait), waitable(timeout)
     if seconds is None:
         raise UsageError("wait is None, not seconds")
-    return Connecting(
-        address_of(address), user_of(user), seconds or TRY_SECONDS, timeout, function_of("on_notice", on_notice)
-    )
+    told = function_of("on_notice", on_notice)
+    connection = partial(LoopConnection, address_of(address), user_of(user), info(), told)
+    return Connecting(connection, seconds or TRY_SECONDS, timeout)
 
 
 class Connecting:
@@ -70,15 +70,16 @@ class Connecting:
 
     def __init__(
         self,
-        address: Address,
-        user: str,
+        connect: Callable[[], LoopConnection],
         wait: float,
         timeout: float | None,
-        on_notice: Callable[[Notice], object] | None,
+        connected: Client | None = None,
     ) -> None:
-        self._connect: Callable[[], LoopConnection] = partial(LoopConnection, address, user, info(), on_notice)
+        """`connected`: the client whose connection is used; None: it has its own."""
+        self._connect = connect
         self._wait = wait
         self._timeout = timeout
+        self._connected_client = connected
         self._client: Client | None = None
 
     def __await__(self) -> Generator[Any, None, Client]:
@@ -99,7 +100,11 @@ class Connecting:
         connection = self._connect()
         connection.timeout = self._timeout
         await connection.start(self._wait)
-        return Client(connection)
+        client = Client(connection)
+        if self._connected_client is not None:
+            client._connected = self._connected_client
+            client._connected._sessions.add(client)
+        return client
 
 
 class Client(Publisher[Publication]):
@@ -110,6 +115,8 @@ class Client(Publisher[Publication]):
     def __init__(self, connection: LoopConnection) -> None:
         super().__init__(connection)
         self._subscriptions: set[Subscription] = set()  # that are open
+        self._connected = self  # whose connection it is
+        self._sessions: set[Client] = set()  # others over the same connection
 
     async def __aenter__(self) -> Client:
         return self
@@ -122,6 +129,21 @@ class Client(Publisher[Publication]):
                 await self.flush(CLOSE_SECONDS)
         finally:
             await self._close(CLOSE_SECONDS, counts=kind is None)
+
+    def session(
+        self, user: str, *, wait: float = WAIT_SECONDS, on_notice: Callable[[Notice], object] | None = None
+    ) -> Connecting:
+        """Another session over this client's connection, as `session` of `zchat.Client` begins one: await or enter it.
+
+        Raises BadName; awaiting it Unreachable and Refused, which leave the others alone, and Closed.
+        """
+        seconds = waitable(wait)
+        if seconds is None:
+            raise UsageError("wait is None, not seconds")
+        connected = self._connected
+        told = function_of("on_notice", on_notice)
+        connection = partial(LoopSession, connected._connection, user_of(user), told)
+        return Connecting(connection, seconds or TRY_SECONDS, connected._connection.timeout, connected)
 
     # --- publishing -------------------------------------------------------------------------
 
@@ -252,10 +274,12 @@ class Client(Publisher[Publication]):
     async def _close(self, seconds: float, *, counts: bool = True) -> None:
         deadline = Deadline("close", seconds)
         try:
-            for subscription in list(self._subscriptions):
-                await subscription._end(deadline, counts=counts, with_client=True)
+            for client in [self, *list(self._sessions)]:
+                for subscription in list(client._subscriptions):
+                    await subscription._end(deadline, counts=counts, with_client=True)
         finally:
             await self._connection.close(deadline.left() or 0.0)
+            self._connected._sessions.discard(self)
 
     def _deadline(self, what: str, timeout: float | None) -> Deadline:
         return self._connection.deadline(what, waitable(timeout))

@@ -26,7 +26,7 @@ from zchat.aio.publication import Publication
 from zchat.aio.turns import Turns, settle
 from zchat.core import Instant
 from zchat.core.answers import A, given
-from zchat.core.client import CLOSED, READY, Answer, ClientCore
+from zchat.core.client_session import CLOSED, READY, Answer, SessionCore
 from zchat.core.listening import Listener
 from zchat.core.ordering import Notice
 from zchat.core.publishing import Chunk
@@ -83,12 +83,12 @@ class LoopConnection(Link):
             assert self._failure is not None
             raise self._failure
 
-    def do(self, command: Callable[[ClientCore, Instant], T]) -> T:
+    def do(self, command: Callable[[SessionCore, Instant], T]) -> T:
         """Do it now. Returns what it returns; raises what it raises, and Closed or Refused when it has ended."""
         if self._failure is not None:
             raise self._failure
         self._turns.check()
-        once = AwaitedCommand(command)
+        once = AwaitedCommand(partial(self._command, command))
         self._engine.add(once)
         self._turns.turn()
         if not once.was_done:
@@ -119,7 +119,7 @@ class LoopConnection(Link):
             result: T = end.value
             return result
 
-    async def answer(self, ask: Callable[[ClientCore, Instant], int], deadline: Deadline) -> Answer:
+    async def answer(self, ask: Callable[[SessionCore, Instant], int], deadline: Deadline) -> Answer:
         """Ask, and wait for what the broker says. `ask` gives the number of a request; 0 is done already.
 
         Raises TimedOut, Closed.

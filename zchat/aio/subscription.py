@@ -141,7 +141,7 @@ class Subscription:
         opened: list[Intake] = []
 
         async def subscribe(listener: Listener) -> None:
-            incoming = connection.incoming(lambda on: connection.later(lambda core, now: listener.ordering.paused(on)))
+            incoming = connection.incoming(lambda on: connection.later(lambda core, now: core.paused(listener, on)))
             opened.append(Intake(connection, listener, incoming, echo=self._echo))
             self._incoming = incoming
             await connection.listen(listener, incoming, deadline)

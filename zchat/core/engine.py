@@ -28,6 +28,7 @@ from zchat.core import Instant
 from zchat.core.client import AWAY, GREETING, READY, ClientCore
 from zchat.core.deliveries import Delivery, Mark
 from zchat.core.gaps import Notice
+from zchat.core.lines import Lines
 from zchat.core.listening import Listener
 from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES, Consumer, Outgoing, Owner, Port
 from zchat.core.publishing import Chunk
@@ -51,6 +52,7 @@ class Engine:
         self.core = core
         self.failure: ZchatError | None = None  # why it goes on no more
         self.consumers: dict[Listener, Consumer] = {}
+        self.lines = Lines(core, self.consumers)  # sessions on channels of the connection
         self.settled_upto = 0  # chunks, counted as the outbox opens them
         self.seen = ""  # what keeps the broker away
         self.sent_at = 0.0  # when something that was published was sent last,
@@ -60,7 +62,7 @@ class Engine:
         self._outbox = outbox
         self._owner = owner
         self._commands: deque[Command] = deque()
-        self._is_resting = False
+        self.is_resting = False  # who has something to do is to wake it
         self._state = AWAY  # of the core, as last told
         self._sent: deque[Chunk] = deque()  # and not settled; some behind the first may be
         self._welcome: wire.Welcome | None = None  # whose publisher is subscribed to,
@@ -85,20 +87,20 @@ class Engine:
     @property
     def is_busy(self) -> bool:
         """Whether there is something to do."""
-        if self._commands:
+        if self._commands or self.lines.may_publish:
             return True
         return bool(self._outbox) and self.core.has_room
 
     def wake(self) -> None:
         """There is something to do."""
-        if self._is_resting:
+        if self.is_resting:
             self._owner.wake()
 
     # --- by whoever drives it ---------------------------------------------------------------
 
     def pause(self) -> None:
         """No turn follows for now. From here on `wake` wakes."""
-        self._is_resting = True
+        self.is_resting = True
         self._outbox.is_waiting = self.core.has_room
 
     def rest(self) -> float:
@@ -115,7 +117,7 @@ class Engine:
 
     def turn(self, ready: int) -> None:
         """Take what is there, and do what the core says. Nothing is looked at that cannot have changed."""
-        self._is_resting = self._outbox.is_waiting = False
+        self.is_resting = self._outbox.is_waiting = False
         now = self._port.now()
         if ready & (CHANGES | SUB_CHANGES):
             self._take_changes(ready, now)
@@ -124,7 +126,7 @@ class Engine:
         # What somebody waits for: messages in, messages out. A round trip is made of such turns.
         if ready & BATCHES:
             self._take_batches(now)
-        if self._outbox:
+        if self._outbox or self.lines.may_publish:
             self._publish(now)
         if ready & REPLIES:
             for frame in self._port.replies():
@@ -148,6 +150,7 @@ class Engine:
     def close(self, error: ZchatError) -> int:
         """The end: what has no outcome stays unknown. Returns how many messages that were to be stored."""
         unsettled = self.unsettled()
+        self.lines.close(error)
         self.core.close(error)
         for chunk in self._outbox.close(error):
             chunk.settle(-1, error)
@@ -157,14 +160,15 @@ class Engine:
 
     def forked(self) -> None:
         """In a child after a fork: all of it is the parent's."""
-        self._is_resting = False
+        self.is_resting = False
         for consumer in list(self.consumers.values()):
             consumer.forked()
 
     def unsettled(self) -> int:
         """Messages that were to be stored, and have no outcome."""
         chunks = [*list(self._sent), *self._outbox.waiting()]
-        return sum(len(chunk.records) for chunk in chunks if not chunk.is_settled and not chunk.flags & wire.VOLATILE)
+        stored = [chunk for chunk in chunks if not chunk.is_settled and not chunk.flags & wire.VOLATILE]
+        return sum(len(chunk.records) for chunk in stored) + self.lines.unsettled()
 
     # --- a turn's steps ---------------------------------------------------------------------
 
@@ -176,6 +180,7 @@ class Engine:
                 else:
                     self.core.disconnected("")  # nothing is known but that it was lost
                     self._owner.lost()
+                    self.lines.lost()
         if ready & SUB_CHANGES and self._port.is_unsubscribed(now.seconds):
             self.core.unsubscribed(now)
 
@@ -194,6 +199,8 @@ class Engine:
             self._sent.append(chunk)
             core.publish(chunk, now)
             self.sent_at, self.sent_alone = now.seconds, chunk.count == 1
+        if self.lines.may_publish and (messages := self.lines.publish(now)):
+            self.sent_at, self.sent_alone = now.seconds, messages == 1
         self._send()
 
     def _do_commands(self, now: Instant) -> bool:
@@ -256,6 +263,7 @@ class Engine:
             if core.state == READY:
                 self._owner.there()
                 self._port.proved()
+        self.lines.carry_out()
 
     def _send(self) -> None:
         self._port.send(self.core.take_sends(), away=self.core.state == AWAY)

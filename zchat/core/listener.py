@@ -6,17 +6,33 @@ Tests: tests/core/test_listener.py.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.answers import Answer
+from zchat.core.answers import Answer, Request
 from zchat.core.ordering import OrderedDelivery
 from zchat.core.pauses import Pause
 from zchat.core.progress import Progress
 from zchat.core.timeline import shared
 from zchat.errors import WireError
-from zchat.names import is_pattern, matcher, topic_prefix
+from zchat.names import is_pattern
 
 REFUSALS_MAX = 3  # of a question that may be answered later, in a row: then they are told
+
+
+class Asker(Protocol):
+    """The session whose listener it is, which asks for it."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the broker is there for it."""
+
+    def ask(self, request: Request, now: Instant) -> int:
+        """Send a request. Returns its number."""
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for that answer any more."""
 
 
 class Listener:
@@ -26,14 +42,13 @@ class Listener:
         "asked",
         "asked_at",
         "is_joined",
-        "matches",
         "ordering",
         "patterns",
         "pause",
         "progress",
         "refusals",
         "rooms",
-        "topics",
+        "session",
         "welcome",
     )
 
@@ -46,9 +61,6 @@ class Listener:
     ) -> None:
         self.patterns = patterns
         self.ordering = ordering
-        self.matches = matcher(patterns)
-        topics = list(dict.fromkeys(topic_prefix(pattern) for pattern in patterns))  # in an order that is told
-        self.topics = [*topics, *(wire.PRESENCE_TOPIC + topic for topic in topics if ordering.presence)]
         self.rooms = {pattern for pattern in patterns if not is_pattern(pattern)}  # it is a member of these,
         self.is_joined = False  # once it is
         self.asked = 0  # number of the request that its ordering waits for,
@@ -56,6 +68,7 @@ class Listener:
         self.pause = Pause()  # of questions that bring nothing
         self.refusals = 0  # in a row
         self.progress = progress or Progress(patterns)
+        self.session: Asker | None = None  # whose it is, once it listens
         self.welcome = welcome  # of the broker in whose log it was live last; before that, in whose log its start is
 
     @property

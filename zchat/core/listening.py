@@ -1,27 +1,32 @@
-"""All that one session listens to: subscriptions, the handshake that says that they are live, each one's chain.
+"""What the sessions of a connection listen to: the handshake that says that subscriptions are live, each one's order.
 
 Rules of this file
-1. The topics first, then a private topic with a fresh nonce. The SYNC that comes on it says that they are live.
+1. The topics first, then a private topic with a fresh nonce. The SYNC that comes on it says that they are live. One
+   nonce is out at a time: who comes meanwhile waits for the next one.
 2. After a break libzmq subscribes again by itself. A fresh nonce follows, and every ordering compares the heads.
 3. What publishes proves itself: a SYNC names the broker's start, as WELCOME did. Until one has come on a connection,
    nothing of that connection is delivered; and one that names another is given up.
+4. There may be thousands of listeners: a turn looks at those of which something came, and time at some after the other.
 
+It has more than 300 lines because all that happens to a listener is told by it.
 Spec: docs/protocol.md, "Subscribing" and "Cursors". Tests: tests/core/test_listening.py.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.answers import Answer, is_name
+from zchat.core.answers import Answer
+from zchat.core.listener import Asker
 from zchat.core.listener import Listener as Listener
 from zchat.core.ordering import Delivery, Mark, Notice, OrderingQuestion
-from zchat.core.progress import Progress
+from zchat.core.rotation import Checks, Rotation
+from zchat.core.routes import Routes
 from zchat.core.timeline import Break
 from zchat.errors import WireError
-from zchat.names import room_of
 
 SYNC_SECONDS = 2.0  # a private topic without its SYNC is replaced
 CHECK_SECONDS = 30.0  # heads are compared this often, in case that a loss at the end went unseen
@@ -30,30 +35,40 @@ REPORT_SECONDS = 1.0  # the broker is told this often how far the listeners have
 SILENCE_SECONDS = 30.0  # a question without an answer, or subscriptions that are not live, for so long: told
 STRANGERS_MAX = 3  # SYNCs of another broker in a row: a broker that was started anew may be ahead of its WELCOME
 
-TOPICS_CACHED_MAX = 10_000
+QUESTIONS_OUT_MAX = 24  # of listeners: a broker takes 32 reads of a connection, and the program asks, too
+CHECKED_MAX = 200  # listeners whose heads are to be compared, or whose cursors may have moved, in one call
+REPORTED_MAX = 200  # sessions that are reported of in REPORT_SECONDS
 
 
 class Listening:
-    """The listeners of one session."""
+    """The listeners of all sessions of a connection."""
 
     def __init__(self, nonces: Iterator[bytes]) -> None:
-        self.listeners: list[Listener] = []
+        self.listeners: dict[Listener, None] = {}
         self.publisher, self.seen = "", ""  # where the broker publishes, and what keeps from there: told by the shell
         self.trouble = ""  # what keeps the subscriptions from being live, once it is told
+        self._routes = Routes()
+        self._private: list[tuple[bool, bytes]] = []  # subscriptions, behind those of the rooms
         self._strangers = 0  # SYNCs of another broker, in a row
         self._is_strange = False  # the last one was
         self._nonces = nonces
         self._nonce = b""
+        self._nonce_is_out = False  # it was taken
+        self._rounds = 0  # nonces so far
+        self._unsynced: dict[Listener, int] = {}  # who waits for a SYNC -> of which nonce, or a later one
         self._synced = True  # the nonce's SYNC has come
         self._sync_at = 0.0
         self._unsynced_at = 0.0  # since when it has not
-        self._check_at = 0.0
-        self._mark_at = 0.0
-        self._at_at = 0.0
-        self._at: list[tuple[int, list[str]]] = []
-        self._topics: dict[bytes, int] = {}  # topic -> listeners that have it
-        self._by_topic: dict[bytes, tuple[str, list[Listener]]] = {}
-        self._subscriptions: list[tuple[bool, bytes]] = []
+        self._touched: dict[Listener, None] = {}  # something happened to these
+        self._asking: OrderedDict[Listener, None] = OrderedDict()  # may have a question
+        self._out: dict[Listener, None] = {}  # wait for its answer
+        self._checks = Checks[Listener](CHECK_SECONDS)
+        self._cursors = Rotation[Listener]()  # that have one
+        self._marks = Checks[Listener](MARK_SECONDS)  # of those
+        self._sessions: dict[Asker | None, dict[Listener, None]] = {}  # that listen
+        self._reporting = Rotation[Asker | None]()
+        self._reports: dict[Asker | None, list[tuple[int, list[str]]]] = {}  # as last told
+        self._report_at = 0.0
 
     # --- what happened ----------------------------------------------------------------------
 
@@ -62,48 +77,63 @@ class Listening:
         for listener in self.listeners:
             listener.ordering.lost(reason)
             listener.asked = 0
+        self._out.clear()
+        self._unsynced = dict.fromkeys(self.listeners, 0)
+        self._touch_all()
 
     def unsubscribed(self, now: Instant) -> None:
         """The subscriptions' connection broke; libzmq makes them again by itself, and a fresh nonce says when."""
         for listener in self.listeners:
             listener.ordering.unsynced()
+        self._unsynced = dict.fromkeys(self.listeners, 0)
         if self.listeners:
             self._new_nonce(now)
 
     def back(self, now: Instant, broken: Break | None, log_id: str = "") -> None:
-        """The session goes on; where the log is not what it was, `broken` says how."""
+        """The connection goes on; where the log is not what it was, `broken` says how."""
         if broken is not None:
             for listener in self.listeners:
                 if broken.last:
                     listener.ordering.went_back(broken.upto, broken.last)
                 else:
                     listener.ordering.other_log(log_id)
+        self._unsynced = {each: 0 for each in self.listeners if not each.ordering.is_synced}
+        self._reports.clear()
         self._synced = True  # one that is lost for as long as the connection was is no trouble of its own
         self._strangers, self.trouble = 0, ""
         if self.listeners:
             self._new_nonce(now)
-        self._at = []
+        self._touch_all()
+
+    def is_ready(self, session: Asker) -> None:
+        """The session is there: its listeners may ask, and it reports anew."""
+        self._asking.update(self._sessions.get(session, {}))
+        self._reports.pop(session, None)
 
     def stopping(self, reason: str, now: Instant) -> None:
         """The broker says that it is about to go. If it does not, a fresh nonce follows."""
         for listener in self.listeners:
             listener.ordering.lost(reason)
+        self._unsynced = dict.fromkeys(self.listeners, 0)
+        self._touch_all()
         if self._synced:
             self._synced = False
             self._sync_at = self._unsynced_at = now.seconds
 
     def broadcast(self, topic: bytes, message: wire.Batch | wire.Watermark, size: int) -> None:
         """A batch or WATERMARK came on a room's topic."""
-        room, listeners = self._by_topic.get(topic) or self._listening(topic)
+        room, listeners = self._routes.of(topic)
+        touched = self._touched
         for listener in listeners:
             if isinstance(message, wire.Watermark):
                 listener.ordering.watermark(room, message.last)
             else:
                 listener.ordering.broadcast(room, message, size)
+            touched[listener] = None
 
     def missed(self, topic: bytes, frame: bytes) -> None:
         """What came on a room's topic makes no sense. A batch is missing, if it was one."""
-        room, listeners = self._by_topic.get(topic) or self._listening(topic)
+        room, listeners = self._routes.of(topic)
         try:
             head = wire.decode_head(frame)
         except WireError:
@@ -111,8 +141,9 @@ class Listening:
         if head.kind != wire.VOLATILE_MESSAGES:  # the count of the next one tells how many were in it
             for listener in listeners:
                 listener.ordering.missed(room, head.base)
+                self._touched[listener] = None
 
-    def synced(self, sync: wire.Sync, welcome: wire.Welcome | None) -> None:
+    def synced(self, sync: wire.Sync, welcome: wire.Welcome | None, now: Instant) -> None:
         """A SYNC came: the listeners that waited for it are live, if it is that broker's who said WELCOME."""
         if not self._nonce or sync.nonce != self._nonce:
             return
@@ -127,26 +158,36 @@ class Listening:
                 self.trouble = f"another broker publishes at {self.publisher}, where this one is said to"
                 for listener in self.listeners:
                     listener.ordering.telling.stranger(self.trouble)
+                self._touch_all()
             return
         self._synced = True
         self._strangers, self.trouble = 0, ""
-        for listener in self.listeners:
+        live = [listener for listener, of in self._unsynced.items() if of <= self._rounds]
+        for listener in live:
+            del self._unsynced[listener]
+            self._touched[listener] = None
             if not listener.ordering.is_synced:
                 listener.welcome = welcome
                 listener.ordering.synced(sync.head, welcome.time)
+        if self._unsynced:
+            self._new_nonce(now)
 
-    def answered(self, number: int, answer: Answer, now: Instant) -> bool | None:
-        """A request was answered: True when it was of a listener; None when that is to be asked again later."""
-        for listener in self.listeners:
-            if number == listener.asked:
-                settled = listener.answered(answer, now)
-                if self._synced and not listener.ordering.is_synced:  # the log is not what it was
-                    self._new_nonce(now)
-                return settled
-            if number == listener.progress.number:
-                listener.progress.answered(is_done=isinstance(answer, wire.Done))
-                return True
-        return False
+    def answered(self, listener: Listener, number: int, answer: Answer, now: Instant) -> bool:
+        """What a listener asked was answered. False: that is to be asked again later."""
+        if number == listener.progress.number:
+            listener.progress.answered(is_done=isinstance(answer, wire.Done))
+            return True
+        if number != listener.asked:
+            return True
+        if listener.answered(answer, now) is None:
+            return False
+        self._out.pop(listener, None)
+        self._touched[listener] = None
+        if not listener.ordering.is_synced:  # the log is not what it was
+            self._unsynced[listener] = 0
+            if self._synced:
+                self._new_nonce(now)
+        return True
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: what did not come is asked for again."""
@@ -154,22 +195,20 @@ class Listening:
             return
         if not self._synced and now.seconds - self._sync_at > SYNC_SECONDS:
             self._new_nonce(now)
-        for listener in self.listeners:
-            if listener.asked and now.seconds - listener.asked_at > SILENCE_SECONDS:
+        for listener in self._out:
+            if now.seconds - listener.asked_at > SILENCE_SECONDS:
                 listener.ordering.telling.broken("the broker does not answer")
+                self._touched[listener] = None
         if not self._synced and now.seconds - self._unsynced_at > SILENCE_SECONDS:
+            if not self.trouble:
+                for listener in self.listeners:
+                    listener.ordering.telling.broken(self.silence)
+                self._touch_all()
             self.trouble = self.silence
-            for listener in self.listeners:
-                listener.ordering.telling.broken(self.trouble)
-        if now.seconds >= self._check_at:
-            self._check_at = now.seconds + CHECK_SECONDS
-            for listener in self.listeners:
-                listener.ordering.check()
-        if now.seconds >= self._mark_at:
-            self._mark_at = now.seconds + MARK_SECONDS
-            for listener in self.listeners:
-                if listener.ordering.wants_mark:
-                    listener.ordering.check()
+        marks = self._marks.take(now.seconds, CHECKED_MAX)
+        for listener in [*self._checks.take(now.seconds, CHECKED_MAX), *(m for m in marks if m.ordering.wants_mark)]:
+            listener.ordering.check()
+            self._touched[listener] = None
 
     # --- what the user wants ----------------------------------------------------------------
 
@@ -177,24 +216,47 @@ class Listening:
         """Subscribe."""
         if not self.listeners:
             self._synced, self._strangers, self.trouble = True, 0, ""
-        self.listeners.append(listener)
-        self._by_topic.clear()
-        for topic in listener.topics:
-            self._topics[topic] = self._topics.get(topic, 0) + 1
-            if self._topics[topic] == 1:
-                self._subscriptions.append((True, topic))
-        self._check_at = now.seconds + CHECK_SECONDS
-        self._new_nonce(now)
+        self.listeners[listener] = self._touched[listener] = None
+        self._routes.add(listener)
+        self._checks.add(listener, now.seconds)
+        if listener.progress.cursor:
+            self._cursors.add(listener)
+            self._marks.add(listener, now.seconds)
+        self._sessions.setdefault(listener.session, {})[listener] = None
+        self._reporting.add(listener.session)
+        self._unsynced[listener] = self._rounds + 1
+        if not self._nonce_is_out:  # else the next one is for it
+            self._new_nonce(now)
 
     def unlisten(self, listener: Listener) -> None:
         """Unsubscribe."""
-        self.listeners.remove(listener)
-        self._by_topic.clear()
-        for topic in listener.topics:
-            self._topics[topic] -= 1
-            if not self._topics[topic]:
-                del self._topics[topic]
-                self._subscriptions.append((False, topic))
+        del self.listeners[listener]
+        self._routes.remove(listener)
+        self._checks.discard(listener)
+        self._cursors.discard(listener)
+        self._marks.discard(listener)
+        for of in (self._unsynced, self._touched, self._asking, self._out):
+            of.pop(listener, None)
+        of_session = self._sessions[listener.session]
+        del of_session[listener]
+        if not of_session and listener.session not in self._reports:
+            self._forget(listener.session)
+
+    def of(self, session: Asker) -> list[Listener]:
+        """The listeners of a session."""
+        return list(self._sessions.get(session, ()))
+
+    def forget(self, session: Asker) -> None:
+        """The session has ended, and listens no more."""
+        for listener in list(self._sessions.get(session, ())):
+            self.unlisten(listener)
+        self._forget(session)
+
+    def paused(self, listener: Listener, paused: bool) -> None:
+        """Its consumer is too far behind to take more, or can take more again."""
+        listener.ordering.paused(paused)
+        if listener in self.listeners:
+            self._touched[listener] = None
 
     # --- what to do -------------------------------------------------------------------------
 
@@ -212,67 +274,81 @@ class Listening:
     @property
     def has_subscriptions(self) -> bool:
         """Whether `take_subscriptions` has some."""
-        return bool(self._subscriptions)
+        return bool(self._private or self._routes.has_some)
 
     def take_subscriptions(self) -> list[tuple[bool, bytes]]:
         """(subscribe or unsubscribe, topic) for the SUB, in order."""
-        subscriptions, self._subscriptions = self._subscriptions, []
-        return subscriptions
+        private, self._private = self._private, []
+        self._nonce_is_out = bool(self._nonce)
+        return self._routes.take() + private
 
     def take_questions(self, now: Instant) -> list[tuple[Listener, OrderingQuestion]]:
-        """What the orderings ask; the number of each goes to the listener's `asked`."""
-        found = []
-        for listener in self.listeners:
-            if now.seconds >= listener.pause.until and (question := listener.ordering.take_question()) is not None:
-                listener.asked_at = now.seconds
-                found.append((listener, question))
+        """What the listeners ask; the number of each goes to the listener's `asked`."""
+        found: list[tuple[Listener, OrderingQuestion]] = []
+        if self._touched:
+            self._asking.update(self._touched)
+        if not self._asking:
+            return found
+        paused: dict[Listener, None] = {}
+        while self._asking and len(self._out) < QUESTIONS_OUT_MAX:
+            listener, _ = self._asking.popitem(last=False)
+            if now.seconds < listener.pause.until:
+                paused[listener] = None
+            elif listener.session is None or listener.session.is_ready:
+                question = listener.ordering.take_question()
+                if question is not None:
+                    listener.asked_at = now.seconds
+                    self._out[listener] = None
+                    found.append((listener, question))
+        self._asking.update(paused)
         return found
 
     def take_deliveries(self) -> list[tuple[Listener, list[Delivery | Notice | Mark]]]:
         """What each listener gets."""
         found = []
-        for listener in self.listeners:
+        touched, self._touched = self._touched, {}
+        for listener in touched:
             if out := listener.ordering.take():
                 found.append((listener, out))
         return found
 
-    def take_cursors(self, log_id: str, now: Instant) -> list[tuple[Progress, wire.SetCursor]]:
-        """The cursors to be stored; the number of each goes to the consumer's `number`."""
+    def take_cursors(self, log_id: str, now: Instant) -> list[tuple[Listener, wire.SetCursor]]:
+        """The cursors to be stored; the number of each goes to the `number` of the listener's progress."""
         found = []
-        for listener in self.listeners:
+        for listener in self._cursors.take(CHECKED_MAX):
             offset = listener.progress.due(listener.ordering.logs, now)
             if offset is not None:
-                found.append((listener.progress, wire.SetCursor(0, listener.progress.cursor, log_id, offset)))
+                found.append((listener, wire.SetCursor(0, listener.progress.cursor, log_id, offset)))
         return found
 
-    def take_report(self, now: Instant) -> wire.Report | None:
-        """How far the listeners have got, when that has changed and it is time to tell."""
-        if (not self.listeners and not self._at) or now.seconds < self._at_at:
-            return None
-        self._at_at = now.seconds + REPORT_SECONDS
-        told = self.listeners[: wire.LISTENERS_TOLD_MAX]
-        at = [(listener.ordering.reached(listener.progress.at), listener.patterns) for listener in told]
-        if at == self._at:
-            return None
-        self._at = at
-        return wire.Report(at)
+    def take_reports(self, now: Instant) -> list[tuple[Asker | None, wire.Report]]:
+        """How far the listeners of each session have got, when that has changed and it is time to tell."""
+        found: list[tuple[Asker | None, wire.Report]] = []
+        if not self._sessions or now.seconds < self._report_at:
+            return found
+        self._report_at = now.seconds + REPORT_SECONDS
+        for session in self._reporting.take(REPORTED_MAX):
+            if session is not None and not session.is_ready:
+                continue
+            listeners = list(self._sessions[session])[: wire.LISTENERS_TOLD_MAX]
+            report = [(listener.ordering.reached(listener.progress.at), listener.patterns) for listener in listeners]
+            if report != self._reports.get(session, []):
+                self._reports[session] = report
+                found.append((session, wire.Report(report)))
+            if not listeners:
+                self._forget(session)
+        return found
 
     # --- parts ------------------------------------------------------------------------------
 
-    def _listening(self, topic: bytes) -> tuple[str, list[Listener]]:
-        of_presence = topic.startswith(wire.PRESENCE_TOPIC)
-        try:
-            room = room_of(topic[len(wire.PRESENCE_TOPIC) :] if of_presence else topic)
-        except WireError:
-            return "", []  # a newer broker's topic
-        if not is_name(room):
-            return "", []
-        listeners = [each for each in self.listeners if each.matches(room)]
-        found = room, [each for each in listeners if each.ordering.presence or not of_presence]
-        if len(self._by_topic) > TOPICS_CACHED_MAX:
-            self._by_topic.clear()
-        self._by_topic[topic] = found
-        return found
+    def _touch_all(self) -> None:
+        self._touched |= self.listeners
+
+    def _forget(self, session: Asker | None) -> None:
+        """It listens to nothing, and the broker knows."""
+        self._sessions.pop(session, None)
+        self._reports.pop(session, None)
+        self._reporting.discard(session)
 
     def _new_nonce(self, now: Instant) -> None:
         """Subscribe to a fresh private topic: its SYNC comes after all subscriptions made so far."""
@@ -280,12 +356,16 @@ class Listening:
         if self._synced:
             self._unsynced_at = now.seconds
         self._nonce = next(self._nonces)
-        self._subscriptions.append((True, wire.PRIVATE_TOPIC + self._nonce))
-        self._synced = False
+        self._rounds += 1
+        self._private.append((True, wire.PRIVATE_TOPIC + self._nonce))
+        self._synced = self._nonce_is_out = False
         self._sync_at = now.seconds
 
     def _give_back(self) -> None:
         """While thousands have a private topic, each connection that ends costs the broker a search of them all."""
-        if self._nonce:
-            self._subscriptions.append((False, wire.PRIVATE_TOPIC + self._nonce))
-            self._nonce = b""
+        topic = wire.PRIVATE_TOPIC + self._nonce
+        if self._nonce_is_out:
+            self._private.append((False, topic))
+        elif self._nonce:
+            self._private.remove((True, topic))
+        self._nonce, self._nonce_is_out = b"", False

@@ -3,9 +3,11 @@
 Rules of this file
 1. A publish is kept, frame and all, until the broker says what became of it. A repeat is the same frame.
 2. What has no outcome has a bound in bytes, the window. WELCOME tells the first one, and each ACK the next, which ends
-   when nothing was unacked for a moment: in between, a stream of publishes keeps it. One frame may always be out.
+   when nothing was unacked for a moment: in between, a stream of publishes keeps it. One frame may always be out. All
+   sessions of a connection share it, and none takes more than half of it from the others.
 3. A small volatile publish may be quiet: it asks for no ACK, which spares everybody a hop. The ACK of a
-   later one tells of it too, and whoever waits for it has the newest one repeated, which is answered.
+   later one tells of it too, and whoever waits for it has the newest one repeated, which is answered. Where sessions
+   share a window, none is: an ACK tells of its own session alone, and the others would wait.
 4. Who is told of an outcome notes it, and does nothing else: it is called in the middle of a turn.
 
 Spec: docs/protocol.md, "Publish once". Tests: tests/core/test_publishing.py.
@@ -99,16 +101,63 @@ class Chunk:
             pass  # the other thread was quicker
 
 
+class Window:
+    """What all sessions of a connection may have without an outcome."""
+
+    def __init__(self) -> None:
+        self.sessions = 0  # that share it
+        self.frames = 0  # that have no outcome,
+        self.bytes = 0  # and their bytes
+        self.frames_max = IN_FLIGHT_FRAMES_MAX  # of one session
+        self._all_frames_max = wire.IN_FLIGHT_MAX
+        self._first = self._size = wire.WINDOW_BYTES
+        self._idle_since = 0.0  # when nothing was left unacked
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one of the sessions may send another one."""
+        return self.frames < self._all_frames_max and self.bytes < self._size
+
+    @property
+    def share(self) -> int:
+        """Bytes that one session may have."""
+        return self._size if self.sessions == 1 else self._size // 2
+
+    def told(self, limits: dict[str, int]) -> None:
+        """What WELCOME says."""
+        self._first = self._size = max(1, limits.get("window_bytes", wire.WINDOW_BYTES))
+        self._all_frames_max = max(1, limits.get("in_flight_max", wire.IN_FLIGHT_MAX))
+        self.frames_max = min(IN_FLIGHT_FRAMES_MAX, self._all_frames_max)
+
+    def acked(self, size: int, now: Instant) -> None:
+        """What an ACK says; what it acks is given back before."""
+        self._size = size or self._first
+        if not self.frames:
+            self._idle_since = now.seconds
+
+    def take(self, size: int, now: Instant) -> None:
+        """A frame of so many bytes is sent."""
+        if not self.frames and now.seconds - self._idle_since > WINDOW_KEPT_SECONDS:
+            self._size = self._first
+        self.frames += 1
+        self.bytes += size
+
+    def give_back(self, size: int) -> None:
+        """A frame of so many bytes has an outcome, or nobody waits for it any more."""
+        self.frames -= 1
+        self.bytes -= size
+
+
 class Publishing:
     """The publishes of one session, in order of their `seq`."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: Window | None = None) -> None:
+        """The window of its connection, or its own."""
+        self.window = Window() if window is None else window
+        self.window.sessions += 1
         self._seq = 0
         self._unacked: dict[int, Chunk] = {}
         self._unacked_bytes = 0
-        self._first_window = self._window = wire.WINDOW_BYTES
-        self._frames_max = IN_FLIGHT_FRAMES_MAX
-        self._idle_since = 0.0  # when nothing was left unacked
         self._heard = 0.0  # when the oldest of them became that, or all were sent again
         self._quiet = 0  # in a row
         self._former_session = 0  # publishes up to this `seq` were sent in another session, too
@@ -118,13 +167,13 @@ class Publishing:
     @property
     def has_room(self) -> bool:
         """Whether another one may be sent now."""
-        return len(self._unacked) < self._frames_max and self._unacked_bytes < self._window
+        window = self.window
+        return len(self._unacked) < window.frames_max and self._unacked_bytes < window.share and window.has_room
 
-    def welcomed(self, welcome: wire.Welcome, now: Instant) -> list[bytes]:
-        """The broker is there, and tells how much may be without an outcome. Returns the frames to send again."""
-        self._first_window = self._window = max(1, welcome.limits.get("window_bytes", wire.WINDOW_BYTES))
-        self._frames_max = min(IN_FLIGHT_FRAMES_MAX, max(1, welcome.limits.get("in_flight_max", wire.IN_FLIGHT_MAX)))
-        return self.again(now)
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing has no outcome."""
+        return not self._unacked
 
     @property
     def settled_upto(self) -> int:
@@ -139,12 +188,11 @@ class Publishing:
         chunk.frame = wire.encode(wire.Publish(chunk.seq, chunk.room, chunk.flags, records))
         if not self._unacked:
             self._heard = now.seconds
-            if now.seconds - self._idle_since > WINDOW_KEPT_SECONDS:
-                self._window = self._first_window
+        self.window.take(len(chunk.frame), now)
         self._unacked[chunk.seq] = chunk
         self._unacked_bytes += len(chunk.frame)
         may_be_quiet = chunk.flags & wire.VOLATILE and len(chunk.frame) < QUIET_BYTES and chunk.seq > self._wanted
-        if not may_be_quiet or self._quiet == QUIET_FRAMES_MAX:
+        if not may_be_quiet or self.window.sessions > 1 or self._quiet == QUIET_FRAMES_MAX:
             self._quiet = 0
             return chunk.frame
         self._quiet += 1
@@ -164,10 +212,9 @@ class Publishing:
             for before in [before for before in self._unacked.values() if before.is_quiet and before.seq < seq]:
                 del self._unacked[before.seq]
                 self._settle(before, 0)
-        self._window = ack.window or self._first_window
+        self.window.acked(ack.window, now)
         if not self._unacked:
             self._quiet = 0
-            self._idle_since = now.seconds
         if next(iter(self._unacked), 0) != oldest:  # the others' ACKs say nothing of one whose own was lost
             self._heard = now.seconds
         return settled
@@ -233,12 +280,13 @@ class Publishing:
 
     def close(self, error: Exception) -> None:
         """Whatever is unacked stays unknown."""
+        self.window.sessions -= 1
         for chunk in self._unacked.values():
-            chunk.settle(-1, error)
+            self._settle(chunk, -1, error)
         self._unacked.clear()
-        self._unacked_bytes = 0
 
-    def _settle(self, chunk: Chunk, first: int, error: Refused | None = None) -> None:
+    def _settle(self, chunk: Chunk, first: int, error: Exception | None = None) -> None:
+        self.window.give_back(len(chunk.frame))
         self._unacked_bytes -= len(chunk.frame)
         chunk.frame = b""
         chunk.settle(first, error)

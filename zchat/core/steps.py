@@ -19,7 +19,7 @@ from zchat.core import Instant
 from zchat.core.answers import Answer, Request, given
 
 if TYPE_CHECKING:
-    from zchat.core.client import ClientCore
+    from zchat.core.client_session import SessionCore
     from zchat.core.listener import Listener
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ def done(step: Step) -> Steps[None]:
     given((yield step), wire.Done)
 
 
-def begin(step: Step, core: ClientCore, now: Instant) -> int:
+def begin(step: Step, core: SessionCore, now: Instant) -> int:
     """Carry it out. Returns the number of the request whose answer it waits for; 0: it waits for none."""
     match step:
         case Ask(request):

@@ -5,6 +5,7 @@ Rules of this file
 2. Nobody waits for a name server (resolve.py), nor for a connection (connector.py), but until a deadline.
 3. What a program was not told, and nobody else will tell, is told by a warning at the end.
 
+It has more than 300 lines because all that the faces have in common is in it.
 Spec: docs/design.md, "The client". Tests: tests/sockets/test_client.py, tests/aio.
 """
 
@@ -14,7 +15,7 @@ import secrets
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import zmq
 
@@ -22,6 +23,7 @@ from zchat import wire
 from zchat.address import Address
 from zchat.core import Instant
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, Answer, ClientCore
+from zchat.core.client_session import SessionCore
 from zchat.core.engine import Engine
 from zchat.core.listening import Listener
 from zchat.core.ordering import Notice
@@ -37,8 +39,18 @@ from zchat.sockets.port import SocketPort
 T = TypeVar("T")
 
 
+class Settled(Protocol):
+    """How far a session's publishes have an outcome."""
+
+    settled_upto: int  # chunks, counted as the outbox opens them
+
+
 class Link:
     """One client's way to the broker. `made` makes a publication of each record; `call` has functions called."""
+
+    _engine: Engine
+    _own: ClientCore  # the connection's own session
+    _published: Settled  # what became of what it published
 
     def __init__(
         self,
@@ -50,16 +62,30 @@ class Link:
         made: Callable[[Any, Chunk, int], Any],
         call: Callable[[Callable[[], object]], object],
     ) -> None:
-        self.address = address
-        self.user = user
-        self.timeout: float | None = None  # of each call that says nothing else; None: as long as it takes
-        self._core = ClientCore(user, info, iter(partial(secrets.token_bytes, 16), b""))
+        own = ClientCore(user, info, iter(partial(secrets.token_bytes, 16), b""))
         try:
             self._port = SocketPort(address)
         except zmq.ZMQError as error:
             raise Closed(f"the connection failed: {error.strerror}") from error
-        self.outbox = Outbox(self.push, self, made)
-        self._engine = Engine(self._core, address, self._port, self.outbox, self)
+        self._begin(own, address, Outbox(self.push, self, made), on_notice, call)
+        self._own = own
+        self._engine = Engine(own, address, self._port, self.outbox, self)
+        self._published = self._engine
+
+    def _begin(
+        self,
+        core: SessionCore,
+        address: Address,
+        outbox: Outbox[Any],
+        on_notice: Callable[[Notice], object] | None,
+        call: Callable[[Callable[[], object]], object],
+    ) -> None:
+        """What each session has of its own."""
+        self.address = address
+        self.user = core.user
+        self.timeout: float | None = None  # of each call that says nothing else; None: as long as it takes
+        self.outbox = outbox
+        self._core = core
         self._notices = Notices(on_notice, call)
         self._call = call
         self._answers: dict[int, Answer | None] = {}  # None: asked, not answered
@@ -121,11 +147,11 @@ class Link:
         """What somebody waits for may be there, and no turn brought it."""
         raise NotImplementedError
 
-    def later(self, command: Callable[[ClientCore, Instant], object]) -> None:
+    def later(self, command: Callable[[SessionCore, Instant], object]) -> None:
         """Have a command done soon."""
-        self._engine.later(command)
+        self._engine.later(partial(self._command, command))
 
-    def do(self, command: Callable[[ClientCore, Instant], T]) -> T:
+    def do(self, command: Callable[[SessionCore, Instant], T]) -> T:
         """Do it now. Returns what it returns; raises what it raises, and Closed or Refused when it has ended."""
         raise NotImplementedError
 
@@ -158,6 +184,10 @@ class Link:
             if number in self._answers:
                 self._answers[number] = answer
 
+    def _command(self, command: Callable[[SessionCore, Instant], T], own: ClientCore, now: Instant) -> T:
+        """Carried out in a turn of the engine, for this session of the connection."""
+        return command(self._core, now)
+
     # --- what waits have in common ----------------------------------------------------------
 
     def _welcomed(self, wait: float) -> wire.Welcome:
@@ -170,10 +200,10 @@ class Link:
         self.outbox.record_bytes_max = max(CHUNK_BYTES, welcome.limits.get("record_bytes_max", wire.RECORD_BYTES_MAX))
         return welcome
 
-    def _expect(self, ask: Callable[[ClientCore, Instant], int]) -> int:
+    def _expect(self, ask: Callable[[SessionCore, Instant], int]) -> int:
         """Ask, and have the answer kept. `ask` gives the number of a request; 0 is done already."""
 
-        def expect(core: ClientCore, now: Instant) -> int:
+        def expect(core: SessionCore, now: Instant) -> int:
             number = ask(core, now)
             if number:
                 self._answers[number] = None
@@ -184,7 +214,7 @@ class Link:
     def _subscribe(self, listener: Listener, consumer: Consumer) -> Callable[[], bool]:
         """Subscribe. What is ordered goes to `consumer`. Returns whether that is over, one way or the other."""
 
-        def start(core: ClientCore, now: Instant) -> None:
+        def start(core: SessionCore, now: Instant) -> None:
             self._engine.consumers[listener] = consumer
             core.listen(listener, now)
 
@@ -203,7 +233,7 @@ class Link:
     def unlisten(self, listener: Listener) -> None:
         """Unsubscribe; nothing comes after it returns."""
 
-        def end(core: ClientCore, now: Instant) -> None:
+        def end(core: SessionCore, now: Instant) -> None:
             core.unlisten(listener, now)
             self._engine.consumers.pop(listener, None)
 
@@ -211,10 +241,10 @@ class Link:
 
     def _want_acks(self) -> Callable[[], bool]:
         """Somebody is about to wait for what becomes of what was published so far. Returns whether it is known."""
-        engine, opened = self._engine, self.outbox.opened
-        if engine.settled_upto < opened:
+        published, opened = self._published, self.outbox.opened
+        if published.settled_upto < opened:
             self.do(lambda core, now: core.want_acks(opened))
-        return lambda: engine.settled_upto >= opened
+        return lambda: published.settled_upto >= opened
 
     def _want_ack_of(self, chunk: Chunk) -> None:
         """The same of one chunk: only what is volatile may have asked for none."""

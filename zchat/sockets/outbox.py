@@ -53,7 +53,14 @@ P = TypeVar("P", bound=Outcome)
 class Outbox(Generic[P]):
     """Chunks in the order in which they were opened. Thread-safe. What `add` returns is `made` of each record."""
 
-    def __init__(self, wake: Callable[[], None], waiter: RoomWaiter, made: Callable[[Any, Chunk, int], P]) -> None:
+    def __init__(
+        self,
+        wake: Callable[[], None],
+        waiter: RoomWaiter,
+        made: Callable[[Any, Chunk, int], P],
+        has_some: Callable[[], object] | None = None,
+    ) -> None:
+        """`has_some` is called of each chunk that is opened, under the lock."""
         self.record_bytes_max = wire.RECORD_BYTES_MAX  # the broker's, once it is known; at least CHUNK_BYTES
         self.is_waiting = False  # nobody is awake to send, and who adds is to call `wake`
         self.opened = 0  # chunks so far: a chunk's number is its `seq`, as they are sent in this order
@@ -61,6 +68,7 @@ class Outbox(Generic[P]):
         self._wake = wake
         self._waiter = waiter
         self._made = made
+        self._has_some = has_some
         self._lock = Lock()
         self._changed = Condition(self._lock)
         self._open: tuple[dict[str, Chunk], dict[str, Chunk]] = ({}, {})  # by room: stored, volatile
@@ -170,6 +178,8 @@ class Outbox(Generic[P]):
             if is_new:  # only now: no chunk without a record is sent
                 self.opened += 1
                 self._chunks.append(chunk)
+                if self._has_some is not None:
+                    self._has_some()
             chunk.keys |= {room, given}
             lanes[room] = lanes[given] = chunk
             is_there = not chunk.is_sealed and chunk.records[index] is record  # nearly always

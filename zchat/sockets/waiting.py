@@ -17,7 +17,7 @@ from typing import TypeVar
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import A, given
-from zchat.core.client import Answer, ClientCore, Request
+from zchat.core.client_session import Answer, Request, SessionCore
 from zchat.core.listening import Listener
 from zchat.core.steps import Ask, Listen, Steps, begin
 from zchat.sockets.clock import Deadline
@@ -44,10 +44,10 @@ class Waiting(Link):
             assert self._failure is not None
             raise self._failure
 
-    def do(self, command: Callable[[ClientCore, Instant], T]) -> T:
+    def do(self, command: Callable[[SessionCore, Instant], T]) -> T:
         """Do it now. Returns what it returns; raises what it raises, and Closed or Refused when it has ended."""
         try:
-            return self._driver.do(command)
+            return self._driver.do(partial(self._command, command))
         except Over:
             self.wait_for(lambda: False, Deadline("the end", None))
             raise
@@ -74,7 +74,7 @@ class Waiting(Link):
             result: T = end.value
             return result
 
-    def answer(self, ask: Callable[[ClientCore, Instant], int], deadline: Deadline) -> Answer:
+    def answer(self, ask: Callable[[SessionCore, Instant], int], deadline: Deadline) -> Answer:
         """Ask, and wait for what the broker says. `ask` gives the number of a request; 0 is done already.
 
         Raises TimedOut, Closed.

@@ -1,0 +1,126 @@
+"""Which listeners what comes on a topic is for, and which topics are subscribed to for them.
+
+    listeners --add, remove--> rooms, patterns --of--> those of a topic
+                               topics -------take----> the SUB
+
+Rules of this file
+1. A listener of a room is found by the room, one of a pattern by the pattern: nobody asks each of them.
+2. A topic is subscribed to once, and given up with its last listener.
+3. What is kept of topics that came is bounded: their names are the broker's.
+
+Tests: tests/core/test_routes.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from zchat import wire
+from zchat.core.answers import is_name
+from zchat.core.listener import Listener
+from zchat.errors import WireError
+from zchat.names import is_pattern, matcher, room_of, topic_prefix
+
+TOPICS_CACHED_MAX = 10_000
+
+ListenerSet = dict[Listener, None]
+Name = tuple[bool, str]  # whether it is of joins and leaves, and the room or pattern
+
+
+class Routes:
+    """Of all listeners of a connection."""
+
+    def __init__(self) -> None:
+        self._topics: dict[bytes, int] = {}  # topic -> names of listeners that have it
+        self._rooms: dict[Name, ListenerSet] = {}
+        self._patterns: dict[Name, tuple[Callable[[str], bool], ListenerSet]] = {}
+        self._known: dict[bytes, tuple[str, list[ListenerSet]]] = {}  # topics that came
+        self._subscriptions: list[tuple[bool, bytes]] = []
+
+    def add(self, listener: Listener) -> None:
+        """It listens from now on."""
+        for name in _names(listener):
+            topic = _topic(name)
+            count = self._topics[topic] = self._topics.get(topic, 0) + 1
+            if count == 1:
+                self._subscriptions.append((True, topic))
+            self._of(name)[listener] = None
+
+    def remove(self, listener: Listener) -> None:
+        """It does not any more."""
+        for name in _names(listener):
+            topic = _topic(name)
+            self._topics[topic] -= 1
+            if not self._topics[topic]:
+                del self._topics[topic]
+                self._subscriptions.append((False, topic))
+            listeners = self._of(name)
+            listeners.pop(listener, None)
+            if not listeners:
+                self._rooms.pop(name, None)
+                self._patterns.pop(name, None)
+                self._changed(name)
+
+    @property
+    def has_some(self) -> bool:
+        """Whether `take` has some."""
+        return bool(self._subscriptions)
+
+    def take(self) -> list[tuple[bool, bytes]]:
+        """(subscribe or unsubscribe, topic), in order."""
+        subscriptions, self._subscriptions = self._subscriptions, []
+        return subscriptions
+
+    def of(self, topic: bytes) -> tuple[str, Iterable[Listener]]:
+        """The room of a topic, and who listens to it."""
+        room, found = self._known.get(topic) or self._find(topic)
+        if len(found) == 1:
+            return room, found[0]
+        return room, {listener: None for listeners in found for listener in listeners}
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _of(self, name: Name) -> ListenerSet:
+        if is_pattern(name[1]):
+            if name not in self._patterns:
+                self._patterns[name] = matcher([name[1]]), {}
+                self._changed(name)
+            return self._patterns[name][1]
+        if name not in self._rooms:
+            self._rooms[name] = {}
+            self._changed(name)
+        return self._rooms[name]
+
+    def _changed(self, name: Name) -> None:
+        """What is known of topics for which that name stands is not right any more."""
+        if is_pattern(name[1]):
+            self._known.clear()
+        else:
+            self._known.pop(_topic(name), None)
+
+    def _find(self, topic: bytes) -> tuple[str, list[ListenerSet]]:
+        of_presence = topic.startswith(wire.PRESENCE_TOPIC)
+        try:
+            room = room_of(topic[len(wire.PRESENCE_TOPIC) :] if of_presence else topic)
+        except WireError:
+            return "", []  # a newer broker's topic
+        if not is_name(room):
+            return "", []
+        exact = self._rooms.get((of_presence, room))
+        found = [exact] if exact is not None else []
+        patterns = self._patterns.items()
+        found += [listeners for (of, _), (fits, listeners) in patterns if of == of_presence and fits(room)]
+        if len(self._known) > TOPICS_CACHED_MAX:
+            self._known.clear()
+        self._known[topic] = room, found
+        return room, found
+
+
+def _names(listener: Listener) -> list[Name]:
+    names = dict.fromkeys(listener.patterns)
+    return [(of, name) for of in (False, True) if listener.ordering.presence or not of for name in names]
+
+
+def _topic(name: Name) -> bytes:
+    topic = topic_prefix(name[1])
+    return wire.PRESENCE_TOPIC + topic if name[0] else topic
