@@ -136,7 +136,7 @@ def run_guests(broker: str, members: int, first: int, count: int) -> None:
 
     Behind each word stands how many messages their SUBs have got.
     """
-    _raise_descriptor_limit(count * CLIENT_DESCRIPTORS)
+    raise_descriptor_limit(count * CLIENT_DESCRIPTORS)
     context = options.new_context()
     address = parse(broker)
     print("started", flush=True)
@@ -232,7 +232,7 @@ class Process:
 
 def run(clients: int, processes: int, members: int, folder: Path | None, grace: float) -> dict[str, Any]:
     """The whole course; returns what was measured. Raises Missing."""
-    _raise_descriptor_limit(SPARE_DESCRIPTORS)
+    raise_descriptor_limit(SPARE_DESCRIPTORS)
     log = ["--memory"] if folder is None else ["--data", str(folder)]
     command = ["-m", "zchat", "broker", "--no-watch", "--bind", "tcp://127.0.0.1:0"]
     broker = Process([*command, "--grace", str(grace), *log], listens="stderr")
@@ -315,7 +315,7 @@ def _until(condition: Callable[[], bool], what: str) -> float:
     return time.monotonic()
 
 
-def _raise_descriptor_limit(needed: int) -> None:
+def raise_descriptor_limit(needed: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise Missing(f"{needed} descriptors are needed, the limit is {hard}: ulimit -n {needed}")
