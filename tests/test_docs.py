@@ -316,6 +316,11 @@ def test_every_link_leads_somewhere(path: Path) -> None:
             assert not anchor or anchor in anchors(target), link
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_document_has_one_version(path: Path) -> None:
+    assert not re.search(r"^(<{7}|={7}|>{7})( |$)", path.read_text(), re.M), "of a merge that was not finished"
+
+
 def test_every_place_that_a_module_refers_to_exists() -> None:
     for path in sorted((ROOT / "zchat").rglob("*.py")):
         docstring = re.sub(r"\s+", " ", ast.get_docstring(ast.parse(path.read_text())) or "")

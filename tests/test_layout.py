@@ -66,10 +66,8 @@ LAYERS = [
     Layer("zchat/__init__.py", ("zchat.",), ("importlib",)),
     Layer("zchat/testing.py", ("zchat.errors",), ("pathlib", "subprocess", "sys", "tempfile", "time")),
     Layer("zchat/__main__.py", ("zchat.cli.",), ("signal",)),
-    Layer("zchat/cli/broker.py", ("zchat.",), ("typer", *WORLD)),  # joins the sockets and a log
-    Layer(
-        "zchat/cli/log.py", (*WORDS, "zchat.cli.", "zchat.core.log", "zchat.log."), ("typer", *WORLD)
-    ),  # without a broker
+    Layer("zchat/cli/serving.py", ("zchat.",), WORLD),  # joins the sockets and a log
+    Layer("zchat/cli/log_actions.py", (*WORDS, "zchat.cli.", "zchat.core.log", "zchat.log."), WORLD),  # of no broker
     Layer("zchat/cli/", (*WORDS, "zchat", "zchat.cli."), ("typer", *WORLD)),
 ]
 # All of Python's own modules that touch neither files nor clocks, nor anything else outside of the program.
@@ -348,7 +346,7 @@ def test_a_rule_catches_what_breaks_it(rule: Rule, path: str, text: str) -> None
         (layers, "zchat/core/broker.py", "if TYPE_CHECKING:\n    import zmq"),
         (layers, "zchat/sockets/broker.py", "import zmq, time"),
         (layers, "zchat/cli/send.py", "import zchat\nfrom zchat import Message"),
-        (layers, "zchat/cli/broker.py", "from zchat.log.sqlite.log import SqliteLog"),
+        (layers, "zchat/cli/serving.py", "from zchat.log.sqlite.log import SqliteLog"),
         (edges, "zchat/sockets/broker.py", "try: pass\nexcept (OSError, zmq.ZMQError): pass"),
         (decoders, "zchat/wire/decoding.py", "msgspec.msgpack.decode(frame)"),
         (decoders, "zchat/log/sqlite/schema.py", "msgspec.msgpack.Encoder()"),

@@ -17,7 +17,7 @@ import zmq
 
 import zchat
 from tests.conftest import BrokerProcess, eventually
-from zchat.cli import broker as command
+from zchat.cli import serving as command
 
 StartBroker = Callable[..., BrokerProcess]
 
@@ -35,8 +35,8 @@ main()
 # Once the file is there, the WAL is on a device that takes every write and cannot be synced: for this process only.
 UNSYNCED = """
 import os, sys, threading, time
-from zchat.cli import broker
-announce, wanted = broker._announce, sys.argv.pop(1)
+from zchat.cli import serving
+announce, wanted = serving._announce, sys.argv.pop(1)
 def fail(wal):
     while not os.path.exists(wanted):
         time.sleep(0.01)
@@ -51,7 +51,7 @@ def fail(wal):
 def then_fail(running, log):
     announce(running, log)
     threading.Thread(target=fail, args=(os.path.join(log, "log.db-wal"),), daemon=True).start()
-broker._announce = then_fail
+serving._announce = then_fail
 from zchat.__main__ import main
 main()
 """
@@ -179,12 +179,12 @@ def test_a_broker_without_memory_is_started_again(start_broker: StartBroker) -> 
 def test_a_broker_that_computes_lets_its_threads_go_on_soon(start_broker: StartBroker) -> None:
     program = """
 import sys
-from zchat.cli import broker
-announce = broker._announce
+from zchat.cli import serving
+announce = serving._announce
 def tell_first(running, log):
     print(f"threads take turns after {sys.getswitchinterval():.4f} s", file=sys.stderr)
     announce(running, log)
-broker._announce = tell_first
+serving._announce = tell_first
 from zchat.__main__ import main
 main()
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,12 @@ def test_help_lists_every_command_with_its_first_line() -> None:
 def test_the_table_says_what_the_command_says(name: str) -> None:
     function = getattr(importlib.import_module(COMMANDS[name].module), name)
     assert function.__doc__.splitlines()[0] == COMMANDS[name].sentence
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_file_of_a_command_can_be_read_at_once(name: str) -> None:
+    source = importlib.import_module(COMMANDS[name].module).__file__
+    assert source is not None and Path(source).read_text().count("\n") < 200
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,4 +1,4 @@
-"""What a broker asks of its log, and the rows that go in and come out. No log lives here; `cli/broker.py` picks one.
+"""What a broker asks of its log, and the rows that go in and come out. No log lives here; `cli/serving.py` picks one.
 
 A log is the broker's memory: batches of records in offset order, and the sessions that wrote them.
 One contract suite, tests/log/contract.py, runs on every implementation; `log/memory.py` is the
