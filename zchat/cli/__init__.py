@@ -36,6 +36,7 @@ COMMANDS: dict[str, CommandRow] = {
     "who": CommandRow("zchat.cli.who", "Show who is in a room, or connected to the broker."),
     "rooms": CommandRow("zchat.cli.rooms", "List the rooms of the broker."),
     "cursors": CommandRow("zchat.cli.cursors", "List, set or remove the cursors of listeners."),
+    "run": CommandRow("zchat.cli.run", "Run a command, and send to a room how it ended."),
     "ping": CommandRow("zchat.cli.ping", "Ask the broker for answers, and show how long they take."),
     "status": CommandRow("zchat.cli.status", "Show what the broker has: its log, sessions, users and rooms."),
     "log": CommandRow("zchat.cli.log", "Check, repair, export, import, back up or clear the log of a broker."),

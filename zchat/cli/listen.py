@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated, TypeAlias
 
 import typer
 
-from zchat.cli import choosing, completion, exit_status, options
+from zchat.cli import choosing, completion, options
 from zchat.cli.connecting import connect
-from zchat.errors import TimedOut, UsageError
+from zchat.errors import UsageError
 
 OPTION_ALIASES = {"C": "n", "c": "n", "W": "t", "F": "f", "limit": "count", "poll": "end"}
 """mosquitto_sub: -C -W -F; kcat: -c; ntfy: --poll; the API: limit."""
-
 Count: TypeAlias = Annotated[
     int | None, typer.Option("--count", "-n", metavar="N", min=1, help="End after N messages are printed.")
 ]
@@ -26,6 +26,26 @@ Resume: TypeAlias = Annotated[
         metavar="NAME",
         help="Go on where the last listener of this name of yours ended, on any machine; see zchat cursors.",
         autocompletion=completion.cursors,
+    ),
+]
+Exec: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--exec",
+        metavar="COMMAND",
+        help="Run a command of the shell for each message, instead of printing it: its body is on stdin.",
+    ),
+]
+Jobs: TypeAlias = Annotated[
+    int | None, typer.Option("--jobs", metavar="N", min=1, help="Run up to N commands at once.  [default: 1]")
+]
+Retries: TypeAlias = Annotated[
+    int | None, typer.Option("--retries", metavar="N", min=0, help="Try a command that fails up to N times more.")
+]
+ExpectEvery: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--expect-every", metavar="SECONDS", parser=options.duration, help="End with 5 when nothing came for so long."
     ),
 ]
 
@@ -50,6 +70,10 @@ def listen(
     json: options.Json = False,
     template: options.Template = None,
     raw: options.Raw = False,
+    exec_: Exec = None,
+    jobs: Jobs = None,
+    retries: Retries = None,
+    expect_every: ExpectEvery = None,
     resume: Resume = None,
     verbose: options.Verbose = False,
     broker: options.BrokerAddress = options.DEFAULT_BROKER,
@@ -73,22 +97,32 @@ def listen(
       zchat listen load -n 100000 --raw
       zchat listen general --end --format '{time} {user}: {body}'
       zchat listen 'orders.*' --resume billing --json
+      zchat listen deploys --resume deployer --exec './deploy "$ZCHAT_FROM"' --retries 3
+      zchat listen backups --expect-every 25h || mail -s 'no backup' ops@example.org
     """
     begin = options.begin(last, since, after)
     choice = choosing.Choice(event, from_, header, grep, exclude, no_self=no_self)
     presence = presence or choice.of_presence
     options.check_output(json, template, raw, presence)
-    if resume is not None and (end or until is not None):
-        raise UsageError(f"{'--end' if end else '--until'} and --resume cannot go together")
+    options.only_one({"--exec": exec_, "--json": json or None, "--format": template, "--raw": raw or None})
+    options.only_one({"--end": end or None, "--resume": resume, "--expect-every": None if resume else expect_every})
+    options.only_one({"--until": until, "--resume": resume})
+    if exec_ is None and (jobs or retries):
+        raise UsageError(f"{'--jobs' if jobs else '--retries'} goes with --exec")
     from zchat.cli import inboxes
+    from zchat.cli.executing import Executor
     from zchat.cli.live import Ends, Follower
     from zchat.cli.printer import Printer
     from zchat.names import cursor_name
 
     patterns, resume = inboxes.asked(patterns, with_own=inbox), None if resume is None else cursor_name(resume)
-    printer = Printer(patterns, json=json, template=template, raw=raw, verbose=verbose)
-    ends = Ends(count, timeout, until)
-    with connect(broker, user, wait=wait, timeout=wait) as client:
+    printer: Printer
+    if exec_ is None:
+        printer = Printer(patterns, json=json, template=template, raw=raw, verbose=verbose)
+    else:
+        printer = Executor(patterns, exec_, jobs=jobs or 1, retries=retries or 0, verbose=verbose, cursor=resume)
+    ends = Ends(count, timeout, until, expect_every)
+    with connect(broker, user, wait=wait, timeout=wait) as client, closing(printer):
         patterns = [inboxes.of(client.user, pattern) for pattern in patterns]
         options.check_log(after, client.log_id)
         begin = choosing.begin(client, patterns, begin, choice, until)
@@ -97,11 +131,9 @@ def listen(
         if end or (until is not None and until.is_over):
             past = client.history(*patterns, **begin, presence=presence, on_notice=printer.notice, timeout=ends.left)
             printer.print_past(choosing.up_to(until, past), count, ends.deadline)
-            return
+            raise typer.Exit(printer.status)
         subscription = client.listen(
             *patterns, **begin, presence=presence, resume=resume, auto_commit=False, on_notice=follower.notice
         )
         follower.run(subscription, client, resume)
-    if count is not None and printer.printed < count and follower.is_late:
-        exit_status.tell(f"{printer.printed} of {count} messages came within {timeout:g} s")
-        raise typer.Exit(TimedOut.exit_status)
+    raise typer.Exit(follower.status())

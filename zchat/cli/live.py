@@ -6,6 +6,7 @@ Tests: tests/cli/test_listen.py, tests/cli/test_choosing.py, tests/cli/test_curs
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from zchat.cli import exit_status
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
     from zchat.cli.choosing import Until
     from zchat.cli.printer import Printer
 
+MISSING_STATUS = 5  # of --expect-every
+
 
 class Ends:
     """When it ends; without any, never. The deadline is by time.monotonic()."""
 
-    def __init__(self, count: int | None, timeout: float | None, until: Until | None) -> None:
-        self.count, self.until = count, until
+    def __init__(
+        self, count: int | None, timeout: float | None, until: Until | None, expected: float | None = None
+    ) -> None:
+        self.count, self.timeout, self.until, self.expected = count, timeout, until, expected
         self.deadline = None if timeout is None else time.monotonic() + timeout
 
     @property
@@ -43,7 +48,9 @@ class Follower:
         self._offset = None if ends.until is None else ends.until.offset
         self._live_from = 0
         self._printed_of: dict[str, int] = {}  # with an offset to end at: the last one of each room
-        self.is_late = False  # it ended by its deadline
+        self._is_late = False  # it ended by its deadline
+        self._is_missing = False  # it ended because nothing came that was expected
+        self._due = time.monotonic() + (ends.expected or 0.0)
 
     def notice(self, notice: Notice) -> None:
         """What is beside the messages. Raises what ends it where the present is above the offset to end at."""
@@ -54,19 +61,27 @@ class Follower:
                 raise _Reached
 
     def run(self, subscription: Subscription, client: Client, cursor: str | None) -> None:
-        """Print; with a cursor, a signal waits until what is printed is noted, and what is noted is stored."""
-        if cursor is None:
-            with subscription:
-                self._run(subscription, client)
-            return
-        self._printer.when_written(subscription.commit)
+        """Print. A signal waits until what is printed is noted, where it is; and what is noted is stored."""
+        if cursor is not None:
+            self._printer.when_written(subscription.commit)
         try:
-            with interrupts.held(), subscription:
+            with interrupts.held() if self._printer.holds else nullcontext(), subscription:
                 self._run(subscription, client)
         finally:
-            if (offset := subscription.repeats_after) is not None:
+            if cursor is not None and (offset := subscription.repeats_after) is not None:
                 what = f"what was printed after offset {offset} may come again"
                 exit_status.tell(f"the cursor {cursor} could not be stored: {what}")
+
+    def status(self) -> int:
+        """What the command ends with; what did not come is told."""
+        printed, count, ends = self._printer.printed, self._ends.count, self._ends
+        if count is not None and printed < count and self._is_late:
+            exit_status.tell(f"{printed} of {count} messages came within {ends.timeout:g} s")
+            return TimedOut.exit_status
+        if self._is_missing:
+            exit_status.tell(f"nothing came for {ends.expected:g} s")
+            return MISSING_STATUS
+        return self._printer.status
 
     # --- parts ------------------------------------------------------------------------------
 
@@ -77,12 +92,12 @@ class Follower:
             is_beyond = False
         if is_beyond:
             self._print_rest(client)
-        self._printer.flush()
+        self._printer.finish()
 
     def _print(self, subscription: Subscription) -> bool:
         """Print until one of the ends; true when a message came that is behind an offset to end at."""
         printer, count, end = self._printer, self._ends.count, self._ends.until
-        is_timed = self._ends.deadline is not None or end is not None
+        is_timed = self._ends.deadline is not None or end is not None or self._ends.expected is not None
         while count is None or printer.printed < count:
             interrupts.let_in()
             is_pending = subscription.pending()
@@ -101,16 +116,23 @@ class Follower:
                 continue  # of later than its time, which is about to come here too
             if self._offset is not None and message.offset:
                 self._printed_of[message.room] = message.offset
+            before = printer.printed
             printer.print(message)
+            if self._ends.expected is not None and printer.printed > before:
+                self._due = time.monotonic() + self._ends.expected
         return False
 
     def _left(self) -> float | None:
         """Seconds until it ends."""
         until, timeout = None if self._ends.until is None else self._ends.until.left, self._ends.left
-        self.is_late = timeout == 0
-        return min((seconds for seconds in (until, timeout) if seconds is not None), default=None)
+        due = None if self._ends.expected is None else max(0.0, self._due - time.monotonic())
+        self._is_late, self._is_missing = timeout == 0, due == 0
+        return min((seconds for seconds in (until, timeout, due) if seconds is not None), default=None)
 
     def _wait(self, subscription: Subscription, left: float | None) -> Message:
+        look = self._printer.look_seconds
+        if look is not None:
+            left = look if left is None else min(left, look)
         with interrupts.passing():
             return subscription.get(left)
 

@@ -53,6 +53,16 @@ class Printer:
         self._written: Callable[[], None] | None = None
         self.printed = 0  # messages
 
+    @property
+    def holds(self) -> bool:
+        """Whether a first signal waits for what is being done."""
+        return self._written is not None
+
+    @property
+    def look_seconds(self) -> float | None:
+        """How soon it is to be flushed again, though nothing came."""
+        return None
+
     def begin(self, client: Client, choice: Choice | None = None) -> None:
         """What is printed comes from here, and is all of it or what is chosen."""
         self.log.id = client.log_id
@@ -64,10 +74,7 @@ class Printer:
 
     def print(self, message: Message) -> None:
         """One message, if it is chosen."""
-        if self._choice is not None and not self._choice(message):
-            self._passed_over += 1
-            if self._passed_over >= PASSED_OVER_MAX:
-                self.flush()
+        if self._choice is not None and not self._is_chosen(self._choice, message):
             return
         line = self._format(message)
         self._lines.append(line)
@@ -93,7 +100,7 @@ class Printer:
         except ZchatError:
             self.flush()
             raise
-        self.flush()
+        self.finish()
         if not self.printed and sys.stderr.isatty():
             exit_status.tell("no messages found; zchat rooms lists the rooms")
 
@@ -115,6 +122,18 @@ class Printer:
             self._write()
             self._written()
 
+    def finish(self) -> None:
+        """Nothing more comes."""
+        self.flush()
+
+    @property
+    def status(self) -> int:
+        """What the command ends with, when nothing else is wrong."""
+        return 0
+
+    def close(self) -> None:
+        """Leave nothing behind, whatever ended it."""
+
     def notice(self, notice: Notice) -> None:
         """Live, lost, back: on stderr for people. Another broker, a gap: always; a gap is an object of --json, too."""
         if notice.kind == "gap":
@@ -125,6 +144,14 @@ class Printer:
         self.flush()  # what came before it stands before it
         self.log.id = notice.log_id or self.log.id
         exit_status.tell(output.notice_text(notice) + (self._aside if notice.kind == "live" else ""))
+
+    def _is_chosen(self, choice: Choice, message: Message) -> bool:
+        if choice(message):
+            return True
+        self._passed_over += 1
+        if self._passed_over >= PASSED_OVER_MAX:
+            self.flush()
+        return False
 
     def _write(self) -> None:
         """Write it all, by no buffer: what a second signal cuts off must not be written later."""

@@ -20,7 +20,7 @@ COMMANDS_MEANT = {
     **dict.fromkeys(("join", "watch", "follow", "read"), "listen"),
     **dict.fromkeys(("users", "members", "sessions", "clients"), "who"),
     **dict.fromkeys(("list", "channels", "topics", "channel"), "rooms"),
-    **dict.fromkeys(("start", "run", "daemon"), "broker"),
+    **dict.fromkeys(("start", "daemon"), "broker"),
     **{action: f"log {action}" for action in ("check", "repair", "export", "import", "backup")},
 }
 OPTIONS_MEANT = {
@@ -60,6 +60,8 @@ def explain(error: ClickException, arguments: Sequence[str]) -> tuple[str, str]:
         return text[:1].lower() + text[1:], hint
     if context.command.name == "send" and is_text(given(option, arguments)):
         hint = "a text that begins with a dash goes after two: zchat send ROOM -- -5"
+    if context.command.name == "run":
+        hint = "the command and its options go after two dashes: zchat run ROOM -- COMMAND"
     if option in ANSWERS:
         hint = ANSWERS[option].format(command=context.command.name)
     options = [name for param in context.command.params for name in param.opts if name.startswith("--")]
