@@ -35,19 +35,14 @@ from zchat.core.gaps import Notice
 from zchat.core.history import History
 from zchat.core.listening import Listener
 from zchat.core.steps import Ask, PlaceCursor, begin, done
-from zchat.errors import UsageError
 from zchat.message import Message, messages
 from zchat.publisher import Publisher
 from zchat.sockets.client import Connection
-from zchat.sockets.clock import Deadline, waitable
+from zchat.sockets.clock import CLOSE_SECONDS, WAIT_SECONDS, Deadline, tried, waitable
 from zchat.sockets.publication import Publication
 from zchat.sockets.session import SessionConnection
 from zchat.subscription import Subscription
 from zchat.times import Since
-
-WAIT_SECONDS = 5.0  # for a broker that is not there yet
-TRY_SECONDS = 1.0  # a wait of 0 is one try, and takes no longer
-CLOSE_SECONDS = 5.0
 
 
 def connect(
@@ -66,13 +61,11 @@ def connect(
 
     Raises Unreachable when no broker answers, Refused when it will not have us, BadAddress, BadName, UsageError.
     """
-    seconds, timeout = waitable(wait), waitable(timeout)
-    if seconds is None:
-        raise UsageError("wait is None, not seconds")
+    seconds, timeout = tried(wait), waitable(timeout)
     name = user_of(user)
     connection = Connection(address_of(address), name, info(), function_of("on_notice", on_notice))
     connection.timeout = timeout
-    connection.start(seconds or TRY_SECONDS)
+    connection.start(seconds)
     return Client(connection)
 
 
@@ -108,12 +101,10 @@ class Client(Publisher[Publication]):
         a thread nor a socket. To close it ends it alone; to close the client that was connected ends all. Other calls
         wait as those of that client do. Raises Unreachable and Refused, which leave the others alone, BadName, Closed.
         """
-        seconds = waitable(wait)
-        if seconds is None:
-            raise UsageError("wait is None, not seconds")
+        seconds = tried(wait)
         connected = self._connected
         connection = SessionConnection(connected._connection, user_of(user), function_of("on_notice", on_notice))
-        connection.start(seconds or TRY_SECONDS)
+        connection.start(seconds)
         client = Client(connection)
         client._connected = connected
         connected._sessions.add(client)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 
 import pytest
 
 import zchat
 import zchat.aio
-from tests.aio.conftest import Loops
+from tests.aio.conftest import Around, Loops, until
 from tests.conftest import BrokerProcess
 
 pytestmark = pytest.mark.slow  # the broker is a process
@@ -39,6 +41,57 @@ def test_sessions_see_each_other_come_speak_and_go(run: Loops, shared_broker: Br
     run(talk())
 
 
+def test_a_session_that_cannot_be_or_is_cancelled_leaves_the_others_alone(
+    run: Loops, shared_broker: BrokerProcess, room: str
+) -> None:
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, "gate") as gate, gate.session("alice") as alice:
+            with pytest.raises(zchat.BadName):
+                gate.session("two words")
+            with pytest.raises(zchat.UsageError):
+                gate.session("bob", wait=None)  # type: ignore[arg-type]
+            for turns in range(4):
+                opening = asyncio.create_task(_entered(gate.session("bob")))
+                for _ in range(turns):
+                    await Around()
+                opening.cancel()
+                await asyncio.wait([opening])
+            assert await alice.send(room, "hi") == await gate.send(room, "ho") - 1
+            (await gate.session("bob")).publish(room, "hey").add_done_callback(lambda one: gate.publish(room, "it is"))
+            await until(lambda: gate._connection.outbox.opened == 2, "the function is called")
+
+    run(talk())
+
+
+def test_many_sessions_in_one_loop_come_back_with_the_broker(
+    run: Loops, start_broker: Callable[..., BrokerProcess]
+) -> None:
+    broker = start_broker()
+    threads = threading.active_count()
+
+    async def talk() -> None:
+        async with zchat.aio.connect(broker.address, "gate") as gate:
+            sessions = await asyncio.gather(*(_entered(gate.session(f"user-{number}")) for number in range(100)))
+            heard = [await session.listen("den") for session in sessions]
+            known = [session.session_id for session in sessions]
+            assert await gate.send("den", "one")
+            broker.kill()
+            broker.start()
+            assert await sessions[0].send("den", "two", timeout=20)
+            for messages in heard:
+                assert [(await messages.get(20)).text for _ in range(2)] == ["one", "two"]
+            assert [session.session_id for session in sessions] == known
+            assert threading.active_count() == threads
+            await sessions[1].drain()
+            waiting = asyncio.create_task(heard[5].get())
+            await Around()
+        with pytest.raises(zchat.Closed):
+            await waiting
+        assert not any(session.is_connected for session in sessions)
+
+    run(talk())
+
+
 def test_many_begin_at_once_hear_one_message_and_publish_each(run: Loops, shared_broker: BrokerProcess) -> None:
     async def talk() -> None:
         async with zchat.aio.connect(shared_broker.address, "gate") as gate:
@@ -61,3 +114,7 @@ async def _session(gate: zchat.aio.Client, number: int) -> zchat.aio.Client:
 
 async def _live(subscription: zchat.aio.Subscription) -> None:
     await subscription
+
+
+async def _entered(connecting: zchat.aio.Connecting) -> zchat.aio.Client:
+    return await connecting

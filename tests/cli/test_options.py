@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from zchat import client, wire
+from zchat import wire
 from zchat.cli import options
 from zchat.errors import UsageError
+from zchat.sockets import clock
 
 
 def test_a_wait_of_0_is_one_try() -> None:
     assert (options.waiting("0"), options.waiting("0.2"), options.waiting(5)) == (options.TRY_SECONDS, 0.2, 5.0)
-    assert client.TRY_SECONDS == options.TRY_SECONDS  # as the API has it
+    assert clock.TRY_SECONDS == options.TRY_SECONDS  # as the API has it
 
 
 @pytest.mark.parametrize(

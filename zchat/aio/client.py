@@ -33,15 +33,10 @@ from zchat.arguments import (
 )
 from zchat.core.gaps import Notice
 from zchat.core.steps import Ask, PlaceCursor, done
-from zchat.errors import UsageError
 from zchat.message import Message
 from zchat.publisher import Publisher
-from zchat.sockets.clock import Deadline, waitable
+from zchat.sockets.clock import CLOSE_SECONDS, WAIT_SECONDS, Deadline, tried, waitable
 from zchat.times import Since
-
-WAIT_SECONDS = 5.0  # for a broker that is not there yet
-TRY_SECONDS = 1.0  # a wait of 0 is one try, and takes no longer
-CLOSE_SECONDS = 5.0
 
 
 def connect(
@@ -57,12 +52,10 @@ def connect(
     Its arguments are those of `zchat.connect`. `on_notice` is called by the event loop. Awaiting it raises Unreachable
     when no broker answers, Refused when it will not have us; the call itself BadAddress, BadName, UsageError.
     """
-    seconds, timeout = waitable(wait), waitable(timeout)
-    if seconds is None:
-        raise UsageError("wait is None, not seconds")
+    seconds, timeout = tried(wait), waitable(timeout)
     told = function_of("on_notice", on_notice)
     connection = partial(LoopConnection, address_of(address), user_of(user), info(), told)
-    return Connecting(connection, seconds or TRY_SECONDS, timeout)
+    return Connecting(connection, seconds, timeout)
 
 
 class Connecting:
@@ -137,13 +130,11 @@ class Client(Publisher[Publication]):
 
         Raises BadName; awaiting it Unreachable and Refused, which leave the others alone, and Closed.
         """
-        seconds = waitable(wait)
-        if seconds is None:
-            raise UsageError("wait is None, not seconds")
+        seconds = tried(wait)
         connected = self._connected
         told = function_of("on_notice", on_notice)
         connection = partial(LoopSession, connected._connection, user_of(user), told)
-        return Connecting(connection, seconds or TRY_SECONDS, connected._connection.timeout, connected)
+        return Connecting(connection, seconds, connected._connection.timeout, connected)
 
     # --- publishing -------------------------------------------------------------------------
 

@@ -11,6 +11,9 @@ from zchat.core import Instant
 from zchat.errors import UsageError
 
 _new = tuple.__new__  # what a NamedTuple calls in Python: an instant is made in every turn
+WAIT_SECONDS = 5.0  # for a broker that is not there yet
+TRY_SECONDS = 1.0  # one try takes no longer
+CLOSE_SECONDS = 5.0  # for acks, at the end of a client
 WAIT_SECONDS_MAX = threading.TIMEOUT_MAX / 2  # no deadline is so far that rounding makes it too far
 
 
@@ -31,6 +34,14 @@ def waitable(timeout: float | None) -> float | None:
     except TypeError:
         pass
     raise UsageError("a time to wait is a number of seconds")
+
+
+def tried(wait: float) -> float:
+    """Seconds to wait for a broker that is not there yet: 0 is one try. Raises UsageError."""
+    seconds = waitable(wait)
+    if seconds is None:
+        raise UsageError("wait is None, not seconds")
+    return seconds or TRY_SECONDS
 
 
 class Deadline:
