@@ -29,7 +29,8 @@ def printed(broker: BrokerProcess, *words: str) -> str:
 
 
 def test_every_example_is_tried() -> None:
-    assert {path.name for path in EXAMPLES.iterdir() if path.suffix} == {"deploys.py", "echo.py", "fast.py"}
+    tried = {"deploys.py", "echo.py", "fast.py", "merge.py"}
+    assert {path.name for path in EXAMPLES.iterdir() if path.suffix} == tried
 
 
 def test_the_newest_version_of_each_host_is_shown(broker: BrokerProcess) -> None:
@@ -59,3 +60,19 @@ def test_the_bot_answers_also_what_came_while_it_was_away(broker: BrokerProcess)
         assert messages.get(30).text == "two"
         bot.send_signal(signal.SIGINT)
         assert bot.wait(30) == 0
+
+
+@pytest.mark.slow
+def test_several_rooms_are_copied_to_one_in_one_event_loop(broker: BrokerProcess) -> None:
+    with zchat.connect(broker.address, user="tester") as client, client.listen("all") as messages:
+        merge = start(broker, "merge.py", "all", "web", "db")
+        for room in ("web", "db"):
+            while "merge" not in {member.user for member in client.who(room)}:
+                assert merge.poll() is None
+        client.send("web", "one")
+        client.send("db", "two")
+        assert {messages.get(30).text for _ in range(2)} == {"web: one", "db: two"}
+        merge.send_signal(signal.SIGINT)
+        out, _ = merge.communicate(timeout=30)
+        assert (merge.returncode, out) == (0, "")
+        assert [member.user for member in client.who("web")] == []
