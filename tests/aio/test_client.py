@@ -297,6 +297,7 @@ def test_a_client_that_only_publishes_is_told_of_its_connection_by_the_loop(
             for call in (anna.who(timeout=0.05), anna.listen("den", timeout=0.05).get(), anna.flush(0.05)):
                 with pytest.raises(zchat.Unreachable):
                     await call
+            assert not len(anna._connection._core._requests), "who gave up asks nobody when it is back"
             broker.start()
             assert await publication > 0
             assert (anna.session_id, anna.is_connected) == (session, True)

@@ -297,6 +297,17 @@ def test_calls_that_are_cancelled_leave_nothing(run: Loops, shared_broker: Broke
     run(talk())
 
 
+def test_a_history_that_raised_has_ended(run: Loops, shared_broker: BrokerProcess) -> None:
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, "anna") as anna:
+            reading = anna.history("@ben")
+            with pytest.raises(zchat.Refused):
+                await anext(reading)
+            assert [message async for message in reading] == []
+
+    run(talk())
+
+
 async def _next_of(reading: object, texts: list[str]) -> None:
     message = await anext(reading, None)  # type: ignore[call-overload]
     if message is not None:

@@ -106,6 +106,7 @@ def test_a_turn_takes_no_more_than_its_time(
     async def talk() -> None:
         async with zchat.aio.connect(shared_broker.address, "anna") as anna, anna.listen(f"{room}.*") as messages:
             connection = anna._connection
+            assert connection._port._subscriber.read_seconds < 0.01, "other tasks wait meanwhile"
             connection._port.read_for(0.0)
             engine = connection._engine
             turn, broadcast = engine.turn, engine.core.broadcast

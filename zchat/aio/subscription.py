@@ -177,8 +177,6 @@ class Subscription:
             notice = intake.take(incoming.take_now())
         except TakenOut:
             return False
-        if self._buffer:
-            incoming.stir()  # other tasks may wait, too
         if notice is not None and self._on_notice is not None:
             self._on_notice(notice)
         return True
