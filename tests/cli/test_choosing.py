@@ -85,10 +85,10 @@ def test_rooms_of_a_pattern_can_be_left_out(told: BrokerProcess) -> None:
 def test_a_listener_counts_what_it_prints(told: BrokerProcess) -> None:
     shown = zchat("listen", "told", "--last", "1", "-n", "1", "--event", "failed", "--raw", broker=told)
     assert (shown.stdout, shown.stderr, shown.status) == ("Disk full\n", "", 0)
-    args = ("listen", "told", "--after", "0", "-n", "3", "-t", "0.5", "--event", "deploy", "--raw")
+    args = ("listen", "told", "--after", "0", "-n", "3", "-t", "2", "--event", "deploy", "--raw")
     shown = zchat(*args, broker=told)
     assert (shown.stdout, shown.status) == ("v1\nv2\n", 124)
-    assert shown.stderr == "zchat: 2 of 3 messages came within 0.5 s\n"
+    assert shown.stderr == "zchat: 2 of 3 messages came within 2 s\n"
 
 
 def test_the_last_of_what_is_rare_are_found_however_far_back(told: BrokerProcess) -> None:
@@ -179,10 +179,10 @@ def test_a_listener_ends_at_an_offset_to_come(told: BrokerProcess, start_zchat: 
 
 def test_a_listener_ends_at_a_time_to_come(told: BrokerProcess, start_zchat: Start) -> None:
     began = time.time()
-    end = datetime.fromtimestamp(began + 3, UTC)
+    end = datetime.fromtimestamp(began + 5, UTC)
     listener = start_zchat("listen", "soon", "--until", end.isoformat(), "--raw", "-v", broker=told).live()
     with connect(told.address, "boss") as client:
         client.send("soon", "in time")
         shown = listener.end()
-    assert time.time() >= began + 3
+    assert time.time() >= began + 5
     assert (shown.stdout, shown.status) == ("in time\n", 0)

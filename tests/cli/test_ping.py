@@ -33,7 +33,7 @@ def test_a_broker_that_is_not_there_is_status_3() -> None:
 
 
 def test_a_broker_that_stops_to_answer_is_no_success(broker: BrokerProcess, start_zchat: Start) -> None:
-    pinger = start_zchat("ping", "-n", "100000", "--interval", "10ms", "--wait", "0.5", broker=broker)
+    pinger = start_zchat("ping", "-n", "100000", "--interval", "10ms", "--wait", "3", broker=broker)
     eventually(lambda: len(pinger.lines) > 2, "answers come")
     assert broker.process is not None
     broker.process.send_signal(signal.SIGSTOP)

@@ -96,8 +96,9 @@ class Follower:
 
     def _print(self, subscription: Subscription) -> bool:
         """Print until one of the ends; true when a message came that is behind an offset to end at."""
-        printer, count, end = self._printer, self._ends.count, self._ends.until
-        is_timed = self._ends.deadline is not None or end is not None or self._ends.expected is not None
+        printer, count, end, expected = self._printer, self._ends.count, self._ends.until, self._ends.expected
+        is_plain = end is None and expected is None
+        is_timed = self._ends.deadline is not None or not is_plain
         while count is None or printer.printed < count:
             interrupts.let_in()
             is_pending = subscription.pending()
@@ -110,6 +111,9 @@ class Follower:
                 message = subscription.get() if is_pending else self._wait(subscription, left)
             except TimedOut:
                 continue
+            if is_plain:
+                printer.print(message)
+                continue
             if end is not None and end.is_past(message):
                 if self._offset is not None:
                     return True
@@ -118,8 +122,8 @@ class Follower:
                 self._printed_of[message.room] = message.offset
             before = printer.printed
             printer.print(message)
-            if self._ends.expected is not None and printer.printed > before:
-                self._due = time.monotonic() + self._ends.expected
+            if expected is not None and printer.printed > before:
+                self._due = time.monotonic() + expected
         return False
 
     def _left(self) -> float | None:
