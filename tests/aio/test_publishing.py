@@ -73,7 +73,7 @@ def test_publish_never_waits_and_says_how_to(run: Loops, start_broker: Callable[
             waiting = anna._connection.outbox.bytes_waiting
             assert 16 << 20 < waiting < 18 << 20
             await anna.drain(20)
-            assert anna._connection.outbox.bytes_waiting < 1 << 20
+            assert anna._connection.outbox.bytes_waiting <= 1 << 20
             for _ in range(1000):
                 anna.publish("den", body)
                 await anna.drain()

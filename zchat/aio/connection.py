@@ -40,7 +40,7 @@ from zchat.sockets.link import Link
 T = TypeVar("T")
 
 READ_SECONDS = 0.005  # of a turn, for other tasks wait meanwhile
-DRAINED_BYTES = 256 * 1024  # what may wait to be sent when `drain` returns: enough to keep the broker busy
+DRAINED_BYTES = 1 << 20  # what may wait to be sent when `drain` returns: enough to keep the broker busy
 
 
 class LoopConnection(Link):
