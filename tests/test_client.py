@@ -502,6 +502,15 @@ def test_comings_and_goings_are_heard_on_request(there: BrokerProcess, ben: zcha
     assert [message.event for message in ben.history(room, presence=True)] == ["join", "join", "message", "leave"]
 
 
+def test_who_listens_to_too_much_is_told_why(there: BrokerProcess) -> None:
+    with zchat.connect(there.address, "greedy") as client:
+        live = [client.listen(*(f"many.{part}.{number}.*" for number in range(1_000))) for part in range(4)]
+        with pytest.raises(zchat.Unreachable, match="more than 4,096 topics"):
+            client.listen(*(f"many.4.{number}.*" for number in range(1_000)), timeout=20)
+        eventually(lambda: client.send("many.3.7.x", "hello"), "it goes on")
+        assert live[3].get(20).text == "hello", "with what it may have"
+
+
 def test_joins_that_nobody_asked_for_are_sent_to_nobody(there: BrokerProcess, anna: zchat.Client, room: str) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
     speaker = Speaker(context, there.address)

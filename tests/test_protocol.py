@@ -21,6 +21,7 @@ import zmq
 from tests.conftest import BrokerProcess, eventually, zchat
 from zchat import names, wire
 from zchat.core import dialling
+from zchat.core.introductions import introduction
 from zchat.core.session import OUTCOMES_MAX
 from zchat.errors import CODES, WireError
 from zchat.settings import Settings
@@ -249,6 +250,8 @@ def test_the_topics_of_the_examples_are_those_of_the_code() -> None:
     assert len(shown) == 4
     for name, topic in shown.items():
         assert names.topic_prefix(name) == bytes.fromhex(topic)
+    session, token, bytes_shown = re.findall(r"of session `(\w+)` with token `h'(\w+)'`: `([0-9a-f ]+)`", text())[0]
+    assert introduction(session, bytes.fromhex(token)) == bytes.fromhex(bytes_shown)
     assert wire.PRIVATE_TOPIC == b"\xff" and "| private | `FF` nonce |" in text()
 
 

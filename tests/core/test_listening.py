@@ -81,6 +81,35 @@ def test_the_topics_come_first_and_then_a_private_one() -> None:
     assert listening.take_subscriptions() == []
 
 
+def test_the_introduction_comes_before_all_topics_and_is_given_back_with_the_private_one() -> None:
+    listening = Listening(nonces())
+    listening.introduction = b"\0s1\0proof"
+    listening.listen(listener_of("general"), at(0))
+    introduction, *others = listening.take_subscriptions()
+    assert introduction == (True, b"\0s1\0proof")
+    assert others == [(True, topic("general")), (True, private(1))]
+    assert listening.take_subscriptions() == []
+    listening.synced(wire.Sync(b"n1", 40), WELCOME, at(0))
+    assert listening.take_subscriptions() == [(False, private(1)), (False, b"\0s1\0proof")]
+    listening.unsubscribed(at(1))
+    assert listening.take_subscriptions() == [(True, b"\0s1\0proof"), (True, private(2))]
+
+
+def test_who_is_cut_off_for_its_subscriptions_says_so_until_it_is_live() -> None:
+    listener = listener_of("general")
+    listening = live(listener)
+    listening.refused("more than 4 topics")
+    assert "more than 4 topics" in listening.trouble
+    ((_, (notice,)),) = listening.take_deliveries()
+    assert isinstance(notice, Notice) and notice.kind == "lost" and "more than 4 topics" in notice.reason
+    listening.unsubscribed(at(1))
+    listening.elapsed(at(100))
+    assert "more than 4 topics" in listening.trouble, "and not that nothing comes"
+    nonce = [name for subscribes, name in listening.take_subscriptions() if subscribes][-1]
+    listening.synced(wire.Sync(nonce[1:], 40), WELCOME, at(100))
+    assert not listening.trouble
+
+
 def test_the_private_topic_sorts_behind_every_other_so_that_it_comes_last_after_a_break() -> None:
     topics = [topic("general"), topic("@alice"), topic("会议"), topic("\U00020000"), topic_prefix("**")]
     assert max([*topics, private(1)]) == private(1)

@@ -264,7 +264,8 @@ def test_one_batch_goes_to_the_listeners_of_all_sessions() -> None:
     heard = [listener_of("den"), listener_of("den"), listener_of("other")]
     for session, listener in zip([*talk.sessions, talk.sessions[0]], heard, strict=True):
         session.listen(listener, talk.now)
-    subscriptions = talk.own.take_subscriptions()
+    introduction, *subscriptions = talk.own.take_subscriptions()
+    assert introduction[1].startswith(wire.INTRODUCTION_TOPIC)
     assert [name for subscribes, name in subscriptions if subscribes] == [topic("den"), topic("other"), b"\xffn3"]
     talk.own.broadcast(b"\xffn3", wire.encode(wire.Sync(b"n3", 40, "A")), talk.now)
     assert all(listener.ordering.state == LIVE for listener in heard)

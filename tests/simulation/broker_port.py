@@ -40,6 +40,7 @@ class SimulatedPort:
         self._greeted: set[bytes] = set()
         self._closed: set[bytes] = set()  # the monitor said so, and nothing had come of it yet
         self._cutting: list[tuple[float, bytes]] = []
+        self.refusals: list[tuple[bytes, str]] = []  # nobody subscribes to too much here
         self._is_woken = False
 
     # --- time and threads -------------------------------------------------------------------

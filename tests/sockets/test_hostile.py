@@ -21,7 +21,9 @@ from tests.conftest import BrokerProcess, eventually
 from tests.sockets.raw import Speaker, publish
 from tests.unreadable import READABLE, UNREADABLE
 from zchat import wire
+from zchat.core.introductions import introduction
 from zchat.names import topic
+from zchat.settings import Settings
 
 pytestmark = pytest.mark.slow  # the broker is a process
 
@@ -257,6 +259,40 @@ def attack(attackers: list[zmq.Socket[bytes]]) -> None:
         for attacker in attackers:
             attacker.send(b"\2")
             attacker.send(b"\1harmless\0")
+
+
+def too_many_topics(context: Context, broker: BrokerProcess, introduced: bytes) -> None:
+    """A subscriber that introduces itself so is cut off."""
+    with context.socket(zmq.SUB) as sub:
+        sub.linger, sub.sndhwm, sub.reconnect_ivl = 0, 0, -1
+        events = sub.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        sub.connect(broker.publish_address)
+        sub.subscribe(introduced)
+        for number in range(Settings().connection_subscriptions_max + 100):
+            sub.subscribe(topic(f"many.{number}"))
+        eventually(lambda: events.poll(0), "it is cut off")
+        sub.disable_monitor()
+
+
+def test_who_subscribes_to_too_much_is_told_why_and_nobody_else_is(
+    context: Context, shared_broker: BrokerProcess
+) -> None:
+    alice, bob = Speaker(context, shared_broker.address), Speaker(context, shared_broker.address)
+    welcome, other = alice.hello("alice"), bob.hello("bob")
+    for forged in (introduction(welcome.session, other.token), introduction("nobody", welcome.token), b"\0", b"\0\xff"):
+        too_many_topics(context, shared_broker, forged)
+    alice.say(wire.Rooms(1))
+    _, before = alice.hear_all(wire.RoomsAre)
+    assert before == []
+    too_many_topics(context, shared_broker, introduction(welcome.session, welcome.token))
+    error = alice.hear(wire.Error)
+    assert (error.about, error.number, error.code) == ("subscriptions", 0, "over-limit")
+    assert error.text == "the subscriber subscribes to more than 4,096 topics"
+    alice.say(wire.Rooms(2))
+    _, before = alice.hear_all(wire.RoomsAre)
+    assert before == [], "it is told once"
+    for speaker in (alice, bob):
+        speaker.close()
 
 
 def test_nobody_gets_a_foreign_topic_by_sending_what_is_no_subscription(

@@ -79,6 +79,7 @@ class BrokerCore:
             session_ids,
         )
         self._memberships.restore(facts.sessions, facts.users_seen, now)
+        self.refuse_subscriptions = self._memberships.refuse_subscriptions
         # What the shell takes.
         self._broadcasts: list[tuple[bytes, bytes]] = []
 

@@ -137,7 +137,8 @@ class BrokerLoop:
             if topic.startswith(wire.PRIVATE_TOPIC):
                 self.core.subscribed(topic, now)
             if self._port.seconds() > deadline:
-                return
+                break
+        self.core.refuse_subscriptions(self._port.refusals)
 
     def _drain(self, now: Instant) -> bool:
         """Take what clients sent, up to a bound. Returns whether there may be more."""

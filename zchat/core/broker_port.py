@@ -25,6 +25,7 @@ ENDS, SUBSCRIPTIONS, FRAMES, WOKEN = 1, 2, 4, 8
 class BrokerPort(Protocol):
     """The connections of one broker, a clock, and other threads. Only `seconds` and `wake` are called by any thread."""
 
+    refusals: list[tuple[bytes, str]]  # subscribers that were cut off for too much: how each introduced itself, and why
     ends: dict[bytes, float]  # connections that have ended -> since when, in order; `forget` takes them out
 
     @property

@@ -20,6 +20,7 @@ from zchat.core.client_session import READY as READY
 from zchat.core.client_session import Request as Request
 from zchat.core.client_session import SessionCore
 from zchat.core.greeting import Greeting
+from zchat.core.introductions import introduction
 from zchat.core.listening import Listener, Listening
 from zchat.core.ordering import Delivery, Mark, Notice
 from zchat.core.publishing import Publishing
@@ -121,6 +122,7 @@ class ClientCore(SessionCore):
         for listener in self.listening.listeners:
             self._timeline.saw(listener.ordering.highest)
         self._publishing.window.told(welcome.limits)
+        self.listening.introduction = introduction(welcome.session, welcome.token)
         return self._timeline.welcomed(welcome)
 
     def _is_back(self, known: wire.Welcome | None, broken: Break | None, now: Instant) -> None:

@@ -334,6 +334,9 @@ class SessionCore:
             self._tell_refused([] if told is None else [told])
         elif error.about == "request":
             self._answered(error.number, wire.Error(error.about, error.number, refused.code, refused.text), now)
+        elif error.about == "subscriptions":
+            self.listening.refused(refused.text)
+            self._news = True
         elif error.code in CODES and CODES[error.code].fatal:
             self.refusal = refused
         else:

@@ -52,6 +52,8 @@ class Listening:
         self._strangers = 0  # SYNCs of another broker, in a row
         self._is_strange = False  # the last one was
         self._nonces = nonces
+        self.introduction = self._introduced = b""  # the topic that says whose the subscriber is; once subscribed to
+        self._refused = ""  # why the broker has cut the subscriptions off
         self._nonce = b""
         self._nonce_is_out = False  # it was taken
         self._rounds = 0  # nonces so far
@@ -161,7 +163,7 @@ class Listening:
                 self._touch_all()
             return
         self._synced = True
-        self._strangers, self.trouble = 0, ""
+        self._strangers, self.trouble, self._refused = 0, "", ""
         live = [listener for listener, of in self._unsynced.items() if of <= self._rounds]
         for listener in live:
             del self._unsynced[listener]
@@ -189,6 +191,13 @@ class Listening:
                 self._new_nonce(now)
         return True
 
+    def refused(self, why: str) -> None:
+        """The broker has cut the subscriptions off."""
+        self.trouble = self._refused = f"the broker has ended the subscriptions: {why}"
+        for listener in self.listeners:
+            listener.ordering.telling.broken(self.trouble)
+        self._touch_all()
+
     def elapsed(self, now: Instant) -> None:
         """Time has passed: what did not come is asked for again."""
         if not self.listeners:
@@ -215,7 +224,7 @@ class Listening:
     def listen(self, listener: Listener, now: Instant) -> None:
         """Subscribe."""
         if not self.listeners:
-            self._synced, self._strangers, self.trouble = True, 0, ""
+            self._synced, self._strangers, self.trouble, self._refused = True, 0, "", ""
         self.listeners[listener] = self._touched[listener] = None
         self._routes.add(listener)
         self._checks.add(listener, now.seconds)
@@ -264,7 +273,10 @@ class Listening:
     def silence(self) -> str:
         """What is to be said where no SYNC comes."""
         why = f": {self.seen}" if self.seen else ""
-        return f"the subscriptions are not live, nothing comes from where it publishes at {self.publisher}{why}"
+        return (
+            self._refused
+            or f"the subscriptions are not live, nothing comes from where it publishes at {self.publisher}{why}"
+        )
 
     def take_stranger(self) -> bool:
         """Whether the SUB is connected to another broker: that connection is to be made anew."""
@@ -280,7 +292,11 @@ class Listening:
         """(subscribe or unsubscribe, topic) for the SUB, in order."""
         private, self._private = self._private, []
         self._nonce_is_out = bool(self._nonce)
-        return self._routes.take() + private
+        introduces: list[tuple[bool, bytes]] = []
+        if self._nonce and self.introduction and not self._introduced:
+            self._introduced = self.introduction
+            introduces.append((True, self.introduction))
+        return introduces + self._routes.take() + private
 
     def take_questions(self, now: Instant) -> list[tuple[Listener, OrderingQuestion]]:
         """What the listeners ask; the number of each goes to the listener's `asked`."""
@@ -368,4 +384,6 @@ class Listening:
             self._private.append((False, topic))
         elif self._nonce:
             self._private.remove((True, topic))
-        self._nonce, self._nonce_is_out = b"", False
+        if self._introduced:
+            self._private.append((False, self._introduced))
+        self._nonce, self._introduced, self._nonce_is_out = b"", b"", False

@@ -17,6 +17,7 @@ from zchat.core import Instant
 from zchat.core.allowances import Allowances
 from zchat.core.channels import Channel, Endpoint
 from zchat.core.commits import JOINED, Commit, Gathering, PresenceRecord
+from zchat.core.introductions import is_of, session_of
 from zchat.core.log import SeenRow, SessionRow
 from zchat.core.questions import Questions
 from zchat.core.registry import Registry
@@ -134,6 +135,14 @@ class Memberships:
             self._registry.join(session, room.name, written, now)
             if written:
                 self._write(PresenceRecord(session, room, JOINED))
+
+    def refuse_subscriptions(self, refusals: list[tuple[bytes, str]]) -> None:
+        """Subscribers that introduced themselves so are cut off: the sessions whose they are are told why, once."""
+        while refusals:
+            topic, why = refusals.pop()
+            session = self._registry.find(session_of(topic))
+            if session is not None and is_of(topic, session.id, self._registry.token(session)):
+                self._replies.refuse(session.connection, "subscriptions", 0, "over-limit", f"the subscriber {why}")
 
     # --- going ------------------------------------------------------------------------------
 

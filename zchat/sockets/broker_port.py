@@ -56,6 +56,7 @@ class SocketBrokerPort:
         self._send = options.sender(self.router)
         self._broadcasts = Broadcasts(self.xpub)
         self._peers = peers = Peers(self._context, self.router, self.xpub, settings, self._cutoffs, each_max)
+        self.refusals = peers.refusals
         self.ends, self.read_ends, self.forget = peers.ends, peers.read_monitors, peers.forget
         self.due, self.cut_off = peers.next_deadline, peers.cut_off_later
         self.now, self.seconds = instant, time.monotonic

@@ -24,6 +24,7 @@ class Peer:
         "heard",
         "heard_at",
         "host",
+        "introduction",
         "is_cut_off",
         "is_greeted",
         "looked_at",
@@ -65,6 +66,7 @@ class Peer:
         self.sent = 0  # bytes of answers that it was given,
         self.acked = 0  # and that its kernel has taken, when that was looked at last
         # Of the XPUB.
+        self.introduction = b""  # which session it is of, as it says
         self.topics: set[bytes] = set()
         self.topic_bytes = 0
         self.behind_at = 0  # what had been broadcast when its kernel had taken all that it was sent,

@@ -19,6 +19,7 @@ from collections import Counter
 
 import zmq
 
+from zchat import wire
 from zchat.core import Instant
 from zchat.settings import Settings
 from zchat.sockets import memory, options
@@ -55,6 +56,9 @@ class Peers:
         self.of: dict[bytes, Peer] = {}  # connection of the ROUTER -> who it is
         self.clients: dict[int, Peer] = {}  # of the ROUTER, by descriptor
         self.subscribers: dict[int, Peer] = {}  # of the XPUB, by descriptor
+        self.refusals: list[
+            tuple[bytes, str]
+        ] = []  # subscribers that were cut off: how they introduced themselves, why
         self.full: set[bytes] = set()  # connections whose answers are not read as fast as they are made
         self.broadcast_bytes = 0
         # (address, whether the XPUB) -> until when, written by that thread: it has flooded there.
@@ -159,11 +163,13 @@ class Peers:
 
     def subscribes(self, peer: Peer, topic: bytes) -> bool:
         """One more topic of a peer; False when it has too many, and is cut off."""
+        if topic.startswith(wire.INTRODUCTION_TOPIC):
+            peer.introduction = topic
         why = self._topics.add(peer, topic)
         if why:
-            self._cut_off(peer, why)
+            self._refuse(peer, why)
         elif largest := self._topics.largest_of(self.subscribers.values()):
-            self._cut_off(*largest)
+            self._refuse(*largest)
             self._topics.forget(largest[0])
         return not why
 
@@ -293,6 +299,13 @@ class Peers:
     def _cut_off(self, peer: Peer, reason: str) -> None:
         if self._cutoffs.cut_off(peer.descriptor, peer.name, reason):
             self.has_cut_off = True
+
+    def _refuse(self, subscriber: Peer, why: str) -> None:
+        """Cut it off for its subscriptions; its session is told, once."""
+        self._cut_off(subscriber, why)
+        if subscriber.introduction:
+            self.refusals.append((subscriber.introduction, why))
+            subscriber.introduction = b""
 
     def _unread(self, peer: Peer) -> int:
         """Bytes of answers that the peer's kernel has not taken; 0 where the kernel does not tell."""

@@ -46,6 +46,7 @@ from zchat.wire.decoding import (
 from zchat.wire.messages import (
     IN_FLIGHT_MAX,
     INFO_CHARACTERS_MAX,
+    INTRODUCTION_TOPIC,
     LISTENERS_TOLD_MAX,
     OFFSET_MAX,
     PAGE_BYTES_MAX,
@@ -117,6 +118,7 @@ from zchat.wire.records import (
 
 __all__ = [
     "INFO_CHARACTERS_MAX",
+    "INTRODUCTION_TOPIC",
     "IN_FLIGHT_MAX",
     "LISTENERS_TOLD_MAX",
     "MESSAGES",

@@ -34,6 +34,7 @@ QUIET = 2  # of a volatile one: no ACK; a later ACK tells of it too, and so does
 INFO_CHARACTERS_MAX = 256  # of all names and values in the info of a HELLO
 
 PRIVATE_TOPIC = b"\xff"  # + nonce: the topic of one subscriber's SYNC
+INTRODUCTION_TOPIC = b"\0"  # + session and proof: whose the subscriber is, see core/introductions.py
 PRESENCE_TOPIC = b"+"  # + a room's topic: joins and leaves in it
 
 # --- client -> broker ---------------------------------------------------------------------------
