@@ -18,7 +18,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from zchat.cli import completion, exit_status, guesses, home, streams, usage
+from zchat.cli import completion, exit_status, groups, guesses, home, streams, usage
 
 
 class CommandRow(NamedTuple):
@@ -129,7 +129,7 @@ def _command(name: str, module: Any) -> Any:
             "max_content_width": HELP_WIDTH_MAX,
             "token_normalize_func": lambda option: aliases.get(option, option),
         },
-    )(getattr(module, name))
+    )(groups.ungrouped(getattr(module, name)))
     return typer.main.get_command(single)
 
 

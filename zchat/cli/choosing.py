@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import takewhile
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import typer
 
@@ -112,33 +112,35 @@ End: TypeAlias = Annotated[
 ]
 
 
+class Choosing(NamedTuple):
+    """Which messages are printed; see groups.py."""
+
+    event: Events = None
+    from_: Users = None
+    header: Headers = None
+    grep: Grep = None
+    exclude: Excluded = None
+    no_self: NoSelf = False
+
+
 class Choice:
     """What was asked for, checked. Called with a message it tells whether that is to be printed."""
 
-    def __init__(
-        self,
-        events: list[str] | None,
-        users: list[str] | None,
-        headers: list[str] | None,
-        grep: list[str] | None,
-        excluded: list[str] | None,
-        *,
-        no_self: bool = False,
-    ) -> None:
-        self._events = frozenset(events or ())
+    def __init__(self, asked: Choosing) -> None:
+        self._events = frozenset(asked.event or ())
         self.of_presence = not self._events.isdisjoint(PRESENCE)  # joins and leaves are asked for, so they count
         self._tests: list[Callable[[Message], bool]] = []
-        self._no_self = no_self
-        if events:
+        self._no_self = asked.no_self
+        if asked.event:
             self._tests.append(lambda message: message.event in self._events)
-        if users:
-            self._only_from(users)
-        if headers:
-            self._only_with(headers)
-        if grep:
-            self._only_matching(grep)
-        if excluded:
-            self._not_of(excluded)
+        if asked.from_:
+            self._only_from(asked.from_)
+        if asked.header:
+            self._only_with(asked.header)
+        if asked.grep:
+            self._only_matching(asked.grep)
+        if asked.exclude:
+            self._not_of(asked.exclude)
 
     def __call__(self, message: Message) -> bool:
         """Whether it is chosen."""

@@ -14,28 +14,18 @@ OPTION_ALIASES = {"C": "n", "c": "n", "F": "f", "limit": "count"}
 
 def history(
     patterns: options.Patterns,
-    last: options.Last = None,
-    since: options.Since = None,
-    after: options.After = None,
+    *,
+    beginning: options.Beginning,
     until: choosing.End = None,
     count: Annotated[
         int | None,
         typer.Option("--count", "-n", metavar="N", min=1, help="Print at most N messages."),
     ] = None,
-    event: choosing.Events = None,
-    from_: choosing.Users = None,
-    header: choosing.Headers = None,
-    grep: choosing.Grep = None,
-    exclude: choosing.Excluded = None,
-    no_self: choosing.NoSelf = False,
+    chosen: choosing.Choosing,
     inbox: options.Inbox = False,
     presence: options.Presence = False,
-    json: options.Json = False,
-    template: options.Template = None,
-    raw: options.Raw = False,
-    broker: options.BrokerAddress = options.DEFAULT_BROKER,
-    user: options.User = None,
-    wait: options.Wait = options.WAIT_SECONDS,
+    output: options.Printed,
+    connecting: options.ToBroker,
 ) -> None:
     """Print messages that were sent before.
 
@@ -49,19 +39,19 @@ def history(
       zchat history ops --event deploy --last 3
       zchat history 'build.**' --from ci --grep 'error|warning' --exclude 'build.try.**'
     """
-    begin = options.begin(last, since, after)
+    begin = beginning.checked()
     options.check_numbers({"--count": count})
-    choice = choosing.Choice(event, from_, header, grep, exclude, no_self=no_self)
+    choice = choosing.Choice(chosen)
     presence = presence or choice.of_presence
-    options.check_output(json, template, raw, presence)
+    output.check(presence)
     from zchat.cli import inboxes
     from zchat.cli.printer import Printer
 
     patterns = inboxes.asked(patterns, with_own=inbox)  # before anybody waits for a broker
-    printer = Printer(patterns, json=json, template=template, raw=raw)
-    with connect(broker, user, wait=wait, timeout=wait) as client:
+    printer = Printer(patterns, json=output.json, template=output.template, raw=output.raw)
+    with connect(connecting.broker, connecting.user, wait=connecting.wait, timeout=connecting.wait) as client:
         patterns = [inboxes.of(client.user, pattern) for pattern in patterns]
-        options.check_log(after, client.log_id)
+        options.check_log(beginning.after, client.log_id)
         begin = choosing.begin(client, patterns, begin, choice, until)
         printer.begin(client, choice)
         limit = count if choice.is_all else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Annotated, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import typer
 
@@ -50,35 +50,44 @@ ExpectEvery: TypeAlias = Annotated[
 ]
 
 
+class Ending(NamedTuple):
+    """When it ends; see groups.py."""
+
+    until: choosing.End = None
+    messages: Count = None
+    timeout: options.Timeout = None
+    end: EndsWithHistory = False
+
+
+class Executing(NamedTuple):
+    """What is run for each message; see groups.py."""
+
+    exec_: Exec = None
+    jobs: Jobs = None
+    retries: Retries = None
+
+    def check(self, output: options.Printed) -> None:
+        """Refuse what cannot go together."""
+        instead = {"--json": output.json or None, "--format": output.template, "--raw": output.raw or None}
+        options.only_one({"--exec": self.exec_, **instead})
+        if self.exec_ is None and (self.jobs or self.retries):
+            raise UsageError(f"{'--jobs' if self.jobs else '--retries'} goes with --exec")
+
+
 def listen(
     patterns: options.Patterns,
-    last: options.Last = None,
-    since: options.Since = None,
-    after: options.After = None,
-    until: choosing.End = None,
-    count: Count = None,
-    timeout: options.Timeout = None,
-    end: EndsWithHistory = False,
-    event: choosing.Events = None,
-    from_: choosing.Users = None,
-    header: choosing.Headers = None,
-    grep: choosing.Grep = None,
-    exclude: choosing.Excluded = None,
-    no_self: choosing.NoSelf = False,
+    *,
+    beginning: options.Beginning,
+    ending: Ending,
+    chosen: choosing.Choosing,
     inbox: options.Inbox = False,
     presence: options.Presence = False,
-    json: options.Json = False,
-    template: options.Template = None,
-    raw: options.Raw = False,
-    exec_: Exec = None,
-    jobs: Jobs = None,
-    retries: Retries = None,
+    output: options.Printed,
+    executing: Executing,
     expect_every: ExpectEvery = None,
     resume: Resume = None,
     verbose: options.Verbose = False,
-    broker: options.BrokerAddress = options.DEFAULT_BROKER,
-    user: options.User = None,
-    wait: options.Wait = options.WAIT_SECONDS,
+    connecting: options.ToBroker,
 ) -> None:
     """Print the messages of rooms as they come.
 
@@ -100,15 +109,13 @@ def listen(
       zchat listen deploys --resume deployer --exec './deploy "$ZCHAT_FROM"' --retries 3
       zchat listen backups --expect-every 25h || mail -s 'no backup' ops@example.org
     """
-    begin = options.begin(last, since, after)
-    choice = choosing.Choice(event, from_, header, grep, exclude, no_self=no_self)
+    begin, until, end = beginning.checked(), ending.until, ending.end
+    choice = choosing.Choice(chosen)
     presence = presence or choice.of_presence
-    options.check_output(json, template, raw, presence)
-    options.only_one({"--exec": exec_, "--json": json or None, "--format": template, "--raw": raw or None})
+    output.check(presence)
+    executing.check(output)
     options.only_one({"--end": end or None, "--resume": resume, "--expect-every": None if resume else expect_every})
     options.only_one({"--until": until, "--resume": resume})
-    if exec_ is None and (jobs or retries):
-        raise UsageError(f"{'--jobs' if jobs else '--retries'} goes with --exec")
     from zchat.cli import inboxes
     from zchat.cli.executing import Executor
     from zchat.cli.live import Ends, Follower
@@ -117,20 +124,22 @@ def listen(
 
     patterns, resume = inboxes.asked(patterns, with_own=inbox), None if resume is None else cursor_name(resume)
     printer: Printer
-    if exec_ is None:
-        printer = Printer(patterns, json=json, template=template, raw=raw, verbose=verbose)
+    command, jobs, retries = executing
+    if command is None:
+        printer = Printer(patterns, json=output.json, template=output.template, raw=output.raw, verbose=verbose)
     else:
-        printer = Executor(patterns, exec_, jobs=jobs or 1, retries=retries or 0, verbose=verbose, cursor=resume)
-    ends = Ends(count, timeout, until, expect_every)
+        printer = Executor(patterns, command, jobs=jobs or 1, retries=retries or 0, verbose=verbose, cursor=resume)
+    ends = Ends(ending.messages, ending.timeout, until, expect_every)
+    broker, user, wait = connecting
     with connect(broker, user, wait=wait, timeout=wait) as client, closing(printer):
         patterns = [inboxes.of(client.user, pattern) for pattern in patterns]
-        options.check_log(after, client.log_id)
+        options.check_log(beginning.after, client.log_id)
         begin = choosing.begin(client, patterns, begin, choice, until)
         printer.begin(client, choice)
         follower = Follower(printer, ends, patterns, presence=presence)
         if end or (until is not None and until.is_over):
             past = client.history(*patterns, **begin, presence=presence, on_notice=printer.notice, timeout=ends.left)
-            printer.print_past(choosing.up_to(until, past), count, ends.deadline)
+            printer.print_past(choosing.up_to(until, past), ending.messages, ends.deadline)
             raise typer.Exit(printer.status)
         subscription = client.listen(
             *patterns, **begin, presence=presence, resume=resume, auto_commit=False, on_notice=follower.notice

@@ -216,6 +216,44 @@ Inbox: TypeAlias = Annotated[bool, typer.Option("--inbox", help="And your inbox,
 Presence: TypeAlias = Annotated[bool, typer.Option("--presence", help="Print joins and leaves too.")]
 
 
+class Printed(NamedTuple):
+    """How messages are printed; see groups.py."""
+
+    json: Json = False
+    template: Template = None
+    raw: Raw = False
+
+    def check(self, presence: bool) -> None:
+        """Refuse outputs that exclude each other."""
+        only_one({"--json": self.json or None, "--format": self.template, "--raw": self.raw or None})
+        if self.raw and presence:
+            text = "--raw prints bodies, and joins and leaves have none"
+            raise UsageError(f"{text}: use --json or --format with --presence")
+
+
+class ToBroker(NamedTuple):
+    """Which broker, as whom, and how long it is waited for; see groups.py."""
+
+    broker: BrokerAddress = DEFAULT_BROKER
+    user: User = None
+    wait: Wait = WAIT_SECONDS
+
+
+class Beginning(NamedTuple):
+    """Where to begin; see groups.py."""
+
+    last: Last = None
+    since: Since = None
+    after: After = None
+
+    def checked(self) -> Begin:
+        """For the API, said once."""
+        only_one({"--last": self.last, "--since": self.since, "--after": self.after})
+        offset = None if self.after is None else self.after.offset
+        check_numbers({"--last": self.last, "--after": offset})
+        return Begin(last=self.last, since=self.since, after=offset)
+
+
 def data_folder(given: Path | None) -> Path:
     """Where the log is."""
     if given is not None:
@@ -235,14 +273,6 @@ class Begin(TypedDict):
     after: int | None
 
 
-def begin(last: int | None, since: datetime | None, after: Place | None) -> Begin:
-    """Where to begin, said once."""
-    only_one({"--last": last, "--since": since, "--after": after})
-    offset = None if after is None else after.offset
-    check_numbers({"--last": last, "--after": offset})
-    return Begin(last=last, since=since, after=offset)
-
-
 def check_numbers(given: dict[str, int | None]) -> None:
     """Refuse offsets and counts that no log can have."""
     from zchat.wire import OFFSET_MAX
@@ -250,13 +280,6 @@ def check_numbers(given: dict[str, int | None]) -> None:
     for name, value in given.items():
         if value is not None and value > OFFSET_MAX:
             raise UsageError(f"{name} is above {OFFSET_MAX}")
-
-
-def check_output(json: bool, template: str | None, raw: bool, presence: bool) -> None:
-    """Refuse outputs that exclude each other."""
-    only_one({"--json": json or None, "--format": template, "--raw": raw or None})
-    if raw and presence:
-        raise UsageError("--raw prints bodies, and joins and leaves have none: use --json or --format with --presence")
 
 
 def only_one(given: dict[str, object]) -> None:

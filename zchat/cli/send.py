@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
@@ -53,24 +53,40 @@ Verbose: TypeAlias = Annotated[
 ]
 
 
+class Sending(NamedTuple):
+    """What is sent, and how; see groups.py."""
+
+    file: File = None
+    whole: Whole = False
+    from_json: FromJson = False
+    event: Event = "message"
+    header: Header = None
+    repeat: Repeat = None
+    delay: Delay = None
+    volatile: Volatile = False
+
+    def beside_body(self) -> dict[str, Any]:
+        """For `publish`: only what is not the default, as it is passed with every message."""
+        more: dict[str, Any] = {}
+        if self.event != "message":
+            more["event"] = self.event
+        if self.header:
+            more["headers"] = dict(map(options.header, self.header))
+        if self.volatile:
+            more["volatile"] = True
+        return more
+
+
 def send(
     ctx: typer.Context,
     room: Room = None,
     text: Text = None,
-    file: File = None,
-    whole: Whole = False,
-    from_json: FromJson = False,
-    event: Event = "message",
-    header: Header = None,
-    repeat: Repeat = None,
-    delay: Delay = None,
-    volatile: Volatile = False,
+    *,
+    sending: Sending,
     quiet: Quiet = False,
     json: options.Json = False,
     verbose: Verbose = False,
-    broker: options.BrokerAddress = options.DEFAULT_BROKER,
-    user: options.User = None,
-    wait: options.Wait = options.WAIT_SECONDS,
+    connecting: options.ToBroker,
 ) -> None:
     """Send messages to a room.
 
@@ -87,6 +103,7 @@ def send(
       zchat listen ops --json | zchat send copies.ops --from-json
       zchat send --json general hi
     """
+    file, whole, from_json, _, _, repeat, delay, _ = sending
     if room is None and not from_json:
         ctx.fail("Missing argument 'ROOM'")
     if room is None and json:
@@ -98,14 +115,8 @@ def send(
     is_watched = sys.stderr.isatty() and not quiet
     source = bodies.Source(text, file, whole=whole, from_json=from_json, repeat=repeat, delay=delay)
     to = "" if room is None else room_name(room)  # before stdin is touched
-    more: dict[str, Any] = {}  # only what is not the default: it is passed with every message
-    if event != "message":
-        more["event"] = event
-    if header:
-        more["headers"] = dict(map(options.header, header))
-    if volatile:
-        more["volatile"] = True
-    sender = None
+    more, sender = sending.beside_body(), None
+    broker, user, wait = connecting
     try:
         with connect(broker, user, wait=wait, on_notice=_notice if verbose or is_watched else None) as client:
             to = inboxes.of(client.user, to)

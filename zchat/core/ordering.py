@@ -155,11 +155,7 @@ class OrderedDelivery:
             self.telling.volatile(self._volatile.batch(room, batch, size, paused=self._paused) if self._synced else [])
         elif self._paused:
             self._doubtful = True
-        elif (
-            self.state == LIVE
-            and self._synced
-            and answers.prev_of(batch, presence=self.presence) <= self.watermarks.of(room)
-        ):
+        elif self.state == LIVE and self._synced and self._follows(room, batch):
             self._deliver(room, batch, size)
             if len(self.watermarks) > HIGH_WATERMARKS_MAX:
                 self._check()
