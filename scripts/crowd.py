@@ -109,7 +109,7 @@ class Guest:
 
     def _carry_out(self, now: Instant) -> bool:
         core = self._core
-        for _, out in core.take_deliveries(now):
+        for _, out in core.deliver(now):
             self.heard += sum(isinstance(item, Delivery) and item.room.startswith(NEWS) for item in out)
         if core.welcome is not None:
             publisher = self._address.publisher(Published(core.welcome.publish_port)).endpoint

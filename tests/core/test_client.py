@@ -200,7 +200,7 @@ def test_what_makes_no_sense_is_passed_over(frame: bytes) -> None:
     core.received(frame, at(0))
     core.broadcast(b"#general\0", b"\xc1", at(0))
     assert core.state == READY
-    assert (core.take_sends(), core.take_answers(), core.take_news(), core.take_deliveries(at(0))) == ([], [], None, [])
+    assert (core.take_sends(), core.take_answers(), core.take_news(), core.deliver(at(0))) == ([], [], None, [])
 
 
 # --- publishes ----------------------------------------------------------------------------------
@@ -440,13 +440,13 @@ def test_what_an_ordering_asks_is_asked_and_its_answer_is_no_ones_elses() -> Non
     listener = listening(core, "general", start=Start(after=0))
     core.broadcast(wire.PRIVATE_TOPIC + b"n1", wire.encode(wire.Sync(b"n1", 40, "A")), at(0))
     assert core.take_news() == []
-    core.take_deliveries(at(0))
+    core.deliver(at(0))
     assert sent(core) == [wire.Fetch(1, ["general"], 0, 40)]
     receive(core, wire.Error("request", 1, "busy", ""))
     core.elapsed(at(REPEAT_SECONDS))
     assert wire.Fetch(1, ["general"], 0, 40) in sent(core)
     receive(core, wire.Page(1, [], 40, False, []))
-    ((of, notices),) = core.take_deliveries(at(4))
+    ((of, notices),) = core.deliver(at(4))
     assert of is listener and [type(notice).__name__ for notice in notices] == ["Notice"]
     assert core.take_answers() == []
 
@@ -455,15 +455,15 @@ def test_a_question_that_was_out_at_a_break_is_asked_anew_once_it_is_synced() ->
     core = ready()
     listening(core, "general", start=Start(after=0))
     core.broadcast(wire.PRIVATE_TOPIC + b"n1", wire.encode(wire.Sync(b"n1", 40, "A")), at(0))
-    core.take_deliveries(at(0))
+    core.deliver(at(0))
     core.disconnected("cut")
     core.connected()
     core.take_sends()
     receive(core, welcome_of(resumed=True))
-    core.take_deliveries(at(0))
+    core.deliver(at(0))
     assert not any(isinstance(message, wire.Fetch) for message in sent(core))
     core.broadcast(wire.PRIVATE_TOPIC + b"n2", wire.encode(wire.Sync(b"n2", 50, "A")), at(0))
-    core.take_deliveries(at(0))
+    core.deliver(at(0))
     assert wire.Fetch(2, ["general"], 0, 40) in sent(core)
 
 
@@ -471,7 +471,7 @@ def test_nothing_is_asked_for_a_listener_that_has_gone() -> None:
     core = ready()
     listener = listening(core, "general", start=Start(after=0))
     core.broadcast(wire.PRIVATE_TOPIC + b"n1", wire.encode(wire.Sync(b"n1", 40, "A")), at(0))
-    core.take_deliveries(at(0))
+    core.deliver(at(0))
     core.unlisten(listener, at(0))
     core.unlisten(listener, at(0))
     core.take_sends()
@@ -581,9 +581,9 @@ def test_whatever_told_of_a_higher_offset_shows_that_the_log_went_back(told_by: 
         case "heads":
             number = core.ask(wire.Heads(0, ["x"]), at(0))
             receive(core, wire.HeadsAre(number, 31, []))
-    core.take_deliveries(at(0))
+    core.deliver(at(0))
     back_in_an_older_copy(core)
-    out = [item for which, items in core.take_deliveries(at(5)) for item in items if which is quiet]
+    out = [item for which, items in core.deliver(at(5)) for item in items if which is quiet]
     assert Notice("gap", 31, 31, reason="log") in out
 
 
@@ -593,7 +593,7 @@ def test_a_batch_on_a_topic_of_no_room_is_passed_over(name: bytes) -> None:
     listening(core, "**")
     batch = wire.Batch(wire.MESSAGES, 41, 0, NOON, [wire.Entry("alice", "s1", 1, [b""])])
     core.broadcast(name, wire.encode(batch), at(0))
-    assert core.take_deliveries(at(0)) == []
+    assert core.deliver(at(0)) == []
 
 
 # --- with a broker ------------------------------------------------------------------------------

@@ -232,7 +232,7 @@ def test_who_says_hello_again_over_the_same_connection_asks_again_what_a_listene
     talk.own.take_subscriptions()
     talk.own.broadcast(b"\xffn1", wire.encode(wire.Sync(b"n1", 40, "A")), talk.now)
     talk.passes(31.0)
-    talk.own.take_deliveries(talk.now)
+    talk.own.deliver(talk.now)
     asked = [each for each in talk.sent() if isinstance(each[1], wire.Heads)]
     assert len(asked) == 1
     talk.own.received(wire.encode(wire.HelloAgain()), talk.now)
@@ -269,10 +269,10 @@ def test_one_batch_goes_to_the_listeners_of_all_sessions() -> None:
     assert [name for subscribes, name in subscriptions if subscribes] == [topic("den"), topic("other"), b"\xffn3"]
     talk.own.broadcast(b"\xffn3", wire.encode(wire.Sync(b"n3", 40, "A")), talk.now)
     assert all(listener.ordering.state == LIVE for listener in heard)
-    talk.own.take_deliveries(talk.now)
+    talk.own.deliver(talk.now)
     batch = wire.Batch(wire.MESSAGES, 41, 40, NOON, [wire.Entry("ann", "s1", 1, [b"hi"])])
     talk.own.broadcast(topic("den"), wire.encode(batch), talk.now)
-    delivered = talk.own.take_deliveries(talk.now)
+    delivered = talk.own.deliver(talk.now)
     assert [listener for listener, _ in delivered] == heard[:2]
     assert delivered[0][1][0].batch is delivered[1][1][0].batch  # type: ignore[union-attr]
 
@@ -283,11 +283,11 @@ def test_what_listeners_ask_is_asked_by_their_session_and_not_all_at_once() -> N
         session.listen(listener_of("den"), talk.now)
     talk.own.take_subscriptions()
     talk.own.broadcast(b"\xffn100", wire.encode(wire.Sync(b"n100", 40, "A")), talk.now)
-    talk.own.take_deliveries(talk.now)
+    talk.own.deliver(talk.now)
     talk.passes(31.0)
     asked = 0
     while True:
-        talk.own.take_deliveries(talk.now)
+        talk.own.deliver(talk.now)
         heads = [(channel, message) for channel, message in talk.sent() if isinstance(message, wire.Heads)]
         assert len(heads) <= QUESTIONS_OUT_MAX
         if not heads:

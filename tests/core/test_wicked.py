@@ -91,7 +91,7 @@ class AnyBroker(RuleBasedStateMachine):
 
     def take(self) -> None:
         """As the shell does after each input."""
-        for listener, out in self.core.take_deliveries(self.now):
+        for listener, out in self.core.deliver(self.now):
             assert listener in self.listeners
             for item in out:
                 self.told[type(item).__name__] += 1
@@ -281,7 +281,7 @@ def live(*patterns: str, marks: bool = False) -> tuple[ClientCore, Listener]:
     core.broadcast(wire.PRIVATE_TOPIC, wire.encode(wire.Sync(b"n1", 40)), now)
     assert listener.ordering.state == LIVE
     core.take_sends()
-    core.take_deliveries(now)
+    core.deliver(now)
     return core, listener
 
 
@@ -291,7 +291,7 @@ def test_rooms_that_a_broker_invents_are_not_kept() -> None:
     for number in range(2 * HIGH_WATERMARKS_MAX):
         batch = wire.Batch(wire.MESSAGES, 41 + number, 0, NOON, [wire.Entry("eve", "s", 1, [b"x"])])
         core.broadcast(topic(f"room{number}"), wire.encode(batch), now)
-        core.take_deliveries(now)
+        core.deliver(now)
     assert len(listener.ordering.watermarks) <= HIGH_WATERMARKS_MAX + 1
     assert listener.ordering.held.bytes <= HELD_BYTES_MAX
     (heads,) = [wire.decode_client(frame) for frame in core.take_sends()]
@@ -326,7 +326,7 @@ def test_gaps_without_end_are_asked_for_later_and_later() -> None:
         now = Instant(seconds, NOON)
         batch = wire.Batch(wire.MESSAGES, 50 + 2 * number, 49 + 2 * number, NOON, [wire.Entry("e", "s", 1, [b"x"])])
         core.broadcast(topic("a"), wire.encode(batch), now)
-        gaps += sum(isinstance(item, Notice) for _, out in core.take_deliveries(now) for item in out)
+        gaps += sum(isinstance(item, Notice) for _, out in core.deliver(now) for item in out)
         for frame in core.take_sends():
             message = wire.decode_client(frame)
             if isinstance(message, wire.Fetch):
@@ -344,16 +344,16 @@ def test_a_head_below_what_was_seen_is_told_and_what_follows_comes() -> None:
     lie = wire.Batch(wire.MESSAGES, 1 << 50, 40, NOON, [wire.Entry("eve", "s", 1, [b"lie"])])
     core.broadcast(topic("a"), wire.encode(lie), now)
     listener.ordering.check()
-    core.take_deliveries(now)
+    core.deliver(now)
     (heads,) = [wire.decode_client(frame) for frame in core.take_sends()]
     assert isinstance(heads, wire.Heads)
     core.received(wire.encode(wire.HeadsAre(heads.request, 41, [("a", 41, 41)])), now)
-    (_, out), *_ = core.take_deliveries(now)
+    (_, out), *_ = core.deliver(now)
     assert out == [Notice("gap", 42, 1 << 50, reason="log")]
     (nonce,) = [name[1:] for subscribes, name in core.take_subscriptions() if subscribes and name[:1] == b"\xff"][-1:]
     core.broadcast(wire.PRIVATE_TOPIC, wire.encode(wire.Sync(nonce, 41)), now)
     later = Instant(1_001.0, NOON)
-    core.take_deliveries(later)
+    core.deliver(later)
     (fetch,) = [wire.decode_client(frame) for frame in core.take_sends()]
     assert isinstance(fetch, wire.Fetch) and (fetch.after, fetch.until) == (40, 41)
 

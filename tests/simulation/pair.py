@@ -119,7 +119,7 @@ class End:
             core.publish(self.outbox.popleft(), now)
             published = True
         core.elapsed(now)
-        for listener, out in core.take_deliveries(now):
+        for listener, out in core.deliver(now):
             self.delivered[listener].extend(out)
         subscribed = core.welcome is not None and self._subscribe(core.take_subscriptions(), now)
         sends = core.take_sends()

@@ -99,8 +99,8 @@ class ClientCore(SessionCore):
         """(subscribe or unsubscribe, topic) for the SUB, in order."""
         return self.listening.take_subscriptions()
 
-    def take_deliveries(self, now: Instant) -> list[tuple[Listener, list[Delivery | Notice | Mark]]]:
-        """What each listener gets. Then take sends."""
+    def deliver(self, now: Instant) -> list[tuple[Listener, list[Delivery | Notice | Mark]]]:
+        """What each listener gets; and what it misses is asked for. Then take sends."""
         for listener, question in self.listening.take_questions(now):
             self._of(listener.session).forget(listener.asked)  # a broker that stops, and says so, answers it no more
             listener.asked = self._asks(listener, question, now)

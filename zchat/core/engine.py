@@ -219,7 +219,7 @@ class Engine:
 
     def _deliver(self, now: Instant) -> None:
         """Give the listeners what is theirs."""
-        for listener, out in self.core.take_deliveries(now):
+        for listener, out in self.core.deliver(now):
             consumer = self.consumers.get(listener)
             if consumer is not None:
                 consumer.put(out)
