@@ -38,7 +38,7 @@ class WaitingQuestion(NamedTuple):
 
 
 class QuestionQueue:
-    """A connection that has asked."""
+    """The questions of one connection that wait for their turn."""
 
     __slots__ = ("connection", "steps", "used", "waiting", "work")
 

@@ -171,7 +171,7 @@ class BrokerCore:
         return self._reads.done(read, seconds)
 
     def elapsed(self, now: Instant) -> None:
-        """Time has passed: write the leaves that are due, mark the tails. Then take everything."""
+        """Time has passed: write the leaves that are due, send the watermarks that are due. Then take everything."""
         self._memberships.elapsed(now)
         for feed in self._watermarks.due(now.seconds):
             self._broadcasts.append((feed.topic, wire.encode(wire.Watermark(feed.last))))

@@ -46,7 +46,7 @@ class PresenceRecord(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """What waits for the commit under way."""
+    """One commit on its way to the log, and who is told once it is there."""
 
     append: Append
     batches: list[OpenBatch]
@@ -84,7 +84,7 @@ class Gathering:
         return sum([batch.size for batch in self.batches]) if self.batches else 0
 
     def window(self, under_way: Commit | None) -> int:
-        """Bytes that a session may have waiting: its share of what all may, which is shared by those who have some."""
+        """How many bytes a session may have waiting: WAITING_BYTES, shared by all sessions that have some waiting."""
         sessions = max(len(self.sessions), len(under_way.sessions) if under_way else 0, 1)
         return max(WINDOW_BYTES_MIN, min(WAITING_BYTES // sessions, wire.WINDOW_BYTES_MAX))
 
@@ -138,8 +138,8 @@ class Gathering:
         return commit
 
     def undo(self, commit: Commit) -> Commit:
-        """The commit was not kept: it and what gathered meanwhile is undone, for a leave in that may belong
-        to a join in this. Returns all that somebody has to be told of; rows stay for the next commit.
+        """The commit was not kept. It is undone, and so is what gathered meanwhile, as there may be a leave for a join
+        that was in the commit. Returns all that somebody has to be told of; rows stay for the next commit.
         """
         batches = commit.batches + self.batches
         for batch in batches:

@@ -43,7 +43,7 @@ class BrokerCursors:
         return [wire.Cursor(row.name, row.offset, row.time) for _, row in sorted(rows.items())]
 
     def checked(self, session: Session, message: wire.SetCursor, head: int, now: Instant) -> CursorRow:
-        """The row of a cursor that is to be kept. Raises BadName, and WireError with the code of its refusal."""
+        """The row of a cursor that is to be stored. Raises BadName, and WireError with the code of its refusal."""
         name = cursor_name(message.name)
         if message.log_id != self._log_id:
             raise WireError("other-log", f"the cursor is of log {message.log_id}, this one is {self._log_id}")

@@ -34,7 +34,7 @@ def is_one_room(patterns: list[str]) -> bool:
 
 
 class Progress:
-    """Tell it what is taken and what has left one's hands."""
+    """What one consumer was given, and where its cursor may stand."""
 
     def __init__(self, patterns: list[str], cursor: str = "", *, follows: bool = True) -> None:
         self.cursor = cursor  # its name; empty: none
@@ -64,7 +64,7 @@ class Progress:
     # --- what it is handed ------------------------------------------------------------------
 
     def take(self, item: Delivery | Notice | Mark) -> None:
-        """The next one; all before it has left its hands."""
+        """It is given the next item: all before it was handed over."""
         if isinstance(item, Delivery):
             self._in_hand = item
         elif isinstance(item, Mark):

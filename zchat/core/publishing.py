@@ -172,7 +172,7 @@ class Publishing:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing has no outcome."""
+        """Whether every publish has an outcome."""
         return not self._unacked
 
     @property

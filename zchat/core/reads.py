@@ -61,7 +61,7 @@ class Read:
 
 
 class ReadQueue:
-    """A connection that has asked."""
+    """The reads of one connection that wait, and the one that is worked on."""
 
     __slots__ = ("at_work", "connection", "is_queued", "lookups", "seconds", "unanswered", "used", "waiting")
 
@@ -81,7 +81,7 @@ class ReadQueue:
         return any(read.request == message and read.endpoint == endpoint for read in reads)
 
     def is_begun(self, read: Read) -> None:
-        """It waits no more; what is to be looked up from now on is another."""
+        """It is worked on: what is to be looked up from now on goes into another one."""
         if isinstance(read.request, Lookup) and self.lookups.get(read.request.session) is read:
             del self.lookups[read.request.session]
 
@@ -252,7 +252,7 @@ class Reads:
         return queue
 
     def _has_room(self, queue: ReadQueue) -> bool:
-        """Whether one more may wait; for who has few, the newest of who has most has to go."""
+        """Whether one more may wait. Where none may, who has few takes the place of the newest of who has most."""
         if self._waiting < self._reads_max:
             return True
         greediest = max(self._queues.values(), key=_waiting)

@@ -31,7 +31,7 @@ class Answered(NamedTuple):
 
 
 class Requests:
-    """Those that are out."""
+    """The requests that have no answer yet."""
 
     def __init__(self) -> None:
         self._numbers = count(1)

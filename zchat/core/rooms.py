@@ -157,7 +157,7 @@ class BrokerRooms(dict[str, BrokerRoom]):
         return [self[name] for name in names]
 
     def forget(self, room: BrokerRoom, members: int) -> None:
-        """Something of it did not stay; it goes when nothing is left of it."""
+        """What it had was volatile, or was not kept: the room is forgotten if it has nothing else."""
         if room.given or room.open_batch or room.volatile_batch or members:
             return
         if self.pop(room.name, None) is not None:

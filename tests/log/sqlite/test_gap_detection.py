@@ -1,4 +1,4 @@
-"""Links: what is missing shows by the batch after it."""
+"""Gap detection: what is missing shows by the batch after it."""
 
 from __future__ import annotations
 

@@ -193,8 +193,8 @@ class _PageRequest:
     def _scattered(self, scanner: scans.Scanner, first: int) -> Iterator[BatchRow | int]:
         """The rows of many rooms that lie far apart: a few rooms at a time, those whose batches come next.
 
-        That a batch is no earlier than that stays true, whatever is written and trimmed: it is found out once for
-        all slices.
+        Where the next batch of a room is at the earliest stays true, whatever is written and trimmed: it is found out
+        once for all slices.
         """
         nexts = self.nexts = self.nexts or [(0, room) for room in self.lasts.above(first - 1)]
         while nexts:

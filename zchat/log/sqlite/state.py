@@ -120,7 +120,7 @@ class RoomStates:
                     self.head, self.time = row.last, row.time
 
     def trimmed_before(self, time: int, among: Iterable[int]) -> int:
-        """An offset up to which these rooms are known to be older: the highest of what was removed of them and is."""
+        """The highest offset that was removed from these rooms and is known to be older than that time."""
         older = 0
         for row in map(self._by_id.__getitem__, among):
             if 0 < row.trimmed_time < time:

@@ -72,7 +72,7 @@ class Trimming:
         return self._work is not None
 
     def begin(self, rules: list[RetentionRule], now: int) -> None:
-        """Keep only this; once what was begun before is done, or else it would never come to its end."""
+        """Remove what these rules do not keep, once what was begun earlier is done: else that would never end."""
         if self._work is None:
             self._work = self._steps(rules, now)
         elif rules or self._next is None:
