@@ -7,6 +7,7 @@ import pytest
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.client_session import AWAY, GREETING, READY, SessionCore
+from zchat.core.gate import Gate
 from zchat.core.greeting import Greeting
 from zchat.core.listening import Listening
 from zchat.core.publishing import Publishing
@@ -25,7 +26,7 @@ class Plain(SessionCore):
 
 @pytest.fixture
 def session() -> SessionCore:
-    return Plain("ann", Greeting("ann", {}, 0), Publishing(), Listening(iter([b"n"])), Timeline())
+    return Plain("ann", Greeting("ann", {}, 0), Publishing(), Listening(iter([b"n"])), Timeline(), Gate())
 
 
 def test_it_is_idle_but_while_it_waits_for_something(session: SessionCore) -> None:

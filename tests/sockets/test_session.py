@@ -203,6 +203,15 @@ def test_a_broker_with_another_log_has_all_back_under_other_names(start_broker: 
         assert "log" in [notice.reason for notice in notices]
 
 
+def test_the_histories_of_many_sessions_are_read_at_once_and_none_is_refused(gate: zchat.Client, room: str) -> None:
+    for number in range(20):
+        gate.send(room, b"%d" % number)
+    with ThreadPoolExecutor(60) as pool:
+        sessions = list(pool.map(lambda number: gate.session(f"user-{number}"), range(60)))
+        read = list(pool.map(lambda session: [message.body for message in session.history(room, last=10)], sessions))
+    assert read == [[b"%d" % number for number in range(10, 20)]] * 60
+
+
 # --- many ---------------------------------------------------------------------------------------
 
 

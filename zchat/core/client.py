@@ -19,6 +19,7 @@ from zchat.core.client_session import GREETING as GREETING
 from zchat.core.client_session import READY as READY
 from zchat.core.client_session import Request as Request
 from zchat.core.client_session import SessionCore
+from zchat.core.gate import Gate
 from zchat.core.greeting import Greeting
 from zchat.core.introductions import introduction
 from zchat.core.listening import Listener, Listening
@@ -33,7 +34,8 @@ class ClientCore(SessionCore):
     """One connection and its own session. Feed it what happens, then do what it says."""
 
     def __init__(self, user: str, info: dict[str, str], nonces: Iterator[bytes]) -> None:
-        super().__init__(user, Greeting(user, info, wire.TTL_MS), Publishing(), Listening(nonces), Timeline())
+        greeting, listening = Greeting(user, info, wire.TTL_MS), Listening(nonces)
+        super().__init__(user, greeting, Publishing(), listening, Timeline(), Gate())
         self.info = info
         self.sessions = Sessions(self)
 
@@ -43,6 +45,7 @@ class ClientCore(SessionCore):
         """The DEALER's connection is gone. What was in it may or may not have arrived. Then take deliveries."""
         if self.state == CLOSED:
             return
+        self._gate.clear()
         super().disconnected(reason)
         self.sessions.disconnected(reason)
         self.listening.lost(reason)

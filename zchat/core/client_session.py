@@ -4,8 +4,8 @@ Rules of this file
 1. Nothing but HELLO is sent before WELCOME. After it, in order: unacked publishes, then everything else.
 2. A repeat is the same frame again, so the broker knows it by its `seq`.
 3. What was asked is in requests.py, what was published in publishing.py, where it is a member in wanted.py.
-4. What the sessions of a connection share is given to each: who listens (there is one SUB), the window, and what is
-   known of the log.
+4. What the sessions of a connection share is given to each: who listens (there is one SUB), the window, what is known
+   of the log, and how much is asked at a time.
 
     away --connected--> greeting (HELLO is out) --WELCOME--> ready --disconnected--> away
 
@@ -20,6 +20,7 @@ from zchat import wire
 from zchat.core import Instant, answers
 from zchat.core.answers import Answer as Answer
 from zchat.core.answers import Request as Request
+from zchat.core.gate import Gate
 from zchat.core.greeting import Greeting
 from zchat.core.listening import Listener, Listening
 from zchat.core.publishing import Chunk, Publishing
@@ -35,7 +36,13 @@ class SessionCore:
     """One session. Feed it what happens, then do what it says."""
 
     def __init__(
-        self, user: str, greeting: Greeting, publishing: Publishing, listening: Listening, timeline: Timeline
+        self,
+        user: str,
+        greeting: Greeting,
+        publishing: Publishing,
+        listening: Listening,
+        timeline: Timeline,
+        gate: Gate,
     ) -> None:
         self.user = user
         self.state = AWAY
@@ -47,6 +54,7 @@ class SessionCore:
         self._publishing = publishing
         self._requests = Requests()
         self._timeline = timeline
+        self._gate = gate
         self._wanted = WantedRooms()
         self._of_listeners: dict[int, Listener] = {}  # number of a request -> the listener that asked
         # What the shell takes.
@@ -164,7 +172,7 @@ class SessionCore:
     def ask(self, request: Request, now: Instant) -> int:
         """Send a request; its answer comes out of `take_answers` under the number returned."""
         frame = self._requests.add(request, now)
-        if self.state == READY:
+        if self.state == READY and self._gate.enter(self, request.request, request):
             self._sends.append(frame)
         return request.request
 
@@ -178,6 +186,19 @@ class SessionCore:
         """Nobody waits for that answer any more."""
         self._requests.forget(number)
         self._of_listeners.pop(number, None)
+        self._gate.leave(self, number)
+        while (waiting := self._gate.free()) is not None:
+            session, first = waiting
+            assert isinstance(session, SessionCore)
+            session.may_ask(first)
+
+    def may_ask(self, number: int) -> None:
+        """It has waited until its connection had less to ask."""
+        request = self._requests.of(number)
+        if request is None or self.state != READY:
+            self._gate.leave(self, number)  # it is asked with the next WELCOME, or not at all
+        elif self._gate.enter(self, number, request):
+            self._sends.append(wire.encode(request))
 
     def report(self, report: wire.Report) -> None:
         """How far its listeners have got."""
@@ -220,6 +241,8 @@ class SessionCore:
     def close(self, error: Exception) -> None:
         """Whatever is unacked stays unknown."""
         self.state = CLOSED
+        for number, _ in self._requests:
+            self.forget(number)
         self._publishing.close(error)
         self._news = True
 
@@ -318,10 +341,10 @@ class SessionCore:
 
     def _ask_again(self, number: int, now: Instant) -> None:
         """Send it once more; what was overtaken is done."""
-        frame = self._requests.again(number, self._wanted.rooms, now)
-        if frame is None:
+        frame, request = self._requests.again(number, self._wanted.rooms, now), self._requests.of(number)
+        if frame is None or request is None:
             self._answered(number, wire.Done(number), now)
-        else:
+        elif self._gate.enter(self, number, request):
             self._sends.append(frame)
 
     def _greet(self) -> None:

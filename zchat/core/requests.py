@@ -55,6 +55,11 @@ class Requests:
         self._out[number] = (request, now.seconds + REPEAT_SECONDS)
         return frame
 
+    def of(self, number: int) -> Request | None:
+        """That one, if it is out."""
+        request, _ = self._out.get(number, (None, 0.0))
+        return request
+
     def forget(self, number: int) -> None:
         """Nobody waits for that answer any more."""
         self._out.pop(number, None)

@@ -36,9 +36,8 @@ class ChannelCore(SessionCore):
 
     def __init__(self, own: ClientCore, user: str, channel: int) -> None:
         """On a channel of the connection whose `own` session that is."""
-        super().__init__(
-            user, Greeting(user, own.info, 0), Publishing(own._publishing.window), own.listening, own._timeline
-        )
+        greeting, publishing = Greeting(user, own.info, 0), Publishing(own._publishing.window)
+        super().__init__(user, greeting, publishing, own.listening, own._timeline, own._gate)
         self.channel = channel
         self.broken: Break | None = None  # how the log differs from what it was at the last WELCOME
         self._own = own
@@ -47,6 +46,11 @@ class ChannelCore(SessionCore):
     def is_moving(self) -> bool:
         """Whether a HELLO or BYE of it has no answer."""
         return self.refusal is None and (self.state == GREETING or (self._leaving and self.state == READY))
+
+    def may_ask(self, number: int) -> None:
+        """It has waited until its connection had less to ask."""
+        super().may_ask(number)
+        self._own.sessions.touch(self)
 
     def _complete(self, welcome: wire.Welcome) -> None:
         """What it leaves out is as the connection was told."""
