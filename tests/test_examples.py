@@ -29,7 +29,7 @@ def printed(broker: BrokerProcess, *words: str) -> str:
 
 
 def test_every_example_is_tried() -> None:
-    tried = {"deploys.py", "echo.py", "fast.py", "merge.py"}
+    tried = {"deploys.py", "echo.py", "fast.py", "many.py", "merge.py"}
     assert {path.name for path in EXAMPLES.iterdir() if path.suffix} == tried
 
 
@@ -37,6 +37,11 @@ def test_the_newest_version_of_each_host_is_shown(broker: BrokerProcess) -> None
     for host, version in (("web2", "v1"), ("web1", "v1"), ("web2", "v2")):
         assert printed(broker, "deploys.py", "report", host, version).startswith("stored at ")
     assert printed(broker, "deploys.py", "show") == "web1 v1\nweb2 v2\n"
+
+
+def test_each_user_of_a_gateway_hears_all(broker: BrokerProcess) -> None:
+    heard = "ann heard 2 greetings\nbob heard 2 greetings\n2 are in the room\n"
+    assert printed(broker, "many.py", "lobby", "ann", "bob") == heard
 
 
 def test_all_that_was_published_is_stored(broker: BrokerProcess) -> None:

@@ -153,4 +153,4 @@ def test_where_the_log_is_not_what_it_was_the_offset_means_less(
     core.broadcast(wire.PRIVATE_TOPIC, wire.encode(wire.Sync(b"n1", 40, "B")), NOW)
     found = core.deliver(NOW)
     assert [item for _, items in found for item in items] == ([gap] if gap is not None else [])
-    assert listen.listener.ordering._question == wire.Fetch(1, ["a"], after, 40), "all above it is new"
+    assert listen.listener.ordering.question == wire.Fetch(1, ["a"], after, 40), "all above it is new"

@@ -89,14 +89,14 @@ class ClientCore(SessionCore):
     @property
     def has_more(self) -> bool:
         """Whether a broadcast has left something to be taken besides deliveries."""
-        return bool(self._sends or self._news or self.listening.has_subscriptions or self.sessions.has_changed)
+        return bool(self._sends or self._news or self.listening.has_subscriptions or self.sessions.touched)
 
     def take_sends(self) -> list[bytes]:
         """Frames for the DEALER, in order."""
-        if not self.sessions.has_changed:
-            return super().take_sends()
-        sends = self.sessions.take_sends()
-        return [*super().take_sends(), *sends]
+        sends, self._sends = self._sends, []
+        if self.sessions.touched:
+            sends += self.sessions.take_sends()
+        return sends
 
     def take_subscriptions(self) -> list[tuple[bool, bytes]]:
         """(subscribe or unsubscribe, topic) for the SUB, in order."""

@@ -301,8 +301,9 @@ class Listening:
     def take_questions(self, now: Instant) -> list[tuple[Listener, OrderingQuestion]]:
         """What the listeners ask; the number of each goes to the listener's `asked`."""
         found: list[tuple[Listener, OrderingQuestion]] = []
-        if self._touched:
-            self._asking.update(self._touched)
+        for listener in self._touched:
+            if listener.ordering.question is not None:
+                self._asking[listener] = None
         if not self._asking:
             return found
         paused: dict[Listener, None] = {}

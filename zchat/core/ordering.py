@@ -73,7 +73,7 @@ class OrderedDelivery:
         self._target = 0  # history goes up to here, what is above comes live
         self._promised: int | None = None  # the same, of a start that is looked for in a log that went back
         self._fill: Fill | None = None  # what is fetched
-        self._question: OrderingQuestion | None = None
+        self.question: OrderingQuestion | None = None  # that it has, asked or not
         self._asked = False  # the question is out
         # In any state but new:
         self._synced = False  # the subscriptions are live
@@ -194,13 +194,13 @@ class OrderedDelivery:
 
         Raises WireError for one that makes no sense; the question is to be asked again then.
         """
-        question, self._asked = self._question, False
+        question, self._asked = self.question, False
         if question is None:
             return True
         answers.check_kind(question, answer)
         if isinstance(answer, wire.Page) and self._fill is not None:
             return self._page(answer, self._fill)
-        self._question = None
+        self.question = None
         if isinstance(answer, wire.HeadsAre):
             return self._heads(answer)
         if isinstance(answer, wire.Position):
@@ -239,10 +239,10 @@ class OrderedDelivery:
 
     def take_question(self) -> OrderingQuestion | None:
         """What to ask the broker now, if anything. One question is out at a time."""
-        if self._question is None or self._asked or self._paused or not self._synced:
+        if self.question is None or self._asked or self._paused or not self._synced:
             return None
         self._asked = True
-        return self._question
+        return self.question
 
     # --- from state to state ----------------------------------------------------------------
 
@@ -255,7 +255,7 @@ class OrderedDelivery:
         self.telling.other_offsets(gap)
         self.logs += gap is not None
         self.held.clear()
-        self._fill = self._question = None
+        self._fill = self.question = None
         self._is_fresh = self._doubtful = False
         self._synced = self._asked = False  # also where no break was noticed
 
@@ -267,7 +267,7 @@ class OrderedDelivery:
             self._go_and_fill(self.patterns, start.after, head, head)
         elif start.last is not None or start.since is not None:
             self._go("start unknown")
-            self._question = start.seek(self.patterns, self.presence)
+            self.question = start.seek(self.patterns, self.presence)
         else:
             self.watermarks.low = self.began = head
             self._filled(0)
@@ -279,7 +279,7 @@ class OrderedDelivery:
             return
         self._go("missing")
         self._fill = Fill(patterns, after, until, low)
-        self._question = self._fill.fetch
+        self.question = self._fill.fetch
 
     def _filled(self, low: int) -> None:
         """Nothing is missing that we know of: live, unless in doubt."""
@@ -297,7 +297,7 @@ class OrderedDelivery:
         """Ask for the heads."""
         self._go("doubt")
         self._rechecks, self._doubtful = self._doubtful, False
-        self._question = wire.Heads(0, self.patterns)
+        self.question = wire.Heads(0, self.patterns)
 
     # --- answers ----------------------------------------------------------------------------
 
@@ -326,11 +326,11 @@ class OrderedDelivery:
             recovered += self._deliver(part.room, part.batch, part.size)
         self.telling.recovered(recovered)
         if not fill.is_done:
-            self._question = fill.fetch
+            self.question = fill.fetch
             if not fill.room and fill.fetch.patterns == self.patterns:
                 self._reach(fill.upto)
             return True
-        self._fill = self._question = None
+        self._fill = self.question = None
         if fill.is_short:  # what was said to be there is not: the heads tell what is
             self.held.clear()
             self._doubtful = True

@@ -109,43 +109,31 @@ class Window:
         self.frames = 0  # that have no outcome,
         self.bytes = 0  # and their bytes
         self.frames_max = IN_FLIGHT_FRAMES_MAX  # of one session
+        self.size = self._first = wire.WINDOW_BYTES
         self._all_frames_max = wire.IN_FLIGHT_MAX
-        self._first = self._size = wire.WINDOW_BYTES
         self._idle_since = 0.0  # when nothing was left unacked
 
     @property
     def has_room(self) -> bool:
         """Whether one of the sessions may send another one."""
-        return self.frames < self._all_frames_max and self.bytes < self._size
-
-    @property
-    def share(self) -> int:
-        """Bytes that one session may have."""
-        return self._size if self.sessions == 1 else self._size // 2
+        return self.frames < self._all_frames_max and self.bytes < self.size
 
     def told(self, limits: dict[str, int]) -> None:
         """What WELCOME says."""
-        self._first = self._size = max(1, limits.get("window_bytes", wire.WINDOW_BYTES))
+        self._first = self.size = max(1, limits.get("window_bytes", wire.WINDOW_BYTES))
         self._all_frames_max = max(1, limits.get("in_flight_max", wire.IN_FLIGHT_MAX))
         self.frames_max = min(IN_FLIGHT_FRAMES_MAX, self._all_frames_max)
 
     def acked(self, size: int, now: Instant) -> None:
         """What an ACK says; what it acks is given back before."""
-        self._size = size or self._first
+        self.size = size or self._first
         if not self.frames:
             self._idle_since = now.seconds
 
-    def take(self, size: int, now: Instant) -> None:
-        """A frame of so many bytes is sent."""
-        if not self.frames and now.seconds - self._idle_since > WINDOW_KEPT_SECONDS:
-            self._size = self._first
-        self.frames += 1
-        self.bytes += size
-
-    def give_back(self, size: int) -> None:
-        """A frame of so many bytes has an outcome, or nobody waits for it any more."""
-        self.frames -= 1
-        self.bytes -= size
+    def begin(self, now: Instant) -> None:
+        """A frame is to be sent, and none has no outcome."""
+        if now.seconds - self._idle_since > WINDOW_KEPT_SECONDS:
+            self.size = self._first
 
 
 class Publishing:
@@ -168,7 +156,11 @@ class Publishing:
     def has_room(self) -> bool:
         """Whether another one may be sent now."""
         window = self.window
-        return len(self._unacked) < window.frames_max and self._unacked_bytes < window.share and window.has_room
+        if len(self._unacked) >= window.frames_max:
+            return False
+        if window.sessions == 1:
+            return window.bytes < window.size
+        return window.has_room and self._unacked_bytes < window.size // 2
 
     @property
     def is_idle(self) -> bool:
@@ -188,7 +180,11 @@ class Publishing:
         chunk.frame = wire.encode(wire.Publish(chunk.seq, chunk.room, chunk.flags, records))
         if not self._unacked:
             self._heard = now.seconds
-        self.window.take(len(chunk.frame), now)
+        window, size = self.window, len(chunk.frame)
+        if not window.frames:
+            window.begin(now)
+        window.frames += 1
+        window.bytes += size
         self._unacked[chunk.seq] = chunk
         self._unacked_bytes += len(chunk.frame)
         may_be_quiet = chunk.flags & wire.VOLATILE and len(chunk.frame) < QUIET_BYTES and chunk.seq > self._wanted
@@ -286,7 +282,8 @@ class Publishing:
         self._unacked.clear()
 
     def _settle(self, chunk: Chunk, first: int, error: Exception | None = None) -> None:
-        self.window.give_back(len(chunk.frame))
+        self.window.frames -= 1
+        self.window.bytes -= len(chunk.frame)
         self._unacked_bytes -= len(chunk.frame)
         chunk.frame = b""
         chunk.settle(first, error)

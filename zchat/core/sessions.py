@@ -93,7 +93,7 @@ class Sessions:
         self._waiting: OrderedDict[ChannelCore, None] = OrderedDict()  # to say HELLO, or BYE
         self._moving: dict[ChannelCore, None] = {}  # have said it
         self._active: dict[ChannelCore, None] = {}  # for whom time passes
-        self._touched: dict[SessionCore, None] = {}  # may have something to send
+        self.touched: dict[SessionCore, None] = {}  # may have something to take
         self._changed: dict[ChannelCore, None] = {}  # or something else to take
         self._is_leaving = False
 
@@ -117,7 +117,7 @@ class Sessions:
             return
         for of in (self._waiting, self._moving, self._active, self._changed):
             of.pop(session, None)
-        self._touched.pop(session, None)
+        self.touched.pop(session, None)
         session.listening.forget(session)
         session.close(error)
         self._fill()
@@ -129,7 +129,7 @@ class Sessions:
         session = self._of.get(message.channel)
         if session is not None:
             session.received(bytes(message.message), now)
-            self._touched[session] = None
+            self.touched[session] = None
 
     def welcomed(self, broken: Break | None) -> None:
         """The connection is there: all say HELLO. `broken`: the log is not what it was."""
@@ -144,7 +144,7 @@ class Sessions:
         self._moving.clear()
         for session in self._of.values():
             session.disconnected(reason)
-            self._touched[session] = None
+            self.touched[session] = None
 
     def waits(self) -> None:
         """The connection's own session has to say HELLO again, and so have all."""
@@ -152,13 +152,13 @@ class Sessions:
         self._moving.clear()
         for session in self._of.values():
             session.waits()
-            self._touched[session] = None
+            self.touched[session] = None
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed."""
         for session in self._active:
             session.elapsed(now)
-            self._touched[session] = None
+            self.touched[session] = None
 
     def leave(self) -> bool:
         """All say BYE, before the connection's own session does. Returns whether there is none."""
@@ -171,18 +171,13 @@ class Sessions:
 
     def touch(self, session: SessionCore) -> None:
         """There may be something to take from it."""
-        self._touched[session] = None
-
-    @property
-    def has_changed(self) -> bool:
-        """Whether there is something to send."""
-        return bool(self._touched)
+        self.touched[session] = None
 
     def take_sends(self) -> list[bytes]:
         """Frames for the DEALER: those of each session in order."""
         sends: list[bytes] = []
-        while self._touched:
-            touched, self._touched = self._touched, {}
+        while self.touched:
+            touched, self.touched = self.touched, {}
             for session in touched:
                 if isinstance(session, ChannelCore) and session.channel in self._of:
                     head = wire.from_channel(session.channel)
@@ -222,4 +217,4 @@ class Sessions:
                 session.bye()
             if session.is_moving:
                 self._moving[session] = None
-            self._touched[session] = None
+            self.touched[session] = None
