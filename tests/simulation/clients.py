@@ -400,6 +400,9 @@ class SimulatedSession:
         assert isinstance(error, Closed), "no broker refuses it"
         self.has_ended = True
 
+    def forked(self) -> None:
+        """There are no processes here."""
+
     # --- parts ------------------------------------------------------------------------------
 
     def _end(self) -> None:

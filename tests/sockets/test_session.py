@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -136,6 +137,20 @@ def test_waits_end_when_the_session_is_closed_by_another_thread(gate: zchat.Clie
     alice.close()
     waiting.join(20)
     assert ended == ["closed"] and gate.is_connected
+
+
+def test_in_a_forked_child_a_session_has_ended_and_in_the_parent_it_goes_on(gate: zchat.Client, room: str) -> None:
+    with gate.session("alice") as alice, alice.listen(room) as heard:
+        child = os.fork()
+        if not child:
+            try:
+                alice.publish(room, b"from the child")
+            except zchat.Closed:
+                os._exit(0 if not alice.is_connected else 1)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        alice.send(room, b"from the parent")
+        assert bodies(heard, 1) == [b"from the parent"]
 
 
 # --- breaks -------------------------------------------------------------------------------------

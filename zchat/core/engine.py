@@ -161,6 +161,7 @@ class Engine:
     def forked(self) -> None:
         """In a child after a fork: all of it is the parent's."""
         self.is_resting = False
+        self.lines.forked()
         for consumer in list(self.consumers.values()):
             consumer.forked()
 

@@ -42,6 +42,9 @@ class LineOwner(Protocol):
     def ended(self, error: ZchatError, unsettled: int) -> None:
         """The session goes on no more, and so many messages that were to be stored have no outcome."""
 
+    def forked(self) -> None:
+        """In a child after a fork: it is the parent's."""
+
 
 class SessionLine:
     """One session on a channel."""
@@ -144,6 +147,11 @@ class Lines:
         for line in list(self._lines.values()):
             self.end(line, error)
         return unsettled
+
+    def forked(self) -> None:
+        """In a child after a fork: all are the parent's."""
+        for line in list(self._lines.values()):
+            line.owner.forked()
 
     def unsettled(self) -> int:
         """Messages of all that were to be stored, and have no outcome."""
