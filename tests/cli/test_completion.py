@@ -53,7 +53,7 @@ def test_names_are_those_that_the_broker_knows(broker: BrokerProcess) -> None:
     assert offered("zchat cursors ", broker) == offered("zchat listen a --resume b", broker) == ["billing"]
     assert offered("zchat cursors -u other ", broker) == [], "of the user that the line names"
     assert offered("zchat send @ gen", broker) == [], "bash makes two words of @gen"
-    assert offered("zchat send @ te", broker) == offered("zchat send @", broker) == ["tester"], "it has the @ already"
+    assert offered("zchat send @ te", broker) == offered("zchat send @", broker) == ["@tester"]
     assert offered("zchat history general --from te", broker) == ["tester"]
 
 
@@ -105,6 +105,8 @@ def test_tab_in_a_bash_on_a_terminal(broker: BrokerProcess, tmp_path: Path) -> N
             "zchat lis": "zchat listen .",
             "zchat listen gen": "zchat listen general .",
             "zchat send @te": "zchat send @tester .",
+            "shopt -u hostcomplete; zchat send @te": "shopt -u hostcomplete; zchat send @tester .",
+            "zchat send @t": "zchat send @tester .",
             "zchat listen so": "zchat listen so.",
             "zchat log backup so": "zchat log backup some-file .",
             "zchat log check --data=so": "zchat log check --data=some-file .",

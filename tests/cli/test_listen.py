@@ -158,12 +158,12 @@ def test_a_publisher_of_volatile_messages_waits_for_a_listener_that_stood_still_
     broker: BrokerProcess, start_zchat: Start
 ) -> None:
     """More than its connection holds are sent meanwhile, and it loses none."""
-    count, body = 300_000, b"x" * 300
+    count, body = 30_000, b"x" * 3_000
     listener = start_zchat("listen", "load", "--raw", "-n", str(count), "-v", broker=broker).live()
     with connect(broker.address, "alice") as alice:
         for number in range(count):
             alice.publish("load", body, volatile=True)
-            if number == 10_000:
+            if number == 1_000:
                 listener.process.send_signal(signal.SIGSTOP)
                 Timer(0.4, listener.process.send_signal, [signal.SIGCONT]).start()
         alice.flush(timeout=60)

@@ -31,6 +31,7 @@ BASH = """
     case ${COMPREPLY[0]} in
         '') COMPREPLY=() ;;
         */) COMPREPLY=() && compopt -o default ;; # a path is wanted
+        @*) [[ $2 == @* ]] || COMPREPLY=("${COMPREPLY[@]#@}") ;; # without hostcomplete the @ stays as it is
     esac
 }
 
@@ -109,12 +110,9 @@ class _OfNames(ShellComplete):
 
 
 class _Bash(_OfNames, _completion_classes.BashComplete):
-    is_after_at = False
-
     def get_completion_args(self) -> tuple[list[str], str]:
         """The words before the one that is completed, and that: bash makes three of `--data=x`, and two of `@x`."""
         args, incomplete = super().get_completion_args()
-        self.is_after_at = args[-1:] == ["@"] or incomplete == "@"
         if args[-1:] == ["@"]:
             return args[:-1], f"@{incomplete}"
         return [word for word in args if word != "="], incomplete
@@ -122,8 +120,6 @@ class _Bash(_OfNames, _completion_classes.BashComplete):
     def complete(self) -> str:
         """A word a line."""
         said = super().complete()
-        if self.is_after_at:  # which bash has already, as a word of its own
-            return "\n".join(word.removeprefix("@") for word in said.splitlines())
         return "/" if self.wants_path else said
 
 
