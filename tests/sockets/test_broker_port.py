@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import socket
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -14,7 +15,7 @@ from tests.conftest import eventually
 from zchat import wire
 from zchat.address import Address
 from zchat.core import Instant
-from zchat.core.broker_port import FRAMES, SUBSCRIPTIONS, WOKEN
+from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN
 from zchat.settings import Settings
 from zchat.sockets import options
 from zchat.sockets.broker_port import SocketBrokerPort
@@ -27,9 +28,9 @@ def now() -> Instant:
     return Instant(time.monotonic(), 0)
 
 
-def tells(socket: zmq.Socket[bytes], seconds: float = 0.0) -> bool:
+def tells(watched: zmq.Socket[bytes], seconds: float = 0.0) -> bool:
     """Whether the descriptor says that something may be there."""
-    return bool(select.select([options.descriptor(socket)], [], [], seconds)[0])
+    return bool(select.select([options.descriptor(watched)], [], [], seconds)[0])
 
 
 class Ends:
@@ -93,6 +94,20 @@ def ends() -> Iterator[Ends]:
     both = Ends()
     yield both
     both.close()
+
+
+@pytest.mark.parametrize("kind", ["router", "xpub"])
+def test_the_first_who_comes_and_says_nothing_is_told_of(kind: str) -> None:
+    port = SocketBrokerPort(Settings(), lambda text: None)
+    bound = {name: options.bind(getattr(port, name), Address("tcp", "127.0.0.1", 0)) for name in ("router", "xpub")}
+    port.start(bound["xpub"].port)
+    try:
+        with socket.create_connection((bound[kind].host, bound[kind].port), timeout=LONG):
+            began = time.monotonic()
+            while not port.poll(LONG, receives=True) & ENDS:
+                assert time.monotonic() - began < LONG / 2
+    finally:
+        port.close()
 
 
 def test_frames_that_a_send_has_taken_the_notice_of_are_found(ends: Ends) -> None:

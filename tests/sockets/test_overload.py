@@ -166,6 +166,7 @@ def test_connections_up_to_the_limit_of_descriptors_leave_some_for_the_log(
     broker = start_broker(run=limited)
     host, _, port = broker.address.removeprefix("tcp://").rpartition(":")
     with ExitStack() as held:
+
         def is_told() -> bool:
             held.enter_context(socket.create_connection((host, int(port)), timeout=20))
             return "no descriptor left for it (ulimit -n)" in broker.stderr()

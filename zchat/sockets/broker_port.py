@@ -81,6 +81,7 @@ class SocketBrokerPort:
         self._tells[self._router_tells] = FRAMES
         self._receives = False
         self._touched = FRAMES | SUBSCRIPTIONS  # what may be there, and no descriptor would tell of it
+        self._peers.read_monitors(self.now())  # one that was never found empty would not tell of what comes first
 
     def close(self) -> None:
         """Without linger: to close with it while peers are there can end the process (session_base.cpp:233)."""
