@@ -119,7 +119,8 @@ def test_lag_is_shown_when_asked_for(broker: BrokerProcess, start_zchat: Callabl
         listener.process.send_signal(signal.SIGCONT)
         return told
 
-    assert eventually(lag_when_stopped, "its lag is known while it is stopped", within=100) == 3
+    told = eventually(lag_when_stopped, "its lag is known while it is stopped", within=100)
+    assert told in (3, 4), "its own join has an offset, too"
     eventually(lambda: lag() == 0, "it has caught up")
     assert zchat("who", "a", "--lag", broker=broker).stdout.split("\n")[0].split()[-1] == "LAG"
 

@@ -58,11 +58,11 @@ class Relay:
             self.connections += 1
             self._pairs.append((near, far))
             for source, target in ((near, far), (far, near)):
-                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=self._lead_on, args=(source, target), daemon=True).start()
 
     def _lead_on(self, source: socket.socket, target: socket.socket) -> None:
         try:
+            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while data := source.recv(65536):
                 self._flowing.wait()
                 target.sendall(data)
