@@ -26,7 +26,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.slow
 def test_two_kinds_are_measured() -> None:
-    done = run("floods.py", "--only", "garbage,joins", "--seconds", "1", "--json", "-")
+    done = run("floods.py", "--only", "garbage,joins", "--seconds", "0.5", "--json", "-")
     assert done.returncode == 0, done.stdout + done.stderr
     table, _, data = done.stdout.partition("\n[")
     for found, row in zip(json.loads(f"[{data}"), table.splitlines()[2:], strict=True):

@@ -1168,5 +1168,5 @@ class AnyWay(RuleBasedStateMachine):
         raise AssertionError("it asks for ever")
 
 
-AnyWay.TestCase.settings = settings(deadline=None, max_examples=250, stateful_step_count=50)
+AnyWay.TestCase.settings = settings(deadline=None, max_examples=150, stateful_step_count=50)
 TestAnyWay = pytest.mark.slow(AnyWay.TestCase)
