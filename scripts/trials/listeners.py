@@ -65,12 +65,12 @@ class Listening:
         begin: dict[str, Any] = {}
         if self._cursor is not None:
             begin["resume"] = self._cursor
-            self._begin_at_the_cursor(client)
         elif "behind" in self._task:
             head = max((room.last for room in client.rooms()), default=0)
             begin["after"] = max(0, head - self._task["behind"])
             self._begin(begin["after"])
         while True:
+            place = self._place(client)
             try:
                 subscription = client.listen(
                     *self._task["patterns"],
@@ -84,14 +84,17 @@ class Listening:
                     raise
                 self._control.stopping.wait(0.3)
                 continue
-            if self._cursor is not None and not self._begun:  # the first time `listen` makes it
-                self._begin_at_the_cursor(client)
+            begun = self._place(client)
+            if place is not None and begun != place:  # what the life before had sent came only now
+                subscription.close()
+                continue
+            if begun is not None:  # the first time `listen` makes it
+                self._begin(begun)
             return subscription
 
-    def _begin_at_the_cursor(self, client: zchat.Client) -> None:
-        for cursor in client.cursors():
-            if cursor.name == self._cursor:
-                self._begin(cursor.offset)
+    def _place(self, client: zchat.Client) -> int | None:
+        """Where the cursor is; None where there is none."""
+        return next((cursor.offset for cursor in client.cursors() if cursor.name == self._cursor), None)
 
     def _begin(self, after: int) -> None:
         self._begun = True
