@@ -258,7 +258,8 @@ def test_a_volatile_message_is_heard_and_not_stored(anna: zchat.Client, ben: zch
         (lambda client: client.flush(float("nan")), zchat.UsageError),
         (lambda client: client.listen("den").get("1"), zchat.UsageError),
         *[
-            (lambda client, more=more: client.publish("den", "x", **more), zchat.UsageError)
+            (lambda client, body=body, more=more: client.publish("den", body, **more), zchat.UsageError)
+            for body in ("x", b"x")
             for more in (
                 *({"headers": headers} for headers in (0, [], ["a"], "ab", [("a", "b")], {b"a": b"b"}, {"a": None})),
                 *({"event": event} for event in (b"x", None, 5)),

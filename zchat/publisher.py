@@ -64,10 +64,11 @@ class Publisher(Generic[P]):
         Raises BadName, TooLarge, UsageError, TimedOut (there was no room, and it is not queued), Closed.
         """
         try:
-            if type(body) is bytes and headers is None and event == "message":
+            is_flag = volatile is False or volatile is True  # a call of `type` would take longer
+            if is_flag and type(body) is bytes and headers is None and event == "message":
                 return self._add(room, body, len(body), volatile)
             record, size = record_of(body, event, headers)
             return self._add(room, record, size, flag_of("volatile", volatile))
-        except (AttributeError, IndexError, TypeError):  # looked at only now: each message would pay for it
-            text_of("room", room), flag_of("volatile", volatile)
+        except (AttributeError, TypeError):
+            text_of("room", room)  # looked at only now: each message would pay for it
             raise
