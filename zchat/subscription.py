@@ -18,7 +18,7 @@ from zchat.errors import Closed, TimedOut, ZchatError
 from zchat.message import Message
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import Deadline, waitable
-from zchat.sockets.incoming import Incoming
+from zchat.sockets.incoming import Incoming, Item
 from zchat.sockets.intake import Intake, TakenOut
 
 CLOSE_SECONDS = 3.0  # for the broker's word that the cursor is stored and the rooms are left
@@ -40,7 +40,9 @@ class Subscription:
         self._listener = listener
         self._on_notice = on_notice
         self._tell_closed = closed
-        self._incoming = Incoming(lambda on: connection.later(lambda core, now: core.paused(listener, on)), connection)
+        self._incoming = Incoming(
+            lambda on: connection.later(lambda core, now: core.paused(listener, on)), connection.stir
+        )
         self._intake = Intake(connection, listener, self._incoming, echo=echo)
 
     def __enter__(self) -> Subscription:
@@ -90,7 +92,7 @@ class Subscription:
 
     def pending(self) -> bool:
         """Whether a message can be had without waiting."""
-        while not self._incoming.buffer and not self._incoming.is_empty():
+        while not self._incoming.buffer and self._incoming.has_some():
             if not self._take(0.0):
                 return False
         return bool(self._incoming.buffer)
@@ -138,12 +140,20 @@ class Subscription:
         except ZchatError:
             pass  # the client has ended, or the broker is away
 
+    def _next(self, timeout: float | None) -> Item | None:
+        has_some = self._incoming.has_some
+        if not has_some():
+            deadline = Deadline("message", timeout)
+            while self._connection.wait_until(has_some, deadline) and not has_some():
+                pass  # another thread has taken it
+        return self._incoming.take()
+
     def _take(self, timeout: float | None) -> bool:
         """Move what comes next into the buffer. False at the end; raises queue.Empty, and why the client broke."""
         if not self._intake.asks():
             return False
         try:
-            notice = self._intake.take(self._incoming.take(timeout))
+            notice = self._intake.take(self._next(timeout))
         except TakenOut:
             return False
         if notice is not None and self._on_notice is not None:

@@ -76,7 +76,7 @@ def test_the_own_thread_takes_over_when_nobody_waits(
         found = drivers(anna, monkeypatch)
         publication = anna.publish(room, "two")
         eventually(publication.done, "it is acked, and nobody waits for that")
-        eventually(lambda: not heard._incoming.is_empty(), "and heard")
+        eventually(heard._incoming.has_some, "and heard")
         assert anna._connection._driver.thread.ident in found
         assert [heard.get(10).text, heard.get(10).text] == ["one", "two"]
 

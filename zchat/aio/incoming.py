@@ -21,7 +21,7 @@ class LoopIncoming(Incoming):
     """See `zchat.sockets.incoming`. It has no lock to wait for, as all of it is in one thread."""
 
     def __init__(self, pause: Callable[[bool], None], turns: Turns) -> None:
-        super().__init__(pause, self)
+        super().__init__(pause, self.stir)
         self._turns = turns
         self._waits: set[asyncio.Future[bool]] = set()
         self._rested_at = 0  # bytes that had been taken when a consumer last waited
@@ -36,20 +36,16 @@ class LoopIncoming(Incoming):
         for future in self._waits:
             settle(future, True)
 
-    def wait_until(self, done: Callable[[], object], deadline: Deadline) -> bool:
-        """No thread waits here."""
-        raise NotImplementedError
-
-    async def has_some(self, deadline: Deadline) -> None:
+    async def wait(self, deadline: Deadline) -> None:
         """Until there is something in the queue or, of another task, in the buffer. Raises queue.Empty."""
         if self._taken_bytes - self._rested_at > TAKEN_BYTES:
             self._rested_at = self._taken_bytes
             await asyncio.sleep(0)
-        while self.is_empty() and not self.buffer:
+        while not (self.has_some() or self.buffer):
             self._turns.check()
             if deadline.left() == 0.0:
-                await self._turns.wait(self._has_some, deadline)
-                if self.is_empty() and not self.buffer:
+                await self._turns.wait(self.has_some, deadline)
+                if not (self.has_some() or self.buffer):
                     raise Empty
                 return
             self._rested_at = self._taken_bytes

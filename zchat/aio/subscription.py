@@ -102,7 +102,7 @@ class Subscription:
     def pending(self) -> bool:
         """Whether a message can be had without waiting."""
         incoming = self._incoming
-        while incoming is not None and not self._buffer and not incoming.is_empty():
+        while incoming is not None and not self._buffer and incoming.has_some():
             if self._intake is None or not self._intake.asks() or not self._move(self._intake, incoming):
                 return False
         return bool(self._buffer)
@@ -169,12 +169,12 @@ class Subscription:
         intake, incoming = self._intake, self._incoming
         if intake is None or incoming is None or not intake.asks():
             return False
-        await incoming.has_some(deadline)
+        await incoming.wait(deadline)
         return bool(self._buffer) or self._move(intake, incoming)
 
     def _move(self, intake: Intake, incoming: LoopIncoming) -> bool:
         try:
-            notice = intake.take(incoming.take_now())
+            notice = intake.take(incoming.take())
         except TakenOut:
             return False
         if notice is not None and self._on_notice is not None:

@@ -15,12 +15,11 @@ from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import RLock
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from zchat.core.held import cost
 from zchat.core.ordering import Delivery, Mark, Notice
 from zchat.message import Message
-from zchat.sockets.clock import Deadline
 
 QUEUED_BYTES_MAX = 32 << 20  # of a listener that does not read: what comes after is fetched again when it does
 QUEUED_BYTES_LOW = 8 << 20
@@ -30,24 +29,15 @@ Item: TypeAlias = Delivery | Notice | Mark
 _END = (None, 0)
 
 
-class MessageWaiter(Protocol):
-    """The connection that it comes from."""
-
-    def wait_until(self, done: Callable[[], object], deadline: Deadline) -> bool:
-        """Wait for it, or the end. False when the time is over."""
-
-    def stir(self) -> None:
-        """What somebody waits for may be there."""
-
-
 class Incoming:
-    """Between the engine, which puts, and the consumer, who takes. `pause` stops the ordering, or lets it go on."""
+    """Between the engine, which puts, and the consumer, who takes; the face waits for it."""
 
-    def __init__(self, pause: Callable[[bool], None], waiter: MessageWaiter) -> None:
+    def __init__(self, pause: Callable[[bool], None], stir: Callable[[], object]) -> None:
+        """`pause` stops the ordering, or lets it go on; `stir`: what somebody waits for may be there."""
         self.buffer: deque[Message] = deque()  # of the batch that is being handed over
         self.lock = RLock()  # of what is handed over, and of the end; a signal may close what it interrupts
         self._pause = pause
-        self._waiter = waiter
+        self._stir = stir
         self._queue: SimpleQueue[tuple[Item | None, int]] = SimpleQueue()  # with its size
         self._put_bytes = 0  # written by who drives the engine
         self._taken_bytes = 0  # written by the consumer
@@ -71,18 +61,10 @@ class Incoming:
     def end(self) -> None:
         """Nothing more comes."""
         self._queue.put(_END)
-        self._waiter.stir()
+        self._stir()
 
-    def take(self, timeout: float | None) -> Item | None:
+    def take(self) -> Item | None:
         """The next one; None at the end, however often it is asked. Raises queue.Empty."""
-        if self._queue.empty():
-            deadline = Deadline("message", timeout)
-            while self._waiter.wait_until(self._has_some, deadline) and self._queue.empty():
-                pass  # another thread has taken it
-        return self.take_now()
-
-    def take_now(self) -> Item | None:
-        """The same, without waiting."""
         item, size = self._queue.get_nowait()
         if item is None:
             self._queue.put(_END)
@@ -93,12 +75,9 @@ class Incoming:
             self._pause(False)
         return item
 
-    def _has_some(self) -> bool:
+    def has_some(self) -> bool:
+        """Whether something can be taken without waiting."""
         return not self._queue.empty()
-
-    def is_empty(self) -> bool:
-        """Whether nothing can be taken without waiting."""
-        return self._queue.empty()
 
     def drop(self) -> Message | None:
         """Empty the buffer. The first message that was in it; None: all have been handed over. Under the lock."""
