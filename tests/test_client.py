@@ -540,6 +540,24 @@ def test_a_pattern_observes_and_joins_nothing(anna: zchat.Client, ben: zchat.Cli
     assert len(ben.who(f"{room}.a")) == 1
 
 
+def test_who_observes_hears_it_all_and_who_joins_is_a_member_without_hearing_it(
+    anna: zchat.Client, ben: zchat.Client, room: str
+) -> None:
+    with anna.listen(room, join=False, presence=True) as messages:
+        assert anna.who(room) == []
+        ben.join(room)
+        assert [member.user for member in anna.who(room)] == ["ben"]
+        with ben.listen(room):
+            ben.leave(room)
+            assert ben.who(room), "the subscription is still there"
+        ben.send(room, "hi")
+        assert [messages.get(20).event for _ in range(3)] == ["join", "leave", "message"]
+        with pytest.raises(zchat.BadName):
+            ben.join("rooms.*")
+        ben.leave(room)  # of which it is no member
+        assert anna.who(room) == []
+
+
 def test_a_room_is_left_with_the_last_of_its_listeners(anna: zchat.Client, ben: zchat.Client, room: str) -> None:
     first, second = anna.listen(room), anna.listen(room, f"{room}.too")
     first.close()

@@ -29,7 +29,7 @@ def printed(broker: BrokerProcess, *words: str) -> str:
 
 
 def test_every_example_is_tried() -> None:
-    tried = {"deploys.py", "echo.py", "fast.py", "many.py", "merge.py"}
+    tried = {"deploys.py", "echo.py", "fast.py", "hub.py", "many.py", "merge.py"}
     assert {path.name for path in EXAMPLES.iterdir() if path.suffix} == tried
 
 
@@ -42,6 +42,11 @@ def test_the_newest_version_of_each_host_is_shown(broker: BrokerProcess) -> None
 def test_each_user_of_a_gateway_hears_all(broker: BrokerProcess) -> None:
     heard = "ann heard 2 greetings\nbob heard 2 greetings\n2 are in the room\n"
     assert printed(broker, "many.py", "lobby", "ann", "bob") == heard
+
+
+def test_a_gateway_hears_a_room_once_for_all_its_users(broker: BrokerProcess) -> None:
+    heard = "in the room: ann bob\nto ann: ann: hello\nto bob: ann: hello\n"
+    assert printed(broker, "hub.py", "lobby", "ann", "bob") == heard
 
 
 def test_all_that_was_published_is_stored(broker: BrokerProcess) -> None:

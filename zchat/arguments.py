@@ -86,12 +86,12 @@ def start_of(after: int | None, last: int | None, since: Since | None) -> Start:
 
 
 def opening_of(
-    patterns: tuple[str, ...], start: Start, presence: bool, resume: str | None, *, follows: bool
+    patterns: tuple[str, ...], start: Start, presence: bool, resume: str | None, *, follows: bool, joins: bool
 ) -> Opening:
     """What `listen` opens; what is no name of a cursor, room or pattern is none of a broker's."""
     names = names_of(patterns, "listen to")
-    flag_of("presence", presence), flag_of("auto_commit", follows)
-    return Opening(names, start, presence, "" if resume is None else cursor_of(resume), follows=follows)
+    flag_of("presence", presence), flag_of("auto_commit", follows), flag_of("join", joins)
+    return Opening(names, start, presence, "" if resume is None else cursor_of(resume), follows=follows, joins=joins)
 
 
 def history_of(patterns: tuple[str, ...], start: Start, limit: int | None, presence: bool) -> History:
@@ -109,6 +109,12 @@ def who_of(room: str | None, lag: bool) -> wire.Who:
 def cursor_of(name: str) -> str:
     """The name of a cursor, made canonical."""
     return cursor_name(text_of("cursor", name))
+
+
+def rooms_of(rooms: tuple[str, ...]) -> set[str]:
+    """Rooms, made canonical; none is the pattern of several."""
+    names_of(rooms, "join")
+    return set(map(room_name, rooms))
 
 
 def names_of(patterns: tuple[str, ...], verb: str) -> list[str]:

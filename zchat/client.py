@@ -26,6 +26,7 @@ from zchat.arguments import (
     info,
     number_of,
     opening_of,
+    rooms_of,
     start_of,
     user_of,
     who_of,
@@ -34,7 +35,8 @@ from zchat.core.deliveries import Delivery
 from zchat.core.gaps import Notice
 from zchat.core.history import History
 from zchat.core.listening import Listener
-from zchat.core.steps import Ask, PlaceCursor, begin, done
+from zchat.core.steps import Ask, BecomeMember, PlaceCursor, begin, done
+from zchat.errors import Refused
 from zchat.message import Message, messages
 from zchat.publisher import Publisher
 from zchat.sockets.client import Connection
@@ -143,6 +145,7 @@ class Client(Publisher[Publication]):
         since: Since | None = None,
         echo: bool = True,
         presence: bool = False,
+        join: bool = True,
         resume: str | None = None,
         auto_commit: bool = True,
         on_notice: Callable[[Notice], None] | None = None,
@@ -153,14 +156,15 @@ class Client(Publisher[Publication]):
         Starts with what was sent from now on, or with history: above offset `after`, the `last` n
         messages, or `since` a time (seconds since 1970, a datetime, a timedelta ago, or text: "2h").
         `echo=False` leaves out what this session sends; `presence` adds joins and leaves. `on_notice` is called in
-        order with the messages, in the consumer's thread. A room named in full is joined; a pattern only observes.
+        order with the messages, in the consumer's thread. A room named in full is joined, unless `join=False` says that
+        it only observes, as a pattern does.
 
         `resume` names a cursor that the broker keeps for this user: it goes on right after what was handed
         over the last time, from any machine; the start counts the first time only. A message counts as
         handed over when the next one is asked for, or at `close`; with `auto_commit=False` when `commit` is called.
         Raises TimedOut when it is not live within `timeout` seconds; Refused, BadName, UsageError, Closed.
         """
-        opening = opening_of(patterns, start_of(after, last, since), presence, resume, follows=auto_commit)
+        opening = opening_of(patterns, start_of(after, last, since), presence, resume, follows=auto_commit, joins=join)
         flag_of("echo", echo), function_of("on_notice", on_notice)
         opened: list[Subscription] = []
 
@@ -199,6 +203,23 @@ class Client(Publisher[Publication]):
         """
         history = history_of(patterns, start_of(after, last, since), 0 if last == 0 else limit, presence)
         return self._read(history, function_of("on_notice", on_notice), waitable(timeout))
+
+    def join(self, *rooms: str, timeout: float | None = None) -> None:
+        """Be a member of rooms without listening to them: `who` shows it, and its members are told.
+
+        As many `leave` as there were `join` and subscriptions that joined take the session out of a room. Raises
+        Refused: then it has not joined; TimedOut: then it joins when the broker is back.
+        """
+        joined, deadline = rooms_of(rooms), self._deadline("join", timeout)
+        try:
+            self._connection.run(done(BecomeMember(joined)), deadline)
+        except Refused:
+            self._connection.part(joined, deadline)
+            raise
+
+    def leave(self, *rooms: str, timeout: float | None = None) -> None:
+        """Take one `join` of each room back. Where the broker is away, it is told when it is back."""
+        self._connection.part(rooms_of(rooms), self._deadline("leave", timeout))
 
     # --- asking -----------------------------------------------------------------------------
 

@@ -41,6 +41,25 @@ def test_sessions_see_each_other_come_speak_and_go(run: Loops, shared_broker: Br
     run(talk())
 
 
+def test_a_gateway_hears_a_room_once_and_its_users_are_the_members(
+    run: Loops, shared_broker: BrokerProcess, room: str
+) -> None:
+    async def talk() -> None:
+        async with (
+            zchat.aio.connect(shared_broker.address, "gate") as gate,
+            gate.listen(room, join=False) as heard,
+            gate.session("bob") as bob,
+        ):
+            await bob.join(room)
+            assert await states(gate, room) == {"bob": "live"}
+            await bob.send(room, "hi")
+            assert (await heard.get(20)).text == "hi"
+            await bob.leave(room)
+            assert await states(gate, room) == {}
+
+    run(talk())
+
+
 def test_a_session_that_cannot_be_or_is_cancelled_leaves_the_others_alone(
     run: Loops, shared_broker: BrokerProcess, room: str
 ) -> None:

@@ -54,6 +54,11 @@ def test_it_is_joined_once_it_is_live() -> None:
     assert listener.ordering.state == LIVE and not listener.progress.cursor
 
 
+def test_who_only_observes_joins_nothing() -> None:
+    did, listener = opened(Opening(["a", "b.*"], Start(), True, joins=False))
+    assert did == ["listen"] and listener.ordering.state == LIVE and not listener.is_joined
+
+
 @pytest.mark.parametrize("code", ["log-full", "log-read-only", "log-failed"])
 def test_while_the_log_cannot_be_written_it_listens_all_the_same(code: str) -> None:
     opened(Opening(["a"], Start(), False), wire.Error("request", 1, code, ""))

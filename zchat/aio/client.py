@@ -27,12 +27,14 @@ from zchat.arguments import (
     info,
     number_of,
     opening_of,
+    rooms_of,
     start_of,
     user_of,
     who_of,
 )
 from zchat.core.gaps import Notice
-from zchat.core.steps import Ask, PlaceCursor, done
+from zchat.core.steps import Ask, BecomeMember, PlaceCursor, done
+from zchat.errors import Refused
 from zchat.message import Message
 from zchat.publisher import Publisher
 from zchat.sockets.clock import CLOSE_SECONDS, WAIT_SECONDS, Deadline, tried, waitable
@@ -182,6 +184,7 @@ class Client(Publisher[Publication]):
         since: Since | None = None,
         echo: bool = True,
         presence: bool = False,
+        join: bool = True,
         resume: str | None = None,
         auto_commit: bool = True,
         on_notice: Callable[[Notice], None] | None = None,
@@ -193,7 +196,9 @@ class Client(Publisher[Publication]):
         `on_notice` is called in order with the messages, by the task that takes them. Awaiting it raises TimedOut when
         it is not live within `timeout` seconds, Refused, Closed; the call itself BadName, UsageError.
         """
-        opening = partial(opening_of, patterns, start_of(after, last, since), presence, resume, follows=auto_commit)
+        opening = partial(
+            opening_of, patterns, start_of(after, last, since), presence, resume, follows=auto_commit, joins=join
+        )
         opening()
         flag_of("echo", echo)
         return Subscription(
@@ -219,6 +224,23 @@ class Client(Publisher[Publication]):
         """What is stored, up to now, in offset order, for `async for`; as `history` of `zchat.Client`."""
         history = history_of(patterns, start_of(after, last, since), 0 if last == 0 else limit, presence)
         return Reading(self._connection, history, function_of("on_notice", on_notice), waitable(timeout))
+
+    async def join(self, *rooms: str, timeout: float | None = None) -> None:
+        """Be a member of rooms without listening to them: `who` shows it, and its members are told.
+
+        As many `leave` as there were `join` and subscriptions that joined take the session out of a room. Raises
+        Refused: then it has not joined; TimedOut: then it joins when the broker is back.
+        """
+        joined, deadline = rooms_of(rooms), self._deadline("join", timeout)
+        try:
+            await self._connection.run(done(BecomeMember(joined)), deadline)
+        except Refused:
+            await self._connection.part(joined, deadline)
+            raise
+
+    async def leave(self, *rooms: str, timeout: float | None = None) -> None:
+        """Take one `join` of each room back. Where the broker is away, it is told when it is back."""
+        await self._connection.part(rooms_of(rooms), self._deadline("leave", timeout))
 
     # --- asking -----------------------------------------------------------------------------
 

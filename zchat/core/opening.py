@@ -35,11 +35,13 @@ class Opening:
         cursor: str = "",
         *,
         follows: bool = True,
+        joins: bool = True,
         ordering: type[OrderedDelivery] = OrderedDelivery,
     ) -> None:
         self._patterns = patterns
         self.start = start  # where it begins; with a cursor, once that is known
         self._presence = presence
+        self._joins = joins  # the rooms that it listens to; else it only observes them
         self._progress = Progress(patterns, cursor, follows=follows)
         self._ordering = ordering
 
@@ -57,8 +59,9 @@ class Opening:
         ordering = self._ordering(self._patterns, start, self._presence, marks)
         listener = Listener(self._patterns, ordering, progress, welcome)
         yield Listen(listener)
-        listener.is_joined = True  # also where that is refused: it is asked for until somebody leaves
-        _is_done((yield BecomeMember(listener.rooms)), "log-")
+        if self._joins:
+            listener.is_joined = True  # also where that is refused: it is asked for until somebody leaves
+            _is_done((yield BecomeMember(listener.rooms)), "log-")
         if progress.cursor and start.after is None:  # it is stored where it begins, if nothing ever comes
             began = listener.ordering.began
             is_stored = yield from self._store(listener.log_id, began, "bad-request")  # the log went back meanwhile
