@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import repeat
+from itertools import chain, repeat
 from types import MappingProxyType
 
 import msgspec
@@ -44,6 +44,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 def messages(room: str, batch: wire.Batch, first: int, without_session: str = "") -> Iterator[Message]:
     """The messages of a batch from offset `first` on, leaving out those of one session."""
+    return chain.from_iterable(_entries(room, batch, first, without_session))  # a generator would be resumed for each
+
+
+def _entries(room: str, batch: wire.Batch, first: int, without_session: str) -> Iterator[Iterator[Message]]:
     volatile = batch.kind == wire.VOLATILE_MESSAGES
     offset = batch.base
     for entry in batch.entries:
@@ -58,7 +62,7 @@ def messages(room: str, batch: wire.Batch, first: int, without_session: str = ""
             records = records[first - begin :]
             begin = first
         offsets = repeat(0) if volatile else iter(range(begin, offset))
-        yield from _of_entry(room, batch.time, entry, records, offsets)
+        yield _of_entry(room, batch.time, entry, records, offsets)
 
 
 def _of_entry(

@@ -19,6 +19,7 @@ from zchat.sockets.connector import WENT_DOWN, Connector
 from zchat.sockets.options import DONTWAIT, EVENTS, POLLIN, RCVMORE
 
 RECEIVED_MAX = 256  # batches per turn, …
+RECEIVED_BYTES_MAX = 512 << 10  # … or so much: it is read while the processor has it in its cache
 RECEIVED_SECONDS_MAX = 0.1  # … or as many as this takes: then it is time to deliver and send
 
 # What a topic begins with, and what an array of msgpack: so a frame too many or too few is noticed, at no cost.
@@ -84,11 +85,13 @@ class Subscriber:
         """(topic, frame) of what is there, up to a bound; messages of more or fewer frames are none."""
         assert self.sub is not None, "it can be read"
         receive, events, until = self.sub.recv, self.sub.getsockopt, monotonic() + self.read_seconds
+        taken_bytes = 0
         for _ in range(RECEIVED_MAX):
             try:
                 topic = receive(DONTWAIT)
                 frame = receive(DONTWAIT)
                 if topic[:1] in TOPICS and frame[:1] in ARRAYS:
+                    taken_bytes += len(frame)
                     yield topic, frame
                 else:
                     while self.sub.getsockopt(RCVMORE):  # to where the next message begins
@@ -97,7 +100,7 @@ class Subscriber:
                 break
             if not int(events(EVENTS)) & POLLIN:  # an exception costs six times as much
                 break
-            if monotonic() > until:
+            if taken_bytes > RECEIVED_BYTES_MAX or monotonic() > until:
                 return
         else:
             return
