@@ -138,7 +138,8 @@ def test_every_message_has_its_heading_and_no_other_kind_has_one() -> None:
 def test_the_elements_of_an_array_are_those_of_its_struct(struct: Any) -> None:
     part = table_of(struct)
     hints = get_type_hints(struct)
-    raw = "MESSAGE" if struct in (wire.From, wire.For) else "BATCH" if struct is wire.Page else "list of RECORD"
+    told = {wire.From: "MESSAGE", wire.For: "MESSAGE", wire.Page: "BATCH", wire.Direct: "BATCH or WATERMARK"}
+    raw = told.get(struct, "list of RECORD")
     fields = msgspec.structs.fields(struct)
     expected = [[field.name, word(hints[field.name], raw), default(field)] for field in fields]
     assert [cells[:3] for cells in rows(part) if cells[0] != "element"][: len(fields)] == expected

@@ -42,6 +42,7 @@ CLIENT_EXAMPLES: list[wire.ClientMessage] = [
     wire.SetCursor(10, "laptop", "log", 41),
     wire.DropCursor(11, "laptop"),
     wire.From(7, msgspec.Raw(wire.encode(wire.Join(2, ["general"])))),
+    wire.Subscribe(12, [b"@alice\0", b"+@alice\0"]),
 ]
 BROKER_EXAMPLES: list[wire.BrokerMessage] = [
     wire.Welcome(wire.VERSION, "s1", b"token", False, "log", 41, 5556, {"record_bytes_max": 1 << 20}, 17),
@@ -59,6 +60,7 @@ BROKER_EXAMPLES: list[wire.BrokerMessage] = [
     wire.Goodbye("stopping"),
     wire.CursorsAre(9, [wire.Cursor("laptop", 41, 1_700_000_000_000_000), wire.Cursor("bot.7", 0, 0)]),
     wire.For(7, msgspec.Raw(wire.encode(wire.Done(2)))),
+    wire.Direct(b"@alice\0", msgspec.Raw(wire.encode(BATCH))),
 ]
 BROADCAST_EXAMPLES: list[wire.Batch | wire.Watermark | wire.Sync] = [
     BATCH,
@@ -162,6 +164,7 @@ def test_the_kinds_never_change() -> None:
         "SetCursor": 13,
         "DropCursor": 14,
         "From": 15,
+        "Subscribe": 26,
         "Welcome": 33,
         "Ack": 34,
         "Error": 35,
@@ -175,6 +178,7 @@ def test_the_kinds_never_change() -> None:
         "Goodbye": 43,
         "CursorsAre": 44,
         "For": 45,
+        "Direct": 55,
         "Watermark": 66,
         "Sync": 67,
     }

@@ -34,6 +34,7 @@ REQUESTS: list[Request] = [
     wire.Cursors(1),
     wire.SetCursor(1, "c", "log", 1),
     wire.DropCursor(1, "c"),
+    wire.Subscribe(1, [b"@ann\0"]),
 ]
 ANSWERS: dict[str, Answer] = {
     "Done": wire.Done(1),
@@ -45,7 +46,7 @@ ANSWERS: dict[str, Answer] = {
     "CursorsAre": wire.CursorsAre(1, []),
     "Goodbye": wire.Goodbye("bye"),
 }
-FITS = ["Done", "Done", "Page", "Position", "HeadsAre", "Present", "RoomsAre", "CursorsAre", "Done", "Done"]
+FITS = ["Done", "Done", "Page", "Position", "HeadsAre", "Present", "RoomsAre", "CursorsAre", "Done", "Done", "Done"]
 
 
 def batch(base: int, prev: int = 0, records: int = 2, kind: int = wire.MESSAGES) -> wire.Batch:

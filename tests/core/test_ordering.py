@@ -130,11 +130,17 @@ def answers(
         ordering.answered(answer)
 
 
+def overtaken(ordering: OrderedDelivery) -> None:
+    ordering.broadcast("a", batch_of(41, 40), 10)
+    ordering.synced(40, NOON)
+
+
 FOUND = {after: wire.Position(0, after, 40) for after in (30, 40)}
 MOVES: dict[tuple[str, str], tuple[Callable[[], OrderedDelivery], Callable[[OrderedDelivery], object]]] = {
     (NEW, "other offsets"): (lambda: fresh(Start(after=10)), other_log),
     (NEW, "start unknown"): (lambda: fresh(Start(since=NOON)), lambda ordering: ordering.synced(40, NOON)),
     (NEW, "missing"): (lambda: fresh(Start(after=10)), lambda ordering: ordering.synced(40, NOON)),
+    (NEW, "doubt"): (lambda: fresh(Start()), overtaken),
     (NEW, "whole"): (lambda: fresh(Start()), lambda ordering: ordering.synced(40, NOON)),
     (SEEKING, "other offsets"): (seeking, other_log),
     (SEEKING, "missing"): (seeking, lambda ordering: answers(ordering, FOUND[30])),

@@ -15,6 +15,7 @@ from tests.simulation.network import BrokerSocket, Connection, Port, World
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN
+from zchat.core.ways import Addressed
 
 BATCHES_QUEUED_MAX = 24  # per subscriber; 400 in truth
 CUT_OFF_WAIT_SECONDS = 0.2
@@ -160,6 +161,22 @@ class SimulatedPort:
                 self._count(frame)
                 for said in lies.replies(world, frame, self._told_damaged):
                     connection.to_client.send(said)
+
+    def deliver(self, direct: Iterable[Addressed], now: Instant, *, patient: bool) -> set[bytes]:
+        """To who is there; what is too much for one is dropped."""
+        world = self._world
+        for _, replies in direct:
+            for name, frame in replies:
+                connection = self.router.connections.get(name)
+                if connection is None:  # EHOSTUNREACH
+                    self.ends.setdefault(name, now.seconds)
+                elif world.chance(world.faults.pub_loss):
+                    world.counts["direct batches lost"] += 1
+                else:
+                    world.note("direct", name, frame)
+                    world.counts["direct batches"] += 1
+                    connection.to_client.send(frame)
+        return set()
 
     def _count(self, frame: bytes) -> None:
         """Rare answers are counted."""

@@ -242,7 +242,12 @@ class Pair:
                 wanted = end.connection and any(topic.startswith(prefix) for prefix in end.topics)
                 if wanted and not self.drops(end, topic, frame):
                     end.to_sub.append((topic, frame))
-        return bool(broadcasts)
+        direct, ends = self.core.take_direct(), {end.connection: end for end in self.ends}
+        for _, replies in direct:
+            for connection, frame in replies:
+                if connection in ends and not self.drops_reply(ends[connection], frame):
+                    ends[connection].to_client.append(frame)
+        return bool(broadcasts or direct)
 
     # --- one cycle of the broker ------------------------------------------------------------
 

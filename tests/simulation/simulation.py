@@ -11,7 +11,7 @@ A failure prints its seed; `python -m tests.simulation.run --seed N` replays it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from itertools import chain, count
 from random import Random
@@ -37,21 +37,23 @@ from tests.simulation.logs import SimulatedLog
 from tests.simulation.network import Faults, Port, World
 from tests.simulation.programs import Hearing, Program, log_of, record_of
 from zchat import wire
-from zchat.core import Instant
 from zchat.core.client import READY
 from zchat.core.engine import Engine
 from zchat.core.log import RetentionRule
 from zchat.core.ordering import LIVE, OrderedDelivery, Start
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX
+from zchat.core.rooms import Feed
 from zchat.core.session import LIVE as SESSION_LIVE
 from zchat.message import messages
-from zchat.names import room_of, user_key
+from zchat.names import inbox, room_of, user_key
 from zchat.settings import Settings
 
 ROOMS = ("a", "a.b", "a.c", "b", "b.x.y", "c")
-PATTERNS = (["a"], ["b"], ["a.b"], ["a.*"], ["**"], ["a.**", "b"], ["b.x.y", "c"], ["a", "b"])
-CURSORS = {"one": ("a",), "some": ("a.**", "b")}  # name -> patterns
+OWN = "@"  # stands for the inbox of who listens
+PATTERNS = (["a"], ["b"], ["a.b"], ["a.*"], ["**"], ["a.**", "b"], ["b.x.y", "c"], ["a", "b"], [OWN], ["a.**", OWN])
+CURSORS = {"one": ("a",), "some": ("a.**", "b"), "own": ("b", OWN)}  # name -> patterns
 USERS = ("ann", "bob", "eve")
+INBOXES = tuple(inbox(user) for user in USERS)
 PROGRAMS_MAX = 7
 HEARINGS_MAX = 4  # of one program
 EXCUSES = ("reads failed", "commits refused", "trims")  # for a stored publish that has no ACK in the end
@@ -142,7 +144,8 @@ class Simulation:
         program, random = self._someone(), self.world.random
         if program is not None:
             for _ in range(random.choice((1, 1, 1, 2, 5))):
-                program.publish(random.choice(ROOMS), random.choice((1, 1, 2, 4)), random.random() < 0.15)
+                room = random.choice(INBOXES if random.random() < 0.2 else ROOMS)
+                program.publish(room, random.choice((1, 1, 2, 4)), random.random() < 0.15)
 
     def step_listen(self) -> None:
         """From anywhere."""
@@ -152,7 +155,8 @@ class Simulation:
         if sum(not hearing.is_over for hearing in program.hearings) >= HEARINGS_MAX:
             return
         head = self._head_of(program)
-        program.listen(list(random.choice(PATTERNS)), self._somewhere(head[1]), random.random() < 0.5, head)
+        patterns = patterns_of(program, random.choice(PATTERNS))
+        program.listen(patterns, self._somewhere(head[1]), random.random() < 0.5, head)
 
     def step_resume(self) -> None:
         """On from a cursor that no program that runs goes on from."""
@@ -162,7 +166,7 @@ class Simulation:
         cursor = self.world.random.choice(sorted(CURSORS))
         if not any(cursor in other.cursors for other in self.alive if other.user == program.user):
             head = self._head_of(program)
-            program.listen(list(CURSORS[cursor]), self._somewhere(head[1]), False, head, cursor)
+            program.listen(patterns_of(program, CURSORS[cursor]), self._somewhere(head[1]), False, head, cursor)
 
     def step_history(self) -> None:
         """Read what is stored."""
@@ -170,7 +174,8 @@ class Simulation:
         if program is None or program.client.core.welcome is None:
             return
         start = Start(after=random.randint(0, self._head_of(program)[1]) if random.random() < 0.5 else 0)
-        program.read(list(random.choice(PATTERNS)), start, random.choice((1, 5, wire.OFFSET_MAX, wire.OFFSET_MAX)))
+        patterns = patterns_of(program, random.choice(PATTERNS))
+        program.read(patterns, start, random.choice((1, 5, wire.OFFSET_MAX, wire.OFFSET_MAX)))
 
     def step_unlisten(self) -> None:
         """One listener less."""
@@ -183,7 +188,7 @@ class Simulation:
         program = self._someone()
         if program is None or program.client.core.welcome is None:
             return
-        room = self.world.random.choice(ROOMS)
+        room = self.world.random.choice((*ROOMS, inbox(program.user)))
         if program.joined[room] > 0:
             program.part(room)
         else:
@@ -443,7 +448,7 @@ class Simulation:
 
     def _history_of_log(self, log: SimulatedLog, ended: bool) -> Log:
         members = self._members() if ended and log is self.log else None
-        crowded = frozenset(ROOMS if self.settings.crowd_members < PROGRAMS_MAX else ())
+        crowded = frozenset((*ROOMS, *INBOXES) if self.settings.crowd_members < PROGRAMS_MAX else ())
         return Log(log.name, records_of(log), log.gone(), members, crowded)
 
     def _history_of(self, program: Program, hearing: Hearing, ended: bool) -> Listening:
@@ -522,15 +527,13 @@ class Simulation:
     def _start_broker(self) -> SimulatedBroker:
         number = next(self._broker_numbers)
         broker = self._broker_type(self.world, self.port, self.log, self.settings, number)
-        take_broadcasts = broker.core.take_broadcasts
+        core, broadcast = broker.core, broker.core._broadcast
 
-        def taken(now: Instant) -> list[tuple[bytes, bytes]]:
-            broadcasts = take_broadcasts(now)
-            for topic, frame in broadcasts:
-                self._note_volatile(number, topic, frame)
-            return broadcasts
+        def noted(feed: Feed, frame: bytes) -> None:
+            self._note_volatile(number, feed.topic, frame)
+            broadcast(feed, frame)
 
-        broker.core.take_broadcasts = taken  # type: ignore[method-assign]
+        core._broadcast = noted  # type: ignore[method-assign]
         return broker
 
     def _note_volatile(self, broker: int, topic: bytes, frame: bytes) -> None:
@@ -553,7 +556,8 @@ class Simulation:
 
     def _members(self) -> dict[str, set[str]]:
         registry = self.broker.core.registry
-        return {room: {member.session for member in who(registry, room)} for room in ROOMS if registry.members(room)}
+        rooms = [room for room in (*ROOMS, *INBOXES) if registry.members(room)]
+        return {room: {member.session for member in who(registry, room)} for room in rooms}
 
     def _there(self) -> dict[str, set[str]]:
         there: dict[str, set[str]] = {}
@@ -562,6 +566,11 @@ class Simulation:
                 welcome = program.client.core.welcome
                 there.setdefault(room, set()).add(welcome.session if welcome else "?")
         return there
+
+
+def patterns_of(program: Program, patterns: Sequence[str]) -> list[str]:
+    """What it listens to."""
+    return [inbox(program.user) if pattern == OWN else pattern for pattern in patterns]
 
 
 def records_of(log: SimulatedLog) -> Iterator[Record]:

@@ -17,8 +17,9 @@ HEAR_SECONDS = 30.0
 class Speaker:
     """One DEALER."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, *, rcvhwm: int = 1000) -> None:
         self.dealer = context.socket(zmq.DEALER)
+        self.dealer.rcvhwm = rcvhwm
         self.dealer.connect(address)
 
     def say(self, *messages: wire.ClientMessage | bytes) -> None:

@@ -55,6 +55,7 @@ Request: TypeAlias = (
     | wire.Cursors
     | wire.SetCursor
     | wire.DropCursor
+    | wire.Subscribe
 )
 A = TypeVar("A", bound=Answer)
 
@@ -69,6 +70,7 @@ ANSWERS: dict[type, type] = {
     wire.Cursors: wire.CursorsAre,
     wire.SetCursor: wire.Done,
     wire.DropCursor: wire.Done,
+    wire.Subscribe: wire.Done,
 }
 """Which answer belongs to which request; each may have an ERROR instead."""
 
@@ -115,6 +117,13 @@ def may_be_later(answer: Answer) -> bool:
     return isinstance(answer, WireError)
 
 
+def refusal(error: wire.Error | WireError) -> str:
+    """What is told of one to who has asked nothing himself."""
+    if isinstance(error, WireError):
+        return str(error)
+    return f"the broker refuses: {error.text or error.code} [{error.code}]"
+
+
 def is_name(room: str) -> bool:
     """Whether a room may be called so, as far as it matters to memory: what its letters may be, the broker decides."""
     return 0 < len(room) <= ROOM_BYTES_MAX
@@ -146,6 +155,14 @@ def last_of(batch: wire.Batch) -> int:
     if not (batch.prev_message or 0) <= batch.prev < batch.base <= last <= wire.OFFSET_MAX:
         raise wrong(f"a batch from {batch.base} to {last} behind {batch.prev}")
     return last
+
+
+def broadcast_of(frame: bytes) -> wire.Batch | wire.Watermark | wire.Sync:
+    """What was broadcast. Raises WireError, also for a batch that has no place in an order."""
+    message = wire.decode_broadcast(frame)
+    if isinstance(message, wire.Batch) and message.kind != wire.VOLATILE_MESSAGES:
+        last_of(message)
+    return message
 
 
 def prev_of(batch: wire.Batch, *, presence: bool) -> int:

@@ -36,7 +36,7 @@ from zchat.core.reads import Read as Read
 from zchat.core.reads import Reads
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
-from zchat.core.rooms import BrokerRooms, Watermarks
+from zchat.core.rooms import BrokerRooms, Feed, Watermarks
 from zchat.core.session import PENDING, Session
 from zchat.core.welcomes import Welcomes
 from zchat.errors import BadName, LogError, WireError
@@ -68,6 +68,8 @@ class BrokerCore:
         self._outlet = Outlet(self._replies, settings.batch_bytes_max, self._welcomes.start)
         self._asked = Asked(settings.connection_questions_max)
         self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
+        self.take_reads, self.read_gave_way, self.read_done = self._reads.take, self._reads.gave_way, self._reads.done
+        self.take_cutoffs = self._replies.take_cutoffs
         self._memberships = Memberships(
             settings,
             self.registry,
@@ -82,6 +84,7 @@ class BrokerCore:
         self.refuse_subscriptions = self._memberships.refuse_subscriptions
         # What the shell takes.
         self._broadcasts: list[tuple[bytes, bytes]] = []
+        self.take_direct = self.registry.recipients.take  # after `take_broadcasts`: what is said to sessions one by one
 
     # --- what happened ----------------------------------------------------------------------
 
@@ -141,7 +144,7 @@ class BrokerCore:
             return
         for batch in commit.batches:
             room, feed, offset = batch.room, batch.room.feed(batch.kind), batch.base
-            self._broadcasts.append((feed.topic, batch.frame))
+            self._broadcast(feed, batch.frame)
             self.head = room.last = feed.last = batch.base + batch.records - 1
             self._watermarks.spoke(feed, now.seconds)
             if batch.kind == wire.MESSAGES:
@@ -159,22 +162,11 @@ class BrokerCore:
         """Where the log has a repeated publish (0: nowhere), or why that is not known. Then take replies."""
         self._reads.found(session_id, self.registry.find(session_id), seq, offset, failure)
 
-    def read_gave_way(self, read: Read, seconds: float) -> None:
-        """A reader has worked so long on it, and it is not done. Then take reads."""
-        self._reads.gave_way(read, seconds)
-
-    def read_done(self, read: Read, seconds: float) -> bool:
-        """A reader is done with it, and worked so long on its last part. Returns whether anybody waits for the answer.
-
-        For a repeat comes `found` then. Then take reads.
-        """
-        return self._reads.done(read, seconds)
-
     def elapsed(self, now: Instant) -> None:
         """Time has passed: write the leaves that are due, send the watermarks that are due. Then take everything."""
         self._memberships.elapsed(now)
         for feed in self._watermarks.due(now.seconds):
-            self._broadcasts.append((feed.topic, wire.encode(wire.Watermark(feed.last))))
+            self._broadcast(feed, wire.encode(wire.Watermark(feed.last)))
 
     def stopping(self) -> None:
         """The broker ends: tell every client. Then take replies."""
@@ -239,14 +231,6 @@ class BrokerCore:
         """Whether `answer` has something to do."""
         return self._asked.has_next(full)
 
-    def take_reads(self, full: Container[bytes] = ()) -> list[Read]:
-        """What reader threads are to work on; then `read_done` or `read_gave_way`. Who is in `full` waits."""
-        return self._reads.take(full)
-
-    def take_cutoffs(self) -> list[bytes]:
-        """Connections to end once their replies are out."""
-        return self._replies.take_cutoffs()
-
     @property
     def gathered_bytes(self) -> int:
         """Bytes of records that wait for the next commit."""
@@ -305,8 +289,15 @@ class BrokerCore:
     def _flush_volatile(self, now: Instant) -> None:
         """Volatile records go out at once: they wait for no commit, and have no offset, only a count."""
         for batch in self._outlet.take(max(self._time, now.micros)):
-            self._broadcasts.append((batch.room.topic, batch.frame))
+            self._broadcast(batch.room.messages, batch.frame)
             self._rooms.forget(batch.room, self.registry.members(batch.room.name))
+
+    def _broadcast(self, feed: Feed, frame: bytes) -> None:
+        """To all, or to who may have it."""
+        if feed.is_direct:
+            self.registry.recipients.tell(feed.topic, frame)
+        else:
+            self._broadcasts.append((feed.topic, frame))
 
     def _not_kept(self, commit: Commit, error: LogError, now: Instant) -> None:
         """The log kept none of it: refuse what clients asked for."""
@@ -378,6 +369,10 @@ class BrokerCore:
                 return wire.Goodbye("bye")
             case wire.Hello():
                 self._hello(session.connection, message, now)
+            case wire.Subscribe():
+                self._questions.may_subscribe(session, message.topics)
+                self.registry.recipients.subscribe(session, message.topics)
+                self._replies.reply(session.connection, wire.Done(message.request))
             case wire.Report():
                 self.registry.listens(session, *self._questions.listens(session, message.listeners))
         return None

@@ -10,6 +10,7 @@ Rules of this file
 3. An end counts only when all that came before it was received: see `_take_ends`.
 4. What a turn does is bounded by time and bytes, not by messages: everybody's answers go out after each.
 
+It has more than 300 lines because a turn is read best in one piece.
 The port is made of ZeroMQ's sockets, or of the simulator's network: see `core/broker_port.py`.
 Spec: docs/design.md, "The cycle". Tests: tests/core/test_broker_loop.py, tests/simulation.
 """
@@ -204,8 +205,11 @@ class BrokerLoop:
     def _send(self, now: Instant) -> None:
         """What somebody waits for goes first: of a round trip, the message, and then its ack."""
         core, port = self.core, self._port
-        if broadcasts := core.take_broadcasts(now):
-            core.broadcast(port.broadcast(broadcasts, patient=core.is_patient(now)), now)
+        broadcasts, direct = core.take_broadcasts(now), core.take_direct()
+        if broadcasts or direct:
+            patient = core.is_patient(now)
+            refused = port.broadcast(broadcasts, patient=patient) | port.deliver(direct, now, patient=patient)
+            core.broadcast(refused, now)
         if replies := core.take_replies():
             port.send(replies, now)
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Protocol
 
 from zchat.core import Instant
+from zchat.core.ways import Addressed
 
 # What a poll says is there to be taken, together as one number.
 ENDS, SUBSCRIPTIONS, FRAMES, WOKEN = 1, 2, 4, 8
@@ -78,6 +79,12 @@ class BrokerPort(Protocol):
 
     def send(self, replies: Iterable[tuple[bytes, bytes]], now: Instant) -> None:
         """(connection, frame), in order. Dropped where it does not read; an end where it is gone."""
+
+    def deliver(self, direct: Iterable[Addressed], now: Instant, *, patient: bool) -> set[bytes]:
+        """The same of batches and markers for some sessions: what one does not read is dropped, before answers are.
+
+        Returns the frames that are to be delivered again: volatile batches for which one has no room, when `patient`.
+        """
 
     def cut_off(self, connection: bytes, now: Instant) -> None:
         """End it, once what was sent to it is out. What it says from now on is passed over."""

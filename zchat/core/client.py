@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zchat import wire
-from zchat.core import Instant, answers
+from zchat.core import Instant
 from zchat.core.answers import Answer as Answer
 from zchat.core.client_session import AWAY as AWAY
 from zchat.core.client_session import CLOSED as CLOSED
@@ -27,7 +27,6 @@ from zchat.core.ordering import Delivery, Mark, Notice
 from zchat.core.publishing import Publishing
 from zchat.core.sessions import Sessions
 from zchat.core.timeline import Break, Timeline
-from zchat.errors import WireError
 
 
 class ClientCore(SessionCore):
@@ -56,18 +55,10 @@ class ClientCore(SessionCore):
 
     def broadcast(self, topic: bytes, frame: bytes, now: Instant) -> None:
         """A batch, WATERMARK or SYNC came on the SUB. Then take everything."""
-        try:
-            message = wire.decode_broadcast(frame)
-            if isinstance(message, wire.Batch) and message.kind != wire.VOLATILE_MESSAGES:
-                answers.last_of(message)
-        except WireError:
-            self.listening.missed(topic, frame)
-            return
+        message = self.listening.heard(topic, frame)
         if isinstance(message, wire.Sync):
             self.listening.synced(message, self.welcome if self.state == READY else None, now)
             self._news = True
-        else:
-            self.listening.broadcast(topic, message, len(frame))
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: repeat what had no answer. Then take everything."""
@@ -103,7 +94,9 @@ class ClientCore(SessionCore):
         return self.listening.take_subscriptions()
 
     def deliver(self, now: Instant) -> list[tuple[Listener, list[Delivery | Notice | Mark]]]:
-        """What each listener gets; and what it misses is asked for. Then take sends."""
+        """What each listener gets; what it misses and subscribes to is asked for. Then take sends."""
+        for session in self.listening.subscribe(now):
+            self._of(session)
         for listener, question in self.listening.take_questions(now):
             self._of(listener.session).forget(listener.asked)  # a broker that stops, and says so, answers it no more
             listener.asked = self._asks(listener, question, now)
@@ -125,7 +118,7 @@ class ClientCore(SessionCore):
         for listener in self.listening.listeners:
             self._timeline.saw(listener.ordering.highest)
         self._publishing.window.told(welcome.limits)
-        self.listening.introduction = introduction(welcome.session, welcome.token)
+        self.listening.handshake.introduction = introduction(welcome.session, welcome.token)
         return self._timeline.welcomed(welcome)
 
     def _is_back(self, known: wire.Welcome | None, broken: Break | None, now: Instant) -> None:

@@ -113,6 +113,9 @@ class SessionCore:
                 self._said_goodbye(message, now)
             case wire.For():
                 self._said_on_channel(message, now)
+            case wire.Direct():
+                if self.state == READY:
+                    self.listening.heard(message.topic, bytes(message.message), self)
             case _:
                 self._answered(message.request, message, now)
 
@@ -381,6 +384,10 @@ class SessionCore:
             self._timeline.saw(answer.head)
         elif isinstance(answer, wire.Page):
             self._timeline.saw(answer.upto)
+        if isinstance(request, wire.Subscribe):
+            if self.listening.subscribed(self, number, answer, now):
+                self.forget(number)
+            return
         listener = self._of_listeners.get(number)
         if listener is not None and not self.listening.answered(listener, number, answer, now):
             return  # asked again when it is due

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.answers import Answer, Request
+from zchat.core.answers import Answer, Request, refusal
 from zchat.core.ordering import OrderedDelivery
 from zchat.core.pauses import Pause
 from zchat.core.progress import Progress
@@ -92,7 +92,7 @@ class Listener:
         if isinstance(answer, wire.Error):  # for now: busy, or the log's trouble
             self.refusals += 1
             if self.refusals == REFUSALS_MAX:
-                self.ordering.telling.broken(f"the broker refuses: {answer.text or answer.code} [{answer.code}]")
+                self.ordering.telling.broken(refusal(answer))
             return None
         self.asked = self.refusals = 0
         try:

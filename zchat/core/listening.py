@@ -6,7 +6,9 @@ Rules of this file
 2. After a break libzmq subscribes again by itself. A fresh nonce follows, and every ordering compares the heads.
 3. What publishes proves itself: a SYNC names the broker's start, as WELCOME did. Until one has come on a connection,
    nothing of that connection is delivered; and one that names another is given up.
-4. There may be thousands of listeners: a turn looks at those of which something came, and time at some after the other.
+4. What goes to sessions one by one comes on the DEALER, once they have subscribed (direct.py). Who listens to some of
+   it waits for a nonce that is taken after that: above the head of its SYNC all comes, whichever way.
+5. There may be thousands of listeners: a turn looks at those of which something came, and time at some after the other.
 
 It has more than 300 lines because all that happens to a listener is told by it.
 Spec: docs/protocol.md, "Subscribing" and "Cursors". Tests: tests/core/test_listening.py.
@@ -15,14 +17,18 @@ Spec: docs/protocol.md, "Subscribing" and "Cursors". Tests: tests/core/test_list
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from math import inf
 
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.answers import Answer
+from zchat.core.answers import Answer, broadcast_of
+from zchat.core.direct import DirectTopics
+from zchat.core.handshake import Handshake
 from zchat.core.listener import Asker
 from zchat.core.listener import Listener as Listener
 from zchat.core.ordering import Delivery, Mark, Notice, OrderingQuestion
+from zchat.core.reports import Reports
 from zchat.core.rotation import Checks, Rotation
 from zchat.core.routes import Routes
 from zchat.core.timeline import Break
@@ -31,13 +37,12 @@ from zchat.errors import WireError
 SYNC_SECONDS = 2.0  # a private topic without its SYNC is replaced
 CHECK_SECONDS = 30.0  # heads are compared this often, in case that a loss at the end went unseen
 MARK_SECONDS = 2.0  # the same for a cursor over several rooms that has moved: only heads say that nothing is missing
-REPORT_SECONDS = 1.0  # the broker is told this often how far the listeners have got
 SILENCE_SECONDS = 30.0  # a question without an answer, or subscriptions that are not live, for so long: told
+UNANSWERED = "the broker does not answer"
 STRANGERS_MAX = 3  # SYNCs of another broker in a row: a broker that was started anew may be ahead of its WELCOME
 
 QUESTIONS_OUT_MAX = 24  # of listeners: a broker takes 32 reads of a connection, and the program asks, too
 CHECKED_MAX = 200  # listeners whose heads are to be compared, or whose cursors may have moved, in one call
-REPORTED_MAX = 200  # sessions that are reported of in REPORT_SECONDS
 
 
 class Listening:
@@ -48,29 +53,20 @@ class Listening:
         self.publisher, self.seen = "", ""  # where the broker publishes, and what keeps from there: told by the shell
         self.trouble = ""  # what keeps the subscriptions from being live, once it is told
         self._routes = Routes()
-        self._private: list[tuple[bool, bytes]] = []  # subscriptions, behind those of the rooms
+        self._direct = DirectTopics()
+        self.handshake = Handshake(nonces)
         self._strangers = 0  # SYNCs of another broker, in a row
         self._is_strange = False  # the last one was
-        self._nonces = nonces
-        self.introduction = self._introduced = b""  # the topic that says whose the subscriber is; once subscribed to
         self._refused = ""  # why the broker has cut the subscriptions off
-        self._nonce = b""
-        self._nonce_is_out = False  # it was taken
-        self._rounds = 0  # nonces so far
-        self._unsynced: dict[Listener, int] = {}  # who waits for a SYNC -> of which nonce, or a later one
-        self._synced = True  # the nonce's SYNC has come
-        self._sync_at = 0.0
-        self._unsynced_at = 0.0  # since when it has not
+        self._unsynced: dict[Listener, float] = {}  # wait for a SYNC -> of which nonce or a later one; inf: not yet
         self._touched: dict[Listener, None] = {}  # something happened to these
         self._asking: OrderedDict[Listener, None] = OrderedDict()  # may have a question
         self._out: dict[Listener, None] = {}  # wait for its answer
         self._checks = Checks[Listener](CHECK_SECONDS)
         self._cursors = Rotation[Listener]()  # that have one
         self._marks = Checks[Listener](MARK_SECONDS)  # of those
-        self._sessions: dict[Asker | None, dict[Listener, None]] = {}  # that listen
-        self._reporting = Rotation[Asker | None]()
-        self._reports: dict[Asker | None, list[tuple[int, list[str]]]] = {}  # as last told
-        self._report_at = 0.0
+        self._reports = Reports()
+        self.take_reports = self._reports.take
 
     # --- what happened ----------------------------------------------------------------------
 
@@ -80,16 +76,17 @@ class Listening:
             listener.ordering.lost(reason)
             listener.asked = 0
         self._out.clear()
-        self._unsynced = dict.fromkeys(self.listeners, 0)
+        self._direct.lost()
+        self._unsynced = {listener: self._round(listener) for listener in self.listeners}
         self._touch_all()
 
     def unsubscribed(self, now: Instant) -> None:
         """The subscriptions' connection broke; libzmq makes them again by itself, and a fresh nonce says when."""
         for listener in self.listeners:
             listener.ordering.unsynced()
-        self._unsynced = dict.fromkeys(self.listeners, 0)
+        self._unsynced = {listener: self._round(listener) for listener in self.listeners}
         if self.listeners:
-            self._new_nonce(now)
+            self.handshake.ask(now)
 
     def back(self, now: Instant, broken: Break | None, log_id: str = "") -> None:
         """The connection goes on; where the log is not what it was, `broken` says how."""
@@ -99,32 +96,48 @@ class Listening:
                     listener.ordering.went_back(broken.upto, broken.last)
                 else:
                     listener.ordering.other_log(log_id)
-        self._unsynced = {each: 0 for each in self.listeners if not each.ordering.is_synced}
-        self._reports.clear()
-        self._synced = True  # one that is lost for as long as the connection was is no trouble of its own
+        self._unsynced = {each: self._round(each) for each in self.listeners if not each.ordering.is_synced}
+        self._reports.all_anew()
+        self.handshake.is_synced = True  # one that is lost for as long as the connection was is no trouble of its own
         self._strangers, self.trouble = 0, ""
         if self.listeners:
-            self._new_nonce(now)
+            self.handshake.ask(now)
         self._touch_all()
 
     def is_ready(self, session: Asker) -> None:
         """The session is there: its listeners may ask, and it reports anew."""
-        self._asking.update(self._sessions.get(session, {}))
-        self._reports.pop(session, None)
+        self._asking.update(dict.fromkeys(self._reports.of(session)))
+        self._reports.anew(session)
+        for listener in self._direct.is_ready(session):
+            listener.ordering.unsynced()
+            self._unsynced[listener] = inf
 
     def stopping(self, reason: str, now: Instant) -> None:
         """The broker says that it is about to go. If it does not, a fresh nonce follows."""
         for listener in self.listeners:
             listener.ordering.lost(reason)
-        self._unsynced = dict.fromkeys(self.listeners, 0)
+        self._unsynced = {listener: self._round(listener) for listener in self.listeners}
         self._touch_all()
-        if self._synced:
-            self._synced = False
-            self._sync_at = self._unsynced_at = now.seconds
+        if self.handshake.is_synced:
+            self.handshake.expect(now)
 
-    def broadcast(self, topic: bytes, message: wire.Batch | wire.Watermark, size: int) -> None:
+    def heard(self, topic: bytes, frame: bytes, session: Asker | None = None) -> wire.Sync | None:
+        """Something came on a topic, for all who listen to it, or for one session. Returns it if it is a SYNC."""
+        try:
+            message = broadcast_of(frame)
+        except WireError:
+            self.missed(topic, frame, session)
+            return None
+        if isinstance(message, wire.Sync):
+            return message
+        self.broadcast(topic, message, len(frame), session)
+        return None
+
+    def broadcast(
+        self, topic: bytes, message: wire.Batch | wire.Watermark, size: int, session: Asker | None = None
+    ) -> None:
         """A batch or WATERMARK came on a room's topic."""
-        room, listeners = self._routes.of(topic)
+        room, listeners = self._who_hears(topic, session)
         touched = self._touched
         for listener in listeners:
             if isinstance(message, wire.Watermark):
@@ -133,9 +146,9 @@ class Listening:
                 listener.ordering.broadcast(room, message, size)
             touched[listener] = None
 
-    def missed(self, topic: bytes, frame: bytes) -> None:
+    def missed(self, topic: bytes, frame: bytes, session: Asker | None = None) -> None:
         """What came on a room's topic makes no sense. A batch is missing, if it was one."""
-        room, listeners = self._routes.of(topic)
+        room, listeners = self._who_hears(topic, session)
         try:
             head = wire.decode_head(frame)
         except WireError:
@@ -145,12 +158,25 @@ class Listening:
                 listener.ordering.missed(room, head.base)
                 self._touched[listener] = None
 
+    def subscribed(self, session: Asker, number: int, answer: Answer, now: Instant) -> bool:
+        """A session's SUBSCRIBE was answered. False: it is to be asked again later."""
+        waiting = [listener for listener in self.of(session) if self._unsynced.get(listener) == inf]
+        settled = self._direct.answered(session, number, answer, waiting)
+        if settled:
+            if self.trouble == UNANSWERED:
+                self.trouble = ""
+            placed = [listener for listener in waiting if self._direct.is_in_place(listener)]
+            self._unsynced.update(dict.fromkeys(placed, self.handshake.rounds + 1))
+            if placed and not self.handshake.is_out:
+                self.handshake.ask(now)
+        elif settled is False:
+            self._touched.update(dict.fromkeys(waiting))
+        return settled is not False
+
     def synced(self, sync: wire.Sync, welcome: wire.Welcome | None, now: Instant) -> None:
         """A SYNC came: the listeners that waited for it are live, if it is that broker's who said WELCOME."""
-        if not self._nonce or sync.nonce != self._nonce:
+        if not self.handshake.answered(sync):
             return
-        self._give_back()
-        self._synced = False
         if welcome is None:
             return  # the session is not there: asked for again with the next WELCOME
         if sync.start != (welcome.starts[-1][0] if welcome.starts else ""):
@@ -162,17 +188,17 @@ class Listening:
                     listener.ordering.telling.stranger(self.trouble)
                 self._touch_all()
             return
-        self._synced = True
+        self.handshake.is_synced = True
         self._strangers, self.trouble, self._refused = 0, "", ""
-        live = [listener for listener, of in self._unsynced.items() if of <= self._rounds]
+        live = [listener for listener, of in self._unsynced.items() if of <= self.handshake.rounds]
         for listener in live:
             del self._unsynced[listener]
             self._touched[listener] = None
             if not listener.ordering.is_synced:
                 listener.welcome = welcome
                 listener.ordering.synced(sync.head, welcome.time)
-        if self._unsynced:
-            self._new_nonce(now)
+        if any(of != inf for of in self._unsynced.values()):
+            self.handshake.ask(now)
 
     def answered(self, listener: Listener, number: int, answer: Answer, now: Instant) -> bool:
         """What a listener asked was answered. False: that is to be asked again later."""
@@ -187,8 +213,8 @@ class Listening:
         self._touched[listener] = None
         if not listener.ordering.is_synced:  # the log is not what it was
             self._unsynced[listener] = 0
-            if self._synced:
-                self._new_nonce(now)
+            if self.handshake.is_synced:
+                self.handshake.ask(now)
         return True
 
     def refused(self, why: str) -> None:
@@ -202,18 +228,23 @@ class Listening:
         """Time has passed: what did not come is asked for again."""
         if not self.listeners:
             return
-        if not self._synced and now.seconds - self._sync_at > SYNC_SECONDS:
-            self._new_nonce(now)
+        if not self.handshake.is_synced and now.seconds - self.handshake.asked_at > SYNC_SECONDS:
+            self.handshake.ask(now)
         for listener in self._out:
             if now.seconds - listener.asked_at > SILENCE_SECONDS:
-                listener.ordering.telling.broken("the broker does not answer")
+                listener.ordering.telling.broken(UNANSWERED)
                 self._touched[listener] = None
-        if not self._synced and now.seconds - self._unsynced_at > SILENCE_SECONDS:
+        if not self.handshake.is_synced and now.seconds - self.handshake.unsynced_at > SILENCE_SECONDS:
             if not self.trouble:
                 for listener in self.listeners:
                     listener.ordering.telling.broken(self.silence)
                 self._touch_all()
             self.trouble = self.silence
+        for session in self._direct.silent(now.seconds - SILENCE_SECONDS):
+            self.trouble = self.trouble or UNANSWERED
+            for listener in self.of(session):
+                listener.ordering.telling.broken(UNANSWERED)
+                self._touched[listener] = None
         marks = self._marks.take(now.seconds, CHECKED_MAX)
         for listener in [*self._checks.take(now.seconds, CHECKED_MAX), *(m for m in marks if m.ordering.wants_mark)]:
             listener.ordering.check()
@@ -224,42 +255,41 @@ class Listening:
     def listen(self, listener: Listener, now: Instant) -> None:
         """Subscribe."""
         if not self.listeners:
-            self._synced, self._strangers, self.trouble, self._refused = True, 0, "", ""
+            self.handshake.is_synced, self._strangers, self.trouble, self._refused = True, 0, "", ""
         self.listeners[listener] = self._touched[listener] = None
         self._routes.add(listener)
         self._checks.add(listener, now.seconds)
         if listener.progress.cursor:
             self._cursors.add(listener)
             self._marks.add(listener, now.seconds)
-        self._sessions.setdefault(listener.session, {})[listener] = None
-        self._reporting.add(listener.session)
-        self._unsynced[listener] = self._rounds + 1
-        if not self._nonce_is_out:  # else the next one is for it
-            self._new_nonce(now)
+        self._reports.add(listener)
+        self._direct.add(listener, self._routes.direct_of(listener))
+        self._unsynced[listener] = self._round(listener, self.handshake.rounds + 1)
+        if self._unsynced[listener] != inf and not self.handshake.is_out:  # else the next one is for it
+            self.handshake.ask(now)
 
     def unlisten(self, listener: Listener) -> None:
         """Unsubscribe."""
         del self.listeners[listener]
         self._routes.remove(listener)
+        self._direct.remove(listener)
         self._checks.discard(listener)
         self._cursors.discard(listener)
         self._marks.discard(listener)
         for of in (self._unsynced, self._touched, self._asking, self._out):
             of.pop(listener, None)
-        of_session = self._sessions[listener.session]
-        del of_session[listener]
-        if not of_session and listener.session not in self._reports:
-            self._forget(listener.session)
+        self._reports.remove(listener)
 
     def of(self, session: Asker) -> list[Listener]:
         """The listeners of a session."""
-        return list(self._sessions.get(session, ()))
+        return list(self._reports.of(session))
 
     def forget(self, session: Asker) -> None:
         """The session has ended, and listens no more."""
-        for listener in list(self._sessions.get(session, ())):
+        for listener in self.of(session):
             self.unlisten(listener)
-        self._forget(session)
+        self._direct.forget(session)
+        self._reports.forget(session)
 
     def paused(self, listener: Listener, paused: bool) -> None:
         """Its consumer is too far behind to take more, or can take more again."""
@@ -286,17 +316,16 @@ class Listening:
     @property
     def has_subscriptions(self) -> bool:
         """Whether `take_subscriptions` has some."""
-        return bool(self._private or self._routes.has_some)
+        return self.handshake.has_some or self._routes.has_some
 
     def take_subscriptions(self) -> list[tuple[bool, bytes]]:
         """(subscribe or unsubscribe, topic) for the SUB, in order."""
-        private, self._private = self._private, []
-        self._nonce_is_out = bool(self._nonce)
-        introduces: list[tuple[bool, bytes]] = []
-        if self._nonce and self.introduction and not self._introduced:
-            self._introduced = self.introduction
-            introduces.append((True, self.introduction))
-        return introduces + self._routes.take() + private
+        first, last = self.handshake.take()
+        return first + self._routes.take() + last
+
+    def subscribe(self, now: Instant) -> list[Asker]:
+        """Ask for the direct topics that are wanted. Returns the sessions that have something to send by that."""
+        return self._direct.subscribe(now)
 
     def take_questions(self, now: Instant) -> list[tuple[Listener, OrderingQuestion]]:
         """What the listeners ask; the number of each goes to the listener's `asked`."""
@@ -338,53 +367,18 @@ class Listening:
                 found.append((listener, wire.SetCursor(0, listener.progress.cursor, log_id, offset)))
         return found
 
-    def take_reports(self, now: Instant) -> list[tuple[Asker | None, wire.Report]]:
-        """How far the listeners of each session have got, when that has changed and it is time to tell."""
-        found: list[tuple[Asker | None, wire.Report]] = []
-        if not self._sessions or now.seconds < self._report_at:
-            return found
-        self._report_at = now.seconds + REPORT_SECONDS
-        for session in self._reporting.take(REPORTED_MAX):
-            if session is not None and not session.is_ready:
-                continue
-            listeners = list(self._sessions[session])[: wire.LISTENERS_TOLD_MAX]
-            report = [(listener.ordering.reached(listener.progress.at), listener.patterns) for listener in listeners]
-            if report != self._reports.get(session, []):
-                self._reports[session] = report
-                found.append((session, wire.Report(report)))
-            if not listeners:
-                self._forget(session)
-        return found
-
     # --- parts ------------------------------------------------------------------------------
+
+    def _who_hears(self, topic: bytes, session: Asker | None) -> tuple[str, Iterable[Listener]]:
+        """The room of a topic, and who hears it: all, or the listeners of one session."""
+        room, listeners = self._routes.of(topic)
+        if session is None:
+            return room, listeners
+        return room, [listener for listener in self._reports.of(session) if listener in listeners]
+
+    def _round(self, listener: Listener, of: int = 0) -> float:
+        """The nonce whose SYNC, or a later one, says that it is live: that one, unless it first has to subscribe."""
+        return of if self._direct.is_in_place(listener) else inf
 
     def _touch_all(self) -> None:
         self._touched |= self.listeners
-
-    def _forget(self, session: Asker | None) -> None:
-        """It listens to nothing, and the broker knows."""
-        self._sessions.pop(session, None)
-        self._reports.pop(session, None)
-        self._reporting.discard(session)
-
-    def _new_nonce(self, now: Instant) -> None:
-        """Subscribe to a fresh private topic: its SYNC comes after all subscriptions made so far."""
-        self._give_back()
-        if self._synced:
-            self._unsynced_at = now.seconds
-        self._nonce = next(self._nonces)
-        self._rounds += 1
-        self._private.append((True, wire.PRIVATE_TOPIC + self._nonce))
-        self._synced = self._nonce_is_out = False
-        self._sync_at = now.seconds
-
-    def _give_back(self) -> None:
-        """While thousands have a private topic, each connection that ends costs the broker a search of them all."""
-        topic = wire.PRIVATE_TOPIC + self._nonce
-        if self._nonce_is_out:
-            self._private.append((False, topic))
-        elif self._nonce:
-            self._private.remove((True, topic))
-        if self._introduced:
-            self._private.append((False, self._introduced))
-        self._nonce, self._introduced, self._nonce_is_out = b"", b"", False

@@ -18,7 +18,8 @@ between, and hold live batches back meanwhile.
                       <--> seeking (SEEK is out: where history starts, or the broker has another log)
 
 What comes live is delivered in the state live, held in filling, checking and seeking (held.py), and dropped in new: it
-is at or below the head from which the listener begins. What goes out waits in telling.py.
+is at or below the head from which the listener begins, or is fetched (of a direct topic: ways.py). What goes out waits
+in telling.py.
 
 It has more than 300 lines because its states are understood together.
 Spec: docs/protocol.md, "Gaps". Tests: tests/core/test_ordering.py.
@@ -45,7 +46,7 @@ HIGH_WATERMARKS_MAX = 50_000  # of rooms; with more, the heads are asked for, wh
 NEW, LIVE, FILLING, CHECKING, SEEKING = "new", "live", "filling", "checking", "seeking"
 
 TRANSITIONS: dict[str, dict[str, str]] = {
-    NEW: {"other offsets": NEW, "start unknown": SEEKING, "missing": FILLING, "whole": LIVE},
+    NEW: {"other offsets": NEW, "start unknown": SEEKING, "missing": FILLING, "whole": LIVE, "doubt": CHECKING},
     SEEKING: {"other offsets": NEW, "missing": FILLING, "whole": LIVE, "doubt": CHECKING},
     FILLING: {"other offsets": NEW, "whole": LIVE, "doubt": CHECKING},
     CHECKING: {"other offsets": NEW, "missing": FILLING, "whole": LIVE, "doubt": CHECKING},
@@ -79,6 +80,7 @@ class OrderedDelivery:
         self._synced = False  # the subscriptions are live
         self._paused = False  # the consumer takes no more
         self._doubtful = False  # something was dropped or broke: check the heads before going on
+        self._early = 0  # the last record of what came while it was new
         self._rechecks = False  # the heads that are asked for are those of a doubt
         self._is_fresh = False  # that the broker has another log was told, and nothing came of that one yet
 
@@ -90,6 +92,7 @@ class OrderedDelivery:
         self.held.clear()  # at or below the head, and perhaps of a log that went back meanwhile: fetched
         if self.state == NEW:
             self._time = max(self._time, time)
+            self._doubtful, self._early = self._early > head, 0
             self._begin(head)
         elif self.state == LIVE:
             self._check()
@@ -149,8 +152,10 @@ class OrderedDelivery:
 
     def broadcast(self, room: str, batch: wire.Batch, size: int) -> None:
         """A batch came live; it has a place, or is volatile."""
-        if self.state == NEW:
-            return  # at or below the head that `synced` will tell: fetched, if it is wanted
+        if self.state == NEW:  # at or below the head that `synced` will tell, unless it came another way than that
+            if batch.kind != wire.VOLATILE_MESSAGES:
+                self._early = max(self._early, answers.last_of(batch))
+            return
         if batch.kind == wire.VOLATILE_MESSAGES:
             self.telling.volatile(self._volatile.batch(room, batch, size, paused=self._paused) if self._synced else [])
         elif self._paused:
@@ -257,6 +262,7 @@ class OrderedDelivery:
         self.held.clear()
         self._fill = self.question = None
         self._is_fresh = self._doubtful = False
+        self._early = 0
         self._synced = self._asked = False  # also where no break was noticed
 
     def _begin(self, head: int) -> None:

@@ -25,8 +25,9 @@ from zchat.core.cursors import BrokerCursors
 from zchat.core.registry import Registry
 from zchat.core.rooms import BrokerRoom
 from zchat.core.session import Session, member_of
+from zchat.core.ways import is_direct
 from zchat.errors import BadName, WireError
-from zchat.names import ROOM_BYTES_MAX, inbox, is_pattern, matcher, pattern_name
+from zchat.names import ROOM_BYTES_MAX, inbox, is_pattern, matcher, pattern_name, room_of
 
 STEP = 64  # rooms, or sessions in few rooms
 STEP_NAMES = 32  # of rooms that a session is in or listens to cost as much as one more session
@@ -121,6 +122,13 @@ class Questions:
                 raise BadName("pattern", pattern, "not in its canonical form")
             if pattern.startswith("@") and pattern != inbox(session.user):
                 raise WireError("denied", f"only its user reads {pattern}")
+
+    def may_subscribe(self, session: Session, topics: list[bytes]) -> None:
+        """Raises for what is no direct topic, and for those of another user's inbox."""
+        for topic in topics:
+            if not is_direct(topic):
+                raise WireError("bad-request", "what comes on that topic is broadcast: subscribe on the SUB")
+            self.may_read(session, [room_of(topic.removeprefix(wire.PRESENCE_TOPIC))])
 
     def listens(self, session: Session, told: list[tuple[int, list[str]]]) -> tuple[list[tuple[int, list[str]]], int]:
         """How far its listeners are, and how many bytes that takes. WHO tells others of the lag: nothing is kept of

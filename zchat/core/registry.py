@@ -29,6 +29,7 @@ from zchat.core.allowances import Remembered, Share, origin
 from zchat.core.channels import Carrier, Channel, Endpoint, connection_of
 from zchat.core.log import SeenRow, SessionRow
 from zchat.core.session import GONE, LIVE, LOST, TRANSITIONS, Session
+from zchat.core.ways import Recipients
 from zchat.errors import WireError
 from zchat.names import user_key
 from zchat.settings import Settings
@@ -60,6 +61,7 @@ class Registry:
         self._members: dict[str, dict[str, Session]] = {}  # room -> session id -> session
         self._memberships = Share(settings.memberships_max, settings.address_memberships_max)
         self._listens_bytes = Share(settings.listens_bytes_max, settings.address_listens_bytes_max)
+        self.recipients = Recipients()
         # User key -> user, last seen; of users who have gone
         self._users_seen = Remembered[tuple[str, int]](settings.users_seen_max, settings.address_users_seen_max)
         self._present: dict[str, int] = {}  # user key -> sessions that are live or lost
@@ -291,16 +293,14 @@ class Registry:
 
     def users_gone(self) -> list[Member]:
         """The users who have gone, with when."""
-        return [
-            Member(user, "", GONE, 0, seen, [])
-            for key, (user, seen) in self._users_seen.items()
-            if key not in self._present
-        ]
+        gone = (seen for key, seen in self._users_seen.items() if key not in self._present)
+        return [Member(user, "", GONE, 0, seen, []) for user, seen in gone]
 
     # --- parts ------------------------------------------------------------------------------
 
     def _attach(self, session: Session, endpoint: Endpoint, address: str, now: Instant, *, held: int = 0) -> None:
-        self._detach(session)
+        if session.connection != endpoint:
+            self._detach(session)
         session.connection = endpoint
         for share, amount in (
             (self._memberships, len(session.rooms)),
@@ -328,6 +328,7 @@ class Registry:
 
     def _detach(self, session: Session) -> None:
         """It is not reached any more where it was."""
+        self.recipients.forget(session)
         endpoint = session.connection
         if self._connections.get(endpoint) is session:
             del self._connections[endpoint]

@@ -5,7 +5,7 @@
 
 Rules of this file
 1. A listener of a room is found by the room, one of a pattern by the pattern: nobody asks each of them.
-2. A topic is subscribed to once, and given up with its last listener.
+2. A topic is subscribed to once, and given up with its last listener; a direct one (ways.py) not on the SUB.
 3. What is kept of topics that came is bounded: their names are the broker's.
 
 Tests: tests/core/test_routes.py.
@@ -13,11 +13,12 @@ Tests: tests/core/test_routes.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from zchat import wire
 from zchat.core.answers import is_name
 from zchat.core.listener import Listener
+from zchat.core.ways import is_direct
 from zchat.errors import WireError
 from zchat.names import is_pattern, matcher, room_of, topic_prefix
 
@@ -40,20 +41,21 @@ class Routes:
     def add(self, listener: Listener) -> None:
         """It listens from now on."""
         for name in _names(listener):
-            topic = _topic(name)
+            self._of(name)[listener] = None
+            if is_direct(topic := _topic(name)):
+                continue
             count = self._topics[topic] = self._topics.get(topic, 0) + 1
             if count == 1:
                 self._subscriptions.append((True, topic))
-            self._of(name)[listener] = None
 
     def remove(self, listener: Listener) -> None:
         """It does not any more."""
         for name in _names(listener):
-            topic = _topic(name)
-            self._topics[topic] -= 1
-            if not self._topics[topic]:
-                del self._topics[topic]
-                self._subscriptions.append((False, topic))
+            if not is_direct(topic := _topic(name)):
+                self._topics[topic] -= 1
+                if not self._topics[topic]:
+                    del self._topics[topic]
+                    self._subscriptions.append((False, topic))
             listeners = self._of(name)
             listeners.pop(listener, None)
             if not listeners:
@@ -71,7 +73,11 @@ class Routes:
         subscriptions, self._subscriptions = self._subscriptions, []
         return subscriptions
 
-    def of(self, topic: bytes) -> tuple[str, Iterable[Listener]]:
+    def direct_of(self, listener: Listener) -> frozenset[bytes]:
+        """Its topics that come on the DEALER instead."""
+        return frozenset(topic for name in _names(listener) if is_direct(topic := _topic(name)))
+
+    def of(self, topic: bytes) -> tuple[str, ListenerSet]:
         """The room of a topic, and who listens to it."""
         room, found = self._known.get(topic) or self._find(topic)
         if len(found) == 1:

@@ -24,9 +24,11 @@ from collections.abc import Callable, Container, Iterable, Iterator
 
 import zmq
 
+from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN
 from zchat.core.reads import READERS
+from zchat.core.ways import Addressed
 from zchat.settings import Settings
 from zchat.sockets import options
 from zchat.sockets.broadcasts import Broadcasts
@@ -172,19 +174,35 @@ class SocketBrokerPort:
 
     def send(self, replies: Iterable[tuple[bytes, bytes]], now: Instant) -> None:
         """A reply to one that does not read is dropped: it will ask again."""
-        send, peers = self._send, self._peers
         self._touched |= FRAMES
         for connection, frame in replies:
-            try:
-                send(connection, SNDMORE | DONTWAIT)
-                send(frame, DONTWAIT)
-                peers.sent(connection, len(frame))
-            except zmq.Again:
-                pass
-            except zmq.ZMQError as error:
-                if error.errno != zmq.EHOSTUNREACH:
-                    raise
-                peers.gone(connection, now)
+            self._say(connection, frame, now)
+
+    def deliver(self, direct: Iterable[Addressed], now: Instant, *, patient: bool) -> set[bytes]:
+        """Batches for some: one that does not read loses them, and fetches them once it does."""
+        full, refused = self._peers.full, set[bytes]()
+        self._touched |= FRAMES
+        for frame, replies in direct:
+            may_wait = patient and frame[1] == wire.VOLATILE_MESSAGES
+            for connection, reply in replies:
+                if (connection in full or not self._say(connection, reply, now)) and may_wait:
+                    refused.add(frame)  # who has it already leaves it out the next time
+                    break
+        return refused
+
+    def _say(self, connection: bytes, frame: bytes, now: Instant) -> bool:
+        """Send it, if there is room for it. Returns whether there was."""
+        try:
+            self._send(connection, SNDMORE | DONTWAIT)
+            self._send(frame, DONTWAIT)
+            self._peers.sent(connection, len(frame))
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self._peers.gone(connection, now)
+        return True
 
     # --- XPUB -------------------------------------------------------------------------------
 

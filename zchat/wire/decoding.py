@@ -24,6 +24,7 @@ from zchat.wire.messages import (
     Bye,
     ClientMessage,
     CursorsAre,
+    Direct,
     Done,
     For,
     From,
@@ -106,6 +107,11 @@ def from_channel(channel: int) -> bytes:
 def for_channel(channel: int) -> bytes:
     """What stands before a broker's message to the session on a channel."""
     return _head_of(_FOR, channel)
+
+
+def direct(topic: bytes, frame: bytes) -> bytes:
+    """The frame that says a batch or marker of a topic to one session."""
+    return _head_of(_DIRECT, topic) + frame
 
 
 def raw(frame: bytes) -> msgspec.Raw:
@@ -260,8 +266,8 @@ def _numbered(frame: bytes) -> _Numbered | None:
         return None
 
 
-def _head_of(kind: Any, channel: int) -> bytes:
-    return b"\x93" + _encoder.encode(kind) + _encoder.encode(channel)
+def _head_of(kind: Any, second: int | bytes) -> bytes:
+    return b"\x93" + _encoder.encode(kind) + _encoder.encode(second)
 
 
 def _head_bytes(count: int) -> int:
@@ -276,6 +282,7 @@ def _kinds(union: Any) -> frozenset[int]:
 _CLIENT_KINDS = _kinds(ClientMessage)
 _HELLO, _PUBLISH = Hello.__struct_config__.tag, Publish.__struct_config__.tag
 _ANSWERS = _kinds(Done | Page | Position | HeadsAre | Present | RoomsAre | CursorsAre)
+_DIRECT = Direct.__struct_config__.tag
 _FROM, _FOR = From.__struct_config__.tag, For.__struct_config__.tag
 _UNNUMBERED = frozenset([_HELLO, Report.__struct_config__.tag, Bye.__struct_config__.tag, _FROM])
 _BROKER_KINDS = _kinds(BrokerMessage)

@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
 
-from zchat.wire.records import ChannelNumber, Info, Listeners, Names, Natural
+from zchat.wire.records import ChannelNumber, Info, Listeners, Names, Natural, TopicList
 
 VERSION = 1
 
@@ -155,6 +155,13 @@ class From(msgspec.Struct, array_like=True, tag=15):
     message: msgspec.Raw
 
 
+class Subscribe(msgspec.Struct, array_like=True, tag=26):
+    """The direct topics that are to come on this connection; answered by DONE. It replaces the one before."""
+
+    request: Natural
+    topics: TopicList
+
+
 ClientMessage: TypeAlias = (
     Hello
     | Publish
@@ -171,6 +178,7 @@ ClientMessage: TypeAlias = (
     | SetCursor
     | DropCursor
     | From
+    | Subscribe
 )
 
 # --- broker -> client ---------------------------------------------------------------------------
@@ -325,6 +333,13 @@ class For(msgspec.Struct, array_like=True, tag=45):
     message: msgspec.Raw
 
 
+class Direct(msgspec.Struct, array_like=True, tag=55):
+    """What would come on the SUB, said to this session alone: a batch or WATERMARK of a topic that it subscribed to."""
+
+    topic: bytes
+    message: msgspec.Raw
+
+
 BrokerMessage: TypeAlias = (
     Welcome
     | Ack
@@ -339,6 +354,7 @@ BrokerMessage: TypeAlias = (
     | Goodbye
     | CursorsAre
     | For
+    | Direct
 )
 
 # --- broker -> every subscriber -----------------------------------------------------------------
