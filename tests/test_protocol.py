@@ -181,7 +181,8 @@ def longest(struct: Any, field: str) -> int:
 @pytest.mark.parametrize(
     ("limit", "value"),
     [
-        ("names in one JOIN, FETCH, SEEK or HEADS", wire.ROOMS_PER_MESSAGE_MAX),
+        ("names in one JOIN, FETCH, SEEK, LATEST or HEADS", wire.ROOMS_PER_MESSAGE_MAX),
+        ("messages of each room in a LATEST", wire.LATEST_MAX),
         ("a frame to the ROUTER", options.FRAME_BYTES_MAX),
         ("a subscription, as a frame", options.SUBSCRIPTION_BYTES_MAX),
         ("topics of a subscriber", Settings().connection_topic_bytes_max),
@@ -190,7 +191,7 @@ def longest(struct: Any, field: str) -> int:
         ("connections of one address that have not said HELLO", Settings().address_silent_max),
         ("replies that a client does not read", options.REPLIES_QUEUED_MAX),
         ("batches that a subscriber does not read", options.BATCHES_QUEUED_MAX),
-        ("FETCH and SEEK of a connection that wait", Settings().connection_reads_max),
+        ("FETCH, SEEK and LATEST of a connection that wait", Settings().connection_reads_max),
         ("subscriptions of a connection", Settings().connection_subscriptions_max),
         ("cursors of a user", Settings().user_cursors_max),
         ("channels of a connection that have a session", Settings().connection_channels_max),
@@ -232,7 +233,7 @@ def test_the_other_limits_are_those_of_the_code(limit: str, value: int) -> None:
         ("## Presence", f"{Settings().crowd_members:,} members or more"),
         ("## Gaps", f"{Settings().watermark_first_seconds:g} s after its last batch"),
         ("## Gaps", f"{Settings().watermark_last_seconds:g} s"),
-        ("## Reading history", f"At most {Settings().connection_reads_max} FETCH and SEEK"),
+        ("## Reading history", f"At most {Settings().connection_reads_max} FETCH, SEEK and LATEST"),
         ("## Lag", f"The first {wire.LISTENERS_TOLD_MAX} listeners"),
         ("## Errors", f"{peers.CUT_OFF_WAIT_SECONDS:g} s later"),
     ],

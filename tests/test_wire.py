@@ -28,6 +28,7 @@ CLIENT_EXAMPLES: list[wire.ClientMessage] = [
     wire.Part(3, ["general"]),
     wire.Fetch(4, ["build.*"], 10, 0),
     wire.Fetch(4, ["build.*"], 10, 99, 5),
+    wire.Latest(4, ["build.*"], 10, 99, 1),
     wire.Seek(5, ["**"]),
     wire.Seek(5, ["**"], 10, 0, True),
     wire.Heads(6, []),
@@ -164,6 +165,7 @@ def test_the_kinds_never_change() -> None:
         "SetCursor": 13,
         "DropCursor": 14,
         "From": 15,
+        "Latest": 20,
         "Subscribe": 26,
         "Welcome": 33,
         "Ack": 34,
@@ -199,7 +201,7 @@ def test_a_batch_of_raw_records_is_the_batch_of_the_records() -> None:
     assert [bytes(each.records) for each in wire.decode_raw_batch(frame).entries] == [RECORDS]
 
 
-@pytest.mark.parametrize("kind", [0, 16, 32, 46, 65, 99, 1 << 40, -1])
+@pytest.mark.parametrize("kind", [0, 31, 32, 63, 65, 99, 1 << 40, -1])
 @pytest.mark.parametrize("decode", [wire.decode_client, wire.decode_broker])
 def test_a_kind_of_another_version_is_told_from_nonsense(decode: Callable[[bytes], Any], kind: int) -> None:
     assert refused(decode, msgspec.msgpack.encode([kind, 1, "x"])).code == "unknown-kind"
@@ -229,6 +231,23 @@ def test_what_may_be_left_out_has_its_default() -> None:
     assert wire.decode_broker(frame) == wire.Present(
         7, [wire.Member("alice", "s1", "live", 1, 2, ["general"], "", wire.UNKNOWN)]
     )
+
+
+def test_the_end_of_a_batch_keeps_the_bytes_of_its_records() -> None:
+    newer = msgspec.msgpack.encode([b"b", "e", None, {"of": "a later version"}])
+    entries = [wire.RawEntry("u", "s", seq, msgspec.Raw(b"\x92\xc4\x01a" + newer)) for seq in (1, 2)]
+    frame = wire.encode(wire.RawBatch(0, 5, 3, 9, entries, 2))
+    assert wire.end_of(frame, 4, 4) is frame
+    end = wire.decode_raw_batch(wire.end_of(frame, 4, 3))
+    assert (end.base, end.prev, end.time, end.prev_message, [entry.seq for entry in end.entries]) == (
+        6,
+        3,
+        9,
+        2,
+        [1, 2],
+    )
+    assert [bytes(entry.records) for entry in end.entries] == [b"\x91" + newer, bytes(entries[1].records)]
+    refused(lambda frame: wire.end_of(frame, 4, 1), frame[:-3])
 
 
 def test_a_gap_names_its_room() -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         WireError,
         ZchatError,
     )
-    from zchat.message import Message
+    from zchat.message import Message, RoomState
     from zchat.sockets.publication import Publication
     from zchat.subscription import Subscription
     from zchat.wire import Cursor, Member, Room
@@ -53,7 +53,7 @@ _HOMES = {
         "WireError",
         "ZchatError",
     ),
-    "zchat.message": ("Message",),
+    "zchat.message": ("Message", "RoomState"),
     "zchat.sockets.publication": ("Publication",),
     "zchat.subscription": ("Subscription",),
     "zchat.wire": ("Cursor", "Member", "Room"),
@@ -73,6 +73,7 @@ __all__ = [
     "Publication",
     "Refused",
     "Room",
+    "RoomState",
     "StartError",
     "Subscription",
     "TimedOut",

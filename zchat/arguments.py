@@ -19,7 +19,7 @@ from zchat.core.deliveries import Start
 from zchat.core.history import History
 from zchat.core.opening import Opening
 from zchat.errors import BadName, UsageError
-from zchat.names import cursor_name, pattern_name, room_name, user_name
+from zchat.names import cursor_name, inbox, matcher, pattern_name, room_name, user_name
 from zchat.printable import printable
 from zchat.times import Since
 
@@ -74,14 +74,17 @@ def record_of(body: bytes | str, event: str, headers: Mapping[str, str] | None) 
     return wire.Record(content, event, fields), size
 
 
-def start_of(after: int | None, last: int | None, since: Since | None) -> Start:
+def start_of(after: int | None, last: int | None, since: Since | None, last_per_room: int | None) -> Start:
     """Where to begin, said once at most."""
-    if sum(value is not None for value in (after, last, since)) > 1:
-        raise UsageError("after, last and since exclude each other")
+    if sum(value is not None for value in (after, last, since, last_per_room)) > 1:
+        raise UsageError("after, last, since and last_per_room exclude each other")
+    if last_per_room is not None and not 0 < number_of("last_per_room", last_per_room) <= wire.LATEST_MAX:
+        raise UsageError(f"last_per_room is not in 1..{wire.LATEST_MAX}")
     return Start(
         None if after is None else number_of("after", after),
         None if last is None else number_of("last", last) or None,
         None if since is None else _microseconds(since),
+        last_per_room,
     )
 
 
@@ -90,6 +93,8 @@ def opening_of(
 ) -> Opening:
     """What `listen` opens; what is no name of a cursor, room or pattern is none of a broker's."""
     names = names_of(patterns, "listen to")
+    if resume is not None and start.last_per_room is not None:
+        raise UsageError("resume goes on where it was, which is no place in a list of last messages: no last_per_room")
     flag_of("presence", presence), flag_of("auto_commit", follows), flag_of("join", joins)
     return Opening(names, start, presence, "" if resume is None else cursor_of(resume), follows=follows, joins=joins)
 
@@ -104,6 +109,20 @@ def history_of(patterns: tuple[str, ...], start: Start, limit: int | None, prese
 def who_of(room: str | None, lag: bool) -> wire.Who:
     """What `who` asks."""
     return wire.Who(0, "" if room is None else room_name(text_of("room", room)), flag_of("lag", lag))
+
+
+def listed_of(patterns: tuple[str, ...]) -> Callable[[wire.Room], bool]:
+    """Which rooms `rooms` lists: all where it names none."""
+    if not patterns:
+        return lambda room: True
+    is_asked = matcher(names_of(patterns, "list"))
+    return lambda room: is_asked(room.name)
+
+
+def lasts_of(patterns: tuple[str, ...], user: str) -> History:
+    """The last message of each of these rooms; without any, of all rooms and the inbox of that user."""
+    names = names_of(patterns or ("**", inbox(user)), "list")
+    return History(names, Start(last_per_room=1), False, wire.OFFSET_MAX)
 
 
 def cursor_of(name: str) -> str:

@@ -11,37 +11,26 @@ the core (core/steps.py), which are carried out here one after the other. Spec: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
-from zchat import wire
 from zchat.arguments import (
     address_of,
-    cursor_of,
     flag_of,
     function_of,
-    history_of,
     info,
-    number_of,
     opening_of,
     rooms_of,
     start_of,
     user_of,
-    who_of,
 )
-from zchat.core.deliveries import Delivery
+from zchat.asking import Asking
 from zchat.core.gaps import Notice
-from zchat.core.history import History
 from zchat.core.listening import Listener
-from zchat.core.steps import Ask, BecomeMember, PlaceCursor, begin, done
+from zchat.core.steps import BecomeMember, done
 from zchat.errors import Refused
-from zchat.message import Message, messages
-from zchat.publisher import Publisher
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import CLOSE_SECONDS, WAIT_SECONDS, Deadline, tried, waitable
-from zchat.sockets.publication import Publication
 from zchat.sockets.session import SessionConnection
 from zchat.subscription import Subscription
 from zchat.times import Since
@@ -71,7 +60,7 @@ def connect(
     return Client(connection)
 
 
-class Client(Publisher[Publication]):
+class Client(Asking):
     """A session with a broker. Thread-safe; a context manager. Made by `connect`."""
 
     _connection: Connection
@@ -143,6 +132,7 @@ class Client(Publisher[Publication]):
         after: int | None = None,
         last: int | None = None,
         since: Since | None = None,
+        last_per_room: int | None = None,
         echo: bool = True,
         presence: bool = False,
         join: bool = True,
@@ -154,7 +144,8 @@ class Client(Publisher[Publication]):
         """Listen to rooms; it is live when this returns, so nothing sent afterwards is missed.
 
         Starts with what was sent from now on, or with history: above offset `after`, the `last` n
-        messages, or `since` a time (seconds since 1970, a datetime, a timedelta ago, or text: "2h").
+        messages, `since` a time (seconds since 1970, a datetime, a timedelta ago, or text: "2h"), or the
+        `last_per_room` n messages of each room, joins and leaves not counted.
         `echo=False` leaves out what this session sends; `presence` adds joins and leaves. `on_notice` is called in
         order with the messages, in the consumer's thread. A room named in full is joined, unless `join=False` says that
         it only observes, as a pattern does.
@@ -164,7 +155,8 @@ class Client(Publisher[Publication]):
         handed over when the next one is asked for, or at `close`; with `auto_commit=False` when `commit` is called.
         Raises TimedOut when it is not live within `timeout` seconds; Refused, BadName, UsageError, Closed.
         """
-        opening = opening_of(patterns, start_of(after, last, since), presence, resume, follows=auto_commit, joins=join)
+        start = start_of(after, last, since, last_per_room)
+        opening = opening_of(patterns, start, presence, resume, follows=auto_commit, joins=join)
         flag_of("echo", echo), function_of("on_notice", on_notice)
         opened: list[Subscription] = []
 
@@ -185,25 +177,6 @@ class Client(Publisher[Publication]):
             raise
         return opened[0]
 
-    def history(
-        self,
-        *patterns: str,
-        after: int | None = None,
-        last: int | None = None,
-        since: Since | None = None,
-        limit: int | None = None,
-        presence: bool = False,
-        on_notice: Callable[[Notice], None] | None = None,
-        timeout: float | None = None,
-    ) -> Iterator[Message]:
-        """What is stored, up to now, in offset order; all of it when no start is named, at most `limit` messages.
-
-        `on_notice` is told of gaps, in order with the messages. Raises TimedOut when it is not all there within
-        `timeout` seconds, counted from the first message that is asked for; WireError where the broker makes no sense.
-        """
-        history = history_of(patterns, start_of(after, last, since), 0 if last == 0 else limit, presence)
-        return self._read(history, function_of("on_notice", on_notice), waitable(timeout))
-
     def join(self, *rooms: str, timeout: float | None = None) -> None:
         """Be a member of rooms without listening to them: `who` shows it, and its members are told.
 
@@ -220,34 +193,6 @@ class Client(Publisher[Publication]):
     def leave(self, *rooms: str, timeout: float | None = None) -> None:
         """Take one `join` of each room back. Where the broker is away, it is told when it is back."""
         self._connection.part(rooms_of(rooms), self._deadline("leave", timeout))
-
-    # --- asking -----------------------------------------------------------------------------
-
-    def who(self, room: str | None = None, *, lag: bool = False, timeout: float | None = None) -> list[wire.Member]:
-        """The sessions in a room; without one, all sessions, and the users who have gone with when.
-
-        `lag` also tells how far each one's listeners are behind.
-        """
-        return self._connection.ask(who_of(room, lag), wire.Present, self._deadline("who", timeout)).members
-
-    def rooms(self, *, timeout: float | None = None) -> list[wire.Room]:
-        """The rooms that have a record or a member."""
-        answer = self._connection.ask(wire.Rooms(0), wire.RoomsAre, self._deadline("rooms", timeout))
-        return sorted(answer.rooms, key=lambda room: room.name)
-
-    def cursors(self, *, timeout: float | None = None) -> list[wire.Cursor]:
-        """The cursors that the broker keeps for this user, by name."""
-        return self._connection.ask(wire.Cursors(0), wire.CursorsAre, self._deadline("cursors", timeout)).cursors
-
-    def set_cursor(self, name: str, offset: int, *, timeout: float | None = None) -> None:
-        """Keep a cursor: `listen(resume=name)` goes on after that offset. Raises BadName, UsageError, Refused."""
-        deadline = self._deadline("set_cursor", timeout)
-        self._connection.run(done(PlaceCursor(cursor_of(name), number_of("offset", offset))), deadline)
-
-    def drop_cursor(self, name: str, *, timeout: float | None = None) -> None:
-        """Keep that cursor no longer; none of that name is no error. Raises BadName."""
-        deadline = self._deadline("drop_cursor", timeout)
-        self._connection.run(done(Ask(wire.DropCursor(0, cursor_of(name)))), deadline)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End the session, its subscriptions first: its leaves are written at once.
@@ -269,19 +214,3 @@ class Client(Publisher[Publication]):
         finally:
             self._connection.close(deadline.left() or 0.0)
             self._connected._sessions.discard(self)
-
-    def _deadline(self, what: str, timeout: float | None) -> Deadline:
-        return self._connection.deadline(what, waitable(timeout))
-
-    def _read(
-        self, history: History, on_notice: Callable[[Notice], None] | None, timeout: float | None
-    ) -> Iterator[Message]:
-        in_all = None if timeout is None else self._deadline("history", timeout)
-        while history.request is not None:
-            deadline = in_all or self._deadline("history", None)  # of the client's: for each page
-            answer = self._connection.answer(partial(begin, Ask(history.request)), deadline)
-            for item in history.take(answer, self._connection.welcome):
-                if isinstance(item, Delivery):
-                    yield from islice(messages(item.room, item.batch, item.first), item.last - item.first + 1)
-                elif on_notice is not None:
-                    on_notice(item)

@@ -6,10 +6,11 @@ Tests: tests/test_message.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
@@ -40,6 +41,21 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     def when(self) -> datetime:
         """The time as an aware datetime in UTC."""
         return _EPOCH + timedelta(microseconds=self.time)
+
+
+class RoomState(NamedTuple):
+    """A room with its last message, as `rooms` tells it that is asked for it."""
+
+    name: str
+    last: int  # offset of its last record, 0 for none
+    members: int
+    message: Message | None  # None: it has none, or none that is kept
+
+
+def states_of(rooms: Iterable[wire.Room], lasts: Iterable[Message]) -> list[RoomState]:
+    """Rooms, each with the message of it among `lasts`; one that came since the rooms were listed tells of its own."""
+    of = {message.room: message for message in lasts}
+    return [RoomState(room.name, room.last, room.members, of.get(room.name)) for room in rooms]
 
 
 def messages(room: str, batch: wire.Batch, first: int, without_session: str = "") -> Iterator[Message]:

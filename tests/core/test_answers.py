@@ -34,6 +34,7 @@ REQUESTS: list[Request] = [
     wire.Cursors(1),
     wire.SetCursor(1, "c", "log", 1),
     wire.DropCursor(1, "c"),
+    wire.Latest(1, ["a"], 0, 90, 1),
     wire.Subscribe(1, [b"@ann\0"]),
 ]
 ANSWERS: dict[str, Answer] = {
@@ -46,7 +47,20 @@ ANSWERS: dict[str, Answer] = {
     "CursorsAre": wire.CursorsAre(1, []),
     "Goodbye": wire.Goodbye("bye"),
 }
-FITS = ["Done", "Done", "Page", "Position", "HeadsAre", "Present", "RoomsAre", "CursorsAre", "Done", "Done", "Done"]
+FITS = [
+    "Done",
+    "Done",
+    "Page",
+    "Position",
+    "HeadsAre",
+    "Present",
+    "RoomsAre",
+    "CursorsAre",
+    "Done",
+    "Done",
+    "Page",
+    "Done",
+]
 
 
 def batch(base: int, prev: int = 0, records: int = 2, kind: int = wire.MESSAGES) -> wire.Batch:

@@ -10,7 +10,7 @@ from zchat.errors import Refused
 
 
 def test_what_is_not_said_has_its_default() -> None:
-    assert Start() == (None, None, None) and Mark(4).offset == 4
+    assert Start() == (None, None, None, None) and Mark(4).offset == 4
 
 
 def test_where_it_is_the_broker_says_unless_it_is_an_offset() -> None:

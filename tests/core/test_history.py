@@ -21,7 +21,7 @@ def test_pages_follow_each_other_up_to_the_head_and_grow() -> None:
     history = Pages(["a"], 40, 90, begins_small=True)
     asked = []
     for upto in (51, 61, 71, 81):
-        assert history.fetch is not None
+        assert isinstance(history.fetch, wire.Fetch)
         asked.append((history.fetch.after, history.fetch.limit))
         history.take(page(("a", batch(upto - 1)), upto=upto, more=True))
     assert asked == [(40, PAGE_RECORDS), (51, 4 * PAGE_RECORDS), (61, 16 * PAGE_RECORDS), (71, 64 * PAGE_RECORDS)]

@@ -127,6 +127,23 @@ def read_all(log: Log, patterns: list[str] = EVERYTHING, bytes_max: int = MEGABY
         after = page.upto
 
 
+def latest(
+    log: Log, patterns: list[str], count: int, until: int = 0, bytes_max: int = MEGABYTE
+) -> list[tuple[str, int, list[wire.RecordOrBody]]]:
+    """Room, base and records of the last of each room, page after page."""
+    found, after, until = [], 0, until or log.head()
+    while True:
+        page = whole(log.latest(patterns, after, until, count, bytes_max))
+        assert not page.gaps
+        for room, frame in page.batches:
+            batch = wire.decode_batch(frame)
+            found.append((room, batch.base, [record for entry in batch.entries for record in entry.records]))
+        if not page.more:
+            return found
+        assert page.upto > after, "a page goes on"
+        after = page.upto
+
+
 def in_slices(sliced: Sliced[T], between: Callable[[], object]) -> tuple[T, int]:
     """The answer, and how often it gave way; each time something happens."""
     pauses = 0
@@ -479,6 +496,47 @@ class LogContract:
         assert in_slices(log.find("s", 5), write)[0] == 5
 
     # --- find -------------------------------------------------------------------------------
+
+    # --- the last of each room --------------------------------------------------------------
+
+    def test_the_last_messages_of_each_room_come_in_order_cut_to_what_is_asked_for(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for room, bodies in (("a", b"123"), ("b", b"4"), ("a", b"5"), ("c", b"678"), ("other", b"9")):
+            scribe.write(room, *[bytes([body]) for body in bodies])
+        scribe.write("a", b"", kind=wire.PRESENCE)
+        assert latest(log, ["a", "b", "c"], 1) == [("b", 4, [b"4"]), ("a", 5, [b"5"]), ("c", 8, [b"8"])]
+        assert latest(log, ["*"], 2)[:2] == [("a", 3, [b"3"]), ("b", 4, [b"4"])]
+        assert latest(log, ["a"], 9) == [("a", 1, [b"1", b"2", b"3"]), ("a", 5, [b"5"])]
+        assert latest(log, ["a"], 1, until=4) == [("a", 3, [b"3"])]
+        assert latest(log, ["a"], 1, until=2)[0][:2] == ("a", 2), "what is behind the end is left out by who reads it"
+        assert latest(log, ["none"], 1) == []
+
+    def test_the_last_of_entries_are_cut_between_and_within_them(self, log: Log) -> None:
+        scribe = Scribe(log)
+        records = [wire.raw(wire.encode_records([b"1", b"2"])), wire.raw(wire.encode_records([b"3", b"4", b"5"]))]
+        entries = [wire.RawEntry("alice", "s", seq, each) for seq, each in enumerate(records, 1)]
+        scribe.keep(scribe.batch_of("a", entries, 5))
+        assert latest(log, ["a"], 2) == [("a", 4, [b"4", b"5"])]
+        assert latest(log, ["a"], 4) == [("a", 2, [b"2", b"3", b"4", b"5"])]
+
+    def test_page_after_page_the_last_of_each_room_come_once(self, log: Log) -> None:
+        scribe = Scribe(log)
+        written = [scribe.write(f"r.{number % 7}", b"x" * 10, b"y") for number in range(40)]
+        last = [(batch.room, batch.base + 1, [b"y"]) for batch in written[-7:]]
+        assert latest(log, ["r.*"], 1, bytes_max=1) == last
+        scribe.write("r.1", b"later")
+        assert latest(log, ["r.*"], 1, until=80, bytes_max=100) == last
+        three = latest(log, ["r.*"], 3, until=80, bytes_max=1)
+        assert sum(len(bodies) for _, _, bodies in three) == 21 and three == latest(log, ["r.*"], 3, until=80)
+
+    def test_of_what_was_trimmed_nothing_is_the_last_and_what_stays_is(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for number in range(6):
+            scribe.write("a", str(number).encode())
+        trim(log, [RetentionRule("a", records=2)])
+        assert latest(log, ["a"], 4) == [("a", 5, [b"4"]), ("a", 6, [b"5"])]
+
+    # --- a publish --------------------------------------------------------------------------
 
     def test_a_publish_is_found_by_its_session_and_seq(self, log: Log) -> None:
         scribe = Scribe(log)

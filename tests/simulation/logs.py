@@ -105,6 +105,11 @@ class SimulatedLog:
                 batches.append((room, frame))
         return page._replace(batches=batches, gaps=gaps)
 
+    def latest(self, patterns: list[str], after: int, until: int, count: int, bytes_max: int) -> Sliced[LogPage]:
+        """As the memory log does."""
+        yield from self._gives_way()
+        return whole(self.memory.latest(patterns, after, until, count, bytes_max))
+
     def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
         """As the memory log does."""
         yield from self._gives_way()

@@ -30,6 +30,7 @@ from zchat.core.listening import Listener
 from zchat.core.log import Append, LogFacts, LogPage, LogStart, Sliced, facts_of, whole
 from zchat.core.ordering import Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.core.publishing import Chunk
+from zchat.core.reads import ReadRequest
 from zchat.errors import LogError
 from zchat.log.memory import MemoryLog
 from zchat.message import messages
@@ -352,6 +353,9 @@ class Readable(Protocol):
     def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
         """See `zchat.core.log.Log`."""
 
+    def latest(self, patterns: list[str], after: int, until: int, count: int, bytes_max: int) -> Sliced[LogPage]:
+        """See `zchat.core.log.Log`."""
+
     def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
         """See `zchat.core.log.Log`."""
 
@@ -359,12 +363,15 @@ class Readable(Protocol):
         """See `zchat.core.log.Log`."""
 
 
-def answer_read(log: Readable, request: wire.Fetch | wire.Seek, page_bytes_max: int) -> bytes:
+def answer_read(log: Readable, request: ReadRequest, page_bytes_max: int) -> bytes:
     """As `core/read_worker.py` answers."""
     if isinstance(request, wire.Seek):
         after = whole(log.seek(request.patterns, request.last, request.since, request.presence))
         return wire.encode(wire.Position(request.request, after, log.head()))
-    page = whole(log.read(request.patterns, request.after, request.until, request.limit, page_bytes_max))
+    if isinstance(request, wire.Latest):
+        page = whole(log.latest(request.patterns, request.after, request.until, request.count, page_bytes_max))
+    else:
+        page = whole(log.read(request.patterns, request.after, request.until, request.limit, page_bytes_max))
     batches = [(room, wire.raw(frame)) for room, frame in page.batches]
     return wire.encode(wire.Page(request.request, batches, page.upto, page.more, page.gaps))
 

@@ -7,36 +7,28 @@ Spec: docs/client.md, "asyncio". Tests: tests/aio.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any
 
-from zchat import wire
+from zchat.aio.asking import LoopAsking
 from zchat.aio.connection import DRAINED_BYTES, LoopConnection
-from zchat.aio.publication import Publication
-from zchat.aio.reading import Reading
 from zchat.aio.session import LoopSession
 from zchat.aio.subscription import Subscription
 from zchat.arguments import (
     address_of,
-    cursor_of,
     flag_of,
     function_of,
-    history_of,
     info,
-    number_of,
     opening_of,
     rooms_of,
     start_of,
     user_of,
-    who_of,
 )
 from zchat.core.gaps import Notice
-from zchat.core.steps import Ask, BecomeMember, PlaceCursor, done
+from zchat.core.steps import BecomeMember, done
 from zchat.errors import Refused
-from zchat.message import Message
-from zchat.publisher import Publisher
 from zchat.sockets.clock import CLOSE_SECONDS, WAIT_SECONDS, Deadline, tried, waitable
 from zchat.times import Since
 
@@ -102,7 +94,7 @@ class Connecting:
         return client
 
 
-class Client(Publisher[Publication]):
+class Client(LoopAsking):
     """A session with a broker, used in one event loop. An async context manager. Made by `connect`."""
 
     _connection: LoopConnection
@@ -182,6 +174,7 @@ class Client(Publisher[Publication]):
         after: int | None = None,
         last: int | None = None,
         since: Since | None = None,
+        last_per_room: int | None = None,
         echo: bool = True,
         presence: bool = False,
         join: bool = True,
@@ -196,9 +189,8 @@ class Client(Publisher[Publication]):
         `on_notice` is called in order with the messages, by the task that takes them. Awaiting it raises TimedOut when
         it is not live within `timeout` seconds, Refused, Closed; the call itself BadName, UsageError.
         """
-        opening = partial(
-            opening_of, patterns, start_of(after, last, since), presence, resume, follows=auto_commit, joins=join
-        )
+        start = start_of(after, last, since, last_per_room)
+        opening = partial(opening_of, patterns, start, presence, resume, follows=auto_commit, joins=join)
         opening()
         flag_of("echo", echo)
         return Subscription(
@@ -209,21 +201,6 @@ class Client(Publisher[Publication]):
             timeout=waitable(timeout),
             opened=self._subscriptions,
         )
-
-    def history(
-        self,
-        *patterns: str,
-        after: int | None = None,
-        last: int | None = None,
-        since: Since | None = None,
-        limit: int | None = None,
-        presence: bool = False,
-        on_notice: Callable[[Notice], None] | None = None,
-        timeout: float | None = None,
-    ) -> AsyncIterator[Message]:
-        """What is stored, up to now, in offset order, for `async for`; as `history` of `zchat.Client`."""
-        history = history_of(patterns, start_of(after, last, since), 0 if last == 0 else limit, presence)
-        return Reading(self._connection, history, function_of("on_notice", on_notice), waitable(timeout))
 
     async def join(self, *rooms: str, timeout: float | None = None) -> None:
         """Be a member of rooms without listening to them: `who` shows it, and its members are told.
@@ -241,37 +218,6 @@ class Client(Publisher[Publication]):
     async def leave(self, *rooms: str, timeout: float | None = None) -> None:
         """Take one `join` of each room back. Where the broker is away, it is told when it is back."""
         await self._connection.part(rooms_of(rooms), self._deadline("leave", timeout))
-
-    # --- asking -----------------------------------------------------------------------------
-
-    async def who(
-        self, room: str | None = None, *, lag: bool = False, timeout: float | None = None
-    ) -> list[wire.Member]:
-        """The sessions in a room; without one, all sessions, and the users who have gone with when.
-
-        `lag` also tells how far each one's listeners are behind.
-        """
-        return (await self._connection.ask(who_of(room, lag), wire.Present, self._deadline("who", timeout))).members
-
-    async def rooms(self, *, timeout: float | None = None) -> list[wire.Room]:
-        """The rooms that have a record or a member."""
-        answer = await self._connection.ask(wire.Rooms(0), wire.RoomsAre, self._deadline("rooms", timeout))
-        return sorted(answer.rooms, key=lambda room: room.name)
-
-    async def cursors(self, *, timeout: float | None = None) -> list[wire.Cursor]:
-        """The cursors that the broker keeps for this user, by name."""
-        answer = await self._connection.ask(wire.Cursors(0), wire.CursorsAre, self._deadline("cursors", timeout))
-        return answer.cursors
-
-    async def set_cursor(self, name: str, offset: int, *, timeout: float | None = None) -> None:
-        """Keep a cursor: `listen(resume=name)` goes on after that offset. Raises BadName, UsageError, Refused."""
-        deadline = self._deadline("set_cursor", timeout)
-        await self._connection.run(done(PlaceCursor(cursor_of(name), number_of("offset", offset))), deadline)
-
-    async def drop_cursor(self, name: str, *, timeout: float | None = None) -> None:
-        """Keep that cursor no longer; none of that name is no error. Raises BadName."""
-        deadline = self._deadline("drop_cursor", timeout)
-        await self._connection.run(done(Ask(wire.DropCursor(0, cursor_of(name)))), deadline)
 
     async def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End the session, its subscriptions first: its leaves are written at once.
@@ -293,6 +239,3 @@ class Client(Publisher[Publication]):
         finally:
             await self._connection.close(deadline.left() or 0.0)
             self._connected._sessions.discard(self)
-
-    def _deadline(self, what: str, timeout: float | None) -> Deadline:
-        return self._connection.deadline(what, waitable(timeout))

@@ -198,7 +198,9 @@ def begin(
     wanted = start["last"]
     if wanted is None or (choice.is_all and end is None):
         return start
-    return options.Begin(last=None, since=None, after=_after_all_but(wanted, client, patterns, choice, end))
+    return options.Begin(
+        last=None, since=None, last_per_room=None, after=_after_all_but(wanted, client, patterns, choice, end)
+    )
 
 
 def up_to(end: Until | None, messages: Iterable[Message]) -> Iterable[Message]:

@@ -35,6 +35,7 @@ def history(
       zchat history general --last 5
       zchat history @me --since 1d
       zchat history 'build.**' --since 1d --json
+      zchat history 'sensors.**' --last-per-room 3
       zchat history load --after 1000 --until 2000 --raw
       zchat history ops --event deploy --last 3
       zchat history 'build.**' --from ci --grep 'error|warning' --exclude 'build.try.**'

@@ -100,6 +100,7 @@ def listen(
       zchat listen @me --last 10
       zchat listen '**' --inbox
       zchat listen general --last 20 --presence
+      zchat listen 'sensors.**' --last-per-room 1
       zchat listen 'build.**' --since 2h --json
       zchat listen 'build.**' --event failed --from ci -H branch=main --exclude 'build.try.**'
       zchat listen ops --since 2026-09-20 --until 2026-09-21 --grep '(?i)disk'
@@ -116,6 +117,7 @@ def listen(
     executing.check(output)
     options.only_one({"--end": end or None, "--resume": resume, "--expect-every": None if resume else expect_every})
     options.only_one({"--until": until, "--resume": resume})
+    options.only_one({"--last-per-room": beginning.last_per_room, "--resume": resume})
     from zchat.cli import inboxes
     from zchat.cli.executing import Executor
     from zchat.cli.live import Ends, Follower

@@ -154,6 +154,10 @@ Last: TypeAlias = Annotated[
     int | None,
     typer.Option("--last", metavar="N", min=1, help="Begin with the last N messages that are chosen."),
 ]
+LastPerRoom: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--last-per-room", metavar="N", min=1, max=100, help="Begin with the last N messages of each room."),
+]
 Since: TypeAlias = Annotated[
     datetime | None,
     typer.Option(
@@ -243,15 +247,17 @@ class Beginning(NamedTuple):
     """Where to begin; see groups.py."""
 
     last: Last = None
+    last_per_room: LastPerRoom = None
     since: Since = None
     after: After = None
 
     def checked(self) -> Begin:
         """For the API, said once."""
-        only_one({"--last": self.last, "--since": self.since, "--after": self.after})
+        starts = {"--last": self.last, "--last-per-room": self.last_per_room, "--since": self.since}
+        only_one(starts | {"--after": self.after})
         offset = None if self.after is None else self.after.offset
         check_numbers({"--last": self.last, "--after": offset})
-        return Begin(last=self.last, since=self.since, after=offset)
+        return Begin(last=self.last, since=self.since, after=offset, last_per_room=self.last_per_room)
 
 
 def data_folder(given: Path | None) -> Path:
@@ -271,6 +277,7 @@ class Begin(TypedDict):
     last: int | None
     since: datetime | None
     after: int | None
+    last_per_room: int | None
 
 
 def check_numbers(given: dict[str, int | None]) -> None:

@@ -55,6 +55,7 @@ Request: TypeAlias = (
     | wire.Cursors
     | wire.SetCursor
     | wire.DropCursor
+    | wire.Latest
     | wire.Subscribe
 )
 A = TypeVar("A", bound=Answer)
@@ -70,6 +71,7 @@ ANSWERS: dict[type, type] = {
     wire.Cursors: wire.CursorsAre,
     wire.SetCursor: wire.Done,
     wire.DropCursor: wire.Done,
+    wire.Latest: wire.Page,
     wire.Subscribe: wire.Done,
 }
 """Which answer belongs to which request; each may have an ERROR instead."""
@@ -175,7 +177,9 @@ def lasts(heads: wire.HeadsAre, *, presence: bool) -> Iterator[tuple[str, int]]:
     return ((room, last if presence else last_message) for room, last, last_message in heads.rooms)
 
 
-def parts_of(page: wire.Page, fetch: wire.Fetch, is_asked: Callable[[str], bool]) -> list[Stored | Missing]:
+def parts_of(
+    page: wire.Page, fetch: wire.Fetch | wire.Latest, is_asked: Callable[[str], bool]
+) -> list[Stored | Missing]:
     """What a page brings, in the order of offsets. Raises WireError."""
     until = fetch.until or wire.OFFSET_MAX
     if page.more and page.upto <= fetch.after:

@@ -33,7 +33,7 @@ from zchat.core.outlet import Outlet
 from zchat.core.questions import Questions
 from zchat.core.reads import Lookup as Lookup
 from zchat.core.reads import Read as Read
-from zchat.core.reads import Reads
+from zchat.core.reads import ReadRequest, Reads
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
 from zchat.core.rooms import BrokerRooms, Feed, Watermarks
@@ -348,7 +348,7 @@ class BrokerCore:
             case wire.Part():
                 self._memberships.part(session, message.rooms, "bye")
                 return wire.Done(message.request)
-            case wire.Fetch() | wire.Seek():
+            case wire.Fetch() | wire.Seek() | wire.Latest():
                 self._read(session, message)
             case wire.Heads() | wire.Who() | wire.Rooms() | wire.Cursors():
                 self._questions.check(session, message)
@@ -387,6 +387,6 @@ class BrokerCore:
         else:
             self._replies.reply(session.connection, wire.Done(request))
 
-    def _read(self, session: Session, message: wire.Fetch | wire.Seek) -> None:
+    def _read(self, session: Session, message: ReadRequest) -> None:
         self._questions.may_read(session, message.patterns)
         self._reads.ask(session.connection, message)

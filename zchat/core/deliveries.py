@@ -35,6 +35,7 @@ class Start(NamedTuple):
     after: int | None = None
     last: int | None = None
     since: int | None = None  # microseconds since 1970
+    last_per_room: int | None = None  # messages of each room, up to what comes live
 
     def seek(self, patterns: list[str], presence: bool) -> wire.Seek:
         """The question where that is. Joins and leaves are none of the last messages: those between them are read."""

@@ -1,4 +1,4 @@
-"""What one listener misses between two offsets, fetched page by page.
+"""What one listener misses between two offsets, fetched page by page: all of it, or the last messages of each room.
 
     FETCH after 40, until 90 --> a page upto 60, and more --> FETCH after 60, until 90 --> a page upto 90: done
 
@@ -14,12 +14,22 @@ from zchat.errors import WireError
 from zchat.names import matcher
 
 
+def page_after(
+    patterns: list[str], after: int, until: int, last_per_room: int = 0, limit: int = 0
+) -> wire.Fetch | wire.Latest:
+    """The question for the page behind `after`."""
+    if last_per_room:
+        return wire.Latest(0, patterns, after, until, last_per_room)
+    return wire.Fetch(0, patterns, after, until, limit)
+
+
 class Fill:
     """Ask `fetch`, give the page to `take`, until it is done."""
 
-    def __init__(self, patterns: list[str], after: int, until: int, low: int) -> None:
+    def __init__(self, patterns: list[str], after: int, until: int, low: int, last_per_room: int = 0) -> None:
         """`low`: up to where nothing is missing in any room once it is done; 0: it is for one room alone."""
-        self.fetch = wire.Fetch(0, patterns, after, until)
+        self.last_per_room = last_per_room  # so many messages of each room, or 0: all
+        self.fetch = page_after(patterns, after, until, last_per_room)
         self.low = low
         self.room = "" if low else patterns[0]  # of which it is; empty: of all
         self.upto = after  # what has been fetched
@@ -38,7 +48,7 @@ class Fill:
             raise WireError("bad-frame", f"{EMPTY_PAGES_MAX} pages that bring nothing, and promise more")
         self.upto = page.upto
         if page.more:
-            self.fetch = wire.Fetch(0, fetch.patterns, page.upto, fetch.until)
+            self.fetch = page_after(fetch.patterns, page.upto, fetch.until, self.last_per_room)
             return parts
         self.is_done = True
         self.is_short = page.upto < fetch.until

@@ -15,6 +15,7 @@ from __future__ import annotations
 from zchat import wire
 from zchat.core.answers import EMPTY_PAGES_MAX, Answer, Missing, Stored, given, parts_of
 from zchat.core.deliveries import Delivery, Start
+from zchat.core.fill import page_after
 from zchat.core.gaps import Notice
 from zchat.core.timeline import shared
 from zchat.errors import Refused, WireError
@@ -27,12 +28,15 @@ PAGE_RECORDS_MAX = 4_096  # each one four times more than the one before, until 
 class Pages:
     """Ask `fetch`, give the page to `take`, until there is nothing to ask."""
 
-    def __init__(self, patterns: list[str], after: int, until: int, *, begins_small: bool = False) -> None:
-        self.fetch: wire.Fetch | None = None  # what to ask now
+    def __init__(
+        self, patterns: list[str], after: int, until: int, *, begins_small: bool = False, last_per_room: int = 0
+    ) -> None:
+        self.fetch: wire.Fetch | wire.Latest | None = None  # what to ask now
+        self._last_per_room = last_per_room
         self._is_asked = matcher(patterns)
         self._empty_pages = 0  # in a row
         if after < until:
-            self.fetch = wire.Fetch(0, patterns, after, until, PAGE_RECORDS if begins_small else 0)
+            self.fetch = page_after(patterns, after, until, last_per_room, PAGE_RECORDS if begins_small else 0)
 
     def take(self, page: wire.Page) -> list[Stored | Missing]:
         """What the page brings. Raises WireError."""
@@ -45,8 +49,9 @@ class Pages:
             raise WireError("bad-frame", f"{EMPTY_PAGES_MAX} pages of the broker bring nothing, and promise more")
         self.fetch = None
         if page.more and page.upto < fetch.until:
-            records = 4 * fetch.limit if 0 < fetch.limit < PAGE_RECORDS_MAX else 0
-            self.fetch = wire.Fetch(0, fetch.patterns, page.upto, fetch.until, records)
+            limit = 0 if isinstance(fetch, wire.Latest) else fetch.limit
+            records = 4 * limit if 0 < limit < PAGE_RECORDS_MAX else 0
+            self.fetch = page_after(fetch.patterns, page.upto, fetch.until, self._last_per_room, records)
         return parts
 
 
@@ -54,7 +59,7 @@ class History:
     """From a start up to the head of then, at most `limit` messages. Ask `request`, give the answer to `take`."""
 
     def __init__(self, patterns: list[str], start: Start, presence: bool, limit: int) -> None:
-        self.request: wire.Seek | wire.Fetch | None = start.seek(patterns, presence)  # what to ask now
+        self.request: wire.Seek | wire.Fetch | wire.Latest | None = start.seek(patterns, presence)  # what to ask now
         self._patterns = patterns
         self._start = start
         self._presence = presence
@@ -90,7 +95,8 @@ class History:
 
     def _begin(self, position: wire.Position, welcome: wire.Welcome) -> None:
         self._after, self._head, self._welcome = self._start.found(position), position.head, welcome
-        self._pages = Pages(self._patterns, self._after, self._head, begins_small=True)
+        of_each = self._start.last_per_room or 0
+        self._pages = Pages(self._patterns, self._after, self._head, begins_small=True, last_per_room=of_each)
         self.request = self._pages.fetch if self._left > 0 else None
 
     def _gap(self, gap: Missing) -> Notice | None:

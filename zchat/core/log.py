@@ -126,9 +126,9 @@ class Log(Protocol):
     `append` is called from one thread, one at a time: the next one only after `done` was called. The
     reads may be called from any thread, at any time. Every error comes out as LogError.
 
-    `read`, `seek` and `find` may take long, and are worked on in slices: `whole(log.read(…))` is the answer, and who
-    has others to serve too goes on with it by `next`, from any thread, one at a time. Between two slices the log may
-    be written and trimmed; nothing of it is held.
+    `read`, `latest`, `seek` and `find` may take long, and are worked on in slices: `whole(log.read(…))` is the
+    answer, and who has others to serve too goes on with it by `next`, from any thread, one at a time. Between two
+    slices the log may be written and trimmed; nothing of it is held.
     """
 
     log_id: str  # random, made with the log
@@ -158,6 +158,14 @@ class Log(Protocol):
 
         Where a damaged index leaves only the table to scan, a page may end early, after many batches of other
         rooms: with `more`, an `upto` above `after`, and fewer batches than asked for or none.
+        """
+
+    def latest(self, patterns: list[str], after: int, until: int, count: int, bytes_max: int) -> Sliced[LogPage]:
+        """The last `count` messages of each room that matches, of those in `after < offset <= until`; paged as `read`.
+
+        Joins and leaves are none. A batch that has more than is wanted comes cut: its end, as a batch of its own, which
+        has the offset of its first record as its base. So a page takes as much as it says, and not what the batches
+        have. What was trimmed is missing without a word: nobody asked for it. What cannot be read is a gap.
         """
 
     def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:

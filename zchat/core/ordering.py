@@ -53,7 +53,7 @@ TRANSITIONS: dict[str, dict[str, str]] = {
     LIVE: {"other offsets": NEW, "missing": FILLING, "doubt": CHECKING},
 }
 
-OrderingQuestion = wire.Fetch | wire.Heads | wire.Seek
+OrderingQuestion = wire.Fetch | wire.Latest | wire.Heads | wire.Seek
 
 
 class OrderedDelivery:
@@ -121,9 +121,10 @@ class OrderedDelivery:
 
     def other_log(self, log_id: str = "") -> None:
         """The broker has another log, in which offsets mean nothing: `synced` follows, then it goes on by time."""
-        begins = Start(since=self._time + 1)
+        begins = self._start if self._is_gathering else Start(since=self._time + 1)
         if self.state == NEW:
             if self._start.after is None:
+                self.watermarks.begin(0)
                 return
             self.watermarks.low, begins = self._start.after, Start(after=0)  # all of this log is new to it
         if self._is_fresh:
@@ -146,7 +147,7 @@ class OrderedDelivery:
         if self.state == SEEKING:
             self._promised = min(self._target if self._promised is None else self._promised, upto)
         self.watermarks.fall_back(upto)
-        if self.state != SEEKING:
+        if self.state != SEEKING and not self._is_gathering:
             self._start = Start(after=self.watermarks.low)
         self._begin_anew(Notice("gap", upto + 1, last, reason="log"))
 
@@ -249,6 +250,11 @@ class OrderedDelivery:
         self._asked = True
         return self.question
 
+    @property
+    def _is_gathering(self) -> bool:
+        """Whether it is given the last messages of each room; if the log changes, it goes on with what is left."""
+        return self.state == FILLING and self._fill is not None and self._fill.last_per_room > 0
+
     # --- from state to state ----------------------------------------------------------------
 
     def _go(self, why: str) -> None:
@@ -271,6 +277,8 @@ class OrderedDelivery:
         if start.after is not None and start.after < head:
             self.watermarks.low = start.after
             self._go_and_fill(self.patterns, start.after, head, head)
+        elif start.last_per_room is not None:
+            self._go_and_fill(self.patterns, self.watermarks.low, head, head, start.last_per_room)
         elif start.last is not None or start.since is not None:
             self._go("start unknown")
             self.question = start.seek(self.patterns, self.presence)
@@ -278,13 +286,13 @@ class OrderedDelivery:
             self.watermarks.low = self.began = head
             self._filled(0)
 
-    def _go_and_fill(self, patterns: list[str], after: int, until: int, low: int) -> None:
+    def _go_and_fill(self, patterns: list[str], after: int, until: int, low: int, last_per_room: int = 0) -> None:
         """Something may be missing between two offsets. `low`: see `Fill`."""
         if after >= until:
             self._filled(low)
             return
         self._go("missing")
-        self._fill = Fill(patterns, after, until, low)
+        self._fill = Fill(patterns, after, until, low, last_per_room)
         self.question = self._fill.fetch
 
     def _filled(self, low: int) -> None:

@@ -1,4 +1,4 @@
-"""What is read from the log beside the loop: FETCH, SEEK and the search for a repeated publish, in slices.
+"""What is read from the log beside the loop: FETCH, SEEK, LATEST and the search for a repeated publish, in slices.
 
     the loop --submit--> port.work: a slice of the read --later--> the loop: the core is told, the answer is sent
 
@@ -21,6 +21,7 @@ from zchat.core.broker import BrokerCore, Lookup, Read
 from zchat.core.broker_port import BrokerPort
 from zchat.core.channels import reply_to
 from zchat.core.log import Log, Sliced
+from zchat.core.reads import ReadRequest
 from zchat.errors import LogError
 
 TOLD_SECONDS = 60.0
@@ -73,7 +74,7 @@ class ReadWorker:
             return failed
         return partial(self._gave_way, read)
 
-    def _answer(self, request: wire.Fetch | wire.Seek | Lookup) -> Sliced[Found]:
+    def _answer(self, request: ReadRequest | Lookup) -> Sliced[Found]:
         log = self._log
         if isinstance(request, Lookup):
             found: list[tuple[int, int, str]] = []
@@ -87,7 +88,12 @@ class ReadWorker:
             after = yield from log.seek(request.patterns, request.last, request.since, request.presence)
             return wire.encode(wire.Position(request.request, min(after, head), head))
         bytes_max = self._core.settings.page_bytes_max
-        page = yield from log.read(request.patterns, request.after, request.until, request.limit, bytes_max)
+        if isinstance(request, wire.Latest):
+            # What is committed and not broadcast yet would come twice.
+            until = min(request.until or self._core.head, self._core.head)
+            page = yield from log.latest(request.patterns, request.after, until, request.count, bytes_max)
+        else:
+            page = yield from log.read(request.patterns, request.after, request.until, request.limit, bytes_max)
         batches = [(room, wire.raw(frame)) for room, frame in page.batches]
         return wire.encode(wire.Page(request.request, batches, page.upto, page.more, page.gaps))
 

@@ -1,4 +1,4 @@
-"""What reader threads are asked, and whose turn it is: FETCH, SEEK, and where a publish is that is sent again.
+"""What reader threads are asked, and whose turn it is: FETCH, SEEK, LATEST, and where a publish is that is sent again.
 
 Rules of this file
 1. A connection has one read at work at a time. The next one is of the connection that has had least of the
@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container
 from heapq import heappop, heappush
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from zchat import wire
 from zchat.core.channels import Endpoint, connection_of
@@ -37,6 +37,9 @@ GIVEN_OUT_SECONDS = 0.01  # of work, unless it is one read for each thread: who 
 SHORT_SECONDS = 0.001  # what the first read of a connection is thought to take
 
 
+ReadRequest: TypeAlias = wire.Fetch | wire.Seek | wire.Latest
+
+
 class Lookup(NamedTuple):
     """Where are these publishes of a session?"""
 
@@ -49,7 +52,7 @@ class Read:
 
     __slots__ = ("endpoint", "left", "request")
 
-    def __init__(self, endpoint: Endpoint, request: wire.Fetch | wire.Seek | Lookup) -> None:
+    def __init__(self, endpoint: Endpoint, request: ReadRequest | Lookup) -> None:
         self.endpoint = endpoint  # whose it is
         self.request = request
         self.left: Any = None  # what is left to do of it; for who does it
@@ -70,12 +73,12 @@ class ReadQueue:
         self.waiting: deque[Read] = deque()
         self.at_work: Read | None = None
         self.lookups: dict[str, Read] = {}  # session -> that one of the waiting which looks up its repeats
-        self.unanswered = 0  # FETCH and SEEK
+        self.unanswered = 0  # FETCH, SEEK and LATEST
         self.used = 0.0  # seconds of the readers, as far as they count still
         self.seconds = SHORT_SECONDS  # that its last slice took
         self.is_queued = False  # or held
 
-    def has_asked(self, endpoint: Endpoint, message: wire.Fetch | wire.Seek) -> bool:
+    def has_asked(self, endpoint: Endpoint, message: ReadRequest) -> bool:
         """Whether the session there waits for the answer to that request."""
         reads = (*self.waiting, self.at_work) if self.at_work else self.waiting
         return any(read.request == message and read.endpoint == endpoint for read in reads)
@@ -106,8 +109,10 @@ class Reads:
 
     # --- what is asked ----------------------------------------------------------------------
 
-    def ask(self, endpoint: Endpoint, message: wire.Fetch | wire.Seek) -> None:
+    def ask(self, endpoint: Endpoint, message: ReadRequest) -> None:
         """It is answered by a reader, then comes `done`. Raises WireError for one too many of its connection."""
+        if isinstance(message, wire.Latest) and not 0 < message.count <= wire.LATEST_MAX:
+            raise WireError("bad-request", f"the last {message.count} messages of each room, 1 to {wire.LATEST_MAX}")
         queue = self._asker(endpoint)
         if queue.has_asked(endpoint, message):
             return  # it comes again for want of an answer

@@ -80,6 +80,19 @@ class RoomBatches:
         at = bisect_left(self.batches, offset, key=_base)
         return (self.batches[number] for number in range(at - 1, -1, -1))
 
+    def latest(self, after: int, end: int, count: int) -> list[tuple[StoredBatch, int]]:
+        """The batches with its last `count` messages above `after`, up to `end`; and how many records each gives."""
+        found: list[tuple[StoredBatch, int]] = []
+        for batch in self.below(end + 1):
+            last = _last(batch)
+            if last <= after or not count:
+                break
+            if batch.kind != wire.PRESENCE:
+                taken = min(count, min(last, end) - max(batch.base - 1, after))
+                found.append((batch, taken + max(0, last - end)))
+                count -= taken
+        return found
+
     def before(self, time: int) -> int:
         """The last offset of what is older and kept; 0: nothing is."""
         at = bisect_left(self.batches, time, key=_time)
@@ -214,6 +227,26 @@ class MemoryLog:
             after = upto
             yield
 
+    def latest(self, patterns: list[str], after: int, until: int, count: int, bytes_max: int) -> Sliced[LogPage]:
+        """Back over each room that goes on; then the ends of these, merged."""
+        end = upto = min(until, self._head) if until else self._head
+        rooms = yield from paced(self._match(patterns))
+        found: list[tuple[StoredBatch, int]] = []
+        begun = Slice()
+        for _, room in rooms:
+            with self._lock:
+                found += room.latest(after, end, count)
+            if begun.is_over:
+                yield
+                begun = Slice()
+        page, size = list[tuple[str, bytes]](), 0
+        for batch, wanted in sorted(found, key=_base_of_end):
+            if size >= bytes_max:
+                return LogPage(page, upto, True, [])
+            page.append((batch.room, wire.end_of(batch.frame, batch.records, wanted)))
+            size, upto = size + len(page[-1][1]), min(_last(batch), end)
+        return LogPage(page, end, False, [])
+
     def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
         """Back over the newest batches, or to the last that is older, of any room."""
         below = self._head + 1
@@ -316,6 +349,11 @@ class MemoryLog:
             found += [(name, room) for name, room in rooms[at : at + ROOMS_A_STEP] if wanted(name)]
             yield
         return found
+
+
+def _base_of_end(end: tuple[StoredBatch, int]) -> int:
+    batch, _ = end
+    return batch.base
 
 
 def _base(batch: StoredBatch) -> int:

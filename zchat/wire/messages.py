@@ -25,6 +25,7 @@ IN_FLIGHT_MAX = 256  # PUBLISH frames of one session without an outcome
 WINDOW_BYTES, WINDOW_BYTES_MAX = 256 << 10, 4 << 20  # of unacked PUBLISH frames: at first, and as ACKs tell at most
 PAGE_BYTES_MAX = 1 << 20  # batches in one PAGE (one more when the first alone is larger)
 ROOMS_PER_MESSAGE_MAX = 1024  # names in one JOIN, PART, FETCH or HEADS
+LATEST_MAX = 100  # messages of each room in a LATEST: a few say how things are, more is history
 LISTENERS_TOLD_MAX = 64  # that a REPORT tells of; of further ones nothing is known
 
 # Publish.flags
@@ -155,6 +156,16 @@ class From(msgspec.Struct, array_like=True, tag=15):
     message: msgspec.Raw
 
 
+class Latest(msgspec.Struct, array_like=True, tag=20):
+    """The last messages of each room that matches, of those with `after < offset <= until`; answered by PAGE."""
+
+    request: Natural
+    patterns: Names
+    after: Natural
+    until: Natural  # 0: as far as there is
+    count: Natural  # of each room
+
+
 class Subscribe(msgspec.Struct, array_like=True, tag=26):
     """The direct topics that are to come on this connection; answered by DONE. It replaces the one before."""
 
@@ -178,6 +189,7 @@ ClientMessage: TypeAlias = (
     | SetCursor
     | DropCursor
     | From
+    | Latest
     | Subscribe
 )
 

@@ -23,14 +23,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from zchat import wire
-from zchat.core.log import Append, CursorRow, LogPage, LogStart, RetentionRule, SeenRow, SessionRow, Sliced
+from zchat.core.log import Append, LogStart, RetentionRule
 from zchat.errors import LogError
-from zchat.log.sqlite import disk, mounts, opening, reading, schema, seek, starts, trimming, writing
+from zchat.log.sqlite import disk, mounts, opening, schema, starts, trimming, writing
 from zchat.log.sqlite.deduplication import Deduplication
 from zchat.log.sqlite.folder import Folder
+from zchat.log.sqlite.stored_reads import StoredReads
 from zchat.log.sqlite.trimming import Trimming
 from zchat.log.sqlite.trouble import Tell, Trouble
 
@@ -49,13 +48,11 @@ WENT_BACK = "it is an older copy, or a part of it was removed; listeners are tol
 OnDone = Callable[[LogError | None], None]
 Task = Callable[[], None]
 
-_rooms_of = msgspec.json.Decoder(dict[str, int]).decode
-
 # Of a COMMIT: the frame that makes it one is written last, so nothing of it can be in the WAL.
 _ROLLED_BACK = ("IOERR_WRITE", "IOERR_READ", "IOERR_SHORT_READ", "IOERR_SHM", "IOERR_NOMEM")
 
 
-class SqliteLog:
+class SqliteLog(StoredReads):
     """See `zchat.core.log.Log`."""
 
     def __init__(self, folder: Path, sync: str = "full", tell: Tell | None = None) -> None:
@@ -133,55 +130,6 @@ class SqliteLog:
         if error is not None:
             raise error
         return True
-
-    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
-        """Each slice within one snapshot of the database."""
-        snapshot = self._readers.snapshot
-        page = yield from reading.page(snapshot, self._rooms, patterns, after, until, limit, bytes_max)
-        if page.gaps:
-            self._trouble.met(page.gaps)
-        return page
-
-    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
-        """Back from the newest batch; a time by halving."""
-        snapshot = self._readers.snapshot
-        if last:
-            return seek.last_records(snapshot, self._rooms, patterns, last, presence)
-        return seek.since(snapshot, self._rooms, patterns, since)
-
-    def find(self, session: str, seq: int) -> Sliced[int]:
-        """Back from what was the newest batch when it was opened; then from what is."""
-        return self._deduplication.find(self._readers.snapshot, session, seq, self._rooms.head)
-
-    def head(self) -> int:
-        """Of the last commit."""
-        return self._rooms.head
-
-    def last_time(self) -> int:
-        """Of the last commit."""
-        return self._rooms.time
-
-    def rooms(self) -> dict[str, int]:
-        """Of the last commit."""
-        return self._rooms.lasts()
-
-    def sessions(self) -> list[SessionRow]:
-        """In no order."""
-        with self._readers.snapshot() as connection:
-            rows = connection.execute("SELECT session, user, last_seq, seen, rooms FROM sessions").fetchall()
-        return [SessionRow(session, user, seq, seen, _rooms_of(rooms)) for session, user, seq, seen, rooms in rows]
-
-    def users_seen(self, limit: int) -> list[SeenRow]:
-        """By their index."""
-        with self._readers.snapshot() as connection:
-            rows = connection.execute("SELECT user, seen FROM seen ORDER BY seen DESC LIMIT ?", (limit,)).fetchall()
-        return [SeenRow._make(row) for row in rows]
-
-    def cursors(self) -> list[CursorRow]:
-        """In no order."""
-        with self._readers.snapshot() as connection:
-            rows = connection.execute("SELECT user, name, offset, time FROM cursors").fetchall()
-        return [CursorRow._make(row) for row in rows]
 
     def starts(self) -> list[LogStart]:
         """With the present one, which is on disk before the first append that it has."""

@@ -74,7 +74,7 @@ class Scanner:
     """Scans over one snapshot."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self.met_damage = False
 
     def by_table(
@@ -237,7 +237,7 @@ class Scanner:
         chunk: list[BatchRow] = []
         size = 0
         try:
-            with closing(self._connection.execute(statement, values)) as cursor:
+            with closing(self.connection.execute(statement, values)) as cursor:
                 while rows := [*map(BatchRow._make, cursor.fetchmany(step))]:
                     chunk += rows
                     size += sum(map(_size, rows))
@@ -251,7 +251,7 @@ class Scanner:
     def _numbers(self, statement: str, values: tuple[int, ...]) -> list[tuple[int, ...]] | None:
         """The same for a query without frames, whose values no checksum covers."""
         try:
-            found: list[tuple[int, ...]] = self._connection.execute(statement, values).fetchall()
+            found: list[tuple[int, ...]] = self.connection.execute(statement, values).fetchall()
         except (sqlite3.Error, UnicodeDecodeError) as error:
             self._met(error)
             return None

@@ -1,0 +1,109 @@
+"""What a program of asyncio asks the broker, and what is stored; as zchat/asking.py.
+
+Rules of this file: it holds no protocol, and blocks no event loop.
+Spec: docs/client.md, "asyncio". Tests: tests/aio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Literal, overload
+
+from zchat import wire
+from zchat.aio.connection import LoopConnection
+from zchat.aio.publication import Publication
+from zchat.aio.reading import Reading
+from zchat.arguments import (
+    cursor_of,
+    flag_of,
+    function_of,
+    history_of,
+    lasts_of,
+    listed_of,
+    number_of,
+    start_of,
+    who_of,
+)
+from zchat.core.gaps import Notice
+from zchat.core.steps import Ask, PlaceCursor, done
+from zchat.message import Message, RoomState, states_of
+from zchat.publisher import Publisher
+from zchat.sockets.clock import Deadline, waitable
+from zchat.times import Since
+
+
+class LoopAsking(Publisher[Publication]):
+    """A session with a broker: what it asks."""
+
+    _connection: LoopConnection
+
+    def history(
+        self,
+        *patterns: str,
+        after: int | None = None,
+        last: int | None = None,
+        since: Since | None = None,
+        last_per_room: int | None = None,
+        limit: int | None = None,
+        presence: bool = False,
+        on_notice: Callable[[Notice], None] | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Message]:
+        """What is stored, up to now, in offset order, for `async for`; as `history` of `zchat.Client`."""
+        history = history_of(patterns, start_of(after, last, since, last_per_room), 0 if last == 0 else limit, presence)
+        return Reading(self._connection, history, function_of("on_notice", on_notice), waitable(timeout))
+
+    # --- asking -----------------------------------------------------------------------------
+
+    async def who(
+        self, room: str | None = None, *, lag: bool = False, timeout: float | None = None
+    ) -> list[wire.Member]:
+        """The sessions in a room; without one, all sessions, and the users who have gone with when.
+
+        `lag` also tells how far each one's listeners are behind.
+        """
+        return (await self._connection.ask(who_of(room, lag), wire.Present, self._deadline("who", timeout))).members
+
+    @overload
+    async def rooms(
+        self, *patterns: str, last: Literal[False] = False, timeout: float | None = None
+    ) -> list[wire.Room]: ...
+
+    @overload
+    async def rooms(self, *patterns: str, last: Literal[True], timeout: float | None = None) -> list[RoomState]: ...
+
+    async def rooms(
+        self, *patterns: str, last: bool = False, timeout: float | None = None
+    ) -> list[wire.Room] | list[RoomState]:
+        """The rooms that have a record or a member, and match a pattern where there is one.
+
+        With `last` each has its last message, too. Raises BadName, TimedOut.
+        """
+        is_asked, with_last = listed_of(patterns), flag_of("last", last)
+        deadline = self._deadline("rooms", timeout)
+        answer = await self._connection.ask(wire.Rooms(0), wire.RoomsAre, deadline)
+        found = sorted(filter(is_asked, answer.rooms), key=lambda room: room.name)
+        if not with_last:
+            return found
+        lasts = Reading(self._connection, lasts_of(patterns, self.user), None, deadline.left())
+        return states_of(found, [message async for message in lasts])
+
+    async def cursors(self, *, timeout: float | None = None) -> list[wire.Cursor]:
+        """The cursors that the broker keeps for this user, by name."""
+        answer = await self._connection.ask(wire.Cursors(0), wire.CursorsAre, self._deadline("cursors", timeout))
+        return answer.cursors
+
+    async def set_cursor(self, name: str, offset: int, *, timeout: float | None = None) -> None:
+        """Keep a cursor: `listen(resume=name)` goes on after that offset. Raises BadName, UsageError, Refused."""
+        deadline = self._deadline("set_cursor", timeout)
+        await self._connection.run(done(PlaceCursor(cursor_of(name), number_of("offset", offset))), deadline)
+
+    async def drop_cursor(self, name: str, *, timeout: float | None = None) -> None:
+        """Keep that cursor no longer; none of that name is no error. Raises BadName."""
+        deadline = self._deadline("drop_cursor", timeout)
+        await self._connection.run(done(Ask(wire.DropCursor(0, cursor_of(name)))), deadline)
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _deadline(self, what: str, timeout: float | None) -> Deadline:
+        return self._connection.deadline(what, waitable(timeout))

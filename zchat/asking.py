@@ -1,0 +1,123 @@
+"""What a program asks the broker, and what is stored: the part of the blocking client that changes nothing.
+
+Rules of this file: it holds no protocol. What takes several requests is steps of the core.
+Spec: docs/client.md. Tests: tests/test_client.py, tests/test_latest.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Literal, overload
+
+from zchat import wire
+from zchat.arguments import (
+    cursor_of,
+    flag_of,
+    function_of,
+    history_of,
+    lasts_of,
+    listed_of,
+    number_of,
+    start_of,
+    who_of,
+)
+from zchat.core.deliveries import Delivery
+from zchat.core.gaps import Notice
+from zchat.core.history import History
+from zchat.core.steps import Ask, PlaceCursor, begin, done
+from zchat.message import Message, RoomState, messages, states_of
+from zchat.publisher import Publisher
+from zchat.sockets.client import Connection
+from zchat.sockets.clock import Deadline, waitable
+from zchat.sockets.publication import Publication
+from zchat.times import Since
+
+
+class Asking(Publisher[Publication]):
+    """A session with a broker: what it asks."""
+
+    _connection: Connection
+
+    def history(
+        self,
+        *patterns: str,
+        after: int | None = None,
+        last: int | None = None,
+        since: Since | None = None,
+        last_per_room: int | None = None,
+        limit: int | None = None,
+        presence: bool = False,
+        on_notice: Callable[[Notice], None] | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[Message]:
+        """What is stored, up to now, in offset order; all of it when no start is named, at most `limit` messages.
+
+        `on_notice` is told of gaps, in order with the messages. Raises TimedOut when it is not all there within
+        `timeout` seconds, counted from the first message that is asked for; WireError where the broker makes no sense.
+        """
+        history = history_of(patterns, start_of(after, last, since, last_per_room), 0 if last == 0 else limit, presence)
+        return self._read(history, function_of("on_notice", on_notice), waitable(timeout))
+
+    # --- asking -----------------------------------------------------------------------------
+
+    def who(self, room: str | None = None, *, lag: bool = False, timeout: float | None = None) -> list[wire.Member]:
+        """The sessions in a room; without one, all sessions, and the users who have gone with when.
+
+        `lag` also tells how far each one's listeners are behind.
+        """
+        return self._connection.ask(who_of(room, lag), wire.Present, self._deadline("who", timeout)).members
+
+    @overload
+    def rooms(self, *patterns: str, last: Literal[False] = False, timeout: float | None = None) -> list[wire.Room]: ...
+
+    @overload
+    def rooms(self, *patterns: str, last: Literal[True], timeout: float | None = None) -> list[RoomState]: ...
+
+    def rooms(
+        self, *patterns: str, last: bool = False, timeout: float | None = None
+    ) -> list[wire.Room] | list[RoomState]:
+        """The rooms that have a record or a member, and match a pattern where there is one.
+
+        With `last` each has its last message, too. Raises BadName, TimedOut.
+        """
+        is_asked, with_last = listed_of(patterns), flag_of("last", last)
+        deadline = self._deadline("rooms", timeout)
+        answer = self._connection.ask(wire.Rooms(0), wire.RoomsAre, deadline)
+        found = sorted(filter(is_asked, answer.rooms), key=lambda room: room.name)
+        if not with_last:
+            return found
+        return states_of(found, self._read(lasts_of(patterns, self.user), None, deadline.left()))
+
+    def cursors(self, *, timeout: float | None = None) -> list[wire.Cursor]:
+        """The cursors that the broker keeps for this user, by name."""
+        return self._connection.ask(wire.Cursors(0), wire.CursorsAre, self._deadline("cursors", timeout)).cursors
+
+    def set_cursor(self, name: str, offset: int, *, timeout: float | None = None) -> None:
+        """Keep a cursor: `listen(resume=name)` goes on after that offset. Raises BadName, UsageError, Refused."""
+        deadline = self._deadline("set_cursor", timeout)
+        self._connection.run(done(PlaceCursor(cursor_of(name), number_of("offset", offset))), deadline)
+
+    def drop_cursor(self, name: str, *, timeout: float | None = None) -> None:
+        """Keep that cursor no longer; none of that name is no error. Raises BadName."""
+        deadline = self._deadline("drop_cursor", timeout)
+        self._connection.run(done(Ask(wire.DropCursor(0, cursor_of(name)))), deadline)
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _deadline(self, what: str, timeout: float | None) -> Deadline:
+        return self._connection.deadline(what, waitable(timeout))
+
+    def _read(
+        self, history: History, on_notice: Callable[[Notice], None] | None, timeout: float | None
+    ) -> Iterator[Message]:
+        in_all = None if timeout is None else self._deadline("history", timeout)
+        while history.request is not None:
+            deadline = in_all or self._deadline("history", None)  # of the client's: for each page
+            answer = self._connection.answer(partial(begin, Ask(history.request)), deadline)
+            for item in history.take(answer, self._connection.welcome):
+                if isinstance(item, Delivery):
+                    yield from islice(messages(item.room, item.batch, item.first), item.last - item.first + 1)
+                elif on_notice is not None:
+                    on_notice(item)
