@@ -38,10 +38,10 @@ for number, handler in (
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """How many processes run the tests: of some files, none but this; else one more than cores, as many tests wait."""
+    """How many processes run the tests: of some files, none but this; else more than cores, as many tests wait."""
     if config.option.capture == "no" or not any(Path(arg).is_dir() for arg in config.args):
         return 0
-    return (os.cpu_count() or 1) + 1
+    return 5 * (os.cpu_count() or 1) // 2
 
 
 @dataclass(frozen=True)

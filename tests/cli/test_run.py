@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from tests.conftest import BrokerProcess, Running, eventually, zchat
 from zchat import Message, connect
+from zchat.cli import children
 
 pytestmark = pytest.mark.slow  # each starts processes
 
@@ -65,6 +68,21 @@ def test_a_signal_ends_the_command_and_that_is_told(shared_broker: BrokerProcess
     ended = running.end(signal.SIGTERM)
     assert (ended.stdout, ended.status) == ("begun\nended\n", 9)
     assert [message.headers["status"] for message in told(shared_broker, "ended")] == ["9"]
+
+
+def test_a_signal_at_any_moment_of_the_wait_is_noticed() -> None:
+    handler = signal.getsignal(signal.SIGALRM)
+    began = time.monotonic()
+    try:
+        for microseconds in range(1, 2_000, 40):
+            process = subprocess.Popen(["sleep", "20"])
+            signal.signal(signal.SIGALRM, lambda *_, process=process: process.terminate())
+            signal.setitimer(signal.ITIMER_REAL, microseconds / 1e6)
+            assert children.ended(process) == -signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+    assert time.monotonic() - began < 20
+    assert (signal.getsignal(signal.SIGCHLD), signal.set_wakeup_fd(-1)) == (signal.SIG_DFL, -1)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.simulation.network import BrokerSocket, Connection, Port, World
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN
-from zchat.core.ways import Addressed
+from zchat.core.recipients import Addressed
 
 BATCHES_QUEUED_MAX = 24  # per subscriber; 400 in truth
 CUT_OFF_WAIT_SECONDS = 0.2

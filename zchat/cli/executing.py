@@ -18,7 +18,7 @@ import tempfile
 import time
 from typing import TYPE_CHECKING
 
-from zchat.cli import exit_status
+from zchat.cli import children, exit_status
 from zchat.cli.interrupts import HELD_SECONDS, interrupts
 from zchat.cli.output import place, rfc3339
 from zchat.cli.printer import Printer
@@ -127,7 +127,7 @@ class Executor(Printer):
         """Until no more than so many run."""
         while len(self._jobs) > most:
             if len(self._jobs) == 1 and self._jobs[0].process is not None:
-                self._jobs[0].process.wait()
+                children.ended(self._jobs[0].process)
             self._look()
             if self._jobs and not any(job.is_running for job in self._jobs):
                 interrupts.let_in()  # they wait for another try, which may be long

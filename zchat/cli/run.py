@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from zchat.cli import completion, exit_status, options
+from zchat.cli import children, completion, exit_status, options
 from zchat.cli.connecting import connect
 from zchat.errors import ZchatError
 
@@ -84,7 +84,7 @@ def _outcome(command: list[str]) -> tuple[int, str]:
         processes.append(subprocess.Popen(command))
         for already in came:
             processes[0].send_signal(already)
-        status = processes[0].wait()
+        status = children.ended(processes[0])
     except OSError as error:
         exit_status.tell(f"{command[0]}: {error.strerror}")
         status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_STARTED

@@ -17,7 +17,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Protocol
 
 from zchat.core import Instant
-from zchat.core.ways import Addressed
+from zchat.core.recipients import Addressed
 
 # What a poll says is there to be taken, together as one number.
 ENDS, SUBSCRIPTIONS, FRAMES, WOKEN = 1, 2, 4, 8

@@ -28,8 +28,8 @@ from zchat.core import Instant
 from zchat.core.allowances import Remembered, Share, origin
 from zchat.core.channels import Carrier, Channel, Endpoint, connection_of
 from zchat.core.log import SeenRow, SessionRow
+from zchat.core.recipients import Recipients
 from zchat.core.session import GONE, LIVE, LOST, TRANSITIONS, Session
-from zchat.core.ways import Recipients
 from zchat.errors import WireError
 from zchat.names import user_key
 from zchat.settings import Settings

@@ -28,7 +28,7 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN
 from zchat.core.reads import READERS
-from zchat.core.ways import Addressed
+from zchat.core.recipients import Addressed
 from zchat.settings import Settings
 from zchat.sockets import options
 from zchat.sockets.broadcasts import Broadcasts

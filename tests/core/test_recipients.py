@@ -1,0 +1,185 @@
+"""What not everybody may read is said to each session that may have it, in the form in which all else is broadcast."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.core.cycle import Cycle
+from tests.core.test_channels import Gateway
+from zchat import wire
+from zchat.names import topic
+
+INBOX, PRESENCE = topic("@alice"), wire.PRESENCE_TOPIC + topic("@alice")
+
+
+def said(cycle: Cycle) -> list[tuple[bytes, str, wire.Batch | wire.Watermark | wire.Sync]]:
+    """(connection, topic, what it is told of it), and that nothing is broadcast."""
+    assert cycle.core.take_broadcasts(cycle.now) == []
+    found = []
+    for frame, replies in cycle.core.take_direct():
+        for connection, reply in replies:
+            direct = wire.decode_broker(reply)
+            assert isinstance(direct, wire.Direct) and bytes(direct.message) == frame
+            found.append((connection, direct.topic[:-1].decode(), wire.decode_broadcast(frame)))
+    return found
+
+
+def subscribed(cycle: Cycle, connection: bytes, *topics: bytes) -> None:
+    cycle.take_replies()
+    assert cycle.ask(connection, wire.Subscribe(7, list(topics))) == wire.Done(7)
+
+
+def tell(cycle: Cycle, seq: int = 1, flags: int = 0) -> None:
+    cycle.publish(b"bob", seq, "@alice", b"psst", flags=flags)
+    cycle.commit()
+
+
+def test_who_has_subscribed_is_told_and_nobody_else() -> None:
+    cycle = Cycle()
+    cycle.clients("alice", "bob")
+    cycle.hello("alice", b"second")
+    cycle.hello("alice", b"third")
+    subscribed(cycle, b"alice", INBOX)
+    subscribed(cycle, b"third", INBOX)
+    tell(cycle)
+    (to, room, batch), (other, _, same) = said(cycle)
+    assert (to, other, room) == (b"alice", b"third", "@alice") and isinstance(batch, wire.Batch) and same == batch
+    assert (batch.kind, batch.base, batch.prev, batch.entries[0].records) == (wire.MESSAGES, 1, 0, [b"psst"])
+    subscribed(cycle, b"third")
+    tell(cycle, 2)
+    assert [to for to, _, _ in said(cycle)] == [b"alice"]
+
+
+def test_where_nobody_has_subscribed_nobody_is_told_and_it_is_stored() -> None:
+    cycle = Cycle()
+    cycle.clients("alice", "bob")
+    tell(cycle)
+    assert said(cycle) == [] and [heard.room for heard in cycle.history("@alice")] == ["@alice"]
+
+
+def test_markers_joins_and_volatile_messages_go_the_same_way() -> None:
+    cycle = Cycle()
+    cycle.clients("alice", "bob")
+    subscribed(cycle, b"alice", INBOX, PRESENCE)
+    tell(cycle, flags=wire.VOLATILE)
+    ((_, _, batch),) = said(cycle)
+    assert isinstance(batch, wire.Batch) and batch.kind == wire.VOLATILE_MESSAGES
+    cycle.core.broadcast(set(), cycle.now)
+    tell(cycle, 2)
+    said(cycle)
+    cycle.send(b"alice", wire.Join(8, ["@alice"]))
+    cycle.commit()
+    ((_, room, join),) = said(cycle)
+    assert room == "+@alice" and isinstance(join, wire.Batch) and join.kind == wire.PRESENCE
+    cycle.wait(1.5)
+    assert sorted(said(cycle), key=lambda row: row[1]) == [
+        (b"alice", "+@alice", wire.Watermark(2)),
+        (b"alice", "@alice", wire.Watermark(1)),
+    ]
+
+
+def test_a_volatile_one_that_was_refused_is_said_again_and_acked_then() -> None:
+    cycle = Cycle()
+    cycle.clients("alice", "bob")
+    subscribed(cycle, b"alice", INBOX)
+    tell(cycle, flags=wire.VOLATILE)
+    cycle.take_replies()
+    cycle.core.take_broadcasts(cycle.now)
+    ((frame, _),) = cycle.core.take_direct()
+    cycle.core.broadcast({frame}, cycle.now)
+    tell(cycle, 2, flags=wire.VOLATILE)
+    assert cycle.take_replies() == []  # its room is held back
+    cycle.core.take_broadcasts(cycle.now)
+    again, _ = cycle.core.take_direct()
+    assert again.frame == frame
+    cycle.core.broadcast(set(), cycle.now)
+    assert cycle.take_replies() == [(b"bob", wire.Ack([(2, 0)]))]
+
+
+@pytest.mark.parametrize("topics", [[topic("@bob")], [INBOX, topic("@bob")], [wire.PRESENCE_TOPIC + topic("@bob")]])
+def test_the_inbox_of_another_is_denied_and_nothing_changes(topics: list[bytes]) -> None:
+    cycle = Cycle()
+    cycle.clients("alice", "bob")
+    subscribed(cycle, b"alice", INBOX)
+    answer = cycle.ask(b"alice", wire.Subscribe(8, topics))
+    assert isinstance(answer, wire.Error) and (answer.about, answer.number, answer.code) == ("request", 8, "denied")
+    cycle.publish(b"alice", 1, "@bob", b"psst")
+    cycle.commit()
+    assert said(cycle) == []
+    tell(cycle)
+    assert len(said(cycle)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        (topic("general"), "bad-request"),
+        (b"#", "bad-request"),
+        (b"", "bad-request"),
+        (wire.PRIVATE_TOPIC + b"nonce", "bad-request"),
+        (b"@", "bad-frame"),
+        (b"@alice", "bad-frame"),
+        (b"@\xff\0", "bad-frame"),
+        (topic("@Alice"), "bad-room"),
+    ],
+)
+def test_what_is_no_direct_topic_is_refused(name: bytes, code: str) -> None:
+    cycle = Cycle()
+    cycle.clients("alice")
+    answer = cycle.ask(b"alice", wire.Subscribe(8, [name]))
+    assert isinstance(answer, wire.Error) and (answer.number, answer.code) == (8, code)
+
+
+def test_it_ends_with_the_connection_and_with_the_session() -> None:
+    cycle = Cycle()
+    cycle.clients("bob")
+    alice = cycle.hello("alice")
+    subscribed(cycle, b"alice", INBOX)
+    cycle.hello("alice", b"alice", alice.session, alice.token)  # on the same connection nothing changes
+    tell(cycle)
+    assert len(said(cycle)) == 1
+    cycle.disconnect(b"alice")
+    tell(cycle, 2)
+    cycle.take_replies()
+    assert said(cycle) == []
+    assert cycle.hello("alice", b"later", alice.session, alice.token).resumed
+    tell(cycle, 3)
+    assert said(cycle) == []
+    subscribed(cycle, b"later", INBOX)
+    cycle.hello("alice", b"elsewhere", alice.session, alice.token)
+    tell(cycle, 4)
+    assert said(cycle) == []
+    subscribed(cycle, b"elsewhere", INBOX)
+    cycle.send(b"elsewhere", wire.Bye())
+    tell(cycle, 5)
+    assert said(cycle) == []
+    recipients = cycle.core.registry.recipients
+    assert not recipients._sessions and not recipients._topics  # nothing is kept of who has gone
+
+
+def test_sessions_on_channels_are_told_on_theirs() -> None:
+    cycle = Cycle()
+    cycle.clients("bob")
+    gate = Gateway(cycle)
+    for channel, user in ((1, "alice"), (2, "alice"), (3, "eve")):
+        gate.hello(channel, user)
+    assert gate.ask(1, wire.Subscribe(4, [INBOX])) == gate.ask(2, wire.Subscribe(4, [INBOX])) == wire.Done(4)
+    assert gate.refused(3, wire.Subscribe(5, [INBOX])) == ("request", 5, "denied")
+    tell(cycle)
+    cycle.core.take_broadcasts(cycle.now)
+    ((frame, replies),) = cycle.core.take_direct()
+    channels = []
+    for connection, reply in replies:
+        wrapped = wire.decode_broker(reply)
+        assert connection == b"gate" and isinstance(wrapped, wire.For)
+        assert bytes(wrapped.message) == wire.direct(INBOX, frame)
+        channels.append(wrapped.channel)
+    assert channels == [1, 2]
+    gate.say(2, wire.Bye())
+    tell(cycle, 2)
+    cycle.core.take_broadcasts(cycle.now)
+    ((_, replies),) = cycle.core.take_direct()
+    assert len(replies) == 1
+    cycle.disconnect(b"gate")
+    tell(cycle, 3)
+    assert cycle.core.take_direct() == []
