@@ -38,10 +38,10 @@ for number, handler in (
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """How many processes run the tests: of some files, none but this; else more than cores, as many tests wait."""
+    """How many processes run the tests: of some files, none but this; else two a core, as a third of their time they wait."""
     if config.option.capture == "no" or not any(Path(arg).is_dir() for arg in config.args):
         return 0
-    return 5 * (os.cpu_count() or 1) // 2
+    return 2 * (os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
