@@ -38,7 +38,7 @@ for number, handler in (
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """How many processes run the tests: of some files, none but this; else two a core, as a third of their time they wait."""
+    """How many processes run the tests: of some files, none but this; else two a core, as tests often wait."""
     if config.option.capture == "no" or not any(Path(arg).is_dir() for arg in config.args):
         return 0
     return 2 * (os.cpu_count() or 1)

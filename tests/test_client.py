@@ -598,6 +598,12 @@ def test_inboxes_are_read_by_their_user_alone(anna: zchat.Client, ben: zchat.Cli
     while not heard or heard[-1].offset != marker:
         heard.append(everything.get(10))
     assert not any(message.room.startswith("@") for message in heard)
+    for joins in (True, False):
+        with pytest.raises(zchat.Refused, match="only its user reads @anna"):
+            ben.listen("open", "@anna", join=joins)
+    assert anna.who("open") == []
+    ben.send("@anna", "still")
+    assert inbox.get(10).text == "still"
 
 
 def test_a_room_is_the_same_in_any_spelling(anna: zchat.Client, ben: zchat.Client) -> None:

@@ -143,7 +143,7 @@ class Client(Asking):
     ) -> Subscription:
         """Listen to rooms; it is live when this returns, so nothing sent afterwards is missed.
 
-        Starts with what was sent from now on, or with history: above offset `after`, the `last` n
+        Starts with what is sent from now on, or with history: above offset `after`, the `last` n
         messages, `since` a time (seconds since 1970, a datetime, a timedelta ago, or text: "2h"), or the
         `last_per_room` n messages of each room, joins and leaves not counted.
         `echo=False` leaves out what this session sends; `presence` adds joins and leaves. `on_notice` is called in

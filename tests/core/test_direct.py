@@ -250,6 +250,28 @@ def test_what_is_refused_for_good_is_told_and_not_waited_for(bench: Bench) -> No
     assert listener.ordering.state == LIVE
     (notice, *_) = listener.ordering.take()
     assert isinstance(notice, Notice) and "only its user reads @bob [denied]" in notice.reason
+    assert listener.refused is not None and listener.refused.code == "denied"
+    bench.listening.unlisten(listener)
+    again = bench.listen("@bob")
+    bench.turn()
+    assert again.ordering.state == NEW and bench.session.asked[-1] == wire.Subscribe(2, [topic("@bob")])
+
+
+def test_what_is_refused_changes_nothing_of_what_is_in_place(bench: Bench) -> None:
+    listener, denied = bench.live("@alice"), bench.listen("@bob")
+    bench.turn()
+    bench.answer(wire.Error("request", 2, "denied", "only its user reads @bob"))
+    assert denied.refused is not None and listener.refused is None
+    bench.turn()
+    assert len(bench.session.asked) == 2  # nothing else is to be asked
+    bench.hear(batch_of(41, 0))
+    assert bench.delivered() == [41]
+    third = bench.listen("@alice")
+    assert len(bench.session.asked) == 2 and bench.turn() == []  # the next nonce is for it
+    bench.sync(2)
+    bench.turn()
+    bench.sync(3)
+    assert third.ordering.state == LIVE
 
 
 @pytest.mark.parametrize("answer", [wire.Error("request", 1, "busy", "later"), WireError("bad-frame", "nonsense")])

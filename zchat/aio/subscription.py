@@ -122,7 +122,7 @@ class Subscription:
         return None if self._intake is None else self._intake.repeats_after
 
     async def close(self) -> None:
-        """TakenOut it: nothing more comes, the rooms are left, and a cursor that follows by itself is stored."""
+        """End it: nothing more comes, the rooms are left, and a cursor that follows by itself is stored."""
         await self._end(Deadline("close", CLOSE_SECONDS))
 
     # --- opening ----------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class BrokerPort(Protocol):
 
     @property
     def full(self) -> Container[bytes]:
-        """Connections whose answers are not read as fast as they are made."""
+        """Connections that do not read what they are sent as fast as it is made."""
 
     def now(self) -> Instant:
         """Both clocks."""

@@ -5,7 +5,7 @@
 Rules of this file
 1. SUBSCRIBE names all topics of a session and replaces the one before: one is out at a time, a repeat is the same.
 2. What is in place goes with the connection, or with the session's next WELCOME: then it is asked for again.
-3. What the broker refuses for good is not waited for: the JOIN that follows is refused, too, and tells why.
+3. What the broker refuses for good is not waited for: who opens the listener is told (opening.py).
 
 Which topics are direct is in ways.py. Spec: docs/protocol.md, "Direct topics". Tests: tests/core/test_direct.py.
 """
@@ -89,8 +89,13 @@ class DirectTopics:
             why = refusal(answer)
             for listener in listeners:
                 listener.ordering.telling.broken(why)
-            if may_be_later(answer):
+            if isinstance(answer, WireError) or may_be_later(answer):
                 return False
+            del self._asked[session]  # what was in place before, still is
+            for listener in listeners:
+                listener.refused = answer
+                self.remove(listener)
+            return True
         del self._asked[session]
         self._in_place[session] = asked.topics
         return True

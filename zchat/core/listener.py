@@ -47,6 +47,7 @@ class Listener:
         "pause",
         "progress",
         "refusals",
+        "refused",
         "rooms",
         "session",
         "welcome",
@@ -67,6 +68,7 @@ class Listener:
         self.asked_at = 0.0  # and when that was asked first
         self.pause = Pause()  # of questions that bring nothing
         self.refusals = 0  # in a row
+        self.refused: wire.Error | None = None  # why it is live without what is said to sessions one by one
         self.progress = progress or Progress(patterns)
         self.session: Asker | None = None  # whose it is, once it listens
         self.welcome = welcome  # of the broker in whose log it was live last; before that, in whose log its start is

@@ -22,6 +22,7 @@ from zchat.core.listener import Listener
 from zchat.core.ordering import OrderedDelivery
 from zchat.core.progress import Progress, is_one_room
 from zchat.core.steps import Ask, BecomeMember, Listen, Steps
+from zchat.errors import Refused
 
 
 class Opening:
@@ -59,6 +60,8 @@ class Opening:
         ordering = self._ordering(self._patterns, start, self._presence, marks)
         listener = Listener(self._patterns, ordering, progress, welcome)
         yield Listen(listener)
+        if listener.refused is not None:
+            raise Refused(listener.refused.code, listener.refused.text)
         if self._joins:
             listener.is_joined = True  # also where that is refused: it is asked for until somebody leaves
             _is_done((yield BecomeMember(listener.rooms)), "log-")

@@ -2,7 +2,7 @@
 
     ROUTER  --received-->   the loop, as `zchat.core.broker_port` says
     XPUB    --granted--->
-    ROUTER  <----send----
+    ROUTER  <-send, deliver
     XPUB    <-broadcast--
 
 Rules of this file
@@ -100,7 +100,7 @@ class SocketBrokerPort:
 
     @property
     def full(self) -> Container[bytes]:
-        """Connections whose answers are not read as fast as they are made."""
+        """Connections that do not read what they are sent as fast as it is made."""
         return self._peers.full
 
     def poll(self, seconds: float, *, receives: bool) -> int:

@@ -239,7 +239,7 @@ def close_monitor(watched: zmq.Socket[bytes], pair: zmq.Socket[bytes]) -> None:
 
 
 class Waker:
-    """Wakes a thread that sleeps in `zmq.Poller.poll`, from any thread or signal handler."""
+    """Wakes a thread that sleeps on descriptors, of which it has one: from any thread or signal handler."""
 
     def __init__(self) -> None:
         read, write = os.pipe()  # a third of what a pair of sockets costs

@@ -173,7 +173,7 @@ def decode_broker(frame: bytes) -> BrokerMessage:
 
 
 def decode_broadcast(frame: bytes) -> Batch | Watermark | Sync:
-    """What a broker's XPUB sent. Raises WireError."""
+    """What a broker's XPUB sent, or a DIRECT has in it. Raises WireError."""
     try:
         check_large_broadcast(frame)
         if frame[1:2] in _MARKERS:

@@ -21,10 +21,10 @@ PUBLISH_RECORDS_MAX = 4096  # a cluster numbers records as (sequence << 12) + i
 OFFSET_MAX = (1 << 53) - 1  # of offsets, and of whatever is counted: what a number of JavaScript holds exactly
 SESSION_KEPT_SECONDS = 86_400  # that a session which has gone is known
 STARTS_MAX, TTL_MS = 64, 1500  # starts of the broker on its log, in WELCOME; `ttl` of our own clients
-IN_FLIGHT_MAX = 256  # PUBLISH frames of one session without an outcome
+IN_FLIGHT_MAX = 256  # PUBLISH frames of a connection without an outcome
 WINDOW_BYTES, WINDOW_BYTES_MAX = 256 << 10, 4 << 20  # of unacked PUBLISH frames: at first, and as ACKs tell at most
 PAGE_BYTES_MAX = 1 << 20  # batches in one PAGE (one more when the first alone is larger)
-ROOMS_PER_MESSAGE_MAX = 1024  # names in one JOIN, PART, FETCH or HEADS
+ROOMS_PER_MESSAGE_MAX = 1024  # names in one JOIN, FETCH, SEEK or HEADS
 LATEST_MAX = 100  # messages of each room in a LATEST: a few say how things are, more is history
 LISTENERS_TOLD_MAX = 64  # that a REPORT tells of; of further ones nothing is known
 
@@ -225,7 +225,7 @@ class Ack(msgspec.Struct, array_like=True, tag=34):
 
 
 class Error(msgspec.Struct, array_like=True, tag=35):
-    """A refusal. `about` is "publish" (`number` is its seq), "request" (its request) or "connection"."""
+    """A refusal. `about`: "publish" (`number` is its seq), "request" (its request), "connection", "subscriptions"."""
 
     about: str
     number: Natural
@@ -234,7 +234,7 @@ class Error(msgspec.Struct, array_like=True, tag=35):
 
 
 class Done(msgspec.Struct, array_like=True, tag=36):
-    """JOIN, PART, SET_CURSOR or DROP_CURSOR is done and stored."""
+    """JOIN, PART, SET_CURSOR or DROP_CURSOR is done and stored, or SUBSCRIBE is in place."""
 
     request: Natural
 
