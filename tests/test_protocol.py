@@ -22,6 +22,7 @@ from tests.conftest import BrokerProcess, eventually, zchat
 from zchat import names, wire
 from zchat.core import dialling
 from zchat.core.introductions import introduction
+from zchat.core.recipients import RECIPIENTS_MAX
 from zchat.core.session import OUTCOMES_MAX
 from zchat.errors import CODES, WireError
 from zchat.settings import Settings
@@ -193,6 +194,7 @@ def longest(struct: Any, field: str) -> int:
         ("batches that a subscriber does not read", options.BATCHES_QUEUED_MAX),
         ("FETCH, SEEK and LATEST of a connection that wait", Settings().connection_reads_max),
         ("subscriptions of a connection", Settings().connection_subscriptions_max),
+        ("sessions that have subscribed to a direct topic", RECIPIENTS_MAX),
         ("cursors of a user", Settings().user_cursors_max),
         ("channels of a connection that have a session", Settings().connection_channels_max),
         ("unknown elements of a record", wire.UNKNOWN_BYTES_MAX),

@@ -7,6 +7,8 @@ import pytest
 from tests.core.cycle import Cycle
 from tests.core.test_channels import Gateway
 from zchat import wire
+from zchat.core.channels import Channel
+from zchat.core.recipients import RECIPIENTS_MAX
 from zchat.names import topic
 
 INBOX, PRESENCE = topic("@alice"), wire.PRESENCE_TOPIC + topic("@alice")
@@ -16,11 +18,12 @@ def said(cycle: Cycle) -> list[tuple[bytes, str, wire.Batch | wire.Watermark | w
     """(connection, topic, what it is told of it), and that nothing is broadcast."""
     assert cycle.core.take_broadcasts(cycle.now) == []
     found = []
-    for frame, replies in cycle.core.take_direct():
-        for connection, reply in replies:
-            direct = wire.decode_broker(reply)
-            assert isinstance(direct, wire.Direct) and bytes(direct.message) == frame
-            found.append((connection, direct.topic[:-1].decode(), wire.decode_broadcast(frame)))
+    for frame, reply, endpoints in cycle.core.take_direct():
+        direct = wire.decode_broker(reply)
+        assert isinstance(direct, wire.Direct) and bytes(direct.message) == frame
+        for endpoint in endpoints:
+            assert isinstance(endpoint, bytes)
+            found.append((endpoint, direct.topic[:-1].decode(), wire.decode_broadcast(frame)))
     return found
 
 
@@ -85,7 +88,7 @@ def test_a_volatile_one_that_was_refused_is_said_again_and_acked_then() -> None:
     tell(cycle, flags=wire.VOLATILE)
     cycle.take_replies()
     cycle.core.take_broadcasts(cycle.now)
-    ((frame, _),) = cycle.core.take_direct()
+    ((frame, _, _),) = cycle.core.take_direct()
     cycle.core.broadcast({frame}, cycle.now)
     tell(cycle, 2, flags=wire.VOLATILE)
     assert cycle.take_replies() == []  # its room is held back
@@ -130,6 +133,22 @@ def test_what_is_no_direct_topic_is_refused(name: bytes, code: str) -> None:
     assert isinstance(answer, wire.Error) and (answer.number, answer.code) == (8, code)
 
 
+def test_no_more_sessions_have_a_topic_than_a_message_can_be_said_to() -> None:
+    cycle = Cycle()
+    cycle.clients("bob")
+    for number in range(RECIPIENTS_MAX):
+        cycle.hello("alice", b"alice-%d" % number)
+        subscribed(cycle, b"alice-%d" % number, INBOX)
+    cycle.hello("alice", b"late")
+    answer = cycle.ask(b"late", wire.Subscribe(8, [INBOX]))
+    assert isinstance(answer, wire.Error) and answer.code == "over-limit"
+    subscribed(cycle, b"alice-0", INBOX, PRESENCE)  # who has it, keeps it
+    cycle.disconnect(b"alice-7")
+    subscribed(cycle, b"late", INBOX)
+    tell(cycle)
+    assert len(said(cycle)) == RECIPIENTS_MAX
+
+
 def test_it_ends_with_the_connection_and_with_the_session() -> None:
     cycle = Cycle()
     cycle.clients("bob")
@@ -167,19 +186,13 @@ def test_sessions_on_channels_are_told_on_theirs() -> None:
     assert gate.refused(3, wire.Subscribe(5, [INBOX])) == ("request", 5, "denied")
     tell(cycle)
     cycle.core.take_broadcasts(cycle.now)
-    ((frame, replies),) = cycle.core.take_direct()
-    channels = []
-    for connection, reply in replies:
-        wrapped = wire.decode_broker(reply)
-        assert connection == b"gate" and isinstance(wrapped, wire.For)
-        assert bytes(wrapped.message) == wire.direct(INBOX, frame)
-        channels.append(wrapped.channel)
-    assert channels == [1, 2]
+    ((frame, reply, endpoints),) = cycle.core.take_direct()
+    assert reply == wire.direct(INBOX, frame) and endpoints == [Channel(b"gate", 1), Channel(b"gate", 2)]
     gate.say(2, wire.Bye())
     tell(cycle, 2)
     cycle.core.take_broadcasts(cycle.now)
-    ((_, replies),) = cycle.core.take_direct()
-    assert len(replies) == 1
+    ((_, _, endpoints),) = cycle.core.take_direct()
+    assert len(endpoints) == 1
     cycle.disconnect(b"gate")
     tell(cycle, 3)
     assert cycle.core.take_direct() == []

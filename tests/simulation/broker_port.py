@@ -15,6 +15,7 @@ from tests.simulation.network import BrokerSocket, Connection, Port, World
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN
+from zchat.core.channels import reply_to
 from zchat.core.recipients import Addressed
 
 BATCHES_QUEUED_MAX = 24  # per subscriber; 400 in truth
@@ -165,8 +166,9 @@ class SimulatedPort:
     def deliver(self, direct: Iterable[Addressed], now: Instant, *, patient: bool) -> set[bytes]:
         """To who is there; what is too much for one is dropped."""
         world = self._world
-        for _, replies in direct:
-            for name, frame in replies:
+        for _, said, endpoints in direct:
+            for endpoint in endpoints:
+                name, frame = reply_to(endpoint, said)
                 connection = self.router.connections.get(name)
                 if connection is None:  # EHOSTUNREACH
                     self.ends.setdefault(name, now.seconds)

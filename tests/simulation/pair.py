@@ -25,6 +25,7 @@ from zchat import wire
 from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Lookup, Read
+from zchat.core.channels import reply_to
 from zchat.core.client import Answer, ClientCore, Request
 from zchat.core.listening import Listener
 from zchat.core.log import Append, LogFacts, LogPage, LogStart, Sliced, facts_of, whole
@@ -244,8 +245,8 @@ class Pair:
                 if wanted and not self.drops(end, topic, frame):
                     end.to_sub.append((topic, frame))
         direct, ends = self.core.take_direct(), {end.connection: end for end in self.ends}
-        for _, replies in direct:
-            for connection, frame in replies:
+        for _, said, endpoints in direct:
+            for connection, frame in (reply_to(endpoint, said) for endpoint in endpoints):
                 if connection in ends and not self.drops_reply(ends[connection], frame):
                     ends[connection].to_client.append(frame)
         return bool(broadcasts or direct)

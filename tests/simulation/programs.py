@@ -387,8 +387,8 @@ class Program:
         for hearing in self.hearings:
             self.begin(hearing)
         for hearing in self.hearings:
-            if hearing.log is None or hearing.is_over:
-                continue
+            if hearing.log is None or hearing.is_over or not self.client.is_alive:
+                continue  # one that has ended goes on in no other log, though its connection does
             if hearing.listener.ordering.state == NEW:
                 hearing.go_on(self.logs[name])  # once more another one, before it had begun in the last
             else:

@@ -33,6 +33,7 @@ from zchat.core.ordering import OrderedDelivery
 
 SEEDS_IN_CI = 60
 SEEDS = int(os.environ.get("ZCHAT_SEEDS", SEEDS_IN_CI))
+FOUND = (20_344,)  # once it was taken for a loss that a session which had ended heard nothing of an older copy
 
 RARE = (
     "repeats",
@@ -72,7 +73,7 @@ RARE = (
 def test_whatever_goes_wrong_every_promise_is_kept() -> None:
     counts: Counter[str] = Counter()
     bad: list[Outcome] = []
-    for seed in range(SEEDS):
+    for seed in (*range(SEEDS), *FOUND):
         outcome = simulate(seed)
         counts.update(outcome.counts)
         if not outcome.is_good:

@@ -25,6 +25,18 @@ MIB = 1 << 20
 MORE_TO_COME = b"\3" + MIB.to_bytes(8, "big") + bytes(MIB)  # a long frame of a message that is not at its end
 
 
+@pytest.fixture
+def broker(broker: BrokerProcess) -> BrokerProcess:
+    """Before other processes, where that is allowed: it is measured how soon it sees something, and others run, too."""
+    assert broker.process is not None
+    for thread in Path(f"/proc/{broker.process.pid}/task").iterdir():
+        try:
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), -10)
+        except PermissionError:
+            break
+    return broker
+
+
 def resident_bytes(broker: BrokerProcess) -> int:
     assert broker.process is not None
     return int(Path(f"/proc/{broker.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()

@@ -15,15 +15,19 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from zchat import wire
-from zchat.core.channels import reply_to
+from zchat.core.channels import Endpoint
 from zchat.core.session import Session
+from zchat.errors import WireError
+
+RECIPIENTS_MAX = 1_024  # sessions that have a topic: a message is sent to each of them, and takes some microseconds
 
 
 class Addressed(NamedTuple):
     """One batch or marker, and whom it is said to."""
 
     frame: bytes  # as it would be broadcast
-    replies: list[tuple[bytes, bytes]]  # connection, frame
+    direct: bytes  # as it is said
+    endpoints: list[Endpoint]
 
 
 class Recipients:
@@ -35,9 +39,13 @@ class Recipients:
         self._out: list[Addressed] = []
 
     def subscribe(self, session: Session, topics: Iterable[bytes]) -> None:
-        """It has these from now on, and no others."""
-        self.forget(session)
+        """It has these from now on, and no others. Raises WireError where one has too many sessions."""
         of_session = list(dict.fromkeys(topics))
+        for topic in of_session:
+            of_topic = self._sessions.get(topic, {})
+            if len(of_topic) >= RECIPIENTS_MAX and session not in of_topic:
+                raise WireError("over-limit", f"{RECIPIENTS_MAX:,} sessions have subscribed to that")
+        self.forget(session)
         for topic in of_session:
             self._sessions.setdefault(topic, {})[session] = None
         if of_session:
@@ -54,8 +62,8 @@ class Recipients:
     def tell(self, topic: bytes, frame: bytes) -> None:
         """What is to be said on a topic, to who has it."""
         if sessions := self._sessions.get(topic):
-            direct = wire.direct(topic, frame)
-            self._out.append(Addressed(frame, [reply_to(session.connection, direct) for session in sessions]))
+            endpoints = [session.connection for session in sessions]
+            self._out.append(Addressed(frame, wire.direct(topic, frame), endpoints))
 
     def take(self) -> list[Addressed]:
         """All of it, in order."""

@@ -27,6 +27,7 @@ import zmq
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN
+from zchat.core.channels import connection_of, reply_to
 from zchat.core.reads import READERS
 from zchat.core.recipients import Addressed
 from zchat.settings import Settings
@@ -182,10 +183,11 @@ class SocketBrokerPort:
         """Batches for some: one that does not read loses them, and fetches them once it does."""
         full, refused = self._peers.full, set[bytes]()
         self._touched |= FRAMES
-        for frame, replies in direct:
+        for frame, said, endpoints in direct:
             may_wait = patient and frame[1] == wire.VOLATILE_MESSAGES
-            for connection, reply in replies:
-                if (connection in full or not self._say(connection, reply, now)) and may_wait:
+            for endpoint in endpoints:
+                is_full = connection_of(endpoint) in full
+                if (is_full or not self._say(*reply_to(endpoint, said), now)) and may_wait:
                     refused.add(frame)  # who has it already leaves it out the next time
                     break
         return refused
