@@ -21,6 +21,7 @@ import zmq
 from tests.conftest import BrokerProcess, eventually, zchat
 from zchat import names, wire
 from zchat.core import dialling
+from zchat.core.group import RUNS_MAX
 from zchat.core.introductions import introduction
 from zchat.core.recipients import RECIPIENTS_MAX
 from zchat.core.session import OUTCOMES_MAX
@@ -32,7 +33,7 @@ SPEC = Path(__file__).parent.parent / "docs" / "protocol.md"
 
 CLIENT: tuple[Any, ...] = wire.ClientMessage.__args__
 BROKER: tuple[Any, ...] = (*wire.BrokerMessage.__args__, wire.Watermark, wire.Sync)
-PARTS = (wire.Record, wire.Batch, wire.Entry, wire.Member, wire.Room, wire.Cursor)
+PARTS = (wire.Record, wire.Batch, wire.Entry, wire.Member, wire.Room, wire.Cursor, wire.Group, wire.PendingRun)
 
 KEEPALIVE = options.KEEPALIVE_SECONDS
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -82,7 +83,7 @@ def table_of(struct: Any) -> str:
     name, tag = spelled(struct), struct.__struct_config__.tag
     if tag is not None:
         return section(f"#### {tag} `{name}`")
-    if struct in (wire.Member, wire.Room, wire.Cursor):
+    if struct in (wire.Member, wire.Room, wire.Cursor, wire.Group, wire.PendingRun):
         found = re.search(rf"^`{name}` is (.*?)(?=^#)", text(), re.M | re.S)
     else:
         found = re.search(rf"(?:A|An) \*\*{name.lower()}\*\* (.*?)(?=^(?:A|An) \*\*|^## )", text(), re.M | re.S)
@@ -139,8 +140,8 @@ def test_every_message_has_its_heading_and_no_other_kind_has_one() -> None:
 def test_the_elements_of_an_array_are_those_of_its_struct(struct: Any) -> None:
     part = table_of(struct)
     hints = get_type_hints(struct)
-    told = {wire.From: "MESSAGE", wire.For: "MESSAGE", wire.Page: "BATCH", wire.Direct: "BATCH or WATERMARK"}
-    raw = told.get(struct, "list of RECORD")
+    told = {wire.From: "MESSAGE", wire.For: "MESSAGE", wire.Direct: "BATCH or WATERMARK"}
+    raw = (told | {wire.Page: "BATCH", wire.Deliver: "BATCH"}).get(struct, "list of RECORD")
     fields = msgspec.structs.fields(struct)
     expected = [[field.name, word(hints[field.name], raw), default(field)] for field in fields]
     assert [cells[:3] for cells in rows(part) if cells[0] != "element"][: len(fields)] == expected
@@ -187,7 +188,7 @@ def longest(struct: Any, field: str) -> int:
         ("a frame to the ROUTER", options.FRAME_BYTES_MAX),
         ("a subscription, as a frame", options.SUBSCRIPTION_BYTES_MAX),
         ("topics of a subscriber", Settings().connection_topic_bytes_max),
-        ("HEADS, WHO, ROOMS and CURSORS of a connection that wait", Settings().connection_questions_max),
+        ("HEADS, WHO, ROOMS, CURSORS and GROUPS of a connection that wait", Settings().connection_questions_max),
         ("answers that a client does not read", Settings().connection_unread_bytes_max),
         ("connections of one address that have not said HELLO", Settings().address_silent_max),
         ("replies that a client does not read", options.REPLIES_QUEUED_MAX),
@@ -196,6 +197,10 @@ def longest(struct: Any, field: str) -> int:
         ("subscriptions of a connection", Settings().connection_subscriptions_max),
         ("sessions that have subscribed to a direct topic", RECIPIENTS_MAX),
         ("cursors of a user", Settings().user_cursors_max),
+        ("groups of a broker", Settings().groups_max),
+        ("records that a member of a group has", wire.GROUP_IN_FLIGHT_MAX),
+        ("ranges in one SETTLE", longest(wire.Settle, "acks")),
+        ("pending runs of a group", RUNS_MAX),
         ("channels of a connection that have a session", Settings().connection_channels_max),
         ("unknown elements of a record", wire.UNKNOWN_BYTES_MAX),
         ("unknown elements of all records in a PUBLISH", wire.UNKNOWN_BYTES_IN_ALL_MAX),

@@ -44,6 +44,7 @@ CODES: dict[str, Code] = {
     "too-many-rooms": Code(True, False, "the session is a member of as many rooms as the limit allows"),
     "bad-cursor": Code(True, False, "the cursor's name is not allowed"),
     "too-many-cursors": Code(True, False, "the broker keeps as many cursors of the user as the limit allows"),
+    "bad-group": Code(True, False, "the group's name is not allowed or not in its canonical form"),
     "other-log": Code(True, False, "the offset is of another log than the broker's"),
     "bad-request": Code(True, False, "an argument of the request is out of its range"),
     "denied": Code(True, False, "the policy does not allow it"),
@@ -86,7 +87,7 @@ class UsageError(ZchatError, ValueError):
 
 
 class BadName(UsageError):
-    """A name that is not allowed: `kind` is room, pattern, user, login name or cursor, `why` says what is wrong."""
+    """A name that is not allowed: `kind` is room, pattern, user, login name, cursor or group, `why` what is wrong."""
 
     def __init__(self, kind: str, name: str, why: str) -> None:
         super().__init__(kind, name, why)

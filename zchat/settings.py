@@ -57,7 +57,7 @@ class Settings:
 
     # What a stranger can make the broker keep: so much at once, and so much more a second (core/allowances.py).
     address_makings_max: int = (
-        65_536  # new sessions, rooms and cursors of one address: a program makes 50,000 rooms at once
+        65_536  # new sessions, rooms, cursors and groups of one address: a program makes 50,000 rooms at once
     )
     address_makings_a_second_max: float = 100.0
     connection_sessions_max: int = 64  # new sessions of one connection itself; a client of ours begins one
@@ -80,6 +80,10 @@ class Settings:
     address_gone_sessions_max: int = 20_000  # of these, who came from one address
     rooms_max: int = 262_144  # in all: about 200 MB
     cursors_max: int = 100_000  # in all: about 40 MB
+    groups_max: int = 10_000  # in all
+    group_members_max: int = 65_536  # sessions that take part in groups, as often as they do, in all
+    address_group_members_max: int = 16_384  # of the sessions of one address
+    group_runs_max: int = 262_144  # runs of records that are pending, of all groups: about 60 MB
 
     # What is kept of rooms; of those that no rule names, all is.
     retention: tuple[RetentionRule, ...] = ()

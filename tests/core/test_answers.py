@@ -36,6 +36,10 @@ REQUESTS: list[Request] = [
     wire.DropCursor(1, "c"),
     wire.Latest(1, ["a"], 0, 90, 1),
     wire.Subscribe(1, [b"@ann\0"]),
+    wire.JoinGroup(1, 1, "a", "g", 8),
+    wire.Settle(1, 1, [(1, 2)]),
+    wire.Groups(1),
+    wire.SetGroup(1, "a", "g", 0),
 ]
 ANSWERS: dict[str, Answer] = {
     "Done": wire.Done(1),
@@ -45,21 +49,12 @@ ANSWERS: dict[str, Answer] = {
     "Present": wire.Present(1, []),
     "RoomsAre": wire.RoomsAre(1, []),
     "CursorsAre": wire.CursorsAre(1, []),
+    "GroupsAre": wire.GroupsAre(1, []),
     "Goodbye": wire.Goodbye("bye"),
 }
 FITS = [
-    "Done",
-    "Done",
-    "Page",
-    "Position",
-    "HeadsAre",
-    "Present",
-    "RoomsAre",
-    "CursorsAre",
-    "Done",
-    "Done",
-    "Page",
-    "Done",
+    *("Done", "Done", "Page", "Position", "HeadsAre", "Present", "RoomsAre", "CursorsAre", "Done", "Done"),
+    *("Page", "Done", "Done", "Done", "GroupsAre", "Done"),
 ]
 
 

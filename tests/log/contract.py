@@ -14,6 +14,7 @@ from zchat.core.log import (
     USERS_SEEN_KEPT,
     Append,
     CursorRow,
+    GroupRow,
     Log,
     LogPage,
     RetentionRule,
@@ -85,9 +86,12 @@ class Scribe:
         seen: dict[str, int] | None = None,
         cursors: Iterable[CursorRow] = (),
         dropped: Iterable[tuple[str, str]] = (),
+        groups: Iterable[GroupRow] = (),
+        removed: Iterable[tuple[str, str]] = (),
     ) -> None:
         """All of it in one commit."""
-        whole = Append(list(batches), list(sessions), list(ended), seen or {}, list(cursors), list(dropped))
+        rows = list(cursors), list(dropped), list(groups), list(removed)
+        whole = Append(list(batches), list(sessions), list(ended), seen or {}, *rows)
         assert append(self.log, whole) is None
 
     def write(self, room: str, *bodies: bytes, kind: int = wire.MESSAGES, seconds: float = 1) -> StoredBatch:
@@ -270,6 +274,13 @@ class LogContract:
         assert sorted(log.cursors()) == rows
         scribe.keep(cursors=[CursorRow("alice", "x", 7, 13)], dropped=[("alice", "y"), ("carol", "x")])
         assert sorted(log.cursors()) == [CursorRow("alice", "x", 7, 13), CursorRow("bob", "x", 3, 12)]
+
+    def test_a_group_is_replaced_and_removed(self, log: Log) -> None:
+        scribe = Scribe(log)
+        rows = [GroupRow("a", "x", 9, 3, 10, [(2, 4, 1), (7, 7, 2)]), GroupRow("a", "y", 0, 0, 11, [])]
+        scribe.keep(groups=[*rows, GroupRow("b", "x", 5, 0, 12, [])])
+        scribe.keep(groups=[rows[1]._replace(upto=wire.OFFSET_MAX)], removed=[("b", "x"), ("c", "x")])
+        assert sorted(log.groups()) == [rows[0], rows[1]._replace(upto=wire.OFFSET_MAX)]
 
     # --- read -------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from zchat import wire
 from zchat.core.log import (
     Append,
     CursorRow,
+    GroupRow,
     LogPage,
     LogStart,
     RetentionRule,
@@ -144,6 +145,10 @@ class SimulatedLog:
     def cursors(self) -> list[CursorRow]:
         """As the memory log does."""
         return self.memory.cursors()
+
+    def groups(self) -> list[GroupRow]:
+        """As the memory log does."""
+        return self.memory.groups()
 
     def starts(self) -> list[LogStart]:
         """As the memory log does."""

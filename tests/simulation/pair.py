@@ -32,6 +32,7 @@ from zchat.core.log import Append, LogFacts, LogPage, LogStart, Sliced, facts_of
 from zchat.core.ordering import Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.core.publishing import Chunk
 from zchat.core.reads import ReadRequest
+from zchat.core.stocking import StockRead
 from zchat.errors import LogError
 from zchat.log.memory import MemoryLog
 from zchat.message import messages
@@ -313,6 +314,7 @@ class Pair:
             for seq in request.seqs:
                 self.core.found(request.session, seq, whole(self.log.find(request.session, seq)))
             return
+        assert not isinstance(request, StockRead), "of a group: they are not read here"
         for end in self.ends:
             if end.connection == read.connection:
                 end.to_client.append(answer_read(self.log, request, self.settings.page_bytes_max))

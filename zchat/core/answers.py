@@ -40,6 +40,7 @@ Answer: TypeAlias = (
     | wire.Present
     | wire.RoomsAre
     | wire.CursorsAre
+    | wire.GroupsAre
     | wire.Goodbye
     | wire.Error
     | WireError  # one that makes no sense
@@ -57,6 +58,10 @@ Request: TypeAlias = (
     | wire.DropCursor
     | wire.Latest
     | wire.Subscribe
+    | wire.JoinGroup
+    | wire.Settle
+    | wire.Groups
+    | wire.SetGroup
 )
 A = TypeVar("A", bound=Answer)
 
@@ -73,6 +78,10 @@ ANSWERS: dict[type, type] = {
     wire.DropCursor: wire.Done,
     wire.Latest: wire.Page,
     wire.Subscribe: wire.Done,
+    wire.JoinGroup: wire.Done,
+    wire.Settle: wire.Done,
+    wire.Groups: wire.GroupsAre,
+    wire.SetGroup: wire.Done,
 }
 """Which answer belongs to which request; each may have an ERROR instead."""
 

@@ -27,20 +27,21 @@ from zchat.core.channels import Channel, Endpoint, connection_of
 from zchat.core.checking import checked_records
 from zchat.core.commits import Commit, Gathering
 from zchat.core.cursors import BrokerCursors
+from zchat.core.dispatch import Dispatch
+from zchat.core.groups import BrokerGroups
 from zchat.core.log import Append, LogFacts
 from zchat.core.memberships import Memberships
 from zchat.core.outlet import Outlet
 from zchat.core.questions import Questions
 from zchat.core.reads import Lookup as Lookup
 from zchat.core.reads import Read as Read
-from zchat.core.reads import ReadRequest, Reads
+from zchat.core.reads import Reads
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
 from zchat.core.rooms import BrokerRooms, Feed, Watermarks
 from zchat.core.session import PENDING, Session
 from zchat.core.welcomes import Welcomes
 from zchat.errors import BadName, LogError, WireError
-from zchat.names import cursor_name, user_key
 from zchat.settings import Settings
 
 
@@ -61,10 +62,13 @@ class BrokerCore:
         self._rooms = BrokerRooms(facts.rooms, self._allowances, settings.rooms_max)
         self._watermarks = Watermarks(settings.watermark_first_seconds, settings.watermark_last_seconds)
         self._cursors = BrokerCursors(facts.cursors, facts.log_id, settings, self._allowances)
-        self._questions = Questions(self.registry, self._rooms)
         self._commit: Commit | None = None  # under way
         self._gathering = Gathering(settings.batch_bytes_max)
         self._replies = Replies()
+        self.groups = BrokerGroups(
+            facts.groups, settings, self._rooms, self._gathering, self._replies, self._allowances, now
+        )
+        self._questions = Questions(self.registry, self._rooms, self._cursors, self.groups)
         self._outlet = Outlet(self._replies, settings.batch_bytes_max, self._welcomes.start)
         self._asked = Asked(settings.connection_questions_max)
         self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
@@ -81,6 +85,17 @@ class BrokerCore:
             session_ids,
         )
         self._memberships.restore(facts.sessions, facts.users_seen, now)
+        self._dispatch = Dispatch(
+            self.registry,
+            self._memberships,
+            self._questions,
+            self._asked,
+            self._reads,
+            self._cursors,
+            self.groups,
+            self._gathering,
+            self._replies,
+        )
         self.refuse_subscriptions = self._memberships.refuse_subscriptions
         # What the shell takes.
         self._broadcasts: list[tuple[bytes, bytes]] = []
@@ -116,8 +131,10 @@ class BrokerCore:
                 self._received(Channel(endpoint, message.channel), bytes(message.message), now)
             else:
                 self._replies.refuse(endpoint, "connection", 0, "bad-frame", "a FROM in a FROM")
+        elif isinstance(message, wire.Hello):
+            self._hello(session.connection, message, now)
         else:
-            self._requested(session, endpoint, message, now)
+            self._dispatch.take(session, endpoint, message, self.head, self._commit, now)
 
     def disconnected(self, connection: bytes, now: Instant) -> None:
         """A connection ended: its session has the grace time to come back."""
@@ -145,6 +162,8 @@ class BrokerCore:
         for batch in commit.batches:
             room, feed, offset = batch.room, batch.room.feed(batch.kind), batch.base
             self._broadcast(feed, batch.frame)
+            if batch.kind == wire.MESSAGES and room.name in self.groups.rooms:
+                self.groups.stored(batch, feed.last)
             self.head = room.last = feed.last = batch.base + batch.records - 1
             self._watermarks.spoke(feed, now.seconds)
             if batch.kind == wire.MESSAGES:
@@ -155,6 +174,7 @@ class BrokerCore:
                     self._replies.ack(session.connection, entry.seq, offset)
                     offset += count
         self._cursors.committed(commit.append, self._gathering.cursors)
+        self.groups.buried(commit.dying)
         for endpoint, request in commit.done:
             self._replies.reply(endpoint, wire.Done(request))
 
@@ -164,7 +184,9 @@ class BrokerCore:
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: write the leaves that are due, send the watermarks that are due. Then take everything."""
-        self._memberships.elapsed(now)
+        for session in self._memberships.elapsed(now):
+            self.groups.left(session, "gone", now)
+        self.groups.elapsed(now)
         for feed in self._watermarks.due(now.seconds):
             self._broadcast(feed, wire.encode(wire.Watermark(feed.last)))
 
@@ -174,8 +196,13 @@ class BrokerCore:
 
     def next_deadline(self) -> float | None:
         """When `elapsed` must be called at the latest; None: nothing is due."""
-        outlet = self._outlet.next_deadline()
-        times = (self.registry.next_deadline(), self._watermarks.next_deadline(), self._memberships.retry, outlet)
+        times = (
+            self.registry.next_deadline(),
+            self._watermarks.next_deadline(),
+            self._memberships.retry,
+            self._outlet.next_deadline(),
+            self.groups.next_deadline,
+        )
         return min([time for time in times if time is not None], default=None)
 
     # --- what to do -------------------------------------------------------------------------
@@ -222,7 +249,7 @@ class BrokerCore:
         endpoint = asker.waiting[0].endpoint
         if asker.work is None and (session := self.registry.of(endpoint)) is not None:
             count = self._asked.count
-            asker.work = self._questions.work(session, asker.waiting[0], count, self.head, self._cursors)
+            asker.work = self._questions.work(session, asker.waiting[0], count, self.head)
         if frame := self._asked.work(asker):
             self._replies.reply_frame(endpoint, frame)
         return True
@@ -314,8 +341,7 @@ class BrokerCore:
         for batch in undone.batches:
             self._rooms.forget(batch.room, self.registry.members(batch.room.name))
         self._cursors.not_kept()
-
-    # --- everything else that is asked for --------------------------------------------------
+        self.groups.not_kept(undone.dying, now)
 
     def _hello(self, endpoint: Endpoint, hello: wire.Hello, now: Instant) -> None:
         address = self._addresses.get(connection_of(endpoint), "")
@@ -323,70 +349,6 @@ class BrokerCore:
         if greeted is None:
             return
         session, resumed = greeted
+        self.groups.greeted(session)
         micros = max(self._time, now.micros)
         self._replies.reply(endpoint, self._welcomes.of(session, self.head, micros, now, resumed=resumed))
-
-    def _requested(self, session: Session, endpoint: Endpoint, message: wire.ClientMessage, now: Instant) -> None:
-        """Everything that a known session sends besides PUBLISH."""
-        number = getattr(message, "request", 0)
-        try:
-            answer = self._answer(session, message, now)
-        except (BadName, WireError) as error:
-            self._replies.refuse(endpoint, "request", number, error.code, str(error))
-            return
-        if isinstance(answer, wire.Done):
-            self._answer_kept(session, answer.request)
-        elif answer is not None:
-            self._replies.reply(endpoint, answer)
-
-    def _answer(self, session: Session, message: wire.ClientMessage, now: Instant) -> wire.BrokerMessage | None:
-        """The answer; DONE is told once what was changed is kept. Raises BadName, WireError."""
-        match message:
-            case wire.Join():
-                self._memberships.join(session, message, now)
-                return wire.Done(message.request)
-            case wire.Part():
-                self._memberships.part(session, message.rooms, "bye")
-                return wire.Done(message.request)
-            case wire.Fetch() | wire.Seek() | wire.Latest():
-                self._read(session, message)
-            case wire.Heads() | wire.Who() | wire.Rooms() | wire.Cursors():
-                self._questions.check(session, message)
-                self._asked.ask(session.connection, message)
-            case wire.SetCursor():
-                row = self._cursors.checked(session, message, self.head, now)
-                self._gathering.cursors[row.user, row.name] = row
-                return wire.Done(message.request)
-            case wire.DropCursor():
-                if self._cursors.has(session.user, message.name):
-                    self._gathering.cursors[user_key(session.user), cursor_name(message.name)] = None
-                return wire.Done(message.request)
-            case wire.Bye():
-                endpoint = session.connection
-                self._memberships.bye(session, now)
-                if isinstance(endpoint, bytes):  # who is left on its channels has no connection any more
-                    self.registry.disconnected(endpoint, now)
-                return wire.Goodbye("bye")
-            case wire.Hello():
-                self._hello(session.connection, message, now)
-            case wire.Subscribe():
-                self._questions.may_subscribe(session, message.topics)
-                self.registry.recipients.subscribe(session, message.topics)
-                self._replies.reply(session.connection, wire.Done(message.request))
-            case wire.Report():
-                self.registry.listens(session, *self._questions.listens(session, message.listeners))
-        return None
-
-    def _answer_kept(self, session: Session, request: int) -> None:
-        """DONE once it is kept: with the next commit, with the one under way, or now when it is already."""
-        done = (session.connection, request)
-        if session.id in self._gathering.sessions or self._gathering.cursors:
-            self._gathering.done.append(done)
-        elif self._commit is not None and session.id in self._commit.sessions:
-            self._commit.done.append(done)
-        else:
-            self._replies.reply(session.connection, wire.Done(request))
-
-    def _read(self, session: Session, message: ReadRequest) -> None:
-        self._questions.may_read(session, message.patterns)
-        self._reads.ask(session.connection, message)

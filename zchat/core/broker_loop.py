@@ -24,7 +24,7 @@ from math import inf
 
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.broker import BrokerCore
+from zchat.core.broker import BrokerCore, Read
 from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN, BrokerPort
 from zchat.core.clocks import NOTICED_SECONDS, Clocks
 from zchat.core.log import Append, Log
@@ -100,7 +100,8 @@ class BrokerLoop:
         now, due = port.now(), core.next_deadline()
         self._due = inf if due is None else due
         self._receives = core.gathered_bytes < self.gathered_bytes_max and not self._has_all
-        is_busy = self._finished or core.may_answer(port.full) or (self._more and self._receives)
+        has_work = self._finished or core.groups.is_eager or core.may_answer(port.full)
+        is_busy = has_work or (self._more and self._receives)
         if is_busy or (self._is_stopping and self._stop_at == inf):
             return 0.0
         until = min(self._due, self._stop_at, port.due(now))
@@ -199,12 +200,16 @@ class BrokerLoop:
             self._answer(now)
         for read in core.take_reads(full):
             self._read_worker.submit(read)
+        for stock_read in core.groups.take_reads(now):
+            self._read_worker.submit(Read(b"", stock_read))
         for connection in core.take_cutoffs():
             port.cut_off(connection, now)
 
     def _send(self, now: Instant) -> None:
         """What somebody waits for goes first: of a round trip, the message, and then its ack."""
         core, port = self.core, self._port
+        if core.groups.is_eager:
+            core.groups.hand_out(port.full, now)
         broadcasts, direct = core.take_broadcasts(now), core.take_direct()
         if broadcasts or direct:
             patient = core.is_patient(now)

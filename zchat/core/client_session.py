@@ -117,7 +117,8 @@ class SessionCore:
                 if self.state == READY:
                     self.listening.heard(message.topic, bytes(message.message), self)
             case _:
-                self._answered(message.request, message, now)
+                if not isinstance(message, wire.Deliver):  # it takes part in no group
+                    self._answered(message.request, message, now)
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: repeat what had no answer. Then take everything."""

@@ -19,6 +19,7 @@ import msgspec
 
 from zchat import wire
 from zchat.core.channels import Endpoint
+from zchat.core.group import Run, WorkGroup
 from zchat.core.log import Append, CursorRow, StoredBatch
 from zchat.core.rooms import BrokerRoom, OpenBatch
 from zchat.core.session import Session
@@ -54,6 +55,8 @@ class Commit(NamedTuple):
     presence: list[PresenceRecord]
     done: list[tuple[Endpoint, int]]  # whose, request: answered with DONE once it is kept
     sessions: dict[str, Session]  # whose rows are in it
+    groups: dict[tuple[str, str], WorkGroup | None]  # the same
+    dying: list[tuple[WorkGroup, Run]]  # whose dead letters are in it
 
 
 class Gathering:
@@ -68,10 +71,12 @@ class Gathering:
         self.ended: list[str] = []  # sessions whose row goes
         self.seen: dict[str, int] = {}
         self.cursors: dict[tuple[str, str], CursorRow | None] = {}  # None: dropped
+        self.groups: dict[tuple[str, str], WorkGroup | None] = {}  # by room and name; None: removed
+        self.dying: list[tuple[WorkGroup, Run]] = []
 
     def __bool__(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self.batches or self.done or self.sessions or self.ended or self.seen)
+        return bool(self.batches or self.done or self.sessions or self.ended or self.seen or self.groups)
 
     @property
     def is_awaited(self) -> bool:
@@ -131,10 +136,12 @@ class Gathering:
             self.seen,
             [row for row in self.cursors.values() if row is not None],
             [key for key, row in self.cursors.items() if row is None],
+            [group.row() for group in self.groups.values() if group is not None],
+            [key for key, group in self.groups.items() if group is None],
         )
-        commit = Commit(append, self.batches, first, self.presence, self.done, self.sessions)
-        self.batches, self.presence, self.done = [], [], []
-        self.sessions, self.ended, self.seen, self.cursors = {}, [], {}, {}
+        commit = Commit(append, self.batches, first, self.presence, self.done, self.sessions, self.groups, self.dying)
+        self.batches, self.presence, self.done, self.dying = [], [], [], []
+        self.sessions, self.ended, self.seen, self.cursors, self.groups = {}, [], {}, {}, {}
         return commit
 
     def undo(self, commit: Commit) -> Commit:
@@ -145,10 +152,10 @@ class Gathering:
         for batch in batches:
             batch.room.open_batch = None
             batch.room.given, batch.room.given_message = batch.room.last, batch.room.messages.last
-        undone = Commit(
-            commit.append, batches, commit.first, commit.presence + self.presence, commit.done + self.done, {}
-        )
-        self.batches, self.presence, self.done, self.cursors = [], [], [], {}
+        presence, done, dying = commit.presence + self.presence, commit.done + self.done, commit.dying + self.dying
+        undone = Commit(commit.append, batches, commit.first, presence, done, {}, {}, dying)
+        self.batches, self.presence, self.done, self.cursors, self.dying = [], [], [], {}, []
+        self.groups = commit.groups | self.groups
         before = {name: session for name, session in commit.sessions.items() if name not in self.ended}
         self.sessions = before | self.sessions
         self.ended = [ended for ended in commit.append.ended if ended not in self.sessions] + self.ended

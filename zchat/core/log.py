@@ -64,6 +64,17 @@ class CursorRow(NamedTuple):
     time: int  # microseconds since 1970: when it was set
 
 
+class GroupRow(NamedTuple):
+    """How far a group of a room has got with its work."""
+
+    room: str
+    name: str
+    upto: int  # all of the room up to here was handed out, once at least
+    max_deliveries: int  # of one record; 0: no bound
+    time: int  # microseconds since 1970: when it was made or set
+    pending: list[tuple[int, int, int]]  # first, last, deliveries: what of it is not done, in the order of offsets
+
+
 class LogStart(NamedTuple):
     """One start of a broker on a log."""
 
@@ -80,6 +91,8 @@ class Append(NamedTuple):
     seen: dict[str, int]  # user -> last seen (microseconds), for users who have gone
     cursors: list[CursorRow] = []  # inserted, or replacing the one of the same user and name
     dropped: list[tuple[str, str]] = []  # (user, name): cursors whose row goes; none is in `cursors` too
+    groups: list[GroupRow] = []  # inserted, or replacing the one of the same room and name
+    removed: list[tuple[str, str]] = []  # (room, name): groups whose row goes; none is in `groups` too
 
 
 class LogPage(NamedTuple):
@@ -103,6 +116,7 @@ class LogFacts(NamedTuple):
     users_seen: list[SeenRow]
     cursors: list[CursorRow] = []
     starts: list[LogStart] = []  # the present one last
+    groups: list[GroupRow] = []
 
 
 def facts_of(log: Log, users_seen_max: int) -> LogFacts:
@@ -117,6 +131,7 @@ def facts_of(log: Log, users_seen_max: int) -> LogFacts:
         log.users_seen(users_seen_max),
         log.cursors(),
         log.starts(),
+        log.groups(),
     )
 
 
@@ -207,6 +222,9 @@ class Log(Protocol):
 
     def cursors(self) -> list[CursorRow]:
         """All cursors."""
+
+    def groups(self) -> list[GroupRow]:
+        """All groups."""
 
     def starts(self) -> list[LogStart]:
         """Its starts, the present one last; of the older ones not more than `wire.STARTS_MAX` are known."""

@@ -159,9 +159,10 @@ class Memberships:
         self._gathering.end(session)
         self._note_seen(session)
 
-    def elapsed(self, now: Instant) -> None:
-        """Write the leaves that are due."""
-        for session in self._registry.expired(now):
+    def elapsed(self, now: Instant) -> list[Session]:
+        """Write the leaves that are due. Returns the sessions that have gone, or are forgotten."""
+        over = self._registry.expired(now)
+        for session in over:
             if session.state == FORGOTTEN:
                 self._gathering.end(session)
                 continue
@@ -174,6 +175,7 @@ class Memberships:
             self._gathering.sessions[self._registry.forgotten.id] = self._registry.forgotten
         if self.retry is not None and self.retry <= now.seconds:
             self.retry = None
+        return over
 
     def not_kept(self, undone: Commit, now: Instant) -> None:
         """The log refused these records: joins are taken back, leaves gather again for the next commit."""

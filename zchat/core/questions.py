@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from zchat import wire
 from zchat.core.asked import Question, WaitingQuestion, Work
 from zchat.core.cursors import BrokerCursors
+from zchat.core.groups import BrokerGroups
 from zchat.core.registry import Registry
 from zchat.core.rooms import BrokerRoom
 from zchat.core.session import Session, member_of
@@ -53,9 +54,13 @@ class Made(NamedTuple):
 class Questions:
     """Answers from the registry and the rooms."""
 
-    def __init__(self, registry: Registry, rooms: dict[str, BrokerRoom]) -> None:
+    def __init__(
+        self, registry: Registry, rooms: dict[str, BrokerRoom], cursors: BrokerCursors, groups: BrokerGroups
+    ) -> None:
         self._registry = registry
         self._rooms = rooms
+        self._cursors = cursors
+        self._groups = groups
         self._made: dict[Hashable, Made] = {}  # by what was asked
         self._made_bytes = 0
 
@@ -68,19 +73,23 @@ class Questions:
         """Raises BadName, WireError for what the session may not ask."""
         if isinstance(question, wire.Heads):
             self.may_read(session, question.patterns)
-        elif isinstance(question, wire.Who) and question.room:
+        elif isinstance(question, wire.Who | wire.Groups) and question.room:
             self.may_read(session, [question.room])
 
-    def work(self, session: Session, waiting: WaitingQuestion, count: int, head: int, cursors: BrokerCursors) -> Work:
+    def work(self, session: Session, waiting: WaitingQuestion, count: int, head: int) -> Work:
         """Make the frame that answers a question, in steps. `count`: how many have been asked by now."""
         question, asked = waiting.question, waiting.asked
         number = question.request
         if isinstance(question, wire.Cursors):
-            return wire.encode(wire.CursorsAre(number, cursors.of(session.user)))
+            return wire.encode(wire.CursorsAre(number, self._cursors.of(session.user)))
         if isinstance(question, wire.Heads):
             names = question.patterns
             made = yield from self._list(("heads", *names), asked, count, head, lambda: self.heads(names))
             return wire.encode(wire.HeadsAre(number, made.head, _as_list(made)))
+        if isinstance(question, wire.Groups):
+            of = question.room, question.group
+            made = yield from self._list(("groups", *of), asked, count, head, lambda: self._groups.listed(*of))
+            return wire.encode(wire.GroupsAre(number, _as_list(made)))
         if isinstance(question, wire.Who):
             room, lag = question.room, question.lag
             made = yield from self._list(("who", room, lag), asked, count, head, lambda: self.who(room, lag))

@@ -22,12 +22,15 @@ from zchat.core.broker_port import BrokerPort
 from zchat.core.channels import reply_to
 from zchat.core.log import Log, Sliced
 from zchat.core.reads import ReadRequest
+from zchat.core.stock import StockBatch
+from zchat.core.stocking import READ_BYTES, StockPage, StockRead
 from zchat.errors import LogError
 
 TOLD_SECONDS = 60.0
 
 Later = Callable[[Instant], None]
-Found = bytes | list[tuple[int, int, str]]  # a frame; or of each publish: `seq`, offset, why that is not known
+# A frame; of each publish `seq`, offset, why that is not known; or what a group needs, None where it cannot be had.
+Found = bytes | list[tuple[int, int, str]] | StockPage | None
 
 
 class ReadWorker:
@@ -74,8 +77,10 @@ class ReadWorker:
             return failed
         return partial(self._gave_way, read)
 
-    def _answer(self, request: ReadRequest | Lookup) -> Sliced[Found]:
+    def _answer(self, request: ReadRequest | Lookup | StockRead) -> Sliced[Found]:
         log = self._log
+        if isinstance(request, StockRead):
+            return (yield from self._stock(request))
         if isinstance(request, Lookup):
             found: list[tuple[int, int, str]] = []
             for seq in request.seqs:
@@ -97,18 +102,32 @@ class ReadWorker:
         batches = [(room, wire.raw(frame)) for room, frame in page.batches]
         return wire.encode(wire.Page(request.request, batches, page.upto, page.more, page.gaps))
 
+    def _stock(self, read: StockRead) -> Sliced[StockPage]:
+        page = yield from self._log.read([read.group.room], read.after, read.until, 0, READ_BYTES)
+        batches = [StockBatch.of_frame(frame) for _, frame in page.batches]
+        return StockPage([batch for batch in batches if batch is not None], page.upto, page.gaps)
+
     # --- in the broker's loop ---------------------------------------------------------------
 
     def _gave_way(self, read: Read, seconds: float, now: Instant) -> None:
-        self._core.read_gave_way(read, seconds)
+        if isinstance(read.request, StockRead):
+            self.submit(read)
+        else:
+            self._core.read_gave_way(read, seconds)
 
     def _finished(self, read: Read, answered: Found, seconds: float, now: Instant) -> None:
+        if isinstance(read.request, StockRead):
+            if isinstance(answered, StockPage):
+                self._core.groups.read(read.request, answered, now)
+            else:
+                self._core.groups.unread(read.request, now)
+            return
         if not self._core.read_done(read, seconds):
             return
         if isinstance(answered, bytes):
             self._port.send([reply_to(read.endpoint, answered)], now)
             return
-        assert isinstance(read.request, Lookup)
+        assert isinstance(read.request, Lookup) and isinstance(answered, list)
         for seq, offset, failure in answered:
             self._core.found(read.request.session, seq, offset, failure)
 
@@ -119,8 +138,9 @@ class ReadWorker:
         if now.seconds - self._told >= TOLD_SECONDS:
             self._told = now.seconds
             self._tell(f"the log cannot be read: {text}")
+        answered: Found = None
         if isinstance(request, Lookup):
-            answered: Found = [(seq, 0, text) for seq in request.seqs]
-        else:
+            answered = [(seq, 0, text) for seq in request.seqs]
+        elif not isinstance(request, StockRead):
             answered = wire.encode(wire.Error("request", request.request, code, text))
         self._finished(read, answered, seconds, now)

@@ -28,6 +28,7 @@ from zchat import wire
 from zchat.core.channels import Endpoint, connection_of
 from zchat.core.replies import Replies
 from zchat.core.session import Session
+from zchat.core.stocking import StockRead
 from zchat.errors import WireError
 
 READERS = 2  # threads
@@ -52,8 +53,8 @@ class Read:
 
     __slots__ = ("endpoint", "left", "request")
 
-    def __init__(self, endpoint: Endpoint, request: ReadRequest | Lookup) -> None:
-        self.endpoint = endpoint  # whose it is
+    def __init__(self, endpoint: Endpoint, request: ReadRequest | Lookup | StockRead) -> None:
+        self.endpoint = endpoint  # whose it is; of a group's nobody's
         self.request = request
         self.left: Any = None  # what is left to do of it; for who does it
 
@@ -271,6 +272,7 @@ class Reads:
         else:
             greediest.unanswered -= 1
             text = f"{self._reads_max} reads of all are waiting, most of them yours"
+            assert not isinstance(read.request, StockRead), "groups have their own turns"
             self._replies.refuse(read.endpoint, "request", read.request.request, "busy", text)
         return True
 

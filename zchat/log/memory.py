@@ -22,6 +22,7 @@ from zchat.core.log import (
     Append,
     CursorRow,
     Gap,
+    GroupRow,
     LogPage,
     LogStart,
     RetentionRule,
@@ -175,6 +176,7 @@ class MemoryLog:
         self._sessions: dict[str, SessionRow] = {}
         self._seen: dict[str, int] = {}
         self._cursors: dict[tuple[str, str], CursorRow] = {}
+        self._groups: dict[tuple[str, str], GroupRow] = {}
         self._starts = [LogStart(secrets.token_hex(6), 0)]
 
     def append(self, append: Append, done: Callable[[LogError | None], None]) -> None:
@@ -191,6 +193,9 @@ class MemoryLog:
             self._cursors.update({(row.user, row.name): row for row in append.cursors})
             for dropped in append.dropped:
                 self._cursors.pop(dropped, None)
+            self._groups.update({(row.room, row.name): row for row in append.groups})
+            for removed in append.removed:
+                self._groups.pop(removed, None)
         done(None)
 
     def append_now(self, append: Append) -> bool:
@@ -316,6 +321,11 @@ class MemoryLog:
         """In no order."""
         with self._lock:
             return list(self._cursors.values())
+
+    def groups(self) -> list[GroupRow]:
+        """In no order."""
+        with self._lock:
+            return list(self._groups.values())
 
     def starts(self) -> list[LogStart]:
         """One: it ends with its broker."""

@@ -21,6 +21,7 @@ Spec: docs/protocol.md. Tests: tests/test_wire.py.
 from __future__ import annotations
 
 from zchat.wire.checking import NESTED_MAX, UNKNOWN_BYTES_IN_ALL_MAX, UNKNOWN_BYTES_MAX, check_records
+from zchat.wire.cutting import count_of, joined_records, split_records
 from zchat.wire.decoding import (
     Encodable,
     about,
@@ -45,6 +46,20 @@ from zchat.wire.decoding import (
     raw,
 )
 from zchat.wire.ends import end_of
+from zchat.wire.groups import (
+    ACK_WAIT_MS_MAX,
+    ACK_WAIT_MS_MIN,
+    GROUP_IN_FLIGHT_MAX,
+    Deliver,
+    Gap,
+    Group,
+    Groups,
+    GroupsAre,
+    JoinGroup,
+    PendingRun,
+    SetGroup,
+    Settle,
+)
 from zchat.wire.messages import (
     IN_FLIGHT_MAX,
     INFO_CHARACTERS_MAX,
@@ -82,7 +97,6 @@ from zchat.wire.messages import (
     Fetch,
     For,
     From,
-    Gap,
     Goodbye,
     Heads,
     HeadsAre,
@@ -123,6 +137,9 @@ from zchat.wire.records import (
 )
 
 __all__ = [
+    "ACK_WAIT_MS_MAX",
+    "ACK_WAIT_MS_MIN",
+    "GROUP_IN_FLIGHT_MAX",
     "INFO_CHARACTERS_MAX",
     "INTRODUCTION_TOPIC",
     "IN_FLIGHT_MAX",
@@ -160,6 +177,7 @@ __all__ = [
     "Cursor",
     "Cursors",
     "CursorsAre",
+    "Deliver",
     "Direct",
     "Done",
     "DropCursor",
@@ -171,16 +189,21 @@ __all__ = [
     "From",
     "Gap",
     "Goodbye",
+    "Group",
+    "Groups",
+    "GroupsAre",
     "Heads",
     "HeadsAre",
     "Hello",
     "HelloAgain",
     "Join",
+    "JoinGroup",
     "Latest",
     "Member",
     "Natural",
     "Page",
     "Part",
+    "PendingRun",
     "Position",
     "Present",
     "Publish",
@@ -194,6 +217,8 @@ __all__ = [
     "RoomsAre",
     "Seek",
     "SetCursor",
+    "SetGroup",
+    "Settle",
     "Subscribe",
     "Sync",
     "Watermark",
@@ -202,6 +227,7 @@ __all__ = [
     "about",
     "channel_of",
     "check_records",
+    "count_of",
     "decode_batch",
     "decode_bodies",
     "decode_broadcast",
@@ -217,8 +243,10 @@ __all__ = [
     "end_of",
     "for_channel",
     "from_channel",
+    "joined_records",
     "list_of",
     "mended",
     "number_of",
     "raw",
+    "split_records",
 ]

@@ -17,6 +17,7 @@ import msgspec
 
 from zchat.errors import WireError
 from zchat.wire.checking import DECODING_ERRORS, check_records, text_of
+from zchat.wire.groups import GroupsAre
 from zchat.wire.large import check_large, check_large_broadcast
 from zchat.wire.messages import (
     VERSION,
@@ -45,7 +46,7 @@ from zchat.wire.records import Batch, BatchHead, Natural, RawBatch, RecordOrBody
 Encodable: TypeAlias = ClientMessage | BrokerMessage | Watermark | Sync | RawBatch | Batch
 Decoded = TypeVar("Decoded")
 
-HEAD_ELEMENTS = 4  # of a batch: what BatchHead has
+HEAD_ELEMENTS = len(BatchHead.__struct_fields__)
 CHANNEL_MAX = (1 << 32) - 1
 NUMBERED_BYTES_MAX = 1 + 2 * 9  # a short array's first byte, and two integers
 
@@ -74,7 +75,6 @@ _records_decoder = msgspec.msgpack.Decoder(list[RecordOrBody])
 _bodies_decoder = msgspec.msgpack.Decoder(list[bytes])
 _numbered_decoder = msgspec.msgpack.Decoder(_Numbered)
 _kind_decoder = msgspec.msgpack.Decoder(_Kind)
-
 
 # --- to bytes -----------------------------------------------------------------------------------
 
@@ -281,7 +281,7 @@ def _kinds(union: Any) -> frozenset[int]:
 
 _CLIENT_KINDS = _kinds(ClientMessage)
 _HELLO, _PUBLISH = Hello.__struct_config__.tag, Publish.__struct_config__.tag
-_ANSWERS = _kinds(Done | Page | Position | HeadsAre | Present | RoomsAre | CursorsAre)
+_ANSWERS = _kinds(Done | Page | Position | HeadsAre | Present | RoomsAre | CursorsAre | GroupsAre)
 _DIRECT = Direct.__struct_config__.tag
 _FROM, _FOR = From.__struct_config__.tag, For.__struct_config__.tag
 _UNNUMBERED = frozenset([_HELLO, Report.__struct_config__.tag, Bye.__struct_config__.tag, _FROM])

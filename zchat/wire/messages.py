@@ -6,10 +6,11 @@ Spec: docs/protocol.md, "Messages". Tests: tests/test_wire.py.
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
+from zchat.wire.groups import Deliver, Gap, Groups, GroupsAre, JoinGroup, SetGroup, Settle
 from zchat.wire.records import ChannelNumber, Info, Listeners, Names, Natural, TopicList
 
 VERSION = 1
@@ -191,6 +192,10 @@ ClientMessage: TypeAlias = (
     | From
     | Latest
     | Subscribe
+    | JoinGroup
+    | Settle
+    | Groups
+    | SetGroup
 )
 
 # --- broker -> client ---------------------------------------------------------------------------
@@ -237,15 +242,6 @@ class Done(msgspec.Struct, array_like=True, tag=36):
     """JOIN, PART, SET_CURSOR or DROP_CURSOR is done and stored, or SUBSCRIBE is in place."""
 
     request: Natural
-
-
-class Gap(NamedTuple):
-    """Offsets of a room that a log had once, and does not have any more."""
-
-    room: str
-    first: Natural
-    last: Natural
-    reason: str  # "damaged" or "trimmed"; a newer broker may know others
 
 
 class Page(msgspec.Struct, array_like=True, tag=37):
@@ -367,6 +363,8 @@ BrokerMessage: TypeAlias = (
     | CursorsAre
     | For
     | Direct
+    | Deliver
+    | GroupsAre
 )
 
 # --- broker -> every subscriber -----------------------------------------------------------------

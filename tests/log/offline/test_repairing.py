@@ -135,6 +135,7 @@ def test_a_changed_batch_is_found_with_its_offsets(tmp_path: Path) -> None:
         ("UPDATE rooms SET records = 1 WHERE id = 1", "room"),
         ("UPDATE sessions SET user = 'x'", "session"),
         ("UPDATE cursors SET offset = 5", "cursor"),
+        ("UPDATE groups SET upto = 5", "group"),
         ("UPDATE meta SET value = x'00' WHERE key = 'secret'", "identity"),
         ("DELETE FROM rooms WHERE id = 2", "room"),
     ],
@@ -294,15 +295,16 @@ def test_a_row_that_is_no_batch_is_found_and_becomes_a_gap(open_log: OpenLog, tm
 def test_a_log_with_a_damaged_index_is_the_same_after_a_repair(open_log: OpenLog, tmp_path: Path) -> None:
     kept = written(tmp_path / "log")
     log = open_log()
-    before = (log.log_id, log.secret, log.rooms(), log.sessions(), log.cursors(), log.users_seen(9), log.last_time())
+    before = (log.log_id, log.secret, log.rooms(), log.sessions(), log.cursors(), log.groups(), log.last_time())
+    seen = log.users_seen(9)
     page = read(log)
     log.close()
     overwrite(tmp_path / "log", pages_of(tmp_path / "log", "batches_of_room")[0], bytes(schema.PAGE_BYTES))
     repaired = repaired_of(tmp_path / "log")
-    assert repaired[:6] == (len(kept), sum(batch.records for batch in kept), [], False, False, True)
+    assert repaired[:7] == (len(kept), sum(batch.records for batch in kept), [], False, False, False, True)
     log = open_log()
-    after = (log.log_id, log.secret, log.rooms(), log.sessions(), log.cursors(), log.users_seen(9), log.last_time())
-    assert (after, read(log)) == (before, page)
+    after = (log.log_id, log.secret, log.rooms(), log.sessions(), log.cursors(), log.groups(), log.last_time())
+    assert (after, log.users_seen(9), read(log)) == (before, seen, page)
 
 
 def test_where_nothing_is_wrong_nothing_is_done(tmp_path: Path) -> None:
@@ -449,7 +451,7 @@ def test_a_log_that_ended_higher_is_a_finding_until_it_is_repaired(open_log: Ope
     assert findings(folder) == []
 
 
-@pytest.mark.parametrize("version", [5, 900])
+@pytest.mark.parametrize("version", [schema.VERSION + 1, 900])
 def test_a_format_that_is_not_known_is_an_error(open_log: OpenLog, tmp_path: Path, version: int) -> None:
     open_log().close()
     change(tmp_path / "log", f"PRAGMA user_version={version}")

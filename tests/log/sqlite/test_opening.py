@@ -94,7 +94,7 @@ def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path: Pat
 def test_a_log_of_a_newer_zchat_is_refused(tmp_path: Path) -> None:
     written(tmp_path)
     change(tmp_path, "PRAGMA user_version=7")
-    assert "newer zchat (format 7, this one knows 4)" in refused(tmp_path / "log.db")
+    assert f"newer zchat (format 7, this one knows {schema.VERSION})" in refused(tmp_path / "log.db")
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
     assert REPAIR in refused(tmp_path / "log.db")
 
 
-@pytest.mark.parametrize("table", ["rooms", "sessions", "cursors", "meta", "seen"])
+@pytest.mark.parametrize("table", ["rooms", "sessions", "cursors", "groups", "meta", "seen"])
 def test_a_damaged_page_of_what_is_read_at_start_is_refused(tmp_path: Path, table: str) -> None:
     written(tmp_path)
     connection = sqlite3.connect(tmp_path / "log.db")
@@ -205,6 +205,7 @@ def test_a_damaged_page_of_what_is_read_at_start_is_refused(tmp_path: Path, tabl
         "UPDATE rooms SET trimmed_time = x''",
         "UPDATE sessions SET last_seq = 99",
         "UPDATE cursors SET offset = 99",
+        "UPDATE groups SET upto = 99",
         "UPDATE meta SET value = x'00' WHERE key = 'log_id'",
     ],
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from tests.log.contract import Scribe, read_all
-from zchat.core.log import CursorRow
+from zchat.core.log import CursorRow, GroupRow
+from zchat.log.sqlite import schema
 from zchat.log.sqlite.log import SqliteLog
 
 
@@ -24,3 +27,13 @@ def test_any_thread_asks_at_any_time(open_log: Callable[..., SqliteLog]) -> None
         for number in range(100):
             scribe.keep(scribe.batch("a", b"x"), cursors=[CursorRow("ann", "c", 1, number)])
         assert all(is_right and ahead >= 0 for is_right, ahead in asked)
+
+
+def test_a_log_without_groups_gets_their_table(open_log: Callable[..., SqliteLog], tmp_path: Path) -> None:
+    open_log().close()
+    connection = sqlite3.connect(tmp_path / "log" / schema.FILE)
+    connection.executescript("DROP TABLE groups; PRAGMA user_version=4")
+    connection.close()
+    log = open_log()
+    Scribe(log).keep(groups=[GroupRow("a", "x", 1, 0, 1, [])])
+    assert [row.name for row in log.groups()] == ["x"]

@@ -87,6 +87,10 @@ class Builder:
             "INSERT INTO cursors VALUES (?, ?, ?, ?, ?)", [stored.sealed(*row) for row in rows]
         )
 
+    def groups(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Rows of `groups`, sealed."""
+        self._connection.executemany("INSERT INTO groups VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
     def starts(self, rows: Iterable[LogStart]) -> None:
         """Who wrote it before."""
         self._connection.execute("BEGIN")

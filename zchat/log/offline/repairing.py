@@ -8,7 +8,7 @@ Rules of this file
     checked = check(folder, findings.append, progress)    checked.findings == 0: the log is whole
     repaired = repair(folder, progress)                   what is sound is in the new log, the rest a gap there
 
-Tests: tests/log/offline/test_repairing.py.
+It has more than 300 lines because what is looked at is what can be saved. Tests: tests/log/offline/test_repairing.py.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SPACE_KEPT_BYTES = 16 << 20  # beside what a repair writes
 class Finding(NamedTuple):
     """Something that is not as it should be."""
 
-    kind: str  # "database", "identity", "room", "session", "cursor", "start", "head", "batch" or "index"
+    kind: str  # "database", "identity", "room", "session", "cursor", "group", "start", "head", "batch" or "index"
     text: str  # one line for people
     room: str = ""  # of a batch:
     first: int = 0  # the offsets that it is about
@@ -66,6 +66,7 @@ class Repaired(NamedTuple):
     gaps: list[tuple[str, int, int]]  # (room, first, last): what could not be, and is read as a gap from now on
     sessions_lost: bool  # members of those sessions stay in their rooms without a leave
     cursors_lost: bool
+    groups_lost: bool
     is_same: bool  # log id and secret could be read: to its clients it is the same log
     kept: Path  # the old database
 
@@ -131,6 +132,8 @@ def _check_contents(contents: Contents) -> Iterator[Finding]:
         yield Finding("session", "a row of the sessions is not what was written")
     if contents.cursors_lost:
         yield Finding("cursor", "a row of the cursors is not what was written")
+    if contents.groups_lost:
+        yield Finding("group", "a row of the groups is not what was written")
     if contents.starts_lost:
         yield Finding("start", "a row of the starts is not what was written")
     noted = contents.folder.head_noted(contents.identity.log_id) if contents.identity is not None else 0
@@ -208,7 +211,7 @@ def _places(contents: Contents, hole: Hole) -> list[Span]:
 
 
 def repair(folder: Path, progress: TellProgress | None = None) -> Repaired | None:
-    """Make a new log of all that is sound, with the log id, secret, offsets, sessions and cursors of the old one.
+    """Make a new log of all that is sound, with the log id, secret, offsets, sessions, cursors and groups of before.
 
     The old database stays in the folder under another name. Nothing is done, and None returned, where nothing is
     wrong. Raises StartError, and then all is as it was.
@@ -252,6 +255,7 @@ def _save(contents: Contents, builder: Builder, progress: TellProgress | None) -
             gaps += [(contents.room(hole.room).name, *at) for at in _places(contents, hole)]
     builder.sessions(contents.sessions)
     builder.cursors(CursorRow(row.user, row.name, row.offset, row.time) for row in contents.cursors)
+    builder.groups(contents.groups)
     builder.seen(contents.seen)
     builder.starts(contents.starts)
     return Repaired(
@@ -260,6 +264,7 @@ def _save(contents: Contents, builder: Builder, progress: TellProgress | None) -
         gaps,
         contents.sessions_lost,
         contents.cursors_lost,
+        contents.groups_lost,
         contents.identity is not None,
         path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"),
     )

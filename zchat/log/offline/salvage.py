@@ -4,7 +4,7 @@ Rules of this file
 1. The folder is locked meanwhile, and nothing in it is changed: it need not be writable.
 2. What cannot be read is left out and can be told; an exception is only for a log that is not there.
 
-Tests: tests/log/offline/test_salvage.py.
+It has more than 300 lines because all that reads damaged tables is here. Tests: tests/log/offline/test_salvage.py.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ class Contents:
         self.sessions = [stored.StoredSession._make(row) for row in sessions]
         cursors, self.cursors_lost = self._sealed("cursors")
         self.cursors = [stored.StoredCursor._make(row) for row in cursors]
+        groups, self.groups_lost = self._sealed("groups") if self._has("groups") else ([], False)
+        self.groups = [stored.StoredGroup._make(row) for row in groups]
         self.seen, _ = self.rows("SELECT user, seen FROM seen")
         lost, _ = self.rows("SELECT room, first, last FROM lost")
         sound = [Hole(*row) for row in lost if {type(value) for value in row} == {int}]
@@ -142,6 +144,11 @@ class Contents:
             pass
         self.rooms[room_id] = RoomRow(room_id, name, last, 0, 0, 0, 0)
         return self.rooms[room_id]
+
+    def _has(self, table: str) -> bool:
+        """False where it is known that there is none: an older log has no groups."""
+        found, is_all = self.rows(f"SELECT 1 FROM sqlite_schema WHERE name = '{table}'")
+        return bool(found) or not is_all
 
     def _sealed(self, table: str) -> tuple[list[Any], bool]:
         """The sound rows of a table, and whether there were others."""

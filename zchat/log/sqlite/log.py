@@ -246,7 +246,7 @@ class SqliteLog(StoredReads):
         self._start_is_kept = True
         self._rooms.commit(changed)
         self._grown += len(append.batches)
-        others = len(append.sessions) + len(append.seen) + len(append.cursors)
+        others = len(append.sessions) + len(append.seen) + len(append.cursors) + len(append.groups)
         pages = 1 + schema.pages_of_rooms(len(changed), len(self._rooms)) + others
         self._wal_bytes += size + pages * schema.PAGE_BYTES
         return None

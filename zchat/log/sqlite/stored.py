@@ -69,6 +69,18 @@ class StoredCursor(NamedTuple):
     crc: int
 
 
+class StoredGroup(NamedTuple):
+    """Of `groups`."""
+
+    room: str
+    name: str
+    upto: int
+    max_deliveries: int
+    time: int
+    pending: bytes  # JSON: first, last, deliveries of each run
+    crc: int
+
+
 class StoredStart(NamedTuple):
     """Of `starts`."""
 

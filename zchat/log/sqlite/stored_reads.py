@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import msgspec
 
-from zchat.core.log import CursorRow, LogPage, SeenRow, SessionRow, Sliced
+from zchat.core.log import CursorRow, GroupRow, LogPage, SeenRow, SessionRow, Sliced
 from zchat.log.sqlite import latest, reading, seek
 from zchat.log.sqlite.deduplication import Deduplication
 from zchat.log.sqlite.readers import Readers
 from zchat.log.sqlite.state import RoomStates
 from zchat.log.sqlite.trouble import Trouble
 
+_runs = msgspec.json.Decoder(list[tuple[int, int, int]]).decode
 _rooms_of = msgspec.json.Decoder(dict[str, int]).decode
 
 
@@ -82,3 +83,9 @@ class StoredReads:
         with self._readers.snapshot() as connection:
             rows = connection.execute("SELECT user, name, offset, time FROM cursors").fetchall()
         return [CursorRow._make(row) for row in rows]
+
+    def groups(self) -> list[GroupRow]:
+        """In no order."""
+        with self._readers.snapshot() as connection:
+            rows = connection.execute("SELECT room, name, upto, max_deliveries, time, pending FROM groups").fetchall()
+        return [GroupRow(room, name, upto, most, time, _runs(runs)) for room, name, upto, most, time, runs in rows]

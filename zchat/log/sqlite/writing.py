@@ -22,9 +22,10 @@ from zchat.log.sqlite.state import RoomRow, RoomStates
 INSERT_BATCH = "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)"
 UPSERT_SESSION = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?)"
 UPSERT_SEEN = "INSERT OR REPLACE INTO seen VALUES (?, ?)"
+UPSERT_GROUP = "INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?, ?, ?)"
 UPSERT_CURSOR = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?)"
 
-_rooms_in = msgspec.json.Encoder().encode
+_json = msgspec.json.Encoder().encode
 
 
 def insert(connection: sqlite3.Connection, rooms: RoomStates, append: Append) -> list[RoomRow]:
@@ -45,7 +46,7 @@ def insert(connection: sqlite3.Connection, rooms: RoomStates, append: Append) ->
         many(INSERT_BATCH, rows)
         many(schema.UPSERT_ROOM, map(stored.sealed_room, changed.values()))
     if append.sessions:
-        many(UPSERT_SESSION, [stored.sealed(*row[:4], _rooms_in(row.rooms)) for row in append.sessions])
+        many(UPSERT_SESSION, [stored.sealed(*row[:4], _json(row.rooms)) for row in append.sessions])
     if append.ended:
         many("DELETE FROM sessions WHERE session = ?", [(session,) for session in append.ended])
     if append.seen:
@@ -54,6 +55,10 @@ def insert(connection: sqlite3.Connection, rooms: RoomStates, append: Append) ->
         many(UPSERT_CURSOR, [stored.sealed(*row) for row in append.cursors])
     if append.dropped:
         many("DELETE FROM cursors WHERE user = ? AND name = ?", append.dropped)
+    if append.groups:
+        many(UPSERT_GROUP, [stored.sealed(*row[:5], _json(row.pending)) for row in append.groups])
+    if append.removed:
+        many("DELETE FROM groups WHERE room = ? AND name = ?", append.removed)
     return list(changed.values())
 
 
