@@ -32,7 +32,7 @@ from zchat.names import matcher, topic
 
 NOON = 1_700_000_000_000_000
 ROOMS = ("a", "b.x", "b.y", "c")
-PATTERNS = (["a"], ["b.*"], ["**"], ["a", "b.x"])
+PATTERNS = (["a"], ["b.*"], ["**"], ["a", "b.x"], ["@ann"], ["a", "@ann"])
 STARTS = (Start(), Start(after=0), Start(after=30), Start(last=3), Start(since=NOON))
 OFFSETS = st.one_of(st.integers(0, 60), st.sampled_from([0, 1, 40, 1 << 40, wire.OFFSET_MAX - 1, wire.OFFSET_MAX]))
 ROOM = st.sampled_from([*ROOMS, "", "x" * 200, "A B", "@ann"])
@@ -174,6 +174,10 @@ class AnyBroker(RuleBasedStateMachine):
     @rule(room=ROOM, batch=batches())
     def broadcast(self, room: str, batch: wire.Batch) -> None:
         self.hear(topic(room), wire.encode(batch))
+
+    @rule(room=st.sampled_from(["@ann", "@ann", "a", "@bob", ""]), batch=batches())
+    def say_directly(self, room: str, batch: wire.Batch) -> None:
+        self.receive(wire.direct(topic(room), wire.encode(batch)))
 
     @rule(
         room=ROOM,

@@ -162,7 +162,7 @@ class Lines:
     def _tell(self, line: SessionLine) -> None:
         core = line.core
         answers, refused = core.take_answers(), core.take_news()
-        if refused is not None or answers or line.state != core.state or core.refusal is not None:
+        if refused is not None or answers or line.state != core.state:
             line.state = core.state
             line.settled_upto = core.settled_upto
             line.sent = [chunk for chunk in line.sent if not chunk.is_settled]
