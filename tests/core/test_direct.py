@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
+from time import process_time
 
 import pytest
 
@@ -307,3 +308,21 @@ def test_a_session_that_has_ended_leaves_nothing(bench: Bench) -> None:
     direct = bench.listening._direct
     assert not any((direct._of, direct._wanted, direct._changed, direct._asked, direct._in_place))
     assert bench.turn() == []
+
+
+def test_thousands_of_sessions_come_back_in_a_time_that_grows_with_their_number_only(bench: Bench) -> None:
+    def seconds(number: int) -> float:
+        bench, sessions = Bench(), [Session() for _ in range(number)]
+        for session in sessions:
+            session.is_ready = False
+            bench.listen("@alice", session=session)
+        began = process_time()
+        for session in sessions:  # one after the other, with a turn after each
+            session.is_ready = True
+            bench.listening.is_ready(session)
+            bench.listening.subscribe(at(0))
+            bench.answer(session=session)
+        assert all(session.asked == [wire.Subscribe(1, [INBOX])] for session in sessions)
+        return process_time() - began
+
+    assert min(seconds(4_000) for _ in range(3)) < 9 * min(seconds(1_000) for _ in range(3))

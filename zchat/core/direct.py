@@ -13,6 +13,7 @@ Which topics are direct is in ways.py. Spec: docs/protocol.md, "Direct topics". 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from zchat import wire
@@ -71,14 +72,14 @@ class DirectTopics:
         self._asked.clear()
         self._in_place.clear()
 
-    def is_ready(self, session: Asker) -> list[Listener]:
-        """It was welcomed, and nothing is in place. Returns its listeners that wait for that from now on."""
+    def is_ready(self, session: Asker, listeners: Iterable[Listener]) -> list[Listener]:
+        """It was welcomed, and nothing is in place. Returns those of its listeners that wait for that from now on."""
         self._asked.pop(session, None)
         self._in_place.pop(session, None)
         if session not in self._wanted:
             return []
         self._look_at(session)
-        return [listener for listener in self._of if listener.session is session]
+        return [listener for listener in listeners if listener in self._of]
 
     def answered(self, session: Asker, number: int, answer: Answer, listeners: list[Listener]) -> bool | None:
         """What became of a SUBSCRIBE. Whether that is settled; None: nobody waits for it any more."""
@@ -115,8 +116,8 @@ class DirectTopics:
         if not self._changed:
             return []
         changed = [session for session in self._changed if session.is_ready]
+        self._changed.clear()  # who is not is looked at once it is
         for session in changed:
-            del self._changed[session]
             if (before := self._asked.pop(session, None)) is not None:
                 session.forget(before.number)
             topics = frozenset(self._wanted[session])

@@ -108,7 +108,7 @@ class Listening:
         """The session is there: its listeners may ask, and it reports anew."""
         self._asking.update(dict.fromkeys(self._reports.of(session)))
         self._reports.anew(session)
-        for listener in self._direct.is_ready(session):
+        for listener in self._direct.is_ready(session, self._reports.of(session)):
             listener.ordering.unsynced()
             self._unsynced[listener] = inf
 
