@@ -13,7 +13,7 @@ from pathlib import Path
 
 import zchat
 from trials import faults
-from trials.cast import SHORT, SHORT_RECORDS
+from trials.cast import INBOX, READER, SHORT, SHORT_RECORDS
 from trials.histories import Run
 from trials.journal import Journal, record
 from trials.writers import Letter, Writer
@@ -45,7 +45,7 @@ class Calm:
                 actor.ended(0)
         caller = self._folder / "caller.journal"
         journal = Journal(caller)
-        with zchat.connect(stage.broker.address, "caller", wait=20.0) as client:
+        with zchat.connect(stage.broker.address, READER, wait=20.0) as client:  # who may read all that there is
             journal.write("S", client.session_id, client.log_id)
             self._wait_for_leaves(client)
             writer = Writer("caller", client, journal)
@@ -113,7 +113,7 @@ class Calm:
         dump = Journal(self._folder / "log.journal")
         dump.note("S", client.session_id, client.log_id)
         kept = 0
-        for number, message in enumerate(client.history("**", presence=True, on_notice=noticed)):
+        for number, message in enumerate(client.history("**", INBOX, presence=True, on_notice=noticed)):
             kept += message.room == SHORT
             dump.line(record(message))
             if number % 1000 == 0:

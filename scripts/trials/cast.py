@@ -4,6 +4,7 @@ rooms: hall, hall.east, yard, 会议    everybody's
        fat                           large messages
        short                         of which the broker keeps only so many; nobody is a member
        new.*                         one more every few seconds
+       @reader                       an inbox, which nobody else hears
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from typing import Any
 from trials.commands import Command
 from trials.places import Network
 from trials.processes import Actor, Complain
+from zchat.names import inbox
 
 ROOMS = ["hall", "hall.east", "yard", "会议"]
+READER = "reader"
+INBOX = inbox(READER)
 SHORT = "short"
 SHORT_RECORDS = 2_000
 BROKER_ARGS = ("--retain", f"{SHORT}={SHORT_RECORDS}", "--grace", "2", "--restart-grace", "8")
@@ -38,6 +42,7 @@ PARTS = (
     Part("w-bursts", "writers", {"style": "bursts", "rooms": ROOMS}),
     Part("w-fat", "writers", {"style": "fat", "rooms": ["fat"]}),
     Part("w-short", "writers", {"style": "steady", "rooms": [SHORT]}),
+    Part("w-inbox", "writers", {"style": "bursts", "rooms": [INBOX, "yard"]}),
     Part("w-wander", "writers", {"style": "wander", "rooms": ["new"]}),
     Part("w-relay", "writers", {"style": "steady", "rooms": ROOMS}, "relay"),
     Part("w-far", "writers", {"style": "bursts", "rooms": ROOMS}, "far"),
@@ -60,6 +65,8 @@ PARTS = (
     Part("l-auto-all", "listeners", {"patterns": ["new.**", "fat"], "presence": False, "resume": "more"}),
     Part("l-command", "commands", {"patterns": ["yard"], "presence": False, "resume": "printed"}),
     Part("l-commands", "commands", {"patterns": ["hall", "new.**"], "presence": False, "resume": "printed"}, "relay"),
+    Part("l-inbox", "listeners", {"patterns": [INBOX], "presence": True, "user": READER}),
+    Part("l-inbox-relay", "listeners", {"patterns": ["yard", INBOX], "presence": False, "user": READER}, "relay"),
     Part("l-relay", "listeners", {"patterns": ["hall", "fat"], "presence": True}, "relay"),
     Part("l-relay-all", "listeners", {"patterns": ["**"], "presence": False}, "relay"),
     Part("l-far", "listeners", {"patterns": ["**"], "presence": True}, "far"),
