@@ -25,6 +25,7 @@ EXAMPLES: list[tuple[ZchatError, str, dict[str, object]]] = [
         "message is 2097152 bytes, limit 1048576",
         {"size": 2097152, "limit": 1048576},
     ),
+    (errors.BadFile("a", "its checksum is wrong"), 'file "a": its checksum is wrong', {"name": "a"}),
     (
         errors.Unreachable("tcp://127.0.0.1:5555", 5.0),
         "no broker answered at tcp://127.0.0.1:5555 within 5 s",

@@ -40,6 +40,7 @@ FACES = tuple(  # what all faces are made of
     f"zchat.{name}"
     for name in (
         "arguments",
+        "files",
         "publisher",
         *(f"sockets.{name}" for name in ("channel", "clock", "incoming", "intake", "link", "outbox", "publication")),
     )
@@ -57,6 +58,8 @@ LAYERS = [
     Layer("zchat/sockets/", (*WORDS, "zchat.core.", "zchat.sockets."), ("zmq", *WORLD)),
     Layer("zchat/subscription.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
     Layer("zchat/asking.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
+    Layer("zchat/files.py", WORDS, WORLD),
+    Layer("zchat/receiving.py", (*WORDS, "zchat.files"), WORLD),
     Layer("zchat/publisher.py", (*WORDS, "zchat.core.", *FACES), WORLD),
     Layer("zchat/arguments.py", (*WORDS, "zchat.core."), WORLD),
     Layer(
@@ -73,7 +76,7 @@ LAYERS = [
     Layer("zchat/__main__.py", ("zchat.cli.",), ("signal",)),
     Layer("zchat/cli/serving.py", ("zchat.",), WORLD),  # joins the sockets and a log
     Layer("zchat/cli/log_actions.py", (*WORDS, "zchat.cli.", "zchat.core.log", "zchat.log."), WORLD),  # of no broker
-    Layer("zchat/cli/", (*WORDS, "zchat", "zchat.cli."), ("typer", *WORLD)),
+    Layer("zchat/cli/", (*WORDS, "zchat", "zchat.cli.", "zchat.files", "zchat.receiving"), ("typer", *WORLD)),
 ]
 # All of Python's own modules that touch neither files nor clocks, nor anything else outside of the program.
 PURE = {

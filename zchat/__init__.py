@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zchat.core.ordering import Notice
     from zchat.errors import (
         BadAddress,
+        BadFile,
         BadName,
         Closed,
         LogError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         ZchatError,
     )
     from zchat.message import Message, RoomState
+    from zchat.receiving import FileReceiver, SavedFile
     from zchat.sockets.publication import Publication
     from zchat.subscription import Subscription
     from zchat.wire import Cursor, Member, Room
@@ -41,6 +43,7 @@ _HOMES = {
     "zchat.core.ordering": ("Notice",),
     "zchat.errors": (
         "BadAddress",
+        "BadFile",
         "BadName",
         "Closed",
         "LogError",
@@ -54,6 +57,7 @@ _HOMES = {
         "ZchatError",
     ),
     "zchat.message": ("Message", "RoomState"),
+    "zchat.receiving": ("FileReceiver", "SavedFile"),
     "zchat.sockets.publication": ("Publication",),
     "zchat.subscription": ("Subscription",),
     "zchat.wire": ("Cursor", "Member", "Room"),
@@ -62,10 +66,12 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BadAddress",
+    "BadFile",
     "BadName",
     "Client",
     "Closed",
     "Cursor",
+    "FileReceiver",
     "LogError",
     "Member",
     "Message",
@@ -74,6 +80,7 @@ __all__ = [
     "Refused",
     "Room",
     "RoomState",
+    "SavedFile",
     "StartError",
     "Subscription",
     "TimedOut",

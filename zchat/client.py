@@ -11,6 +11,8 @@ the core (core/steps.py), which are carried out here one after the other. Spec: 
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
@@ -29,8 +31,10 @@ from zchat.core.gaps import Notice
 from zchat.core.listening import Listener
 from zchat.core.steps import BecomeMember, done
 from zchat.errors import Refused
+from zchat.files import PIECES_OUT_MAX, OutgoingFile
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import CLOSE_SECONDS, WAIT_SECONDS, Deadline, tried, waitable
+from zchat.sockets.publication import Publication
 from zchat.sockets.session import SessionConnection
 from zchat.subscription import Subscription
 from zchat.times import Since
@@ -119,6 +123,34 @@ class Client(Asking):
         """
         seconds = waitable(timeout)  # before anything is sent
         return self.publish(room, body, event=event, headers=headers, volatile=volatile).result(seconds)
+
+    def send_file(
+        self,
+        room: str,
+        path: str | os.PathLike[str],
+        *,
+        headers: Mapping[str, str] | None = None,
+        on_progress: Callable[[int, int], object] | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Send a file, in pieces where it is larger than a message may be: the offset of its last message.
+
+        `FileReceiver` makes a file of them again. `on_progress` is called with how far it is, in bytes, and how
+        far it goes. Raises Refused; TimedOut where no ack came for `timeout` seconds; UsageError, OSError.
+        """
+        seconds, told = waitable(timeout), function_of("on_progress", on_progress)
+        unacked: deque[Publication] = deque()
+        offset = 0
+        with OutgoingFile(path, self._connection.outbox.record_bytes_max, headers) as file:
+            for piece in file:
+                unacked.append(self.publish(room, piece.body, event=piece.event, headers=piece.headers))
+                if len(unacked) > PIECES_OUT_MAX:
+                    offset = unacked.popleft().result(seconds)
+                if told is not None:
+                    told(piece.end, file.size)
+            for publication in unacked:
+                offset = publication.result(seconds)
+        return offset
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until everything published is acked. Raises the first Refused since the last flush, TimedOut."""

@@ -5,6 +5,7 @@
     │   ├── BadName         a room, pattern, user or cursor name that is not allowed
     │   ├── BadAddress      an address that names no broker
     │   └── TooLarge        a message above the limit; nothing was sent
+    ├── BadFile             a file that came cannot be had: a piece is missing, the checksum is wrong (exit 1)
     ├── Refused             the broker said no, with a code of `CODES` (exit 4)
     ├── TimedOut            what was waited for did not come in time; also a TimeoutError (exit 124)
     │   └── Unreachable     no broker answered at the address in time (exit 3)
@@ -125,6 +126,18 @@ class TooLarge(UsageError):
     def __str__(self) -> str:
         """Both numbers."""
         return f"message is {self.size} bytes, limit {self.limit}"
+
+
+class BadFile(ZchatError):
+    """A file that came in pieces, and cannot be had: `name` as its sender called it, `why`."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, why)
+        self.name, self.why = name, why
+
+    def __str__(self) -> str:
+        """`file "notes.txt": its checksum is wrong`."""
+        return f'file "{printable(self.name)}": {self.why}'
 
 
 class Refused(ZchatError):

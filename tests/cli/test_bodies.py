@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -41,14 +42,24 @@ def test_stdin_can_be_one_message(shared_broker: BrokerProcess) -> None:
     assert bodies(shared_broker, "whole") == [LINES, b"x" * 100_000]
 
 
-def test_what_is_longer_than_a_message_can_be_is_refused(shared_broker: BrokerProcess, tmp_path: Path) -> None:
+def test_what_is_longer_than_a_message_can_be_is_refused_unless_it_is_a_file(
+    shared_broker: BrokerProcess, tmp_path: Path
+) -> None:
     path = tmp_path / "large"
     path.write_bytes(b"x" * (BODY_BYTES_MAX + 1))
-    told = f"is longer than {BODY_BYTES_MAX} bytes, which no message may be\n"
-    sent = zchat("send", "large", "--file", str(path), env={"ZCHAT_BROKER": "tcp://127.0.0.1:9"})
-    assert sent == Result("", f"zchat: {path} {told}", 2)
     sent = zchat("send", "large", "--whole", stdin=path.read_bytes(), broker=shared_broker)
-    assert sent == Result("", f"zchat: standard input {told}", 2)
+    assert sent == Result(
+        "", f"zchat: standard input is longer than {BODY_BYTES_MAX} bytes, which no message may be\n", 2
+    )
+    for more in (["--event", "x"], ["--volatile"], ["--repeat", "2"]):
+        sent = zchat("send", "large", "--file", str(path), *more, env={"ZCHAT_BROKER": "tcp://127.0.0.1:9"})
+        assert sent.status == 2 and sent.stderr.startswith(
+            f"zchat: {path} is larger than a message: it is not sent with"
+        )
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["sh", "-c", f"echo small > {tmp_path / 'pipe'}"]):
+        assert zchat("send", "large", "--file", str(tmp_path / "pipe"), broker=shared_broker) == DONE
+    assert bodies(shared_broker, "large") == [b"small\n"]
 
 
 @pytest.mark.parametrize(

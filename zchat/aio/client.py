@@ -7,6 +7,8 @@ Spec: docs/client.md, "asyncio". Tests: tests/aio.
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from functools import partial
 from types import TracebackType
@@ -14,6 +16,7 @@ from typing import Any
 
 from zchat.aio.asking import LoopAsking
 from zchat.aio.connection import DRAINED_BYTES, LoopConnection
+from zchat.aio.publication import Publication
 from zchat.aio.session import LoopSession
 from zchat.aio.subscription import Subscription
 from zchat.arguments import (
@@ -29,6 +32,7 @@ from zchat.arguments import (
 from zchat.core.gaps import Notice
 from zchat.core.steps import BecomeMember, done
 from zchat.errors import Refused
+from zchat.files import PIECES_OUT_MAX, OutgoingFile
 from zchat.sockets.clock import CLOSE_SECONDS, WAIT_SECONDS, Deadline, tried, waitable
 from zchat.times import Since
 
@@ -151,6 +155,36 @@ class Client(LoopAsking):
         if self._connection.outbox.is_full:
             await self._connection.drain(seconds)
         return await self.publish(room, body, event=event, headers=headers, volatile=volatile).result(seconds)
+
+    async def send_file(
+        self,
+        room: str,
+        path: str | os.PathLike[str],
+        *,
+        headers: Mapping[str, str] | None = None,
+        on_progress: Callable[[int, int], object] | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Send a file, in pieces where it is larger than a message may be: the offset of its last message.
+
+        `FileReceiver` makes a file of them again. `on_progress` is called with how far it is, in bytes, and how
+        far it goes. Raises Refused; TimedOut where no ack came for `timeout` seconds; UsageError, OSError.
+        """
+        seconds, told = waitable(timeout), function_of("on_progress", on_progress)
+        unacked: deque[Publication] = deque()
+        offset = 0
+        with OutgoingFile(path, self._connection.outbox.record_bytes_max, headers) as file:
+            for piece in file:
+                if self._connection.outbox.is_full:
+                    await self._connection.drain(seconds)
+                unacked.append(self.publish(room, piece.body, event=piece.event, headers=piece.headers))
+                if len(unacked) > PIECES_OUT_MAX:
+                    offset = await unacked.popleft().result(seconds)
+                if told is not None:
+                    told(piece.end, file.size)
+            for publication in unacked:
+                offset = await publication.result(seconds)
+        return offset
 
     async def flush(self, timeout: float | None = None) -> None:
         """Wait until everything published is acked. Raises the first Refused since the last flush, TimedOut."""

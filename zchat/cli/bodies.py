@@ -55,7 +55,13 @@ class Source:
             raise UsageError("--repeat sends one message again: a TEXT, --file or --whole")
         if delay is not None and repeat is None:
             raise UsageError("--delay goes with --repeat")
-        self._of_file = None if file is None else _of_file(file)  # before anybody waits for a broker
+        self.large: Path | None = None  # a file that takes more than one message
+        self.headers: dict[str, str] = {}
+        self._of_file: bytes | None = None
+        if file is not None:  # before anybody waits for a broker
+            self._look_at(file)
+            if self.large is not None and repeat is not None:
+                raise UsageError(f"{file} is larger than a message: it is not sent with --repeat")
 
     def body(self) -> bytes:
         """The one message."""
@@ -63,10 +69,18 @@ class Source:
             return self._of_file
         return os.fsencode(" ".join(self._text)) if self._text else _of_stdin()
 
+    def _look_at(self, path: Path) -> None:
+        from zchat.files import HEADERS_BYTES, NAME
 
-def _of_file(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return _bounded(file.read(BODY_BYTES_MAX + 1), str(path))
+        with path.open("rb") as file:
+            if not path.is_file():  # a pipe, perhaps: `--file <(command)`
+                self._of_file = _bounded(file.read(BODY_BYTES_MAX + 1), str(path))
+                return
+            body = file.read(BODY_BYTES_MAX + 1)
+        if len(body) + HEADERS_BYTES > BODY_BYTES_MAX:
+            self.large = path
+        else:
+            self._of_file, self.headers = body, {NAME: path.name}
 
 
 def _of_stdin() -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 from typing import Annotated, NamedTuple, TypeAlias
 
 import typer
@@ -42,6 +43,10 @@ Jobs: TypeAlias = Annotated[
 Retries: TypeAlias = Annotated[
     int | None, typer.Option("--retries", metavar="N", min=0, help="Try a command that fails up to N times more.")
 ]
+Save: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--save", metavar="DIR", help="Write files that come into a folder.", autocompletion=completion.path),
+]
 ExpectEvery: TypeAlias = Annotated[
     float | None,
     typer.Option(
@@ -60,16 +65,18 @@ class Ending(NamedTuple):
 
 
 class Executing(NamedTuple):
-    """What is run for each message; see groups.py."""
+    """What is done with each message, in the place of printing it; see groups.py."""
 
     exec_: Exec = None
     jobs: Jobs = None
     retries: Retries = None
+    save: Save = None
 
     def check(self, output: options.Printed) -> None:
         """Refuse what cannot go together."""
         instead = {"--json": output.json or None, "--format": output.template, "--raw": output.raw or None}
         options.only_one({"--exec": self.exec_, **instead})
+        options.only_one({"--save": self.save, "--exec": self.exec_, **instead, "--json": None})
         if self.exec_ is None and (self.jobs or self.retries):
             raise UsageError(f"{'--jobs' if self.jobs else '--retries'} goes with --exec")
 
@@ -108,6 +115,7 @@ def listen(
       zchat listen general --end --format '{time} {user}: {body}'
       zchat listen 'orders.*' --resume billing --json
       zchat listen deploys --resume deployer --exec './deploy "$ZCHAT_FROM"' --retries 3
+      zchat listen reports --save ~/reports --resume saver
       zchat listen backups --expect-every 25h || mail -s 'no backup' ops@example.org
     """
     begin, until, end = beginning.checked(), ending.until, ending.end
@@ -126,8 +134,12 @@ def listen(
 
     patterns, resume = inboxes.asked(patterns, with_own=inbox), None if resume is None else cursor_name(resume)
     printer: Printer
-    command, jobs, retries = executing
-    if command is None:
+    command, jobs, retries, folder = executing
+    if folder is not None:
+        from zchat.cli.saving import Saver
+
+        printer = Saver(patterns, folder, json=output.json, verbose=verbose, cursor=resume)
+    elif command is None:
         printer = Printer(patterns, json=output.json, template=output.template, raw=output.raw, verbose=verbose)
     else:
         printer = Executor(patterns, command, jobs=jobs or 1, retries=retries or 0, verbose=verbose, cursor=resume)

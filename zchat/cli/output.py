@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from zchat import Message, Notice
 
 Format: TypeAlias = "Callable[[Message], bytes]"
+HIDDEN = b""  # a line that is not printed: a piece of a file
 
 NAME_COLOURS = (31, 32, 33, 34, 35, 36, 91, 92, 93, 94, 95, 96)
 
@@ -65,6 +66,11 @@ def people(*, show_room: bool, colour: bool) -> Format:
     grey, plain = ("\x1b[2m", "\x1b[0m") if colour else ("", "")
 
     def line(message: Message) -> bytes:
+        if message.headers and "file-name" in message.headers:
+            shown = of_file(message)
+            if shown is None:
+                return HIDDEN
+            message = shown
         room = f"#{printable(message.room)} " if show_room else ""
         head = f"{grey}[{_local_second(message.time // 1_000_000)}]{plain} {room}"
         user, event = name(message.user), message.event
@@ -78,6 +84,36 @@ def people(*, show_room: bool, colour: bool) -> Format:
         return f"{head}{user} [{printable(event)}]: {printable(message.text)}".encode()
 
     return line
+
+
+def of_file(message: Message) -> Message | None:
+    """What people are shown of a message that has a file, or a piece of one: nothing until the last piece."""
+    from zchat import files  # few messages have one
+
+    if not files.is_piece(message):
+        try:
+            message.body.decode()
+            return message
+        except UnicodeDecodeError:
+            return file_message(message, len(message.body))
+    return file_message(message, files.size_of(message)) if files.is_last(message) else None
+
+
+def file_message(message: Message, size: int, path: str = "") -> Message:
+    """A message that tells of a file, and where it is."""
+    told = f"{message.headers['file-name']}, {bytes_of(size)}{f', saved as {path}' if path else ''}"
+    return msgspec.structs.replace(message, event="file", body=told.encode(errors="replace"), headers={})
+
+
+def bytes_of(size: int) -> str:
+    """`512 bytes`, `1.4 MB`."""
+    if size < 1_000:
+        return counted(size, "byte")
+    for unit in ("kB", "MB"):
+        size /= 1_000  # type: ignore[assignment]
+        if size < 1_000:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1_000:.1f} GB"
 
 
 @lru_cache(maxsize=1024)

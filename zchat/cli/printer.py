@@ -38,6 +38,7 @@ class Printer:
         streams.watch_reader()
         self._terminal = sys.stdout.isatty()
         self._json = json
+        self._is_for_people = not (json or raw or template)
         self._patterns = patterns
         self._aside = ""  # told once it is live
         self._verbose = verbose or sys.stderr.isatty()
@@ -77,6 +78,9 @@ class Printer:
         if self._choice is not None and not self._is_chosen(self._choice, message):
             return
         line = self._format(message)
+        if not line and self._is_for_people and message.headers:
+            self._pass_over()
+            return
         self._lines.append(line)
         self._size += len(line)
         self.printed += message.event not in self._uncounted
@@ -148,10 +152,14 @@ class Printer:
     def _is_chosen(self, choice: Choice, message: Message) -> bool:
         if choice(message):
             return True
+        self._pass_over()
+        return False
+
+    def _pass_over(self) -> None:
+        """It is done with, and not printed."""
         self._passed_over += 1
         if self._passed_over >= PASSED_OVER_MAX:
             self.flush()
-        return False
 
     def _write(self) -> None:
         """Write it all, by no buffer: what a second signal cuts off must not be written later."""

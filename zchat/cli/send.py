@@ -31,7 +31,7 @@ Text: TypeAlias = Annotated[
 ]
 File: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--file", metavar="PATH", help="Send a file as one message.", autocompletion=completion.path),
+    typer.Option("--file", metavar="PATH", help="Send a file; a large one in pieces.", autocompletion=completion.path),
 ]
 Whole: TypeAlias = Annotated[bool, typer.Option("--whole", help="Send all of stdin as one message.")]
 FromJson: TypeAlias = Annotated[
@@ -65,13 +65,13 @@ class Sending(NamedTuple):
     delay: Delay = None
     volatile: Volatile = False
 
-    def beside_body(self) -> dict[str, Any]:
+    def beside_body(self, headers: dict[str, str]) -> dict[str, Any]:
         """For `publish`: only what is not the default, as it is passed with every message."""
         more: dict[str, Any] = {}
         if self.event != "message":
             more["event"] = self.event
-        if self.header:
-            more["headers"] = dict(map(options.header, self.header))
+        if self.header or headers:
+            more["headers"] = headers | dict(map(options.header, self.header or ()))
         if self.volatile:
             more["volatile"] = True
         return more
@@ -96,6 +96,7 @@ def send(
       zchat send general Hello, world
       zchat send @alice 'lunch?'
       zchat send general --file notes.txt
+      zchat send general --file recording.mp4
       git log -1 | zchat send general - --whole
       seq 100000 | zchat send load
       tail -f app.log | zchat send ops.web --event log -H host=web1
@@ -115,7 +116,9 @@ def send(
     is_watched = sys.stderr.isatty() and not quiet
     source = bodies.Source(text, file, whole=whole, from_json=from_json, repeat=repeat, delay=delay)
     to = "" if room is None else room_name(room)  # before stdin is touched
-    more, sender = sending.beside_body(), None
+    more, sender = sending.beside_body(source.headers), None
+    if source.large and more.keys() - {"headers"}:
+        raise UsageError(f"{file} is larger than a message: it is not sent with --{min(more.keys() - {'headers'})}")
     broker, user, wait = connecting
     try:
         with connect(broker, user, wait=wait, on_notice=_notice if verbose or is_watched else None) as client:
@@ -132,6 +135,8 @@ def send(
                         exit_status.tell(f"each line is a message to {to}; Ctrl-D ends")
                     for lines in bodies.read_lines(sender.before_read, sender.takes, source.longest):
                         sender.lines(lines)
+                elif source.large:
+                    sender.file(source.large, to, more.get("headers"))
                 else:
                     sender.repeated(source.body(), repeat or 1, delay or 0.0)
                 sender.finish()

@@ -16,9 +16,13 @@ from typing import TYPE_CHECKING
 from zchat.cli import exit_status, streams
 from zchat.cli.bodies import BODY_BYTES_MAX, LeftOut
 from zchat.cli.interrupts import ReaderGone
+from zchat.cli.progress import ProgressLine
 from zchat.errors import Refused, TimedOut, TooLarge, Unreachable, ZchatError
+from zchat.printable import printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from zchat import Client, Publication
 
 LOOKED_AT = 32  # one of so many is asked what became of it: a broker that refuses does not refuse one alone
@@ -66,6 +70,18 @@ class Sender:
                 self._take_acks(delay)
                 time.sleep(max(0.0, due - time.monotonic()))
             self.single(body)
+
+    def file(self, path: Path, room: str, headers: dict[str, str] | None) -> None:
+        """Send a file that is larger than a message, in pieces; how far it is, is shown on a terminal."""
+        self._taken += 1
+        try:
+            with ProgressLine(f"sending {printable(path.name)}") as progress:
+                offset = self._client.send_file(room, path, headers=headers, on_progress=progress, timeout=self._wait)
+        except TimedOut:
+            raise Unreachable(self._client.address, self._wait, f"{path} was not sent to its end") from None
+        self._acked += 1
+        if self._json_room:
+            self._print([offset])
 
     def takes(self, count: int) -> None:
         """So many lines were read: whatever comes now, they are sent or told of."""
