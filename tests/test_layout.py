@@ -59,6 +59,8 @@ LAYERS = [
     Layer("zchat/subscription.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
     Layer("zchat/asking.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
     Layer("zchat/files.py", WORDS, WORLD),
+    Layer("zchat/spool_files.py", (), WORLD),
+    Layer("zchat/spool.py", (*WORDS, *FACES, "zchat.spool_files", "zchat.client", "zchat.sockets.client"), WORLD),
     Layer("zchat/receiving.py", (*WORDS, "zchat.files"), WORLD),
     Layer("zchat/publisher.py", (*WORDS, "zchat.core.", *FACES), WORLD),
     Layer("zchat/arguments.py", (*WORDS, "zchat.core."), WORLD),
@@ -76,7 +78,11 @@ LAYERS = [
     Layer("zchat/__main__.py", ("zchat.cli.",), ("signal",)),
     Layer("zchat/cli/serving.py", ("zchat.",), WORLD),  # joins the sockets and a log
     Layer("zchat/cli/log_actions.py", (*WORDS, "zchat.cli.", "zchat.core.log", "zchat.log."), WORLD),  # of no broker
-    Layer("zchat/cli/", (*WORDS, "zchat", "zchat.cli.", "zchat.files", "zchat.receiving"), ("typer", *WORLD)),
+    Layer(
+        "zchat/cli/",
+        (*WORDS, "zchat", "zchat.cli.", "zchat.files", "zchat.receiving", "zchat.spool"),
+        ("typer", *WORLD),
+    ),
 ]
 # All of Python's own modules that touch neither files nor clocks, nor anything else outside of the program.
 PURE = {

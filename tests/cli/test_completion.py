@@ -34,7 +34,7 @@ def test_shells_get_a_completion_script(shell: str) -> None:
 
 def test_completion_offers_commands_and_options() -> None:
     assert offered("zchat ") == list(COMMANDS)
-    assert offered("zchat listen --la") == ["--last"]
+    assert offered("zchat listen --la") == ["--last", "--last-per-room"]
     assert offered("zchat log ") == list(Action)
     assert offered("zchat log re") == ["repair", "remove"]
     assert offered("zchat help li") == ["listen"]

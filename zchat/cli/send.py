@@ -47,6 +47,9 @@ Delay: TypeAlias = Annotated[
     float | None, typer.Option(metavar="SECONDS", parser=options.duration, help="Wait so long between them.")
 ]
 Volatile: TypeAlias = Annotated[bool, typer.Option("--volatile", help="Do not store it; only who listens now gets it.")]
+ToSpool: TypeAlias = Annotated[
+    bool, typer.Option("--spool", help="Keep it on disk first; it is sent when the broker is there, once.")
+]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Verbose: TypeAlias = Annotated[
     bool, typer.Option("--verbose", "-v", help="Say on stderr when the broker is lost and back, as on a terminal.")
@@ -64,6 +67,15 @@ class Sending(NamedTuple):
     repeat: Repeat = None
     delay: Delay = None
     volatile: Volatile = False
+    spool: ToSpool = False
+
+    def check(self, room: str | None, json: bool) -> None:
+        """Refuse what cannot go together."""
+        if room is None and json:
+            raise UsageError("--json needs a ROOM: without one, --from-json sends to several")
+        if self.spool:
+            options.only_one({"--spool": True, "--json": json or None})
+            options.only_one({"--spool": True, "--from-json": self.from_json or None})
 
     def beside_body(self, headers: dict[str, str]) -> dict[str, Any]:
         """For `publish`: only what is not the default, as it is passed with every message."""
@@ -103,12 +115,12 @@ def send(
       zchat send general tick --repeat 10 --delay 1s
       zchat listen ops --json | zchat send copies.ops --from-json
       zchat send --json general hi
+      zchat send backups 'backup of web1 done' --spool
     """
-    file, whole, from_json, _, _, repeat, delay, _ = sending
+    file, whole, from_json, _, _, repeat, delay, _, spool = sending
     if room is None and not from_json:
         ctx.fail("Missing argument 'ROOM'")
-    if room is None and json:
-        raise UsageError("--json needs a ROOM: without one, --from-json sends to several")
+    sending.check(room, json)
     from zchat.cli import bodies, inboxes
     from zchat.cli.sender import Sender
     from zchat.names import room_name
@@ -120,6 +132,10 @@ def send(
     if source.large and more.keys() - {"headers"}:
         raise UsageError(f"{file} is larger than a message: it is not sent with --{min(more.keys() - {'headers'})}")
     broker, user, wait = connecting
+    if spool:
+        from zchat.cli import spooling
+
+        raise typer.Exit(spooling.send(source, to, more, connecting, repeat or 1))
     try:
         with connect(broker, user, wait=wait, on_notice=_notice if verbose or is_watched else None) as client:
             to = inboxes.of(client.user, to)

@@ -67,7 +67,7 @@ class Sender:
         for number in range(times):
             if number:
                 due = time.monotonic() + delay
-                self._take_acks(delay)
+                self.take_acks(delay)
                 time.sleep(max(0.0, due - time.monotonic()))
             self.single(body)
 
@@ -110,18 +110,18 @@ class Sender:
                 at = number + len(block) + passed_over + self.left_out - left_out
                 is_known = isinstance(error, LeftOut) or len(line) <= BODY_BYTES_MAX
                 exit_status.tell(f"line {at} left out: {error if is_known else f'longer than {BODY_BYTES_MAX} bytes'}")
-        self._take_acks()
+        self.take_acks()
 
     def before_read(self) -> None:
         """Print the acks that come while stdin has nothing."""
         while self._json_room and self._unacked and not select.select([streams.STDIN], [], [], 0)[0]:
-            self._take_acks(LOOK_SECONDS)
+            self.take_acks(LOOK_SECONDS)
 
     def finish(self) -> None:
         """Wait for every ack; the wait time counts anew from each block's."""
         try:
             while self._unacked:
-                self._take_acks(self._wait, is_needed=True)
+                self.take_acks(self._wait, is_needed=True)
             self._flush()
         except TimedOut:
             raise Unreachable(self._client.address, self._wait, "messages were sent and not acked") from None
@@ -151,7 +151,7 @@ class Sender:
         of = f"{lost + unknown} of {counted(self.sent, 'message')}"
         return f"{of} not acknowledged, and perhaps not stored" if unknown else f"{of} not stored"
 
-    def _take_acks(self, wait: float = 0.0, *, is_needed: bool = False) -> None:
+    def take_acks(self, wait: float = 0.0, *, is_needed: bool = False) -> None:
         """Take the acks that are there, or come within `wait`, in order; raises TimedOut where one is needed."""
         offsets: list[int] = []
         while self._unacked:

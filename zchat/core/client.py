@@ -38,6 +38,11 @@ class ClientCore(SessionCore):
         self.info = info
         self.sessions = Sessions(self)
 
+    def go_on(self, session: str, token: bytes, seq: int) -> None:
+        """Before it is connected: as the session that a process before had, whose last publish had that `seq`."""
+        self._greeting.former = (session, token)
+        self._publishing.begin(seq)
+
     # --- what happened ----------------------------------------------------------------------
 
     def disconnected(self, reason: str) -> None:

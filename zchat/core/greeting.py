@@ -19,6 +19,7 @@ class Greeting:
     def __init__(self, user: str, info: dict[str, str], ttl_ms: int) -> None:
         self.number = 0  # of the last HELLO
         self.waits = False  # until a pause is over
+        self.former = ("", b"")  # session and token of a process before, to go on as that
         self._user = user
         self._info = info
         self._ttl_ms = ttl_ms
@@ -33,7 +34,7 @@ class Greeting:
     def hello(self, known: wire.Welcome | None) -> bytes:
         """The frame, for a session that was welcomed so the last time."""
         self._said_at = 0.0
-        session, token = (known.session, known.token) if known else ("", b"")
+        session, token = (known.session, known.token) if known else self.former
         return wire.encode(wire.Hello(wire.VERSION, self._user, session, token, self._info, self.number, self._ttl_ms))
 
     def is_due(self, now: Instant, *, is_out: bool) -> bool:

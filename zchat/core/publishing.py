@@ -172,6 +172,10 @@ class Publishing:
         """All up to this `seq` are settled."""
         return next(iter(self._unacked)) - 1 if self._unacked else self._seq
 
+    def begin(self, seq: int) -> None:
+        """The next one follows on that `seq`, which a process before had."""
+        self._seq = seq
+
     def add(self, chunk: Chunk, now: Instant) -> bytes:
         """The frame to send."""
         self._seq += 1

@@ -95,6 +95,11 @@ class Link:
         self._untold: Refused | None = None  # and the first of which nobody has been told at all
         self._lost = 0  # messages that have no outcome, at the end
 
+    def go_on(self, session: str, token: bytes, seq: int) -> None:
+        """Before it starts: as the session that a process before had, whose last publish had that `seq`."""
+        self._own.go_on(session, token, seq)
+        self.outbox.opened = self._engine.settled_upto = seq
+
     # --- by whoever has a face on it --------------------------------------------------------
 
     @property
