@@ -272,3 +272,17 @@ def test_what_the_command_line_printed_becomes_a_journal(tmp_path: Path, monkeyp
         f"M a 0 w 2 {journal.digest('u', 'message', {}, b'w 2 y')}",
         f"M a 9 w 3 {journal.digest('u', 'e', {}, bytes([119, 32, 51, 32, 255]))}",
     ]
+
+
+def test_one_that_is_live_before_anything_is_stored_is_owed_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = module(monkeypatch, "trials.commands")
+    command = commands.Command("c", "commands", {}, tmp_path, lambda *_: None, ())
+    printed, said, written = (tmp_path / f"c.0.{kind}" for kind in ("jsonl", "out", "journal"))
+    message = {"room": "a", "offset": 3, "user": "u", "time": "", "event": "message", "body": "w 1 x"}
+    printed.write_text(json.dumps(message) + "\n")
+    said.write_text("zchat: live from offset 0\n")
+    command._printed, command._said, command.journals = [printed], [said], [written]
+    command.translate("log", [])
+    assert written.read_text().splitlines()[1] == "B 0 0"

@@ -81,11 +81,11 @@ class Command(Actor):
             journal.note("S", f"{self.name}-{life}", log_id)  # it does not tell its session
             live = LIVE.search(self._said[life].read_text(errors="replace"))
             items = [json.loads(line) for line in printed.read_bytes().split(b"\n")[:-1]]
-            first = min((first - 1 for first in map(_first, items) if first), default=0)
+            begins = [first - 1 for first in map(_first, items) if first]
             if life == 0 and live is not None:
-                first = min(first or int(live.group(1)), int(live.group(1)))
-            if first:
-                journal.note("B", first, first)
+                begins.append(int(live.group(1)))
+            if begins:
+                journal.note("B", min(begins), min(begins))
             for item in items:
                 journal.line(_journal_line(item))
             if life in self._ended:

@@ -254,7 +254,8 @@ def _strangers(run: Run) -> Iterator[Complaint]:
     commands = {actor.task["user"]: actor for actor in run.actors if actor.module == "commands"}  # known by user
     for actor in run.actors:
         if actor.module in LISTENERS:
-            session = [more[0] for word, *more in lines(actor.journals[-1]) if word == "S"][-1]
+            sessions = [more[0] for word, *more in lines(actor.journals[-1]) if word == "S"]
+            session = sessions[-1] if sessions else actor.name  # none was there: it is behind, and that is told
             for pattern in actor.task["patterns"]:
                 if "*" not in pattern:
                     there.setdefault(pattern, set()).add(actor.task["user"] if actor.module == "commands" else session)

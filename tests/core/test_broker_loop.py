@@ -248,3 +248,23 @@ def test_what_a_quick_log_refuses_is_refused_in_the_same_turn_and_the_next_is_ke
         bench.log.commit()
         bench.turns()
     assert bench.log.head() == 1 and bench.told[1:] == ["the log can be written again"]
+
+
+def test_what_is_due_by_time_is_done_then_and_not_before() -> None:
+    bench, sent = Bench(), list[tuple[bytes, bytes]]()
+
+    def broadcast(broadcasts: list[tuple[bytes, bytes]], *, patient: bool) -> set[bytes]:
+        sent.extend(broadcasts)
+        return set()
+
+    bench.port.broadcast = broadcast  # type: ignore[assignment, method-assign]
+    bench.log.is_quick = True
+    bench.hello(b"ann")
+    bench.frames.append((b"ann", publish(1, b"x")))
+    bench.turns(many=5)
+    assert [wire.decode_broadcast(frame).__class__ for _, frame in sent] == [wire.Batch]
+    assert 0.9 < bench.loop.rest() <= 1.0
+    bench.world.seconds += 1.1
+    assert bench.loop.rest() == 0.0
+    bench.turns()
+    assert [wire.decode_broadcast(frame) for _, frame in sent[1:]] == [wire.Watermark(1)]
