@@ -98,8 +98,8 @@ def test_cursors_are_listed_set_and_removed(broker: BrokerProcess) -> None:
         (("x", "--set", "9" * 30), 2),
     ],
 )
-def test_what_cannot_be_is_one_line(broker: BrokerProcess, args: tuple[str, ...], status: int) -> None:
-    shown = zchat("cursors", *args, broker=broker)
+def test_what_cannot_be_is_one_line(shared_broker: BrokerProcess, args: tuple[str, ...], status: int) -> None:
+    shown = zchat("cursors", *args, broker=shared_broker)
     assert (shown.stdout, shown.status, shown.stderr.count("\n")) == ("", status, 1)
 
 

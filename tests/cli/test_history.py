@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,11 +13,32 @@ from zchat.wire import OFFSET_MAX
 pytestmark = pytest.mark.slow  # each starts processes
 
 
-@pytest.fixture
-def filled(broker: BrokerProcess) -> BrokerProcess:
+def fill(broker: BrokerProcess) -> BrokerProcess:
     assert zchat("send", "a", stdin="1\n2\n3\n4\n5\n", broker=broker).status == 0
     assert zchat("send", "b", "other", broker=broker).status == 0
     return broker
+
+
+@pytest.fixture
+def filled(broker: BrokerProcess) -> BrokerProcess:
+    return fill(broker)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    """The same, for tests that change nothing."""
+    broker = BrokerProcess(tmp_path_factory.mktemp("kept")).start()
+    yield fill(broker)
+    broker.stop()
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    """Another log, of four messages."""
+    broker = BrokerProcess(tmp_path_factory.mktemp("other")).start()
+    assert zchat("send", "a", stdin="1\n2\n3\n4\n", broker=broker).status == 0
+    yield broker
+    broker.stop()
 
 
 @pytest.mark.parametrize(
@@ -33,14 +54,14 @@ def filled(broker: BrokerProcess) -> BrokerProcess:
         (["--since", "2100-01-01"], ""),
     ],
 )
-def test_it_prints_what_is_asked_for_and_ends(filled: BrokerProcess, args: list[str], expected: str) -> None:
-    shown = zchat("history", "a", "--raw", *args, broker=filled)
+def test_it_prints_what_is_asked_for_and_ends(kept: BrokerProcess, args: list[str], expected: str) -> None:
+    shown = zchat("history", "a", "--raw", *args, broker=kept)
     assert (shown.stdout.split(), shown.stderr, shown.status) == (expected.split(), "", 0)
 
 
-def test_several_rooms_come_in_one_order(filled: BrokerProcess) -> None:
+def test_several_rooms_come_in_one_order(kept: BrokerProcess) -> None:
     for patterns in (["a", "b"], ["*"], ["**"]):
-        lines = zchat("history", *patterns, "--json", broker=filled).stdout.splitlines()
+        lines = zchat("history", *patterns, "--json", broker=kept).stdout.splitlines()
         facts = [json.loads(line) for line in lines]
         assert [one["body"] for one in facts] == ["1", "2", "3", "4", "5", "other"]
         assert [one["offset"] for one in facts] == sorted(one["offset"] for one in facts)
@@ -125,12 +146,10 @@ def test_places_of_acks_and_cursors_are_taken_too(filled: BrokerProcess) -> None
 
 @pytest.mark.parametrize("command", ["history a --after", "listen a -e --after", "listen a --after", "cursors k --set"])
 def test_an_offset_of_another_log_or_above_the_head_is_refused(
-    filled: BrokerProcess, start_broker: Callable[..., BrokerProcess], command: str
+    kept: BrokerProcess, other: BrokerProcess, command: str
 ) -> None:
-    place = places(filled)[2]
+    place = places(kept)[2]
     log_id = place.partition("@")[2]
-    other = start_broker()
-    zchat("send", "a", stdin="1\n2\n3\n4\n", broker=other)
     other_id = places(other)[0].partition("@")[2]
     refused = f"zchat: the broker refused: offset 3 is of log {log_id}, the broker has log {other_id} [other-log]\n"
     assert zchat(*command.split(), place, broker=other) == Result("", refused, 4)

@@ -31,50 +31,50 @@ def bodies(broker: BrokerProcess, room: str) -> list[str]:
     return shown.stdout.split("\n")[:-1]
 
 
-def test_the_words_are_one_message(broker: BrokerProcess) -> None:
-    assert zchat("send", "general", "Hello,", "world  wide", broker=broker) == DONE
-    assert bodies(broker, "general") == ["Hello, world  wide"]
+def test_the_words_are_one_message(shared_broker: BrokerProcess) -> None:
+    assert zchat("send", "general", "Hello,", "world  wide", broker=shared_broker) == DONE
+    assert bodies(shared_broker, "general") == ["Hello, world  wide"]
 
 
-def test_stdin_is_a_message_a_line(broker: BrokerProcess) -> None:
-    assert zchat("send", "a", stdin="one\n\nthree\r\nfour", broker=broker) == DONE
-    assert zchat("send", "a", "-", stdin="five\n", broker=broker) == DONE
-    assert bodies(broker, "a") == ["one", "", "three", "four", "five"]
+def test_stdin_is_a_message_a_line(shared_broker: BrokerProcess) -> None:
+    assert zchat("send", "lines", stdin="one\n\nthree\r\nfour", broker=shared_broker) == DONE
+    assert zchat("send", "lines", "-", stdin="five\n", broker=shared_broker) == DONE
+    assert bodies(shared_broker, "lines") == ["one", "", "three", "four", "five"]
 
 
-def test_an_empty_stdin_sends_nothing(broker: BrokerProcess) -> None:
-    assert zchat("send", "a", stdin="", broker=broker) == DONE
-    assert bodies(broker, "a") == []
+def test_an_empty_stdin_sends_nothing(shared_broker: BrokerProcess) -> None:
+    assert zchat("send", "nothing", stdin="", broker=shared_broker) == DONE
+    assert bodies(shared_broker, "nothing") == []
 
 
-def test_an_empty_text_is_an_empty_message(broker: BrokerProcess) -> None:
-    assert zchat("send", "a", "", broker=broker) == DONE
-    assert bodies(broker, "a") == [""]
+def test_an_empty_text_is_an_empty_message(shared_broker: BrokerProcess) -> None:
+    assert zchat("send", "empty", "", broker=shared_broker) == DONE
+    assert bodies(shared_broker, "empty") == [""]
 
 
-def test_names_in_any_script_and_bytes_of_any_kind(broker: BrokerProcess) -> None:
-    assert zchat("send", "会议", "你好", "-u", "李明", broker=broker) == DONE
-    assert zchat("send", "会议", stdin=b"\xff\x00\x1b\n", broker=broker) == DONE
-    shown = [json.loads(line) for line in zchat("history", "会议", "--json", broker=broker).stdout.splitlines()]
+def test_names_in_any_script_and_bytes_of_any_kind(shared_broker: BrokerProcess) -> None:
+    assert zchat("send", "会议", "你好", "-u", "李明", broker=shared_broker) == DONE
+    assert zchat("send", "会议", stdin=b"\xff\x00\x1b\n", broker=shared_broker) == DONE
+    shown = [json.loads(line) for line in zchat("history", "会议", "--json", broker=shared_broker).stdout.splitlines()]
     assert [(one["user"], one.get("body"), one.get("body_base64")) for one in shown] == [
         ("李明", "你好", None),
         ("tester", None, "/wAb"),
     ]
 
 
-def test_event_and_headers_arrive(broker: BrokerProcess) -> None:
-    sent = zchat("send", "ops", "v2", "--event", "deploy", "-H", "host=web1", "--header", "by=ci", broker=broker)
+def test_event_and_headers_arrive(shared_broker: BrokerProcess) -> None:
+    sent = zchat("send", "ops", "v2", "--event", "deploy", "-H", "host=web1", "--header", "by=ci", broker=shared_broker)
     assert sent == DONE
-    shown = json.loads(zchat("history", "ops", "--json", broker=broker).stdout)
+    shown = json.loads(zchat("history", "ops", "--json", broker=shared_broker).stdout)
     assert (shown["event"], shown["headers"]) == ("deploy", {"host": "web1", "by": "ci"})
 
 
-def test_json_prints_room_and_offset_of_each_message(broker: BrokerProcess) -> None:
-    sent = zchat("send", "a", "--json", stdin="1\n2\n3\n", broker=broker)
+def test_json_prints_room_and_offset_of_each_message(shared_broker: BrokerProcess) -> None:
+    sent = zchat("send", "json", "--json", stdin="1\n2\n3\n", broker=shared_broker)
     assert (sent.stderr, sent.status) == ("", 0)
     told = [json.loads(line) for line in sent.stdout.splitlines()]
-    kept = [json.loads(line) for line in zchat("history", "a", "--json", broker=broker).stdout.splitlines()]
-    assert told == [{"room": "a", "offset": one["offset"], "place": one["place"]} for one in kept]
+    kept = [json.loads(line) for line in zchat("history", "json", "--json", broker=shared_broker).stdout.splitlines()]
+    assert told == [{"room": "json", "offset": one["offset"], "place": one["place"]} for one in kept]
     assert [one["body"] for one in kept] == ["1", "2", "3"]
 
 
@@ -119,35 +119,35 @@ def test_stdin_is_read_only_once_the_broker_is_there() -> None:
     os.close(read_end)
 
 
-def test_a_line_that_is_too_long_is_told_and_the_rest_goes_on(broker: BrokerProcess) -> None:
+def test_a_line_that_is_too_long_is_told_and_the_rest_goes_on(shared_broker: BrokerProcess) -> None:
     long = b"x" * (BODY_BYTES_MAX + 70_000)
-    sent = zchat("send", "a", stdin=b"before\n" + long + b"\nafter\n", broker=broker)
+    sent = zchat("send", "long", stdin=b"before\n" + long + b"\nafter\n", broker=shared_broker)
     assert (sent.stdout, sent.status) == ("", 1)
     assert sent.stderr == f"zchat: line 2 left out: longer than {BODY_BYTES_MAX} bytes\n"
-    assert bodies(broker, "a") == ["before", "after"]
+    assert bodies(shared_broker, "long") == ["before", "after"]
 
 
 @pytest.mark.parametrize("room", ["a..b", "a b", "", "x" * 200, "a\x1b[2J"])
-def test_a_room_name_that_is_not_allowed_is_said(broker: BrokerProcess, room: str) -> None:
-    sent = zchat("send", room, "x", broker=broker)
+def test_a_room_name_that_is_not_allowed_is_said(shared_broker: BrokerProcess, room: str) -> None:
+    sent = zchat("send", room, "x", broker=shared_broker)
     assert (sent.stdout, sent.status) == ("", 2)
     said, _, hint = sent.stderr.partition("\n")
     assert said.startswith("zchat: room ") and (not hint or hint == "hint: here it is written 'a-b'\n")
     assert "\x1b" not in sent.stderr
 
 
-def test_a_user_name_that_is_not_allowed_is_one_line(broker: BrokerProcess) -> None:
-    sent = zchat("send", "a", "x", "-u", "a b", broker=broker)
+def test_a_user_name_that_is_not_allowed_is_one_line(shared_broker: BrokerProcess) -> None:
+    sent = zchat("send", "a", "x", "-u", "a b", broker=shared_broker)
     assert (sent.stdout, sent.status) == ("", 2)
     assert sent.stderr.startswith("zchat: user ") and sent.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("event", ["join", "leave"])
-def test_the_brokers_events_cannot_be_sent(broker: BrokerProcess, event: str) -> None:
-    sent = zchat("send", "a", "x", "--event", event, broker=broker)
+def test_the_brokers_events_cannot_be_sent(shared_broker: BrokerProcess, event: str) -> None:
+    sent = zchat("send", "events", "x", "--event", event, broker=shared_broker)
     assert sent.status in (2, 4) and sent.stderr.startswith("zchat: ") and sent.stderr.count("\n") == 1
-    assert zchat("history", "a", "--presence", "--raw", broker=broker).status == 2
-    assert bodies(broker, "a") == []
+    assert zchat("history", "events", "--presence", "--raw", broker=shared_broker).status == 2
+    assert bodies(shared_broker, "events") == []
 
 
 def test_a_broker_that_is_not_there_is_status_3_and_names_the_address() -> None:
@@ -168,10 +168,10 @@ def test_a_hundred_thousand_lines_arrive_as_they_were(
     assert zchat("history", "load", "--raw", broker=broker).stdout == lines
 
 
-def test_stdin_that_cannot_be_read_is_one_line(broker: BrokerProcess) -> None:
+def test_stdin_that_cannot_be_read_is_one_line(shared_broker: BrokerProcess) -> None:
     unreadable = os.open(os.devnull, os.O_WRONLY)
     done = subprocess.run(
-        [*COMMAND, "send", "a", "-b", broker.address],
+        [*COMMAND, "send", "a", "-b", shared_broker.address],
         stdin=unreadable,
         capture_output=True,
         text=True,
