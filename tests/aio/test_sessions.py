@@ -137,3 +137,27 @@ async def _live(subscription: zchat.aio.Subscription) -> None:
 
 async def _entered(connecting: zchat.aio.Connecting) -> zchat.aio.Client:
     return await connecting
+
+
+def test_users_of_a_gateway_hear_their_own_inboxes_each_also_after_a_restart(
+    run: Loops, start_broker: Callable[..., BrokerProcess]
+) -> None:
+    broker = start_broker()
+
+    async def talk() -> None:
+        async with zchat.aio.connect(broker.address, "gate", timeout=60) as gate:
+            users = [await gate.session(f"user{number}") for number in range(20)]
+            inboxes = [user.listen(f"@{user.user}") for user in users]
+            for inbox in inboxes:
+                await inbox
+            for times in (1, 2):
+                for user in users:
+                    gate.publish(f"@{user.user}", f"for {user.user}, {times}")
+                await gate.flush()
+                texts = [(await inbox.get(30)).text for inbox in inboxes]
+                assert texts == [f"for {user.user}, {times}" for user in users]
+                assert not any(inbox.pending() for inbox in inboxes)
+                if times == 1:
+                    await asyncio.to_thread(broker.restart)
+
+    run(talk())
