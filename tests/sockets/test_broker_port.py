@@ -16,6 +16,8 @@ from zchat import wire
 from zchat.address import Address
 from zchat.core import Instant
 from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN
+from zchat.core.channels import Channel
+from zchat.core.recipients import Addressed
 from zchat.settings import Settings
 from zchat.sockets import options
 from zchat.sockets.broker_port import SocketBrokerPort
@@ -165,3 +167,31 @@ def test_after_all_was_read_it_sleeps_until_it_is_woken(ends: Ends) -> None:
     assert ends.port.poll(LONG, receives=True) == WOKEN
     ends.port.woken()
     assert ends.port.poll(0.0, receives=True) == 0
+
+
+VOLATILE = wire.encode(wire.Batch(wire.VOLATILE_MESSAGES, 7, 0, 1, [wire.Entry("bob", "s1", 1, [b"now"])]))
+STORED = wire.encode(wire.Batch(wire.MESSAGES, 7, 0, 1, [wire.Entry("bob", "s1", 1, [b"kept"])]))
+
+
+def test_a_batch_for_some_is_said_on_their_connections_and_channels(ends: Ends) -> None:
+    said = wire.direct(b"@ann\0", STORED)
+    addressed = Addressed(STORED, said, [ends.connection, Channel(ends.connection, 7), b"gone"])
+    assert ends.port.deliver([addressed], now(), patient=True) == set()
+    assert ends.dealer.poll(int(LONG * 1000))
+    assert (ends.dealer.recv(), ends.dealer.recv()) == (said, wire.for_channel(7) + said)
+    assert list(ends.port.ends) == [b"gone"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "patient", "refused"), [(VOLATILE, True, {VOLATILE}), (VOLATILE, False, set()), (STORED, True, set())]
+)
+def test_one_that_does_not_read_has_a_volatile_batch_wait_and_loses_a_stored_one(
+    ends: Ends, frame: bytes, patient: bool, refused: set[bytes]
+) -> None:
+    said = wire.direct(b"@ann\0", frame)
+    ends.port._peers.full.add(ends.connection)
+    addressed = Addressed(frame, said, [Channel(ends.connection, 7), ends.connection])
+    assert ends.port.deliver([addressed], now(), patient=patient) == refused
+    ends.port._peers.full.clear()
+    ends.port.send([(ends.connection, ACK)], now())
+    assert ends.dealer.poll(int(LONG * 1000)) and ends.dealer.recv() == ACK
