@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, ClientCore
+from zchat.core.gate import OUT_MAX
 from zchat.core.listening import QUESTIONS_OUT_MAX, Listener
 from zchat.core.ordering import LIVE, OrderedDelivery, Start
 from zchat.core.publishing import Chunk
@@ -442,3 +443,22 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+
+
+def test_what_has_waited_is_not_asked_by_a_session_that_has_to_say_hello_first() -> None:
+    talk = Talk("ann", "ben")
+    ann, ben = talk.sessions
+    for _ in range(OUT_MAX):
+        talk.own.sessions.touch(ann)
+        ann.ask(wire.Rooms(0), talk.now)
+    waiting = ben.ask(wire.Cursors(0), talk.now)
+    talk.own.sessions.touch(ben)
+    assert {channel for channel, _ in talk.sent()} == {ann.channel}
+    talk.hear(ben, wire.HelloAgain())
+    assert [type(message) for _, message in talk.sent()] == [wire.Hello]
+    for number in range(1, 3):  # there is room again
+        talk.hear(ann, wire.RoomsAre(number, []))
+    talk.own.sessions.touch(ben)
+    assert talk.sent() == []
+    talk.welcome(ben)
+    assert talk.sent() == [(ben.channel, wire.Cursors(waiting))]
