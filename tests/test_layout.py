@@ -54,6 +54,11 @@ LAYERS = [
     Layer("zchat/core/", (*WORDS, "zchat.core."), ()),
     Layer("zchat/log/sqlite/", (*WORDS, *LOG, "zchat.log.sqlite."), ("sqlite3", *WORLD)),
     Layer("zchat/log/offline/", (*WORDS, *LOG, "zchat.log.sqlite.", "zchat.log.offline."), ("sqlite3", *WORLD)),
+    Layer(
+        "zchat/log/search/",
+        (*WORDS, *LOG, "zchat.core.words", "zchat.log.sqlite.", "zchat.log.search."),
+        ("sqlite3", *WORLD),
+    ),
     Layer("zchat/log/", (*WORDS, *LOG), WORLD),
     Layer("zchat/sockets/", (*WORDS, "zchat.core.", "zchat.sockets."), ("zmq", *WORLD)),
     Layer("zchat/subscription.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
@@ -102,7 +107,10 @@ PURE = {
 }
 GUARDED = {*WORLD, "nats", "redis", "sqlite3", "typer", "zmq"}
 WORLDLY = sys.stdlib_module_names - PURE
-FOREIGN_ERRORS = {"zmq": ("zchat/sockets/",), "sqlite3": ("zchat/log/sqlite/", "zchat/log/offline/")}
+FOREIGN_ERRORS = {
+    "zmq": ("zchat/sockets/",),
+    "sqlite3": ("zchat/log/sqlite/", "zchat/log/offline/", "zchat/log/search/"),
+}
 
 
 class Source(NamedTuple):

@@ -141,7 +141,7 @@ def test_the_elements_of_an_array_are_those_of_its_struct(struct: Any) -> None:
     part = table_of(struct)
     hints = get_type_hints(struct)
     told = {wire.From: "MESSAGE", wire.For: "MESSAGE", wire.Direct: "BATCH or WATERMARK"}
-    raw = (told | {wire.Page: "BATCH", wire.Deliver: "BATCH"}).get(struct, "list of RECORD")
+    raw = (told | {wire.Page: "BATCH", wire.Deliver: "BATCH", wire.Found: "BATCH"}).get(struct, "list of RECORD")
     fields = msgspec.structs.fields(struct)
     expected = [[field.name, word(hints[field.name], raw), default(field)] for field in fields]
     assert [cells[:3] for cells in rows(part) if cells[0] != "element"][: len(fields)] == expected
@@ -183,7 +183,7 @@ def longest(struct: Any, field: str) -> int:
 @pytest.mark.parametrize(
     ("limit", "value"),
     [
-        ("names in one JOIN, FETCH, SEEK, LATEST or HEADS", wire.ROOMS_PER_MESSAGE_MAX),
+        ("names in one JOIN, FETCH, SEEK, LATEST, SEARCH or HEADS", wire.ROOMS_PER_MESSAGE_MAX),
         ("messages of each room in a LATEST", wire.LATEST_MAX),
         ("a frame to the ROUTER", options.FRAME_BYTES_MAX),
         ("a subscription, as a frame", options.SUBSCRIPTION_BYTES_MAX),
@@ -193,7 +193,7 @@ def longest(struct: Any, field: str) -> int:
         ("connections of one address that have not said HELLO", Settings().address_silent_max),
         ("replies that a client does not read", options.REPLIES_QUEUED_MAX),
         ("batches that a subscriber does not read", options.BATCHES_QUEUED_MAX),
-        ("FETCH, SEEK and LATEST of a connection that wait", Settings().connection_reads_max),
+        ("FETCH, SEEK, LATEST and SEARCH of a connection that wait", Settings().connection_reads_max),
         ("subscriptions of a connection", Settings().connection_subscriptions_max),
         ("sessions that have subscribed to a direct topic", RECIPIENTS_MAX),
         ("cursors of a user", Settings().user_cursors_max),
@@ -240,7 +240,7 @@ def test_the_other_limits_are_those_of_the_code(limit: str, value: int) -> None:
         ("## Presence", f"{Settings().crowd_members:,} members or more"),
         ("## Gaps", f"{Settings().watermark_first_seconds:g} s after its last batch"),
         ("## Gaps", f"{Settings().watermark_last_seconds:g} s"),
-        ("## Reading history", f"At most {Settings().connection_reads_max} FETCH, SEEK and LATEST"),
+        ("## Reading history", f"At most {Settings().connection_reads_max} FETCH, SEEK, LATEST and SEARCH"),
         ("## Lag", f"The first {wire.LISTENERS_TOLD_MAX} listeners"),
         ("## Errors", f"{peers.CUT_OFF_WAIT_SECONDS:g} s later"),
     ],

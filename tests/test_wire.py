@@ -29,6 +29,8 @@ CLIENT_EXAMPLES: list[wire.ClientMessage] = [
     wire.Fetch(4, ["build.*"], 10, 0),
     wire.Fetch(4, ["build.*"], 10, 99, 5),
     wire.Latest(4, ["build.*"], 10, 99, 1),
+    wire.Search(9, "deploy fail*", ["build.*", "@alice"], 20),
+    wire.Search(9, '"no space left"', ["**"], 20, 99, "bob", 1_790_000_000_000_000),
     wire.Seek(5, ["**"]),
     wire.Seek(5, ["**"], 10, 0, True),
     wire.Heads(6, []),
@@ -90,6 +92,7 @@ BROKER_EXAMPLES: list[wire.BrokerMessage] = [
     ),
     wire.For(7, msgspec.Raw(wire.encode(wire.Done(2)))),
     wire.Direct(b"@alice\0", msgspec.Raw(wire.encode(BATCH))),
+    wire.Found(9, [("general", msgspec.Raw(wire.encode(BATCH)))], 40, True, 39),
 ]
 BROADCAST_EXAMPLES: list[wire.Batch | wire.Watermark | wire.Sync] = [
     BATCH,
@@ -194,6 +197,7 @@ def test_the_kinds_never_change() -> None:
         "DropCursor": 14,
         "From": 15,
         "Latest": 20,
+        "Search": 27,
         "Subscribe": 26,
         "JoinGroup": 16,
         "Settle": 17,
@@ -215,6 +219,7 @@ def test_the_kinds_never_change() -> None:
         "Direct": 55,
         "Deliver": 46,
         "GroupsAre": 47,
+        "Found": 58,
         "Watermark": 66,
         "Sync": 67,
     }

@@ -18,7 +18,7 @@ from zchat.address import Address, parse
 from zchat.core.deliveries import Start
 from zchat.core.history import History
 from zchat.core.opening import Opening
-from zchat.errors import BadName, UsageError
+from zchat.errors import BadName, UsageError, WireError
 from zchat.names import cursor_name, inbox, matcher, pattern_name, room_name, user_name
 from zchat.printable import printable
 from zchat.times import Since
@@ -27,6 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 CO_COROUTINE = 128  # inspect's; to import that takes 10 ms
+SEARCH_LAST = 20  # messages that a search finds, where nothing else is asked
 INFO_VALUE_CHARACTERS = 64  # of host and program; a broker takes 256 of all, names too
 
 
@@ -104,6 +105,24 @@ def history_of(patterns: tuple[str, ...], start: Start, limit: int | None, prese
     names = names_of(patterns, "read")
     most = wire.OFFSET_MAX if limit is None else number_of("limit", limit)
     return History(names, start, flag_of("presence", presence), most)
+
+
+def search_of(
+    words: str, patterns: tuple[str, ...], own_inbox: str, last: int, user: str | None, since: Since | None
+) -> wire.Search:
+    """What `search` asks; without rooms in all that the user may read."""
+    from zchat.core.words import asked_for  # only who searches pays for it
+
+    if not isinstance(words, str):
+        raise UsageError("words to search for are text")
+    names = names_of(patterns or ("**", own_inbox), "search")
+    try:
+        asked_for(words)
+    except WireError as error:
+        raise UsageError(str(error)) from None
+    written_by = "" if user is None else user_name(text_of("user", user))
+    begin = 0 if since is None else _microseconds(since)
+    return wire.Search(0, words, names, number_of("last", last), 0, written_by, begin)
 
 
 def who_of(room: str | None, lag: bool) -> wire.Who:

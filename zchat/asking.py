@@ -13,6 +13,7 @@ from typing import Literal, overload
 
 from zchat import wire
 from zchat.arguments import (
+    SEARCH_LAST,
     cursor_of,
     flag_of,
     function_of,
@@ -20,6 +21,7 @@ from zchat.arguments import (
     lasts_of,
     listed_of,
     number_of,
+    search_of,
     start_of,
     who_of,
 )
@@ -28,6 +30,7 @@ from zchat.core.gaps import Notice
 from zchat.core.history import History
 from zchat.core.steps import Ask, PlaceCursor, begin, done
 from zchat.message import Message, RoomState, messages, states_of
+from zchat.names import inbox
 from zchat.publisher import Publisher
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import Deadline, waitable
@@ -59,6 +62,25 @@ class Asking(Publisher[Publication]):
         """
         history = history_of(patterns, start_of(after, last, since, last_per_room), 0 if last == 0 else limit, presence)
         return self._read(history, function_of("on_notice", on_notice), waitable(timeout))
+
+    def search(
+        self,
+        words: str,
+        *patterns: str,
+        last: int = SEARCH_LAST,
+        user: str | None = None,
+        since: Since | None = None,
+        timeout: float | None = None,
+    ) -> list[Message]:
+        """The last messages that have all these words, newest first; without rooms in all rooms and the own inbox.
+
+        Neither case nor accents matter; `deploy*` is the beginning of a word, `"no space left"` words one after the
+        other. `user` wrote them. Raises UsageError, Refused, TimedOut.
+        """
+        from zchat.core.search import searching  # only who searches pays for it
+
+        asked = search_of(words, patterns, inbox(self.user), last, user, since)
+        return self._connection.run(searching(asked), self._deadline("search", timeout))
 
     # --- asking -----------------------------------------------------------------------------
 

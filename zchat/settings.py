@@ -42,7 +42,7 @@ class Settings:
 
     # Limits that only the broker acts on.
     user_cursors_max: int = 1_000  # cursors that the broker keeps for one user
-    connection_reads_max: int = 32  # FETCH, SEEK and LATEST of one connection that wait for a reader
+    connection_reads_max: int = 32  # FETCH, SEEK, LATEST and SEARCH of one connection that wait for a reader
     reads_max: int = 1_024  # that wait of all connections; above it, who has most of them is refused
     connection_subscriptions_max: int = 4_096  # of one subscriber,
     connection_topic_bytes_max: int = 160 << 10  # which have so many bytes: each costs 48 bytes of memory

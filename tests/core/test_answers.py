@@ -35,6 +35,7 @@ REQUESTS: list[Request] = [
     wire.SetCursor(1, "c", "log", 1),
     wire.DropCursor(1, "c"),
     wire.Latest(1, ["a"], 0, 90, 1),
+    wire.Search(1, "word", ["a"], 20),
     wire.Subscribe(1, [b"@ann\0"]),
     wire.JoinGroup(1, 1, "a", "g", 8),
     wire.Settle(1, 1, [(1, 2)]),
@@ -50,11 +51,12 @@ ANSWERS: dict[str, Answer] = {
     "RoomsAre": wire.RoomsAre(1, []),
     "CursorsAre": wire.CursorsAre(1, []),
     "GroupsAre": wire.GroupsAre(1, []),
+    "Found": wire.Found(1, [], 0, False, 0),
     "Goodbye": wire.Goodbye("bye"),
 }
 FITS = [
     *("Done", "Done", "Page", "Position", "HeadsAre", "Present", "RoomsAre", "CursorsAre", "Done", "Done"),
-    *("Page", "Done", "Done", "Done", "GroupsAre", "Done"),
+    *("Page", "Found", "Done", "Done", "Done", "GroupsAre", "Done"),
 ]
 
 

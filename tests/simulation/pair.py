@@ -32,6 +32,7 @@ from zchat.core.log import Append, LogFacts, LogPage, LogStart, Sliced, facts_of
 from zchat.core.ordering import Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.core.publishing import Chunk
 from zchat.core.reads import ReadRequest
+from zchat.core.search import search
 from zchat.core.stocking import StockRead
 from zchat.errors import LogError
 from zchat.log.memory import MemoryLog
@@ -371,6 +372,8 @@ def answer_read(log: Readable, request: ReadRequest, page_bytes_max: int) -> byt
     if isinstance(request, wire.Seek):
         after = whole(log.seek(request.patterns, request.last, request.since, request.presence))
         return wire.encode(wire.Position(request.request, after, log.head()))
+    if isinstance(request, wire.Search):
+        return wire.encode(whole(search(log, None, request, log.head(), page_bytes_max)))
     if isinstance(request, wire.Latest):
         page = whole(log.latest(request.patterns, request.after, request.until, request.count, page_bytes_max))
     else:

@@ -14,6 +14,7 @@ from zchat.aio.connection import LoopConnection
 from zchat.aio.publication import Publication
 from zchat.aio.reading import Reading
 from zchat.arguments import (
+    SEARCH_LAST,
     cursor_of,
     flag_of,
     function_of,
@@ -21,12 +22,14 @@ from zchat.arguments import (
     lasts_of,
     listed_of,
     number_of,
+    search_of,
     start_of,
     who_of,
 )
 from zchat.core.gaps import Notice
 from zchat.core.steps import Ask, PlaceCursor, done
 from zchat.message import Message, RoomState, states_of
+from zchat.names import inbox
 from zchat.publisher import Publisher
 from zchat.sockets.clock import Deadline, waitable
 from zchat.times import Since
@@ -52,6 +55,21 @@ class LoopAsking(Publisher[Publication]):
         """What is stored, up to now, in offset order, for `async for`; as `history` of `zchat.Client`."""
         history = history_of(patterns, start_of(after, last, since, last_per_room), 0 if last == 0 else limit, presence)
         return Reading(self._connection, history, function_of("on_notice", on_notice), waitable(timeout))
+
+    async def search(
+        self,
+        words: str,
+        *patterns: str,
+        last: int = SEARCH_LAST,
+        user: str | None = None,
+        since: Since | None = None,
+        timeout: float | None = None,
+    ) -> list[Message]:
+        """The last messages that have all these words, newest first; as `search` of `zchat.Client`."""
+        from zchat.core.search import searching  # only who searches pays for it
+
+        asked = search_of(words, patterns, inbox(self.user), last, user, since)
+        return await self._connection.run(searching(asked), self._deadline("search", timeout))
 
     # --- asking -----------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ COMMANDS: dict[str, CommandRow] = {
     "send": CommandRow("zchat.cli.send", "Send messages to a room."),
     "listen": CommandRow("zchat.cli.listen", "Print the messages of rooms as they come."),
     "history": CommandRow("zchat.cli.history", "Print messages that were sent before."),
+    "search": CommandRow("zchat.cli.search", "Find messages that have some words, newest first."),
     "who": CommandRow("zchat.cli.who", "Show who is in a room, or connected to the broker."),
     "rooms": CommandRow("zchat.cli.rooms", "List the rooms of the broker."),
     "cursors": CommandRow("zchat.cli.cursors", "List, set or remove the cursors of listeners."),

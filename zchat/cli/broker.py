@@ -81,6 +81,9 @@ def broker(
             "--no-watch", help="Run in one process, which nobody starts again when it dies: for systemd and the like."
         ),
     ] = False,
+    no_search: Annotated[
+        bool, typer.Option("--no-search", help="Keep no index of words: zchat search looks through the log.")
+    ] = False,
 ) -> None:
     """Run a broker.
 
@@ -112,4 +115,4 @@ def broker(
     child = None if no_watch else watch.fork()
     from zchat.cli.serving import serve
 
-    serve(at, published, folder, sync.value, settings, child)
+    serve(at, published, folder, sync.value, settings, child, searches=not no_search)

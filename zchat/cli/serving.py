@@ -26,6 +26,7 @@ from zchat.errors import StartError
 if TYPE_CHECKING:
     from zchat.address import Address, Published
     from zchat.core.log import Log
+    from zchat.log.search.filler import Filler
     from zchat.settings import Settings
     from zchat.sockets.broker import Broker
 
@@ -45,8 +46,10 @@ def serve(
     sync: str,
     settings: Settings,
     child: watch.Child | None,
+    *,
+    searches: bool = True,
 ) -> None:
-    """Be the broker, until a signal ends it."""
+    """Be the broker, until a signal ends it. Where it `searches`, a log on disk has an index of words."""
     faulthandler.enable()  # libzmq ends a process that trips over one of its asserts: then say where
     threading.excepthook = _end_with_thread
     from zchat.sockets.broker import Broker
@@ -58,9 +61,11 @@ def serve(
     if ports.port:
         at = at._replace(port=ports.port)
     log = _patiently(lambda: _open_log(folder, sync))
+    filler = _filler(log, folder) if folder and searches else None
+    index = filler.index if filler else None
 
     def start() -> Broker:
-        running = Broker(log, at, settings, exit_status.tell, ports.publisher_port, published)
+        running = Broker(log, at, settings, exit_status.tell, ports.publisher_port, published, index)
         running.start()
         return running
 
@@ -81,6 +86,8 @@ def serve(
         for signum in ENDS:  # Ctrl-C comes twice: from the terminal, and passed on by the parent
             handle(signum, signal.SIG_IGN)
     finally:
+        if filler:
+            filler.close()  # first: who closes the log last moves its WAL
         log.close()
     if signal.SIGINT in came[:1] and not child:  # with a parent, it is the parent that ends so
         interrupts.end_by(signal.SIGINT)
@@ -106,6 +113,12 @@ def _open_log(folder: Path | None, sync: str) -> Log:
     from zchat.log.sqlite.log import SqliteLog
 
     return SqliteLog(folder, sync=sync, tell=exit_status.tell)
+
+
+def _filler(log: Log, folder: Path) -> Filler:
+    from zchat.log.search.filler import Filler
+
+    return Filler(log, folder, exit_status.tell)
 
 
 def _announce(running: Broker, log: str) -> None:

@@ -41,6 +41,7 @@ Answer: TypeAlias = (
     | wire.RoomsAre
     | wire.CursorsAre
     | wire.GroupsAre
+    | wire.Found
     | wire.Goodbye
     | wire.Error
     | WireError  # one that makes no sense
@@ -62,6 +63,7 @@ Request: TypeAlias = (
     | wire.Settle
     | wire.Groups
     | wire.SetGroup
+    | wire.Search
 )
 A = TypeVar("A", bound=Answer)
 
@@ -77,6 +79,7 @@ ANSWERS: dict[type, type] = {
     wire.SetCursor: wire.Done,
     wire.DropCursor: wire.Done,
     wire.Latest: wire.Page,
+    wire.Search: wire.Found,
     wire.Subscribe: wire.Done,
     wire.JoinGroup: wire.Done,
     wire.Settle: wire.Done,

@@ -27,7 +27,7 @@ from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Read
 from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN, BrokerPort
 from zchat.core.clocks import NOTICED_SECONDS, Clocks
-from zchat.core.log import Append, Log
+from zchat.core.log import Append, Log, WordIndex
 from zchat.core.read_worker import Later, ReadWorker
 from zchat.errors import LogError
 
@@ -51,15 +51,22 @@ class BrokerLoop:
 
     gathered_bytes_max = GATHERED_BYTES_MAX
 
-    def __init__(self, core: BrokerCore, log: Log, port: BrokerPort, tell: Callable[[str], object]) -> None:
-        """`tell` is given one line for the operator."""
+    def __init__(
+        self,
+        core: BrokerCore,
+        log: Log,
+        port: BrokerPort,
+        tell: Callable[[str], object],
+        index: WordIndex | None = None,
+    ) -> None:
+        """`tell` is given one line for the operator; searches look through the log where there is no `index`."""
         self.core = core
         self.is_over = False
         self.failure: LogError | None = None  # the log keeps nothing more
         self._log = log
         self._port = port
         self._tell = tell
-        self._read_worker = ReadWorker(log, core, port, self.later, tell)
+        self._read_worker = ReadWorker(log, core, port, self.later, tell, index)
         self._finished: deque[Later] = deque()  # from other threads
         self._receives = True
         self._more = False  # may be there to be received

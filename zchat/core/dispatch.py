@@ -104,7 +104,7 @@ class Dispatch:
     def _answer_at_once(self, session: Session, message: wire.ClientMessage, now: Instant) -> wire.BrokerMessage | None:
         """What changes no row of the log that anybody waits for."""
         match message:
-            case wire.Fetch() | wire.Seek() | wire.Latest():
+            case wire.Fetch() | wire.Seek() | wire.Latest() | wire.Search():
                 self._questions.may_read(session, message.patterns)
                 self._reads.ask(session.connection, message)
             case wire.Heads() | wire.Who() | wire.Rooms() | wire.Cursors() | wire.Groups():

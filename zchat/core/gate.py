@@ -18,7 +18,9 @@ from zchat import wire
 from zchat.core.answers import Request
 
 OUT_MAX = 30  # a broker takes 32 reads of a connection
-COUNTED = wire.Fetch | wire.Seek | wire.Latest | wire.Heads | wire.Who | wire.Rooms | wire.Cursors | wire.Groups
+COUNTED = (
+    wire.Fetch | wire.Seek | wire.Latest | wire.Search | wire.Heads | wire.Who | wire.Rooms | wire.Cursors | wire.Groups
+)
 
 SessionRequest = tuple[Hashable, int]  # the session, and the number of its request
 

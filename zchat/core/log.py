@@ -9,9 +9,10 @@ Tests: tests/core/test_log.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
+from zchat.core.words import Phrase
 from zchat.errors import LogError
 from zchat.settings import RetentionRule as RetentionRule
 from zchat.wire import Gap as Gap
@@ -133,6 +134,19 @@ def facts_of(log: Log, users_seen_max: int) -> LogFacts:
         log.starts(),
         log.groups(),
     )
+
+
+class WordIndex(Protocol):
+    """Where words are in a log: an index beside it, filled behind it. Any thread may ask."""
+
+    def upto(self) -> int:
+        """All messages up to that offset are in it; 0: none, or it cannot be read."""
+
+    def find(
+        self, phrases: Sequence[Phrase], patterns: list[str], user: str, after: int, below: int, count: int
+    ) -> Sliced[list[int]]:
+        """Offsets between, newest first, `count` at most, of messages that may have all phrases; `user`: a user's key,
+        or empty. All that have them are among those, or below the last one. Raises LogError."""
 
 
 class Log(Protocol):

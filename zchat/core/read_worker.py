@@ -20,8 +20,9 @@ from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Lookup, Read
 from zchat.core.broker_port import BrokerPort
 from zchat.core.channels import reply_to
-from zchat.core.log import Log, Sliced
+from zchat.core.log import Log, Sliced, WordIndex
 from zchat.core.reads import ReadRequest
+from zchat.core.search import search
 from zchat.core.stock import StockBatch
 from zchat.core.stocking import READ_BYTES, StockPage, StockRead
 from zchat.errors import LogError
@@ -30,7 +31,7 @@ TOLD_SECONDS = 60.0
 
 Later = Callable[[Instant], None]
 # A frame; of each publish `seq`, offset, why that is not known; or what a group needs, None where it cannot be had.
-Found = bytes | list[tuple[int, int, str]] | StockPage | None
+ReadAnswer = bytes | list[tuple[int, int, str]] | StockPage | None
 
 
 class ReadWorker:
@@ -43,9 +44,11 @@ class ReadWorker:
         port: BrokerPort,
         later: Callable[[Later], None],
         tell: Callable[[str], object],
+        index: WordIndex | None,
     ) -> None:
         """`later` has the broker's loop run something; the core and the port's `send` are used there only."""
         self._log = log
+        self._index = index
         self._core = core
         self._port = port
         self._later = later
@@ -77,7 +80,7 @@ class ReadWorker:
             return failed
         return partial(self._gave_way, read)
 
-    def _answer(self, request: ReadRequest | Lookup | StockRead) -> Sliced[Found]:
+    def _answer(self, request: ReadRequest | Lookup | StockRead) -> Sliced[ReadAnswer]:
         log = self._log
         if isinstance(request, StockRead):
             return (yield from self._stock(request))
@@ -93,6 +96,8 @@ class ReadWorker:
             after = yield from log.seek(request.patterns, request.last, request.since, request.presence)
             return wire.encode(wire.Position(request.request, min(after, head), head))
         bytes_max = self._core.settings.page_bytes_max
+        if isinstance(request, wire.Search):
+            return wire.encode((yield from search(log, self._index, request, self._core.head, bytes_max)))
         if isinstance(request, wire.Latest):
             # What is committed and not broadcast yet would come twice.
             until = min(request.until or self._core.head, self._core.head)
@@ -115,7 +120,7 @@ class ReadWorker:
         else:
             self._core.read_gave_way(read, seconds)
 
-    def _finished(self, read: Read, answered: Found, seconds: float, now: Instant) -> None:
+    def _finished(self, read: Read, answered: ReadAnswer, seconds: float, now: Instant) -> None:
         if isinstance(read.request, StockRead):
             if isinstance(answered, StockPage):
                 self._core.groups.read(read.request, answered, now)
@@ -138,7 +143,7 @@ class ReadWorker:
         if now.seconds - self._told >= TOLD_SECONDS:
             self._told = now.seconds
             self._tell(f"the log cannot be read: {text}")
-        answered: Found = None
+        answered: ReadAnswer = None
         if isinstance(request, Lookup):
             answered = [(seq, 0, text) for seq in request.seqs]
         elif not isinstance(request, StockRead):

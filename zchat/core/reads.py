@@ -29,6 +29,7 @@ from zchat.core.channels import Endpoint, connection_of
 from zchat.core.replies import Replies
 from zchat.core.session import Session
 from zchat.core.stocking import StockRead
+from zchat.core.words import asked_for
 from zchat.errors import WireError
 
 READERS = 2  # threads
@@ -38,7 +39,7 @@ GIVEN_OUT_SECONDS = 0.01  # of work, unless it is one read for each thread: who 
 SHORT_SECONDS = 0.001  # what the first read of a connection is thought to take
 
 
-ReadRequest: TypeAlias = wire.Fetch | wire.Seek | wire.Latest
+ReadRequest: TypeAlias = wire.Fetch | wire.Seek | wire.Latest | wire.Search
 
 
 class Lookup(NamedTuple):
@@ -114,6 +115,8 @@ class Reads:
         """It is answered by a reader, then comes `done`. Raises WireError for one too many of its connection."""
         if isinstance(message, wire.Latest) and not 0 < message.count <= wire.LATEST_MAX:
             raise WireError("bad-request", f"the last {message.count} messages of each room, 1 to {wire.LATEST_MAX}")
+        if isinstance(message, wire.Search):
+            asked_for(message.words)
         queue = self._asker(endpoint)
         if queue.has_asked(endpoint, message):
             return  # it comes again for want of an answer

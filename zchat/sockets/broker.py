@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from zchat.address import Address, Published
 from zchat.core.broker import BrokerCore
 from zchat.core.broker_loop import BrokerLoop
-from zchat.core.log import Log, facts_of
+from zchat.core.log import Log, WordIndex, facts_of
 from zchat.settings import Settings
 from zchat.sockets import options
 from zchat.sockets.broker_port import SocketBrokerPort
@@ -29,6 +29,7 @@ class Broker:
         tell: Callable[[str], object] | None = None,
         publisher_port: int = 0,  # 0: the next after `bind`, any where that is any
         advertised: Published | None = None,  # None: clients find it by that
+        index: WordIndex | None = None,  # for searches; None: they look through the log
     ) -> None:
         options.check_libzmq()
         self.settings = settings or Settings()
@@ -36,6 +37,7 @@ class Broker:
         self.publisher_address = bind.publisher(Published(publisher_port or (bind.port + 1 if bind.port else 0)))
         self._advertised = advertised
         self._log = log
+        self._index = index
         self._tell = tell or (lambda text: None)  # for the operator: one line
 
     def start(self) -> None:
@@ -53,7 +55,7 @@ class Broker:
         except BaseException:
             port.close()
             raise
-        self._loop = BrokerLoop(core, self._log, port, self._tell)
+        self._loop = BrokerLoop(core, self._log, port, self._tell, self._index)
 
     def stop(self) -> None:
         """Make `run` end: what was accepted is committed and told first. Safe in a signal handler."""

@@ -135,6 +135,8 @@ from zchat.wire.records import (
     Record,
     RecordOrBody,
 )
+from zchat.wire.search import Found as Found
+from zchat.wire.search import Search as Search
 
 __all__ = [
     "ACK_WAIT_MS_MAX",
@@ -186,6 +188,7 @@ __all__ = [
     "Error",
     "Fetch",
     "For",
+    "Found",
     "From",
     "Gap",
     "Goodbye",
@@ -215,6 +218,7 @@ __all__ = [
     "Room",
     "Rooms",
     "RoomsAre",
+    "Search",
     "Seek",
     "SetCursor",
     "SetGroup",

@@ -12,6 +12,7 @@ import msgspec
 
 from zchat.wire.groups import Deliver, Gap, Groups, GroupsAre, JoinGroup, SetGroup, Settle
 from zchat.wire.records import ChannelNumber, Info, Listeners, Names, Natural, TopicList
+from zchat.wire.search import Found, Search
 
 VERSION = 1
 
@@ -196,6 +197,7 @@ ClientMessage: TypeAlias = (
     | Settle
     | Groups
     | SetGroup
+    | Search
 )
 
 # --- broker -> client ---------------------------------------------------------------------------
@@ -365,6 +367,7 @@ BrokerMessage: TypeAlias = (
     | Direct
     | Deliver
     | GroupsAre
+    | Found
 )
 
 # --- broker -> every subscriber -----------------------------------------------------------------
