@@ -30,6 +30,7 @@ def printed(broker: BrokerProcess, *words: str) -> str:
 
 def test_every_example_is_tried() -> None:
     tried = {"deploys.py", "echo.py", "fast.py", "hub.py", "many.py", "merge.py"}
+    tried.add("net_client.js")  # in tests/tcp/test_clients.py
     assert {path.name for path in EXAMPLES.iterdir() if path.suffix} == tried
 
 

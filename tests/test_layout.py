@@ -78,10 +78,15 @@ LAYERS = [
         WORLD,
     ),
     Layer("zchat/aio/", (*WORDS, "zchat.core.", *FACES, *LOOP, "zchat.aio."), WORLD),
+    *(Layer(f"zchat/tcp/{name}.py", (*WORDS, "zchat.tcp."), ()) for name in ("shown", "spoken", "telnet", "typed")),
+    Layer("zchat/tcp/", (*WORDS, "zchat.aio.", "zchat.core.gaps", "zchat.tcp."), WORLD),
     Layer("zchat/__init__.py", ("zchat.",), ("importlib",)),
     Layer("zchat/testing.py", ("zchat.errors",), ("pathlib", "subprocess", "sys", "tempfile", "time")),
     Layer("zchat/__main__.py", ("zchat.cli.",), ("signal",)),
     Layer("zchat/cli/serving.py", ("zchat.",), WORLD),  # joins the sockets and a log
+    Layer(
+        "zchat/cli/tcp.py", (*WORDS, "zchat.aio", "zchat.cli.", "zchat.sockets.kernel", "zchat.tcp."), ("typer", *WORLD)
+    ),
     Layer("zchat/cli/log_actions.py", (*WORDS, "zchat.cli.", "zchat.core.log", "zchat.log."), WORLD),  # of no broker
     Layer(
         "zchat/cli/",

@@ -132,6 +132,14 @@ def parse_bind(text: str) -> Address:
     return address
 
 
+def parse_listen(text: str) -> Address:
+    """Where a gateway listens: `HOST:PORT`; `*` as host is all interfaces, port 0 any free one. Raises BadAddress."""
+    host, port = _split(text, text.removeprefix("tcp://"))
+    if not host or port is None:
+        raise BadAddress(text, "no host and port, such as 127.0.0.1:8000, [::1]:8000 or *:8000")
+    return Address("tcp", _checked_host(text, host), _checked_port(text, port))
+
+
 def _is_tcp(text: str) -> bool:
     if not isinstance(text, str):
         raise BadAddress(repr(text), "an address is text")

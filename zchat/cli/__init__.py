@@ -30,6 +30,7 @@ class CommandRow(NamedTuple):
 
 COMMANDS: dict[str, CommandRow] = {
     "broker": CommandRow("zchat.cli.broker", "Run a broker."),
+    "tcp": CommandRow("zchat.cli.tcp", "Let netcat, telnet and Node's net into the rooms."),
     "send": CommandRow("zchat.cli.send", "Send messages to a room."),
     "listen": CommandRow("zchat.cli.listen", "Print the messages of rooms as they come."),
     "history": CommandRow("zchat.cli.history", "Print messages that were sent before."),

@@ -1,0 +1,160 @@
+"""`zchat tcp`: a gateway for netcat, telnet and programs that have a TCP connection and no more.
+
+Tests: tests/tcp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
+
+import typer
+
+from zchat.cli import completion, exit_status, options
+from zchat.cli.interrupts import ENDS, interrupts
+from zchat.errors import StartError, UsageError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from zchat.address import Address
+    from zchat.tcp.gateway import GatewayOptions
+
+LISTEN = "127.0.0.1:8000"
+ROOM = "general"
+CONNECTIONS = 10_000
+SPARE_DESCRIPTORS = 400  # of the process itself, and of visitors that are accepted at once
+
+Certificate: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--cert", metavar="FILE", help="Speak TLS, with this certificate.", autocompletion=completion.path),
+]
+Key: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help="The certificate's private key.", autocompletion=completion.path),
+]
+
+
+class Tls(NamedTuple):
+    """See groups.py."""
+
+    cert: Certificate = None
+    key: Key = None
+
+    def context(self) -> SSLContext | None:
+        """What a server needs. Raises UsageError, StartError."""
+        if self.cert is None and self.key is None:
+            return None
+        if self.cert is None or self.key is None:
+            raise UsageError("--cert and --key go together")
+        import ssl
+
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(self.cert, self.key, password=lambda: "")
+        except OSError as error:  # ssl.SSLError, too
+            raise StartError(f"{self.cert}, {self.key}: {error.strerror or error}") from None
+        return context
+
+
+def tcp(
+    listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where visitors connect to.")] = LISTEN,
+    room: Annotated[
+        str, typer.Option("--room", metavar="ROOM", help="Where they begin.", autocompletion=completion.rooms)
+    ] = ROOM,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow", metavar="PATTERN", help="Other rooms that they may go to.  [default: all]"),
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="A plain chat server: what one writes goes to all, byte for byte.")
+    ] = False,
+    no_echo: Annotated[bool, typer.Option("--no-echo", help="Do not send back what a visitor wrote.")] = False,
+    connections: Annotated[
+        int, typer.Option("--connections", metavar="N", min=1, help="How many visitors there may be.")
+    ] = CONNECTIONS,
+    *,
+    tls: Tls,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say on stderr who comes, goes and is cut off.")
+    ] = False,
+    connecting: options.ToBroker,
+) -> None:
+    """Let netcat, telnet and Node's net into the rooms.
+
+    Each visitor is a user of the broker, with a name, joins and leaves. What a visitor types is a message;
+    /help lists what else there is. With --raw there are no names and no commands. A line on stderr says
+    when it is ready. SIGINT and SIGTERM end it once what was said is stored.
+
+    Examples:
+      zchat tcp
+      zchat tcp --listen '*:8000' --room lobby --allow 'games.**'
+      zchat tcp --raw --room general
+      zchat tcp --listen '[::]:6697' --cert chat.pem --key chat.key
+    """
+    from zchat.address import parse_listen
+    from zchat.names import pattern_name, room_name
+
+    at, room = parse_listen(listen), room_name(room)
+    if room.startswith("@"):
+        raise UsageError(f"--room {room}: an inbox is no room that people meet in")
+    allowed = tuple(map(pattern_name, allow)) if allow else ("**",)
+    context = tls.context()
+    from zchat.sockets.kernel import raise_descriptor_limit
+    from zchat.tcp.gateway import GatewayOptions
+
+    most = max(1, min(connections, raise_descriptor_limit() - SPARE_DESCRIPTORS))
+    if most < connections and connections != CONNECTIONS:
+        exit_status.tell(f"the system lets a process have descriptors for {most:,} visitors (ulimit -n)")
+    asked = GatewayOptions(room, allowed, raw, not no_echo, most)
+    came: list[int] = []
+    asyncio.run(_serve(at, asked, context, connecting, verbose, came))
+    if signal.SIGINT in came[:1]:
+        interrupts.end_by(signal.SIGINT)
+
+
+async def _serve(
+    at: Address,
+    asked: GatewayOptions,
+    context: SSLContext | None,
+    connecting: options.ToBroker,
+    verbose: bool,
+    came: list[int],
+) -> None:
+    import zchat.aio
+    from zchat.tcp.gateway import Gateway
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_tell_of)
+    broker, user, wait = connecting
+    async with zchat.aio.connect(broker, user, wait=wait) as client:
+        gateway = Gateway(client, asked, exit_status.tell if verbose else lambda text: None)
+
+        def stop(signum: int) -> None:
+            came.append(signum)
+            gateway.stop()
+
+        host, port = await gateway.listen(None if at.host == "*" else at.host, at.port, context)
+        for signum in ENDS:
+            if signum == signal.SIGTERM or signal.getsignal(signum) is not signal.SIG_IGN:
+                loop.add_signal_handler(signum, stop, signum)
+        where = at._replace(host=host, port=port)
+        if not where.is_local:
+            exit_status.tell(
+                f"warning: {where} is open to the network: whoever reaches it can read and write in the rooms"
+            )
+        print(
+            f"zchat tcp ready on {where.endpoint.removeprefix('tcp://')}, room {asked.room}",
+            file=sys.stderr,
+            flush=True,
+        )
+        await gateway.serve()
+
+
+def _tell_of(loop: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
+    """What went wrong beside all tasks, as one line."""
+    error = about.get("exception")
+    exit_status.tell(about["message"] if error is None else f"{about['message']}: {type(error).__name__}: {error}")
