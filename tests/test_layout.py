@@ -35,6 +35,7 @@ class Layer(NamedTuple):
 LEVEL_0 = ("errors", "names", "address", "settings", "printable", "message", "times")
 WORDS = (*(f"zchat.{name}" for name in LEVEL_0), "zchat.wire.")
 WORLD = ("asyncio", "concurrent", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time")
+WEB = ("engineio", "socketio", "starlette", "uvicorn")  # of the extra `web`
 LOG = ("zchat.core.log", "zchat.log.retention", "zchat.log.slices")  # what every log is made of
 FACES = tuple(  # what all faces are made of
     f"zchat.{name}"
@@ -82,6 +83,9 @@ LAYERS = [
     Layer("zchat/tcp/", (*WORDS, "zchat.aio.", "zchat.core.gaps", "zchat.tcp."), WORLD),
     Layer("zchat/__init__.py", ("zchat.",), ("importlib",)),
     Layer("zchat/testing.py", ("zchat.errors",), ("pathlib", "subprocess", "sys", "tempfile", "time")),
+    Layer("zchat/web/core/", (*WORDS, "zchat.web.core."), ()),
+    Layer("zchat/web/", (*WORDS, "zchat", "zchat.aio.", "zchat.web."), (*WORLD, *WEB)),
+    Layer("zchat/cli/web.py", (*WORDS, "zchat.cli.", "zchat.web.", "zchat.sockets.kernel"), ("typer", *WORLD)),
     Layer("zchat/__main__.py", ("zchat.cli.",), ("signal",)),
     Layer("zchat/cli/serving.py", ("zchat.",), WORLD),  # joins the sockets and a log
     Layer(
@@ -110,7 +114,7 @@ PURE = {
     ),
     *("ipaddress", "itertools", "math", "operator", "re", "struct", "types", "typing", "unicodedata"),
 }
-GUARDED = {*WORLD, "nats", "redis", "sqlite3", "typer", "zmq"}
+GUARDED = {*WORLD, *WEB, "nats", "redis", "sqlite3", "typer", "zmq"}
 WORLDLY = sys.stdlib_module_names - PURE
 FOREIGN_ERRORS = {
     "zmq": ("zchat/sockets/",),
@@ -311,7 +315,7 @@ def test_what_is_pure_reaches_nothing_that_is_not() -> None:
 
 
 def test_every_module_is_imported_by_another() -> None:
-    used = {"zchat", "zchat.__main__", "zchat.aio", "zchat.testing"}  # the last two are for programs
+    used = {"zchat", "zchat.__main__", "zchat.aio", "zchat.testing", "zchat.web"}  # the last three are for programs
     for each in sources("zchat"):
         for module, _line in imports(each.tree, for_types=True):
             if module != module_of(each.path):
@@ -369,6 +373,8 @@ def test_every_pure_module_and_log_has_the_test_file_that_mirrors_it() -> None:
         (layers, "zchat/client.py", "from zchat.sockets import broker"),
         (layers, "zchat/cli/send.py", "from zchat import client"),
         (layers, "zchat/cli/send.py", "import sqlite3"),
+        (layers, "zchat/web/core/events.py", "import socketio"),
+        (layers, "zchat/cli/send.py", "import starlette.routing"),
         (layers, "zchat/of_tomorrow.py", ""),
         (edges, "zchat/client.py", "try: pass\nexcept zmq.Again: pass"),
         (edges, "zchat/sockets/broker.py", "try: pass\nexcept (OSError, sqlite3.Error): pass"),

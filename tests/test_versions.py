@@ -32,6 +32,11 @@ def test_it_finds_the_python_that_runs_it_and_a_lowest_version_of_each_dependenc
         assert {version.partition("==")[0] for version in lowest} == names
 
 
+def test_what_is_needed_by_an_extra_of_the_program_is_needed_by_the_tests() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(extras["web"]) <= set(extras["dev"])
+
+
 @pytest.mark.slow
 def test_a_python_that_is_not_here_is_one_line() -> None:
     done = versions("--python", "3.10")

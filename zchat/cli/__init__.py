@@ -45,6 +45,7 @@ COMMANDS: dict[str, CommandRow] = {
     "ping": CommandRow("zchat.cli.ping", "Ask the broker for answers, and show how long they take."),
     "status": CommandRow("zchat.cli.status", "Show what the broker has: its log, sessions, users and rooms."),
     "log": CommandRow("zchat.cli.log", "Check, repair, export, import, back up or clear the log of a broker."),
+    "web": CommandRow("zchat.cli.web", "Let browsers, Socket.IO clients and curl into the rooms."),
 }
 
 ALIASES: dict[str, str] = {

@@ -1,0 +1,281 @@
+#!/usr/bin/env python3
+"""web_crowd.py: many Socket.IO clients on `zchat web`, beside the same clients on python-socketio alone.
+
+    .venv/bin/python scripts/web_crowd.py --clients 5000 --messages 1000
+
+Each server has a process, on uvicorn with the same options, and so have the clients, which do no more than they
+must. Of each server it prints how long the clients take to come in, the memory that each costs, how long one event
+takes from one client to all others, and how long many take. Exit status: 0; 1 when anything is missing; 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import zchat
+from zchat.sockets.kernel import raise_descriptor_limit
+from zchat.testing import broker
+
+SECONDS_MAX = 600.0
+AT_ONCE = 64  # clients that connect
+REPEATS = 5
+BODY = "x" * 100
+HANDSHAKE = (
+    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n"
+    "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+def run_plain(listen: str) -> None:
+    """Be python-socketio alone: what one emits goes to all others."""
+    import socketio
+    import uvicorn
+
+    server = socketio.AsyncServer(async_mode="asgi", cors_allowed_origins="*")
+
+    async def tick(sid: str, *args: Any) -> None:
+        await server.emit("tick", args, skip_sid=sid)
+
+    async def burst(sid: str, count: int, body: str) -> None:
+        for number in range(count):
+            await server.emit("tick", (number, body), skip_sid=sid)
+
+    server.on("tick", tick)
+    server.on("burst", burst)
+    host, _, port = listen.rpartition(":")
+    config = uvicorn.Config(
+        socketio.ASGIApp(server),
+        host,
+        int(port),
+        log_level="error",
+        ws_per_message_deflate=False,
+        http="h11",
+        backlog=4096,
+    )
+    print("ready", file=sys.stderr, flush=True)
+    uvicorn.Server(config).run()
+
+
+class Wire(asyncio.Protocol):
+    """One client, as small as can be."""
+
+    heard = 0  # by all
+    wanted = 0
+    lost = 0
+    done: asyncio.Event
+
+    def __init__(self, host: str, joined: bytes) -> None:
+        self._host, self._joined = host, joined
+        self.is_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._got = b""
+        self._upgraded = False
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(HANDSHAKE.format(host=self._host).encode())
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        if not self._upgraded:
+            head, end, rest = self._got.partition(b"\r\n\r\n")
+            if not end:
+                return
+            assert head.startswith(b"HTTP/1.1 101 "), head
+            self._upgraded, self._got = True, rest
+            self.say('40{"room":"crowd","presence":false}')
+        at, size = 0, len(self._got)
+        while size - at >= 2:
+            length, begin = self._got[at + 1], at + 2
+            if length == 126:
+                length, begin = int.from_bytes(self._got[at + 2 : at + 4]), at + 4
+            if size < begin + length:
+                break
+            self._frame(self._got[begin : begin + length])
+            at = begin + length
+        self._got = self._got[at:]
+
+    def _frame(self, payload: bytes) -> None:
+        if payload.startswith(b'42["tick"'):
+            Wire.heard += 1
+            if Wire.heard == Wire.wanted:
+                Wire.done.set()
+        elif payload == b"2":
+            self.say("3")
+        elif not self.is_in.done() and payload.startswith(self._joined):
+            self.is_in.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.is_in.done():
+            self.is_in.set_exception(ConnectionError("a client was cut off"))
+        Wire.lost += 1
+        Wire.done.set()
+
+    def say(self, text: str) -> None:
+        payload = text.encode()
+        length = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2)
+        self.transport.write(b"\x81" + length + b"\0\0\0\0" + payload)  # masked with zeros
+
+
+async def all_heard(wanted: int) -> None:
+    """Until so many events were heard, by all clients together."""
+    Wire.wanted = wanted
+    if Wire.heard < wanted:
+        Wire.done.clear()
+        await asyncio.wait_for(Wire.done.wait(), SECONDS_MAX)
+    if Wire.lost:
+        raise ConnectionError("a client was cut off")
+
+
+async def measured(at: str, server: int, clients: int, messages: int, address: str | None) -> dict[str, float]:
+    """The whole course against a server. With a broker's address it is `zchat web`."""
+    host, _, port = at.rpartition(":")
+    Wire.heard, Wire.lost, Wire.done = 0, 0, asyncio.Event()
+    loop = asyncio.get_running_loop()
+    joined = b"40{" if address is None else b'42["joined"'
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def come_in() -> Wire:
+        async with gate:
+            _, wire = await loop.create_connection(lambda: Wire(at, joined), host, int(port))
+            await asyncio.wait_for(wire.is_in, SECONDS_MAX)
+            return wire
+
+    before, began = resident(server), time.monotonic()
+    wires = await asyncio.gather(*(come_in() for _ in range(clients)))
+    came, memory = time.monotonic() - began, resident(server) - before
+    took = []
+    for _ in range(REPEATS):
+        heard, began = Wire.heard, time.monotonic()
+        wires[0].say(f'42["tick",0,"{BODY}"]')
+        await all_heard(heard + clients - 1)
+        took.append(time.monotonic() - began)
+    heard, began = Wire.heard, time.monotonic()
+    if address is None:
+        wires[0].say(f'42["burst",{messages},"{BODY}"]')
+        await all_heard(heard + messages * (clients - 1))
+    else:
+        await loop.run_in_executor(None, publish, address, messages)
+        await all_heard(heard + messages * clients)
+    many = time.monotonic() - began
+    for wire in wires:
+        wire.transport.close()
+    return {"came": came, "memory": memory / clients, "one": median(took), "many": many, "peak": resident(server)}
+
+
+def publish(address: str, messages: int) -> None:
+    """What a program at the broker says to all."""
+    with zchat.connect(address, "loud") as client:
+        for number in range(messages):
+            client.publish("crowd", json.dumps([number, BODY]), event="tick", headers={"args": "json"})
+        client.flush(SECONDS_MAX)
+
+
+def resident(process: int) -> int:
+    """Bytes."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def course(kind: str, clients: int, messages: int) -> dict[str, float]:
+    """Start a server, and measure it."""
+    raise_descriptor_limit()
+    if kind == "python-socketio":
+        listen = free_address()
+        server = subprocess.Popen([sys.executable, __file__, "--plain", listen], stderr=subprocess.PIPE, text=True)
+        assert server.stderr is not None and server.stderr.readline()
+        wait_for(listen)
+        try:
+            return asyncio.run(measured(listen, server.pid, clients, messages, None))
+        finally:
+            server.kill()
+            server.wait()
+    with broker() as address:
+        web = [sys.executable, "-m", "zchat", "web", "--listen", "0", "--broker", address]
+        server = subprocess.Popen(web, stderr=subprocess.PIPE, text=True)
+        assert server.stderr is not None
+        found = re.search(r"http://([^,\s]+)", server.stderr.readline())
+        assert found is not None
+        try:
+            return asyncio.run(measured(found[1], server.pid, clients, messages, address))
+        finally:
+            server.kill()
+            server.wait()
+
+
+def free_address() -> str:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def wait_for(listen: str) -> None:
+    import socket
+
+    host, _, port = listen.rpartition(":")
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection((host, int(port)), 1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def table(found: dict[str, dict[str, float]], clients: int, messages: int) -> str:
+    """What people read."""
+    rows = [
+        (f"{clients:,} clients are in", "{came:.2f} s"),
+        ("memory of the server, each", "{kb:.1f} kB"),
+        ("one event to all", "{ms:.1f} ms"),
+        (f"{messages:,} events to all", "{many:.2f} s"),
+        ("deliveries a second", "{rate:,.0f}"),
+        ("memory of the server then", "{peak_mb:.0f} MB"),
+    ]
+    lines = [" " * 30 + "".join(f"{name:>18}" for name in found)]
+    for label, form in rows:
+        cells = []
+        for each in found.values():
+            rate = messages * clients / each["many"]
+            shown = {**each, "kb": each["memory"] / 1000, "ms": each["one"] * 1000, "rate": rate}
+            cells.append(f"{form.format(**shown, peak_mb=each['peak'] / 1e6):>18}")
+        lines.append(f"{label:<30}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Socket.IO clients on zchat web, beside python-socketio alone.")
+    parser.add_argument("--clients", type=int, default=500, metavar="N")
+    parser.add_argument("--messages", type=int, default=100, metavar="N", help="to all, one after the other")
+    parser.add_argument("--json", action="store_true", help="print an object instead of a table")
+    parser.add_argument("--plain", help=argparse.SUPPRESS)  # of this script itself
+    asked = parser.parse_args()
+    if asked.plain:
+        run_plain(asked.plain)
+        return 0
+    if min(asked.clients - 1, asked.messages) < 1:
+        parser.error("there are at least two clients and one message")
+    try:
+        found = {kind: course(kind, asked.clients, asked.messages) for kind in ("zchat web", "python-socketio")}
+    except (OSError, TimeoutError, zchat.ZchatError) as error:
+        print(f"web_crowd: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(found) if asked.json else table(found, asked.clients, asked.messages))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

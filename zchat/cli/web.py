@@ -1,0 +1,104 @@
+"""`zchat web`: a gateway for Socket.IO clients, browsers and plain HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zchat.cli import completion, options
+from zchat.cli.interrupts import interrupts
+from zchat.errors import StartError, UsageError
+
+if TYPE_CHECKING:
+    from zchat.web import Handlers
+
+INSTALL = "pip install 'zchat[web]'"
+
+
+def web(
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="[HOST:]PORT", envvar="ZCHAT_WEB", help="Where to listen.")
+    ] = "127.0.0.1:8080",
+    room: Annotated[
+        str,
+        typer.Option(
+            "--room", metavar="ROOM", help="Where clients are who name no room.", autocompletion=completion.rooms
+        ),
+    ] = "general",
+    app: Annotated[
+        str | None,
+        typer.Option("--app", metavar="MODULE:NAME", help="Handlers of events, of a module of yours."),
+    ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--origin", metavar="URL", help="Pages of this origin may use it, too. May be repeated; * is all."
+        ),
+    ] = None,
+    broker: options.BrokerAddress = options.DEFAULT_BROKER,
+    wait: options.Wait = options.WAIT_SECONDS,
+) -> None:
+    """Let browsers, Socket.IO clients and curl into the rooms.
+
+    Whoever reaches it can read and write every room, under any name, as long as there are no keys. A
+    line on stderr says when it is ready.
+
+    Examples:
+      zchat web
+      zchat web --listen 0.0.0.0:8080 --room lobby
+      zchat web --app chat:handlers --origin https://example.com
+    """
+    from zchat.names import room_name
+
+    at = _host_and_port(listen)
+    room_name(room)
+    try:
+        from zchat.web import serving
+        from zchat.web.application import WebApplication
+    except ModuleNotFoundError as error:
+        raise StartError(f"zchat web needs {error.name}: {INSTALL}") from error
+    from zchat.sockets.kernel import raise_descriptor_limit
+
+    raise_descriptor_limit()
+    application = WebApplication(
+        broker, room=room, handlers=None if app is None else _handlers(app), origins=origin or (), wait=wait
+    )
+    socket = serving.listening(*at)
+    address = serving.shown(at[0], socket.getsockname()[1])
+
+    def ready() -> None:
+        print(f"zchat web ready on http://{address}, broker {broker}", file=sys.stderr, flush=True)
+
+    signum = asyncio.run(serving.serve(application, socket, ready))
+    if signum:
+        interrupts.end_by(signum)
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not (port.isascii() and port.isdigit() and int(port) < 65_536):
+        raise UsageError(f"--listen {text}: no port, such as 127.0.0.1:8080")
+    return "0.0.0.0" if host == "*" else host, int(port)
+
+
+def _handlers(text: str) -> Handlers:
+    """What the option names."""
+    from zchat.web import Handlers
+
+    module, colon, name = text.partition(":")
+    if not (module and colon and name):
+        raise UsageError(f"--app {text}: no module and name, such as chat:handlers")
+    sys.path.insert(0, os.getcwd())  # as uvicorn and others have it
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"--app {text}: {error}") from error
+    if not isinstance(found, Handlers):
+        raise UsageError(f"--app {text}: {name} is no zchat.web.Handlers")
+    return found

@@ -1,0 +1,38 @@
+"""A gateway for Socket.IO clients, browsers and plain HTTP, as an ASGI application.
+
+    import zchat.web
+
+    app = zchat.web.app(broker="tcp://127.0.0.1:5555")          # uvicorn module:app
+    fastapi.mount("/chat", zchat.web.app())                     # or in an application of yours
+
+It needs `pip install 'zchat[web]'`. Spec: docs/web.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from zchat.web.hooks import EventCaller, Handlers
+
+if TYPE_CHECKING:
+    from zchat.web.application import WebApplication
+
+__all__ = ["EventCaller", "Handlers", "app"]
+
+
+def app(
+    broker: str | None = None,
+    *,
+    room: str = "general",
+    handlers: Handlers | None = None,
+    origins: Iterable[str] = (),
+) -> WebApplication:
+    """The application. `room` is where clients are who name none; `origins` whose pages may use it besides its own.
+
+    It connects to the broker with its first request, and ends with the server's life; where it is mounted in another
+    application, `await app.close()` in that one's. Raises BadName.
+    """
+    from zchat.web.application import WebApplication  # with python-socketio and starlette, which are of an extra
+
+    return WebApplication(broker, room=room, handlers=handlers, origins=origins)

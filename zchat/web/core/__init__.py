@@ -1,0 +1,1 @@
+"""The decisions of the web gateway: no socket, clock or task."""

@@ -1,0 +1,200 @@
+"""The gateway's way to the broker: one connection, a session for each user, a feed for each room that is heard.
+
+Rules of this file
+1. A user has one session, however many windows are open; a room is joined while one of them is in it. A window that is
+   lost, and back within LINGER_SECONDS, has not left: a reload of a page writes neither a leave nor a join.
+2. What the broker's connection can have is bounded here: rooms that are heard.
+3. It is made of public calls of `zchat.aio`, in the event loop that it was started in.
+
+Tests: tests/web/test_feeds.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+
+import zchat.aio
+from zchat import Refused, ZchatError
+from zchat.names import inbox, user_key
+from zchat.web.core.bounds import WebLimits
+from zchat.web.feeds import RoomFeed
+
+GATEWAY_USER = "web"  # whose session the connection is; it is in no room
+LINGER_SECONDS = 2.0
+IDLE_SECONDS = 30.0  # the session of one who only publishes
+
+
+class WebUser:
+    """A user who is here, on a session."""
+
+    def __init__(self, client: zchat.aio.Client) -> None:
+        self.client = client
+        self.holds = 0  # windows, requests
+        self._joined: dict[str, int] = {}  # room -> windows in it
+
+    async def join(self, room: str) -> None:
+        """One more window is in the room. Raises ZchatError."""
+        self._joined[room] = self._joined.get(room, 0) + 1
+        try:
+            if self._joined[room] == 1:
+                await self.client.join(room)
+        except ZchatError:
+            self._drop(room)
+            raise
+
+    async def leave(self, room: str) -> None:
+        """One less."""
+        if self._drop(room):
+            with suppress(ZchatError):
+                await self.client.leave(room)
+
+    def _drop(self, room: str) -> bool:
+        left = self._joined.get(room, 0) - 1
+        if left < 0:
+            return False
+        self._joined[room] = left
+        if not left:
+            del self._joined[room]
+        return not left
+
+
+class WebGateway:
+    """One connection to the broker. `start` it in the loop that serves."""
+
+    def __init__(self, broker: str | None, limits: WebLimits, wait: float) -> None:
+        self.limits = limits
+        self._broker = broker
+        self._wait = wait
+        self._client: zchat.aio.Client | None = None
+        self._starting = asyncio.Lock()
+        self._users: dict[str, asyncio.Task[WebUser]] = {}
+        self._feeds: dict[str, asyncio.Task[RoomFeed]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> zchat.aio.Client:
+        """The connection; made when it is first needed, and again when it has ended. Raises ZchatError."""
+        async with self._starting:
+            if self._client is None:
+                self._client = await zchat.aio.connect(self._broker, GATEWAY_USER, wait=self._wait)
+            return self._client
+
+    async def close(self) -> None:
+        """All users leave."""
+        client, self._client = self._client, None
+        for feed in self._feeds.values():
+            feed.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if client is not None:
+            await client.close()
+
+    @property
+    def client(self) -> zchat.aio.Client:
+        """The connection, once it was made."""
+        assert self._client is not None, "started"
+        return self._client
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker is there."""
+        return self._client is not None and self._client.is_connected
+
+    @property
+    def users(self) -> int:
+        """Who is here."""
+        return len(self._users)
+
+    @property
+    def rooms(self) -> int:
+        """What is heard."""
+        return len(self._feeds)
+
+    # --- users ------------------------------------------------------------------------------
+
+    async def user(self, name: str) -> WebUser:
+        """Somebody's session, held until it is released as often. Raises ZchatError."""
+        await self.start()
+        key = user_key(name)
+        task = self._users.get(key)
+        if task is None:
+            task = self._users[key] = asyncio.create_task(self._begin(name))
+        try:
+            user = await asyncio.shield(task)
+        except ZchatError:
+            if self._users.get(key) is task:
+                del self._users[key]
+            raise
+        user.holds += 1
+        return user
+
+    def release(self, user: WebUser, rooms: Iterable[str] = (), after: float = 0.0) -> None:
+        """A moment later, have it leave these rooms and hold it no longer. Who is held by nobody has gone."""
+
+        async def over() -> None:
+            await asyncio.sleep(after)
+            for room in rooms:
+                await user.leave(room)
+            user.holds -= 1
+            key = user_key(user.client.user)
+            task = self._users.get(key)
+            if not user.holds and task is not None and task.done() and task.result() is user:
+                del self._users[key]
+                with suppress(ZchatError):
+                    await user.client.close()
+
+        self.later(over())
+
+    def later(self, work: Awaitable[None]) -> None:
+        """Have it done; nobody waits for it."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _begin(self, name: str) -> WebUser:
+        return WebUser(await self.client.session(name, wait=self._wait))
+
+    # --- rooms ------------------------------------------------------------------------------
+
+    async def feed(self, room: str, user: WebUser | None = None) -> RoomFeed:
+        """A room, heard. An inbox is heard by its user alone. Raises ZchatError."""
+        if room.startswith("@") and (user is None or room != inbox(user.client.user)):
+            raise Refused("denied", "an inbox is read by its user alone")
+        while True:
+            task = self._feeds.get(room)
+            if task is None:
+                if len(self._feeds) >= self.limits.rooms_max:
+                    raise Refused("over-limit", f"the gateway hears {len(self._feeds)} rooms, which is its limit")
+                client = user.client if user is not None and room.startswith("@") else await self.start()
+                task = self._feeds[room] = asyncio.create_task(self._open(client, room))
+            try:
+                feed = await asyncio.shield(task)
+            except ZchatError:
+                if self._feeds.get(room) is task:
+                    del self._feeds[room]
+                raise
+            if self._feeds.get(room) is task:  # else it ended meanwhile, with its last hearer
+                return feed
+
+    async def _open(self, client: zchat.aio.Client, room: str) -> RoomFeed:
+        feed = RoomFeed(client, room, self.limits.held_max, self._forgets(room), self._broke)
+        await feed.open()
+        return feed
+
+    def _broke(self, feed: RoomFeed) -> None:
+        """A feed has failed. One of the connection's own fails with it: the next who comes makes another one."""
+        self._feeds.pop(feed.room, None)
+        if not feed.room.startswith("@") and self._client is not None:
+            broken, self._client = self._client, None
+            self._users.clear()
+            self._feeds.clear()
+            self.later(broken.close())
+
+    def _forgets(self, room: str) -> Callable[[], None]:
+        def over() -> None:
+            task = self._feeds.pop(room, None)
+            if task is not None and task.done() and not task.cancelled():
+                self.later(task.result().close())
+
+        return over

@@ -1,0 +1,133 @@
+"""The application on uvicorn: bounds on connections that say nothing, signals, a ready line.
+
+Rules of this file
+1. Who connects and does not send the head of a request in time is cut off; so is the newest above the limit.
+2. A connection can be ended at once, whatever waits to be written to it: its scope has a function for that (guard.py).
+
+Source: uvicorn's Config and Server, and the classes of its protocols. Tests: tests/web/test_serving.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from zchat.errors import StartError
+from zchat.web.application import WebApplication
+from zchat.web.core.bounds import WebLimits
+from zchat.web.guard import ABORT, Scope
+
+FRAME_BYTES_SPARE = 65_536  # above the largest event: names and offsets are around it
+HEAD_BYTES_MAX = 16_384
+STOP_SECONDS = 3
+BACKLOG = 4_096
+
+
+def http_protocol(limits: WebLimits) -> type[asyncio.Protocol]:
+    """HTTP, with a time for the head of a request."""
+
+    class BoundedHttp(H11Protocol):
+        _silent: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > limits.connections_max:
+                transport.abort()
+                return
+            self._silent = self.loop.call_later(limits.silent_seconds, self._is_silent)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self._silent is not None:
+                self._silent.cancel()
+            super().connection_lost(exc)
+
+        def _is_silent(self) -> None:
+            if self.cycle is None and not self.transport.is_closing() and self.transport.get_protocol() is self:
+                self.transport.abort()
+
+    return BoundedHttp
+
+
+class AbortableWebSocket(WebSocketsSansIOProtocol):
+    """A WebSocket that can be ended at once."""
+
+    async def _run(self, app: Callable[..., Any], scope: Scope, receive: Any, send: Any) -> None:
+        scope["extensions"] = {**scope.get("extensions", {}), ABORT: self.transport.abort}
+        await app(scope, receive, send)
+
+    async def run_asgi(self) -> None:
+        """Serve it."""
+        app = self.app
+        self.app = lambda scope, receive, send: self._run(app, scope, receive, send)
+        await super().run_asgi()
+
+
+class WebServer(uvicorn.Server):
+    """Says when it is ready; signals are the command's."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises StartError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=False)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)  # its own text names the address once more
+        raise StartError(f"cannot listen on {shown(host, port)}: {why}") from error
+
+
+def shown(host: str, port: int) -> str:
+    """An address as it is written."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def serve(app: WebApplication, at: socket.socket, ready: Callable[[], None]) -> int:
+    """Serve until a signal comes; returns which. Raises ZchatError where the broker is not there at the start."""
+    await app.gateway.start()
+    config = uvicorn.Config(
+        app,
+        http=http_protocol(app.limits),
+        ws=AbortableWebSocket,
+        ws_max_size=app.limits.event_bytes_max + FRAME_BYTES_SPARE,
+        ws_per_message_deflate=False,  # a context of some 100 kB for each connection
+        h11_max_incomplete_event_size=HEAD_BYTES_MAX,
+        lifespan="on",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    server = WebServer(config, ready)
+    came: list[int] = []
+
+    def stop(signum: int) -> None:
+        server.force_exit = bool(came)
+        came.append(signum)
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            loop.add_signal_handler(signum, stop, signum)
+    await server._serve([at])
+    return came[0] if came else 0
