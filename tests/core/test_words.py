@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zchat import wire
 from zchat.core.words import (
     ASKED_MAX,
     PHRASES_MAX,
@@ -14,10 +15,12 @@ from zchat.core.words import (
     Finder,
     Phrase,
     asked_for,
+    searched,
     words,
     words_of,
 )
 from zchat.errors import WireError
+from zchat.files import EVENT
 
 
 @pytest.mark.parametrize(
@@ -50,6 +53,11 @@ def test_what_is_no_text_has_no_words_and_of_a_long_text_only_the_beginning_coun
     assert words_of(b"ok \xff\xfe") == []
     assert words_of("é".encode() * TEXT_BYTES_MAX) == ["e" * WORD_MAX]  # cut in the middle of a character
     assert words_of(b"a " * TEXT_BYTES_MAX + b"end")[-1] == "a"
+
+
+def test_a_piece_of_a_file_has_no_words() -> None:
+    assert searched(b"one") == searched(wire.Record(b"one", "note")) == b"one"
+    assert searched(wire.Record(b"one", EVENT)) == b""
 
 
 def test_what_is_asked_for_is_words_beginnings_and_phrases() -> None:

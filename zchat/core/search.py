@@ -22,7 +22,7 @@ from zchat import wire
 from zchat.core.answers import EMPTY_PAGES_MAX, given, wrong
 from zchat.core.log import LogPage, Sliced, WordIndex
 from zchat.core.steps import Ask, Steps
-from zchat.core.words import Finder, asked_for
+from zchat.core.words import Finder, asked_for, searched
 from zchat.errors import LogError, WireError
 from zchat.message import Message, messages
 from zchat.names import matcher, user_key
@@ -148,8 +148,7 @@ class _Looking:
             if begin > until or end <= after or (self._user and user_key(entry.user) != self._user):
                 continue
             for offset, record in enumerate(entry.records, begin):
-                body = record if isinstance(record, bytes) else record.body
-                if after < offset <= until and batch.time >= self._asked.since and finds(body):
+                if after < offset <= until and batch.time >= self._asked.since and finds(searched(record)):
                     alone = wire.Entry(entry.user, entry.session, entry.seq, [record])
                     yield wire.Batch(wire.MESSAGES, offset, 0, batch.time, [alone])
 

@@ -20,12 +20,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from unicodedata import category, normalize
 
+from zchat import wire
 from zchat.errors import WireError
 
 TEXT_BYTES_MAX = 64 << 10  # of a body: what stands behind is not found
 WORD_MAX = 64  # characters; what is longer is cut
 PHRASES_MAX = 16
 ASKED_MAX = 256  # characters of what is asked for
+FILE_EVENT = "file"  # docs/protocol.md, "Files"
 
 _ASCII_WORDS = re.compile(r"[0-9a-z]+").findall
 _ACCENTS = re.compile(r"[\u0300-\u036f]+")
@@ -54,6 +56,13 @@ def words(text: str) -> list[str]:
         plain = _ACCENTS.sub("", normalize("NFKD", text.casefold()))
         found = normalize("NFC", plain).casefold().translate(_SEPARATED).split()
     return [word[:WORD_MAX] for word in found]
+
+
+def searched(record: wire.RecordOrBody) -> bytes:
+    """The body in which words are looked for: of a piece of a file none."""
+    if isinstance(record, bytes):
+        return record
+    return b"" if record.event == FILE_EVENT else record.body
 
 
 def words_of(body: bytes) -> list[str]:

@@ -25,7 +25,7 @@ from itertools import groupby
 from pathlib import Path
 
 from zchat import wire
-from zchat.core.words import words_of
+from zchat.core.words import searched, words_of
 from zchat.errors import WireError
 from zchat.log.search import tables
 from zchat.log.sqlite import schema, starts
@@ -101,7 +101,7 @@ class _Filling:
             user = self._user(entry.user)
             for record in entry.records:
                 offset += 1
-                if text := tables.text_of(words_of(record if isinstance(record, bytes) else record.body)):
+                if text := tables.text_of(words_of(searched(record))):
                     yield offset, text, room, user
 
     def _keep(self, rows: list[Row], upto: int) -> None:
