@@ -78,6 +78,8 @@ def test_files_come_back_as_they_were_and_nothing_of_them_runs(
         assert (b"inline" in head) == is_shown and (b"content-type: image/png" in head) == is_shown
         assert b"attachment" in head or is_shown
         assert b"sandbox" in head and b"nosniff" in head
+    curl("-T", str(tmp_path / "a.png"), "-H", "X-Filename: %C3%A4 b.png", place)
+    assert answers(f"{place}/json?poll=1&last=1")[0]["headers"]["filename"] == "ä b.png"
     assert status(f"{place}/999999") == (404, "not-there")
 
 

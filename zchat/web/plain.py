@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -66,6 +66,8 @@ class PlainDoor:
             busy = asking.HttpAnswer(429, "busy", "too many publishes of this address")
             return refused(busy, {"retry-after": str(int(wait) + 1)})
         room, posted = _room_of(request), asking.posted(request.query_params, request.headers)
+        if "filename" in posted.headers:  # a header is Latin-1: other letters come as %C3%A4
+            posted.headers["filename"] = unquote(posted.headers["filename"])
         body = await self._body_of(request)
         user = await self._gateway.user(posted.user)
         try:
