@@ -219,6 +219,11 @@ class Process:
         self._process.stdin.flush()
 
     @property
+    def pid(self) -> int:
+        """Of the process."""
+        return int(self._process.pid)
+
+    @property
     def resident_bytes(self) -> int:
         """Its memory now."""
         return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * PAGE_BYTES

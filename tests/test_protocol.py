@@ -24,6 +24,7 @@ from zchat.core import dialling
 from zchat.core.group import RUNS_MAX
 from zchat.core.introductions import introduction
 from zchat.core.recipients import RECIPIENTS_MAX
+from zchat.core.schedule import ID_CHARACTERS_MAX
 from zchat.core.session import OUTCOMES_MAX
 from zchat.errors import CODES, WireError
 from zchat.settings import Settings
@@ -33,7 +34,8 @@ SPEC = Path(__file__).parent.parent / "docs" / "protocol.md"
 
 CLIENT: tuple[Any, ...] = wire.ClientMessage.__args__
 BROKER: tuple[Any, ...] = (*wire.BrokerMessage.__args__, wire.Watermark, wire.Sync)
-PARTS = (wire.Record, wire.Batch, wire.Entry, wire.Member, wire.Room, wire.Cursor, wire.Group, wire.PendingRun)
+LISTED = (wire.Member, wire.Room, wire.Cursor, wire.Group, wire.PendingRun, wire.ScheduledMessage)
+PARTS = (wire.Record, wire.Batch, wire.Entry, *LISTED)
 
 KEEPALIVE = options.KEEPALIVE_SECONDS
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -83,7 +85,7 @@ def table_of(struct: Any) -> str:
     name, tag = spelled(struct), struct.__struct_config__.tag
     if tag is not None:
         return section(f"#### {tag} `{name}`")
-    if struct in (wire.Member, wire.Room, wire.Cursor, wire.Group, wire.PendingRun):
+    if struct in LISTED:
         found = re.search(rf"^`{name}` is (.*?)(?=^#)", text(), re.M | re.S)
     else:
         found = re.search(rf"(?:A|An) \*\*{name.lower()}\*\* (.*?)(?=^(?:A|An) \*\*|^## )", text(), re.M | re.S)
@@ -188,7 +190,10 @@ def longest(struct: Any, field: str) -> int:
         ("a frame to the ROUTER", options.FRAME_BYTES_MAX),
         ("a subscription, as a frame", options.SUBSCRIPTION_BYTES_MAX),
         ("topics of a subscriber", Settings().connection_topic_bytes_max),
-        ("HEADS, WHO, ROOMS, CURSORS and GROUPS of a connection that wait", Settings().connection_questions_max),
+        (
+            "HEADS, WHO, ROOMS, CURSORS, GROUPS and SCHEDULED of a connection that wait",
+            Settings().connection_questions_max,
+        ),
         ("answers that a client does not read", Settings().connection_unread_bytes_max),
         ("connections of one address that have not said HELLO", Settings().address_silent_max),
         ("replies that a client does not read", options.REPLIES_QUEUED_MAX),
@@ -201,6 +206,10 @@ def longest(struct: Any, field: str) -> int:
         ("records that a member of a group has", wire.GROUP_IN_FLIGHT_MAX),
         ("ranges in one SETTLE", longest(wire.Settle, "acks")),
         ("pending runs of a group", RUNS_MAX),
+        ("messages that are to be sent later", Settings().scheduled_max),
+        ("the same of one address", Settings().address_scheduled_max),
+        ("characters of the id of one", ID_CHARACTERS_MAX),
+        ("messages in one answer to SCHEDULED", wire.SCHEDULED_LISTED_MAX),
         ("channels of a connection that have a session", Settings().connection_channels_max),
         ("unknown elements of a record", wire.UNKNOWN_BYTES_MAX),
         ("unknown elements of all records in a PUBLISH", wire.UNKNOWN_BYTES_IN_ALL_MAX),

@@ -51,3 +51,16 @@ def test_all_is_the_beginning() -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         times.moment(text, NOW)
+
+
+@pytest.mark.parametrize("text", ["10m", "all", "25:00", "9:60", "soon", ""])
+def test_what_is_no_time_to_come_is_told(text: str) -> None:
+    with pytest.raises(UsageError):
+        times.coming(text, datetime.now(UTC))
+
+
+def test_a_clock_time_is_the_next_one() -> None:
+    now = datetime(2026, 3, 1, 12, 0).astimezone()
+    assert times.coming("17:30", now) == datetime(2026, 3, 1, 17, 30).astimezone()
+    assert times.coming("9:05", now) == datetime(2026, 3, 2, 9, 5).astimezone()
+    assert times.coming("2026-03-05T10:00Z", now) == datetime(2026, 3, 5, 10, tzinfo=UTC)

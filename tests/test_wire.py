@@ -51,6 +51,11 @@ CLIENT_EXAMPLES: list[wire.ClientMessage] = [
     wire.Groups(14, "jobs", "workers"),
     wire.SetGroup(15, "jobs", "workers", 41),
     wire.SetGroup(15, "jobs", "workers", None),
+    wire.Schedule(16, "5f3a", "ops", msgspec.Raw(wire.encode_records([b"lunch?"])), 1_700_000_000_000_000),
+    wire.Schedule(16, "5f3a", "ops", msgspec.Raw(wire.encode_records([wire.Record(b"x", "tick")])), 0, 600_000_000),
+    wire.Cancel(17, "5f3a"),
+    wire.Scheduled(18),
+    wire.Scheduled(18, 1_700_000_000_000_000, "5f3a"),
     wire.From(7, msgspec.Raw(wire.encode(wire.Join(2, ["general"])))),
     wire.Subscribe(12, [b"@alice\0", b"+@alice\0"]),
 ]
@@ -90,6 +95,7 @@ BROKER_EXAMPLES: list[wire.BrokerMessage] = [
             )
         ],
     ),
+    wire.ScheduledAre(18, [wire.ScheduledMessage("5f3a", "ops", 1_700_000_000_000_000, "message", "lunch?", 6)], False),
     wire.For(7, msgspec.Raw(wire.encode(wire.Done(2)))),
     wire.Direct(b"@alice\0", msgspec.Raw(wire.encode(BATCH))),
     wire.Found(9, [("general", msgspec.Raw(wire.encode(BATCH)))], 40, True, 39),
@@ -203,6 +209,9 @@ def test_the_kinds_never_change() -> None:
         "Settle": 17,
         "Groups": 18,
         "SetGroup": 19,
+        "Schedule": 23,
+        "Cancel": 24,
+        "Scheduled": 25,
         "Welcome": 33,
         "Ack": 34,
         "Error": 35,
@@ -220,6 +229,7 @@ def test_the_kinds_never_change() -> None:
         "Deliver": 46,
         "GroupsAre": 47,
         "Found": 58,
+        "ScheduledAre": 53,
         "Watermark": 66,
         "Sync": 67,
     }

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from zchat.receiving import FileReceiver, SavedFile
     from zchat.sockets.publication import Publication
     from zchat.subscription import Subscription
-    from zchat.wire import Cursor, Member, Room
+    from zchat.wire import Cursor, Member, Room, ScheduledMessage
 
 _HOMES = {
     "zchat.client": ("Client", "connect"),
@@ -60,7 +60,7 @@ _HOMES = {
     "zchat.receiving": ("FileReceiver", "SavedFile"),
     "zchat.sockets.publication": ("Publication",),
     "zchat.subscription": ("Subscription",),
-    "zchat.wire": ("Cursor", "Member", "Room"),
+    "zchat.wire": ("Cursor", "Member", "Room", "ScheduledMessage"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -81,6 +81,7 @@ __all__ = [
     "Room",
     "RoomState",
     "SavedFile",
+    "ScheduledMessage",
     "StartError",
     "Subscription",
     "TimedOut",

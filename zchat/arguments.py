@@ -6,6 +6,7 @@ Rules of this file: it raises UsageError or what is derived from it, and nothing
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -13,12 +14,14 @@ from datetime import UTC, datetime, timedelta
 from operator import index
 from typing import Any, TypeVar
 
+import msgspec
+
 from zchat import times, wire
 from zchat.address import Address, parse
 from zchat.core.deliveries import Start
 from zchat.core.history import History
 from zchat.core.opening import Opening
-from zchat.errors import BadName, UsageError, WireError
+from zchat.errors import BadName, TooLarge, UsageError, WireError
 from zchat.names import cursor_name, inbox, matcher, pattern_name, room_name, user_name
 from zchat.printable import printable
 from zchat.times import Since
@@ -216,6 +219,44 @@ def _microseconds(since: Since) -> int:
     if microseconds > wire.OFFSET_MAX:
         raise UsageError("since is no time that can be: seconds since 1970, a datetime, a timedelta, or text as '2h'")
     return max(0, microseconds)
+
+
+def due_of(at: float | datetime | str | None, delay: float | timedelta | str | None) -> tuple[int, int]:
+    """When something is to be sent: microseconds since 1970 or 0, and from when the broker takes it on."""
+    if (at is None) == (delay is None):
+        raise UsageError("one of at and delay says when it is to be sent")
+    try:
+        if isinstance(at, bool) or isinstance(delay, bool):
+            raise TypeError
+        if at is not None:
+            if isinstance(at, str):
+                at = times.coming(at, datetime.now(UTC))
+            seconds = at.timestamp() if isinstance(at, datetime) else at
+        else:
+            assert delay is not None
+            delay = times.duration(delay) if isinstance(delay, str) else delay
+            seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+        micros = int((seconds + 0.0) * 1_000_000)
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, UsageError):
+            raise
+        micros = -1
+    if not 0 <= micros <= wire.OFFSET_MAX:
+        raise UsageError(
+            "at is a time: a datetime, seconds since 1970, text; delay a length: seconds, a timedelta, text"
+        )
+    return (max(1, micros), 0) if at is not None else (0, micros)
+
+
+def scheduled_of(
+    room: str, body: bytes | str, event: str, headers: Mapping[str, str] | None, due: tuple[int, int]
+) -> wire.Schedule:
+    """A message that is to be sent later, under an id that nobody else chooses."""
+    record, size = record_of(body, event, headers)
+    if size > wire.RECORD_BYTES_MAX:
+        raise TooLarge(size, wire.RECORD_BYTES_MAX)
+    records = msgspec.Raw(wire.encode_records([record]))
+    return wire.Schedule(0, secrets.token_hex(8), room_name(text_of("room", room)), records, *due)
 
 
 def info() -> dict[str, str]:

@@ -6,7 +6,8 @@ Spec: docs/client.md. Tests: tests/test_client.py, tests/test_latest.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import Literal, overload
@@ -15,20 +16,23 @@ from zchat import wire
 from zchat.arguments import (
     SEARCH_LAST,
     cursor_of,
+    due_of,
     flag_of,
     function_of,
     history_of,
     lasts_of,
     listed_of,
     number_of,
+    scheduled_of,
     search_of,
     start_of,
+    text_of,
     who_of,
 )
 from zchat.core.deliveries import Delivery
 from zchat.core.gaps import Notice
 from zchat.core.history import History
-from zchat.core.steps import Ask, PlaceCursor, begin, done
+from zchat.core.steps import Ask, PlaceCursor, all_scheduled, begin, done
 from zchat.message import Message, RoomState, messages, states_of
 from zchat.names import inbox
 from zchat.publisher import Publisher
@@ -125,6 +129,35 @@ class Asking(Publisher[Publication]):
         """Keep that cursor no longer; none of that name is no error. Raises BadName."""
         deadline = self._deadline("drop_cursor", timeout)
         self._connection.run(done(Ask(wire.DropCursor(0, cursor_of(name)))), deadline)
+
+    # --- later ------------------------------------------------------------------------------
+
+    def schedule(
+        self,
+        room: str,
+        body: bytes | str,
+        *,
+        at: float | datetime | str | None = None,
+        delay: float | timedelta | str | None = None,
+        event: str = "message",
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Have a message sent later by the broker: `at` a time, or after a `delay`. Returns its id, once it is stored.
+
+        Raises BadName, TooLarge, UsageError, Refused; and TimedOut: then it may be scheduled.
+        """
+        message = scheduled_of(room, body, event, headers, due_of(at, delay))
+        self._connection.run(done(Ask(message)), self._deadline("schedule", timeout))
+        return message.id
+
+    def scheduled(self, *, timeout: float | None = None) -> list[wire.ScheduledMessage]:
+        """What this user has scheduled, the next due first."""
+        return self._connection.run(all_scheduled(), self._deadline("scheduled", timeout))
+
+    def cancel(self, id: str, *, timeout: float | None = None) -> None:
+        """Take back what is scheduled under that id; where there is none, or it was sent, nothing happens."""
+        self._connection.run(done(Ask(wire.Cancel(0, text_of("id", id)))), self._deadline("cancel", timeout))
 
     # --- parts ------------------------------------------------------------------------------
 

@@ -83,6 +83,10 @@ class Settings:
     groups_max: int = 10_000  # in all
     group_members_max: int = 65_536  # sessions that take part in groups, as often as they do, in all
     address_group_members_max: int = 16_384  # of the sessions of one address
+    scheduled_max: int = 100_000  # messages that are to be sent later, in all,
+    scheduled_bytes_max: int = 64 << 20  # and their bytes
+    address_scheduled_max: int = 20_000  # of these, that came from one address
+    address_scheduled_bytes_max: int = 16 << 20
     group_runs_max: int = 262_144  # runs of records that are pending, of all groups: about 60 MB
 
     # What is kept of rooms; of those that no rule names, all is.

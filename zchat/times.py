@@ -1,6 +1,7 @@
 """Times and lengths of time as people write them, read here and nowhere else.
 
     length    5   0.5   500ms   30s   2m   2h   1d   1w
+    coming    17:30 (the next)   2026-09-20T12:00   2026-09-20T12:00Z
     time      2h (so long ago)   all (the beginning)   2026-09-20   2026-09-20T12:00   2026-09-20T12:00Z   1789905600
 
 Rules of this file: it has no clock, `now` is handed in; what cannot be read raises UsageError.
@@ -24,6 +25,7 @@ Since: TypeAlias = float | datetime | timedelta | str
 ALL = "all"
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|[smhdw])?", re.ASCII)
 _UNIX_TIME = re.compile(r"\d{9,10}(?:\.\d+)?", re.ASCII)
 
@@ -58,3 +60,17 @@ def moment(text: str, now: datetime) -> datetime:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         raise UsageError(f'"{text}" is no time, such as 2h, 1d, 2026-09-20 or 2026-09-20T12:00:00Z') from None
+
+
+def coming(text: str, now: datetime) -> datetime:
+    """A time that is to come; without a zone it is local, and `17:30` is the next one. Raises UsageError."""
+    text = text.strip()
+    if clock := _CLOCK.fullmatch(text):
+        today = now.astimezone().replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
+        then = today if today > now else today + timedelta(days=1)
+        return then.replace(tzinfo=None).astimezone(UTC)  # the zone's offset may be another one tomorrow
+    if text == ALL or (is_duration(text) and not _UNIX_TIME.fullmatch(text)):
+        raise UsageError(
+            f'"{text}" is no time that is to come, such as 17:30, 2026-09-20T12:00 or 2026-09-20T12:00:00Z'
+        )
+    return moment(text, now)

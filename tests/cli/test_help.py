@@ -16,8 +16,9 @@ from zchat.cli import ALIASES, COMMANDS
 def test_help_lists_every_command_with_its_first_line() -> None:
     listed = zchat("--help")
     assert (listed.stderr, listed.status) == ("", 0)
+    width = max(map(len, COMMANDS)) + 2
     for name, row in COMMANDS.items():
-        assert f"{name:9}{row.sentence}\n" in listed.stdout
+        assert f"{name:{width}}{row.sentence}\n" in listed.stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)

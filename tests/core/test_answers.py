@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+import msgspec
 import pytest
 
 from zchat import wire
@@ -41,6 +42,9 @@ REQUESTS: list[Request] = [
     wire.Settle(1, 1, [(1, 2)]),
     wire.Groups(1),
     wire.SetGroup(1, "a", "g", 0),
+    wire.Schedule(1, "x", "a", msgspec.Raw(wire.encode_records([b"x"])), 1),
+    wire.Cancel(1, "x"),
+    wire.Scheduled(1),
 ]
 ANSWERS: dict[str, Answer] = {
     "Done": wire.Done(1),
@@ -51,12 +55,13 @@ ANSWERS: dict[str, Answer] = {
     "RoomsAre": wire.RoomsAre(1, []),
     "CursorsAre": wire.CursorsAre(1, []),
     "GroupsAre": wire.GroupsAre(1, []),
+    "ScheduledAre": wire.ScheduledAre(1, [], False),
     "Found": wire.Found(1, [], 0, False, 0),
     "Goodbye": wire.Goodbye("bye"),
 }
 FITS = [
     *("Done", "Done", "Page", "Position", "HeadsAre", "Present", "RoomsAre", "CursorsAre", "Done", "Done"),
-    *("Page", "Found", "Done", "Done", "Done", "GroupsAre", "Done"),
+    *("Page", "Found", "Done", "Done", "Done", "GroupsAre", "Done", "Done", "Done", "ScheduledAre"),
 ]
 
 

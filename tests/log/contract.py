@@ -18,6 +18,7 @@ from zchat.core.log import (
     Log,
     LogPage,
     RetentionRule,
+    ScheduledRow,
     SessionRow,
     Sliced,
     StoredBatch,
@@ -88,9 +89,11 @@ class Scribe:
         dropped: Iterable[tuple[str, str]] = (),
         groups: Iterable[GroupRow] = (),
         removed: Iterable[tuple[str, str]] = (),
+        scheduled: Iterable[ScheduledRow] = (),
+        forgotten: Iterable[tuple[str, str]] = (),
     ) -> None:
         """All of it in one commit."""
-        rows = list(cursors), list(dropped), list(groups), list(removed)
+        rows = list(cursors), list(dropped), list(groups), list(removed), list(scheduled), list(forgotten)
         whole = Append(list(batches), list(sessions), list(ended), seen or {}, *rows)
         assert append(self.log, whole) is None
 
@@ -281,6 +284,13 @@ class LogContract:
         scribe.keep(groups=[*rows, GroupRow("b", "x", 5, 0, 12, [])])
         scribe.keep(groups=[rows[1]._replace(upto=wire.OFFSET_MAX)], removed=[("b", "x"), ("c", "x")])
         assert sorted(log.groups()) == [rows[0], rows[1]._replace(upto=wire.OFFSET_MAX)]
+
+    def test_what_is_scheduled_is_replaced_and_forgotten(self, log: Log) -> None:
+        scribe = Scribe(log)
+        rows = [ScheduledRow("ann", name, "Ann", "s1", "ops", 10, "127.0.0.1", b"\x91\xc4\x01x") for name in "abc"]
+        scribe.keep(scheduled=rows)
+        scribe.keep(scheduled=[rows[1]._replace(due=11, records=b"")], forgotten=[("ann", "c"), ("bob", "a")])
+        assert sorted(log.scheduled()) == [rows[0], rows[1]._replace(due=11, records=b"")]
 
     # --- read -------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.log.contract import Scribe, read_all
 from zchat import wire
-from zchat.core.log import CursorRow, GroupRow, LogPage, SessionRow, StoredBatch
+from zchat.core.log import CursorRow, GroupRow, LogPage, ScheduledRow, SessionRow, StoredBatch
 from zchat.log.sqlite import schema, stored
 from zchat.log.sqlite.log import SqliteLog
 
@@ -31,6 +31,7 @@ def written(folder: Path, rooms: int = 3, batches: int = 200, size: int = 200) -
         sessions=[SessionRow("s", "alice", 1, 2, {"r0": 1})],
         cursors=[CursorRow("alice", "x", 1, 2)],
         groups=[GroupRow("r0", "workers", 9, 3, 2, [(4, 5, 1)])],
+        scheduled=[ScheduledRow("alice", "5f3a", "alice", "s", "r0", 9, "-", b"\x91\xc4\x01x")],
         seen={"bob": 1},
     )
     log.close()

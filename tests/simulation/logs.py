@@ -18,6 +18,7 @@ from zchat.core.log import (
     LogPage,
     LogStart,
     RetentionRule,
+    ScheduledRow,
     SeenRow,
     SessionRow,
     Sliced,
@@ -149,6 +150,10 @@ class SimulatedLog:
     def groups(self) -> list[GroupRow]:
         """As the memory log does."""
         return self.memory.groups()
+
+    def scheduled(self) -> list[ScheduledRow]:
+        """As the memory log does."""
+        return self.memory.scheduled()
 
     def starts(self) -> list[LogStart]:
         """As the memory log does."""

@@ -32,6 +32,7 @@ COMMANDS: dict[str, CommandRow] = {
     "broker": CommandRow("zchat.cli.broker", "Run a broker."),
     "tcp": CommandRow("zchat.cli.tcp", "Let netcat, telnet and Node's net into the rooms."),
     "send": CommandRow("zchat.cli.send", "Send messages to a room."),
+    "scheduled": CommandRow("zchat.cli.scheduled", "List or cancel what is to be sent later."),
     "listen": CommandRow("zchat.cli.listen", "Print the messages of rooms as they come."),
     "history": CommandRow("zchat.cli.history", "Print messages that were sent before."),
     "search": CommandRow("zchat.cli.search", "Find messages that have some words, newest first."),

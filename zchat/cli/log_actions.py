@@ -63,6 +63,8 @@ def repair(folder: Path) -> None:
         exit_status.tell("lost: cursors")
     if repaired.groups_lost:
         exit_status.tell("lost: groups; the next member begins one anew")
+    if repaired.scheduled_lost:
+        exit_status.tell("lost: messages that were to be sent later")
     if not repaired.is_same:
         exit_status.tell("lost: the name of the log; to its clients it is a new one")
     saved = output.counted(repaired.records, "record")

@@ -14,6 +14,7 @@ import typer
 
 from zchat.cli import completion, exit_status, options, streams
 from zchat.cli.connecting import connect
+from zchat.cli.later import SentLater, keep
 from zchat.errors import UsageError, ZchatError
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def send(
     text: Text = None,
     *,
     sending: Sending,
+    later: SentLater,
     quiet: Quiet = False,
     json: options.Json = False,
     verbose: Verbose = False,
@@ -116,6 +118,7 @@ def send(
       zchat listen ops --json | zchat send copies.ops --from-json
       zchat send --json general hi
       zchat send backups 'backup of web1 done' --spool
+      zchat send team 'stand-up!' --at 9:30
     """
     file, whole, from_json, _, _, repeat, delay, _, spool = sending
     if room is None and not from_json:
@@ -132,10 +135,8 @@ def send(
     if source.large and more.keys() - {"headers"}:
         raise UsageError(f"{file} is larger than a message: it is not sent with --{min(more.keys() - {'headers'})}")
     broker, user, wait = connecting
-    if spool:
-        from zchat.cli import spooling
-
-        raise typer.Exit(spooling.send(source, to, more, connecting, repeat or 1))
+    if spool or later.is_asked:
+        raise typer.Exit(keep(source, to, more, sending, later, connecting, quiet=quiet, json=json))
     try:
         with connect(broker, user, wait=wait, on_notice=_notice if verbose or is_watched else None) as client:
             to = inboxes.of(client.user, to)

@@ -42,6 +42,7 @@ Answer: TypeAlias = (
     | wire.CursorsAre
     | wire.GroupsAre
     | wire.Found
+    | wire.ScheduledAre
     | wire.Goodbye
     | wire.Error
     | WireError  # one that makes no sense
@@ -64,6 +65,9 @@ Request: TypeAlias = (
     | wire.Groups
     | wire.SetGroup
     | wire.Search
+    | wire.Schedule
+    | wire.Cancel
+    | wire.Scheduled
 )
 A = TypeVar("A", bound=Answer)
 
@@ -85,6 +89,9 @@ ANSWERS: dict[type, type] = {
     wire.Settle: wire.Done,
     wire.Groups: wire.GroupsAre,
     wire.SetGroup: wire.Done,
+    wire.Schedule: wire.Done,
+    wire.Cancel: wire.Done,
+    wire.Scheduled: wire.ScheduledAre,
 }
 """Which answer belongs to which request; each may have an ERROR instead."""
 

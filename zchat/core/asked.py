@@ -1,4 +1,4 @@
-"""Questions that wait for their answer: HEADS, WHO, ROOMS, CURSORS and GROUPS. Connections take turns.
+"""Questions that wait for their answer: HEADS, WHO, ROOMS, CURSORS, GROUPS and SCHEDULED. Connections take turns.
 
 Rules of this file
 1. To answer one can take long, and an answer can be long. So they wait here, and the broker's loop works on as many as
@@ -25,7 +25,7 @@ from zchat.errors import WireError
 
 TRIED_STEPS = 32  # about 2 ms
 
-Question = wire.Heads | wire.Who | wire.Rooms | wire.Cursors | wire.Groups
+Question = wire.Heads | wire.Who | wire.Rooms | wire.Cursors | wire.Groups | wire.Scheduled
 Work = Generator[None, None, bytes]  # steps, and then the answer
 
 

@@ -39,6 +39,7 @@ from zchat.core.reads import Reads
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
 from zchat.core.rooms import BrokerRooms, Feed, Watermarks
+from zchat.core.schedule import BrokerSchedule
 from zchat.core.session import PENDING, Session
 from zchat.core.welcomes import Welcomes
 from zchat.errors import BadName, LogError, WireError
@@ -68,7 +69,8 @@ class BrokerCore:
         self.groups = BrokerGroups(
             facts.groups, settings, self._rooms, self._gathering, self._replies, self._allowances, now
         )
-        self._questions = Questions(self.registry, self._rooms, self._cursors, self.groups)
+        self._schedule = BrokerSchedule(facts.scheduled, settings, self._rooms, self._gathering, now)
+        self._questions = Questions(self.registry, self._rooms, self._cursors, self.groups, self._schedule)
         self._outlet = Outlet(self._replies, settings.batch_bytes_max, self._welcomes.start)
         self._asked = Asked(settings.connection_questions_max)
         self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
@@ -93,6 +95,7 @@ class BrokerCore:
             self._reads,
             self._cursors,
             self.groups,
+            self._schedule,
             self._gathering,
             self._replies,
         )
@@ -175,6 +178,7 @@ class BrokerCore:
                     offset += count
         self._cursors.committed(commit.append, self._gathering.cursors)
         self.groups.buried(commit.dying)
+        self._schedule.committed(commit.scheduled)
         for endpoint, request in commit.done:
             self._replies.reply(endpoint, wire.Done(request))
 
@@ -187,6 +191,7 @@ class BrokerCore:
         for session in self._memberships.elapsed(now):
             self.groups.left(session, "gone", now)
         self.groups.elapsed(now)
+        self._schedule.elapsed(now)
         for feed in self._watermarks.due(now.seconds):
             self._broadcast(feed, wire.encode(wire.Watermark(feed.last)))
 
@@ -202,6 +207,7 @@ class BrokerCore:
             self._memberships.retry,
             self._outlet.next_deadline(),
             self.groups.next_deadline,
+            self._schedule.next_deadline,
         )
         return min([time for time in times if time is not None], default=None)
 
@@ -342,6 +348,7 @@ class BrokerCore:
             self._rooms.forget(batch.room, self.registry.members(batch.room.name))
         self._cursors.not_kept()
         self.groups.not_kept(undone.dying, now)
+        self._schedule.not_kept(now)
 
     def _hello(self, endpoint: Endpoint, hello: wire.Hello, now: Instant) -> None:
         address = self._addresses.get(connection_of(endpoint), "")

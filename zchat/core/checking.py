@@ -12,7 +12,7 @@ from zchat.settings import Settings
 RESERVED_EVENTS = frozenset({"join", "leave"})  # the broker's own; nobody can publish them
 
 
-def checked_records(message: wire.Publish, frame: bytes, settings: Settings) -> int:
+def checked_records(message: wire.Publish | wire.Schedule, frame: bytes, settings: Settings) -> int:
     """How many records it has. Raises WireError for what no one may publish."""
     if len(frame) > settings.publish_bytes_max:
         raise WireError("too-large", f"publish is {len(frame)} bytes, limit {settings.publish_bytes_max}")

@@ -20,7 +20,7 @@ import msgspec
 from zchat import wire
 from zchat.core.channels import Endpoint
 from zchat.core.group import Run, WorkGroup
-from zchat.core.log import Append, CursorRow, StoredBatch
+from zchat.core.log import Append, CursorRow, ScheduledRow, StoredBatch
 from zchat.core.rooms import BrokerRoom, OpenBatch
 from zchat.core.session import Session
 
@@ -57,6 +57,7 @@ class Commit(NamedTuple):
     sessions: dict[str, Session]  # whose rows are in it
     groups: dict[tuple[str, str], WorkGroup | None]  # the same
     dying: list[tuple[WorkGroup, Run]]  # whose dead letters are in it
+    scheduled: dict[tuple[str, str], ScheduledRow | None]
 
 
 class Gathering:
@@ -73,10 +74,12 @@ class Gathering:
         self.cursors: dict[tuple[str, str], CursorRow | None] = {}  # None: dropped
         self.groups: dict[tuple[str, str], WorkGroup | None] = {}  # by room and name; None: removed
         self.dying: list[tuple[WorkGroup, Run]] = []
+        self.scheduled: dict[tuple[str, str], ScheduledRow | None] = {}  # by owner and id; None: forgotten
 
     def __bool__(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self.batches or self.done or self.sessions or self.ended or self.seen or self.groups)
+        rows = self.sessions or self.ended or self.seen or self.groups or self.scheduled
+        return bool(self.batches or self.done or rows)
 
     @property
     def is_awaited(self) -> bool:
@@ -138,10 +141,13 @@ class Gathering:
             [key for key, row in self.cursors.items() if row is None],
             [group.row() for group in self.groups.values() if group is not None],
             [key for key, group in self.groups.items() if group is None],
+            [due for due in self.scheduled.values() if due is not None],
+            [key for key, due in self.scheduled.items() if due is None],
         )
-        commit = Commit(append, self.batches, first, self.presence, self.done, self.sessions, self.groups, self.dying)
+        rows = self.sessions, self.groups, self.dying, self.scheduled
+        commit = Commit(append, self.batches, first, self.presence, self.done, *rows)
         self.batches, self.presence, self.done, self.dying = [], [], [], []
-        self.sessions, self.ended, self.seen, self.cursors, self.groups = {}, [], {}, {}, {}
+        self.sessions, self.ended, self.seen, self.cursors, self.groups, self.scheduled = {}, [], {}, {}, {}, {}
         return commit
 
     def undo(self, commit: Commit) -> Commit:
@@ -153,8 +159,8 @@ class Gathering:
             batch.room.open_batch = None
             batch.room.given, batch.room.given_message = batch.room.last, batch.room.messages.last
         presence, done, dying = commit.presence + self.presence, commit.done + self.done, commit.dying + self.dying
-        undone = Commit(commit.append, batches, commit.first, presence, done, {}, {}, dying)
-        self.batches, self.presence, self.done, self.cursors, self.dying = [], [], [], {}, []
+        undone = Commit(commit.append, batches, commit.first, presence, done, {}, {}, dying, {})
+        self.batches, self.presence, self.done, self.cursors, self.dying, self.scheduled = [], [], [], {}, [], {}
         self.groups = commit.groups | self.groups
         before = {name: session for name, session in commit.sessions.items() if name not in self.ended}
         self.sessions = before | self.sessions

@@ -21,6 +21,7 @@ from zchat.core.questions import Questions
 from zchat.core.reads import Reads
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
+from zchat.core.schedule import BrokerSchedule
 from zchat.core.session import Session
 from zchat.errors import BadName, WireError
 from zchat.names import cursor_name, user_key
@@ -40,6 +41,7 @@ class Dispatch:
         reads: Reads,
         cursors: BrokerCursors,
         groups: BrokerGroups,
+        schedule: BrokerSchedule,
         gathering: Gathering,
         replies: Replies,
     ) -> None:
@@ -50,6 +52,7 @@ class Dispatch:
         self._reads = reads
         self._cursors = cursors
         self._groups = groups
+        self._schedule = schedule
         self._gathering = gathering
         self._replies = replies
 
@@ -97,6 +100,10 @@ class Dispatch:
             case wire.SetGroup():
                 self._questions.may_read(session, [message.room])
                 self._groups.set(session, message, head, now)
+            case wire.Schedule():
+                self._schedule.schedule(session, message, now)
+            case wire.Cancel():
+                self._schedule.cancel(session, message, now)
             case _:
                 return self._answer_at_once(session, message, now)
         return KEPT
@@ -107,7 +114,7 @@ class Dispatch:
             case wire.Fetch() | wire.Seek() | wire.Latest() | wire.Search():
                 self._questions.may_read(session, message.patterns)
                 self._reads.ask(session.connection, message)
-            case wire.Heads() | wire.Who() | wire.Rooms() | wire.Cursors() | wire.Groups():
+            case wire.Heads() | wire.Who() | wire.Rooms() | wire.Cursors() | wire.Groups() | wire.Scheduled():
                 self._questions.check(session, message)
                 self._asked.ask(session.connection, message)
             case wire.Bye():
@@ -129,9 +136,9 @@ class Dispatch:
         """DONE once it is kept: with the next commit, with the one under way, or now when it is already."""
         done = (session.connection, request)
         gathering = self._gathering
-        if session.id in gathering.sessions or gathering.cursors or gathering.groups:
+        if session.id in gathering.sessions or gathering.cursors or gathering.groups or gathering.scheduled:
             gathering.done.append(done)
-        elif under_way is not None and (session.id in under_way.sessions or under_way.groups):
+        elif under_way is not None and (session.id in under_way.sessions or under_way.groups or under_way.scheduled):
             under_way.done.append(done)
         else:
             self._replies.reply(session.connection, wire.Done(request))

@@ -19,7 +19,8 @@ from zchat.core.answers import Request
 
 OUT_MAX = 30  # a broker takes 32 reads of a connection
 COUNTED = (
-    wire.Fetch | wire.Seek | wire.Latest | wire.Search | wire.Heads | wire.Who | wire.Rooms | wire.Cursors | wire.Groups
+    *(wire.Fetch, wire.Seek, wire.Latest, wire.Search),
+    *(wire.Heads, wire.Who, wire.Rooms, wire.Cursors, wire.Groups, wire.Scheduled),
 )
 
 SessionRequest = tuple[Hashable, int]  # the session, and the number of its request

@@ -76,6 +76,19 @@ class GroupRow(NamedTuple):
     pending: list[tuple[int, int, int]]  # first, last, deliveries: what of it is not done, in the order of offsets
 
 
+class ScheduledRow(NamedTuple):
+    """A message that is to be sent later; without records, one that was sent, or taken back."""
+
+    owner: str  # the user's key
+    id: str
+    user: str
+    session: str
+    room: str
+    due: int  # microseconds since 1970; once it is done, when that was
+    origin: str  # where it came from, as it is counted
+    records: bytes  # encoded: one
+
+
 class LogStart(NamedTuple):
     """One start of a broker on a log."""
 
@@ -94,6 +107,8 @@ class Append(NamedTuple):
     dropped: list[tuple[str, str]] = []  # (user, name): cursors whose row goes; none is in `cursors` too
     groups: list[GroupRow] = []  # inserted, or replacing the one of the same room and name
     removed: list[tuple[str, str]] = []  # (room, name): groups whose row goes; none is in `groups` too
+    scheduled: list[ScheduledRow] = []  # inserted, or replacing the one of the same owner and id
+    forgotten: list[tuple[str, str]] = []  # (owner, id): of these the row goes; none is in `scheduled` too
 
 
 class LogPage(NamedTuple):
@@ -118,6 +133,7 @@ class LogFacts(NamedTuple):
     cursors: list[CursorRow] = []
     starts: list[LogStart] = []  # the present one last
     groups: list[GroupRow] = []
+    scheduled: list[ScheduledRow] = []
 
 
 def facts_of(log: Log, users_seen_max: int) -> LogFacts:
@@ -133,6 +149,7 @@ def facts_of(log: Log, users_seen_max: int) -> LogFacts:
         log.cursors(),
         log.starts(),
         log.groups(),
+        log.scheduled(),
     )
 
 
@@ -239,6 +256,9 @@ class Log(Protocol):
 
     def groups(self) -> list[GroupRow]:
         """All groups."""
+
+    def scheduled(self) -> list[ScheduledRow]:
+        """All that is to be sent later, and what was of late."""
 
     def starts(self) -> list[LogStart]:
         """Its starts, the present one last; of the older ones not more than `wire.STARTS_MAX` are known."""

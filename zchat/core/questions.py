@@ -25,6 +25,7 @@ from zchat.core.cursors import BrokerCursors
 from zchat.core.groups import BrokerGroups
 from zchat.core.registry import Registry
 from zchat.core.rooms import BrokerRoom
+from zchat.core.schedule import BrokerSchedule
 from zchat.core.session import Session, member_of
 from zchat.core.ways import is_direct
 from zchat.errors import BadName, WireError
@@ -55,12 +56,18 @@ class Questions:
     """Answers from the registry and the rooms."""
 
     def __init__(
-        self, registry: Registry, rooms: dict[str, BrokerRoom], cursors: BrokerCursors, groups: BrokerGroups
+        self,
+        registry: Registry,
+        rooms: dict[str, BrokerRoom],
+        cursors: BrokerCursors,
+        groups: BrokerGroups,
+        schedule: BrokerSchedule,
     ) -> None:
         self._registry = registry
         self._rooms = rooms
         self._cursors = cursors
         self._groups = groups
+        self._schedule = schedule
         self._made: dict[Hashable, Made] = {}  # by what was asked
         self._made_bytes = 0
 
@@ -82,6 +89,8 @@ class Questions:
         number = question.request
         if isinstance(question, wire.Cursors):
             return wire.encode(wire.CursorsAre(number, self._cursors.of(session.user)))
+        if isinstance(question, wire.Scheduled):
+            return wire.encode(self._schedule.page(session, question))
         if isinstance(question, wire.Heads):
             names = question.patterns
             made = yield from self._list(("heads", *names), asked, count, head, lambda: self.heads(names))

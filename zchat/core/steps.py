@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Answer, Request, given
+from zchat.errors import WireError
 
 if TYPE_CHECKING:
     from zchat.core.client_session import SessionCore
@@ -63,6 +64,20 @@ Steps: TypeAlias = Generator[Step, Answer, T]
 def done(step: Step) -> Steps[None]:
     """One step, and nothing else; it is done when the broker says so. Raises Refused, WireError."""
     given((yield step), wire.Done)
+
+
+def all_scheduled() -> Steps[list[wire.ScheduledMessage]]:
+    """All that the user has scheduled, the next due first, page by page. Raises Refused, WireError."""
+    found: list[wire.ScheduledMessage] = []
+    while True:
+        last = found[-1] if found else None
+        question = wire.Scheduled(0) if last is None else wire.Scheduled(0, last.due, last.id)
+        page = given((yield Ask(question)), wire.ScheduledAre)
+        if page.more and not page.messages:
+            raise WireError("bad-frame", "a page of what is scheduled has nothing, and says that there is more")
+        found += page.messages
+        if not page.more:
+            return found
 
 
 def begin(step: Step, core: SessionCore, now: Instant) -> int:

@@ -26,6 +26,7 @@ from zchat.core.log import (
     LogPage,
     LogStart,
     RetentionRule,
+    ScheduledRow,
     SeenRow,
     SessionRow,
     Sliced,
@@ -177,6 +178,7 @@ class MemoryLog:
         self._seen: dict[str, int] = {}
         self._cursors: dict[tuple[str, str], CursorRow] = {}
         self._groups: dict[tuple[str, str], GroupRow] = {}
+        self._scheduled: dict[tuple[str, str], ScheduledRow] = {}
         self._starts = [LogStart(secrets.token_hex(6), 0)]
 
     def append(self, append: Append, done: Callable[[LogError | None], None]) -> None:
@@ -196,6 +198,9 @@ class MemoryLog:
             self._groups.update({(row.room, row.name): row for row in append.groups})
             for removed in append.removed:
                 self._groups.pop(removed, None)
+            self._scheduled.update({(row.owner, row.id): row for row in append.scheduled})
+            for forgotten in append.forgotten:
+                self._scheduled.pop(forgotten, None)
         done(None)
 
     def append_now(self, append: Append) -> bool:
@@ -326,6 +331,11 @@ class MemoryLog:
         """In no order."""
         with self._lock:
             return list(self._groups.values())
+
+    def scheduled(self) -> list[ScheduledRow]:
+        """In no order."""
+        with self._lock:
+            return list(self._scheduled.values())
 
     def starts(self) -> list[LogStart]:
         """One: it ends with its broker."""

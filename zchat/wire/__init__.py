@@ -135,6 +135,15 @@ from zchat.wire.records import (
     Record,
     RecordOrBody,
 )
+from zchat.wire.schedule import (
+    PREVIEW_CHARACTERS,
+    SCHEDULED_LISTED_MAX,
+    Cancel,
+    Schedule,
+    Scheduled,
+    ScheduledAre,
+    ScheduledMessage,
+)
 from zchat.wire.search import Found as Found
 from zchat.wire.search import Search as Search
 
@@ -153,12 +162,14 @@ __all__ = [
     "PAGE_BYTES_MAX",
     "PRESENCE",
     "PRESENCE_TOPIC",
+    "PREVIEW_CHARACTERS",
     "PRIVATE_TOPIC",
     "PUBLISH_BYTES_MAX",
     "PUBLISH_RECORDS_MAX",
     "QUIET",
     "RECORD_BYTES_MAX",
     "ROOMS_PER_MESSAGE_MAX",
+    "SCHEDULED_LISTED_MAX",
     "SESSION_KEPT_SECONDS",
     "STARTS_MAX",
     "TTL_MS",
@@ -175,6 +186,7 @@ __all__ = [
     "BatchHead",
     "BrokerMessage",
     "Bye",
+    "Cancel",
     "ClientMessage",
     "Cursor",
     "Cursors",
@@ -218,6 +230,10 @@ __all__ = [
     "Room",
     "Rooms",
     "RoomsAre",
+    "Schedule",
+    "Scheduled",
+    "ScheduledAre",
+    "ScheduledMessage",
     "Search",
     "Seek",
     "SetCursor",

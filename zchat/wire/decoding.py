@@ -17,26 +17,18 @@ import msgspec
 
 from zchat.errors import WireError
 from zchat.wire.checking import DECODING_ERRORS, check_records, text_of
-from zchat.wire.groups import GroupsAre
 from zchat.wire.large import check_large, check_large_broadcast
 from zchat.wire.messages import (
     VERSION,
     BrokerMessage,
     Bye,
     ClientMessage,
-    CursorsAre,
     Direct,
-    Done,
     For,
     From,
-    HeadsAre,
     Hello,
-    Page,
-    Position,
-    Present,
     Publish,
     Report,
-    RoomsAre,
     Sync,
     Watermark,
 )
@@ -281,7 +273,9 @@ def _kinds(union: Any) -> frozenset[int]:
 
 _CLIENT_KINDS = _kinds(ClientMessage)
 _HELLO, _PUBLISH = Hello.__struct_config__.tag, Publish.__struct_config__.tag
-_ANSWERS = _kinds(Done | Page | Position | HeadsAre | Present | RoomsAre | CursorsAre | GroupsAre)
+_ANSWERS = frozenset(
+    each.__struct_config__.tag for each in BrokerMessage.__args__ if "request" in each.__struct_fields__
+)
 _DIRECT = Direct.__struct_config__.tag
 _FROM, _FOR = From.__struct_config__.tag, For.__struct_config__.tag
 _UNNUMBERED = frozenset([_HELLO, Report.__struct_config__.tag, Bye.__struct_config__.tag, _FROM])

@@ -12,6 +12,7 @@ import msgspec
 
 from zchat.wire.groups import Deliver, Gap, Groups, GroupsAre, JoinGroup, SetGroup, Settle
 from zchat.wire.records import ChannelNumber, Info, Listeners, Names, Natural, TopicList
+from zchat.wire.schedule import Cancel, Schedule, Scheduled, ScheduledAre
 from zchat.wire.search import Found, Search
 
 VERSION = 1
@@ -198,6 +199,9 @@ ClientMessage: TypeAlias = (
     | Groups
     | SetGroup
     | Search
+    | Schedule
+    | Cancel
+    | Scheduled
 )
 
 # --- broker -> client ---------------------------------------------------------------------------
@@ -368,6 +372,7 @@ BrokerMessage: TypeAlias = (
     | Deliver
     | GroupsAre
     | Found
+    | ScheduledAre
 )
 
 # --- broker -> every subscriber -----------------------------------------------------------------

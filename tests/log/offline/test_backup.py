@@ -13,7 +13,7 @@ from tests.log.contract import Scribe, read_all
 from tests.log.damage import change, overwrite, pages_of
 from tests.log.sqlite.test_log import OpenLog
 from zchat import wire
-from zchat.core.log import CursorRow, GroupRow, RetentionRule, SessionRow
+from zchat.core.log import CursorRow, GroupRow, RetentionRule, ScheduledRow, SessionRow
 from zchat.errors import StartError
 from zchat.log.offline import backup
 from zchat.log.offline.backup import BackedUp
@@ -41,7 +41,8 @@ def test_a_copy_is_the_whole_log(open_log: OpenLog, tmp_path: Path, runs: bool) 
         scribe.write(f"room {number % 7}".replace(" ", "-"), b"%d" % number)
     cursor, session = CursorRow("alice", "phone", 3, 1), SessionRow("s", "alice", 3, 4, {"room-1": 5})
     group = GroupRow("room-1", "workers", 9, 3, 2, [(4, 5, 1)])
-    scribe.keep(sessions=[session], cursors=[cursor], seen={"bob": 7}, groups=[group])
+    later = ScheduledRow("alice", "5f3a", "alice", "s", "room-1", 9, "-", b"\x91\xc4\x01x")
+    scribe.keep(sessions=[session], cursors=[cursor], seen={"bob": 7}, groups=[group], scheduled=[later])
     was = (log.log_id, log.secret, log.starts(), read_all(log), log.rooms())
     if not runs:
         log.close()
@@ -52,7 +53,7 @@ def test_a_copy_is_the_whole_log(open_log: OpenLog, tmp_path: Path, runs: bool) 
     copy = open_log(restored(tmp_path, made))
     assert (copy.log_id, copy.secret, copy.starts()[:-1], read_all(copy), copy.rooms()) == was
     assert (copy.sessions(), copy.cursors(), copy.users_seen(9)) == ([session], [cursor], [("bob", 7)])
-    assert copy.groups() == [group]
+    assert (copy.groups(), copy.scheduled()) == ([group], [later])
 
 
 def test_what_a_killed_broker_left_in_its_wal_is_copied(open_log: OpenLog, tmp_path: Path) -> None:

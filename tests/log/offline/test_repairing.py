@@ -136,6 +136,7 @@ def test_a_changed_batch_is_found_with_its_offsets(tmp_path: Path) -> None:
         ("UPDATE sessions SET user = 'x'", "session"),
         ("UPDATE cursors SET offset = 5", "cursor"),
         ("UPDATE groups SET upto = 5", "group"),
+        ("UPDATE scheduled SET due = 5", "scheduled"),
         ("UPDATE meta SET value = x'00' WHERE key = 'secret'", "identity"),
         ("DELETE FROM rooms WHERE id = 2", "room"),
     ],
@@ -295,15 +296,15 @@ def test_a_row_that_is_no_batch_is_found_and_becomes_a_gap(open_log: OpenLog, tm
 def test_a_log_with_a_damaged_index_is_the_same_after_a_repair(open_log: OpenLog, tmp_path: Path) -> None:
     kept = written(tmp_path / "log")
     log = open_log()
-    before = (log.log_id, log.secret, log.rooms(), log.sessions(), log.cursors(), log.groups(), log.last_time())
+    before = (log.log_id, log.secret, log.rooms(), log.sessions(), log.cursors(), log.groups(), log.scheduled())
     seen = log.users_seen(9)
     page = read(log)
     log.close()
     overwrite(tmp_path / "log", pages_of(tmp_path / "log", "batches_of_room")[0], bytes(schema.PAGE_BYTES))
     repaired = repaired_of(tmp_path / "log")
-    assert repaired[:7] == (len(kept), sum(batch.records for batch in kept), [], False, False, False, True)
+    assert repaired[:8] == (len(kept), sum(batch.records for batch in kept), [], False, False, False, False, True)
     log = open_log()
-    after = (log.log_id, log.secret, log.rooms(), log.sessions(), log.cursors(), log.groups(), log.last_time())
+    after = (log.log_id, log.secret, log.rooms(), log.sessions(), log.cursors(), log.groups(), log.scheduled())
     assert (after, log.users_seen(9), read(log)) == (before, seen, page)
 
 

@@ -185,7 +185,7 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
     assert REPAIR in refused(tmp_path / "log.db")
 
 
-@pytest.mark.parametrize("table", ["rooms", "sessions", "cursors", "groups", "meta", "seen"])
+@pytest.mark.parametrize("table", ["rooms", "sessions", "cursors", "groups", "scheduled", "meta", "seen"])
 def test_a_damaged_page_of_what_is_read_at_start_is_refused(tmp_path: Path, table: str) -> None:
     written(tmp_path)
     connection = sqlite3.connect(tmp_path / "log.db")
@@ -206,6 +206,7 @@ def test_a_damaged_page_of_what_is_read_at_start_is_refused(tmp_path: Path, tabl
         "UPDATE sessions SET last_seq = 99",
         "UPDATE cursors SET offset = 99",
         "UPDATE groups SET upto = 99",
+        "UPDATE scheduled SET due = 99",
         "UPDATE meta SET value = x'00' WHERE key = 'log_id'",
     ],
 )

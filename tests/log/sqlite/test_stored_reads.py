@@ -29,11 +29,11 @@ def test_any_thread_asks_at_any_time(open_log: Callable[..., SqliteLog]) -> None
         assert all(is_right and ahead >= 0 for is_right, ahead in asked)
 
 
-def test_a_log_without_groups_gets_their_table(open_log: Callable[..., SqliteLog], tmp_path: Path) -> None:
+def test_a_log_without_groups_and_schedule_gets_the_tables(open_log: Callable[..., SqliteLog], tmp_path: Path) -> None:
     open_log().close()
     connection = sqlite3.connect(tmp_path / "log" / schema.FILE)
-    connection.executescript("DROP TABLE groups; PRAGMA user_version=4")
+    connection.executescript("DROP TABLE groups; DROP TABLE scheduled; PRAGMA user_version=4")
     connection.close()
     log = open_log()
     Scribe(log).keep(groups=[GroupRow("a", "x", 1, 0, 1, [])])
-    assert [row.name for row in log.groups()] == ["x"]
+    assert ([row.name for row in log.groups()], log.scheduled()) == (["x"], [])

@@ -6,7 +6,7 @@ Rules of this file
 2. What was trimmed while it copied is removed from the copy again, so that it is what the last step saw.
 3. It writes under another name, and puts the copy in its place when it is on disk. Nothing is overwritten.
 
-    batches 1…1000, 1001…9000, … (short reads)   ->   last step: the rest, rooms, sessions, cursors, groups, starts
+    batches 1…1000, 1001…9000, … (short reads)   ->   last step: the rest, and all other tables
 
 Docs: docs/backup.md. Tests: tests/log/offline/test_backup.py.
 """
@@ -33,7 +33,7 @@ STEP_SECONDS = 0.1  # a read takes about so long
 STEP_ROWS_MAX = 100_000
 SPACE_KEPT_BYTES = 16 << 20
 
-_REST = ("rooms", "sessions", "seen", "cursors", "groups", "starts", "lost")
+_REST = ("rooms", "sessions", "seen", "cursors", "groups", "scheduled", "starts", "lost")
 _STEP = "INSERT INTO main.batches SELECT * FROM source.batches NOT INDEXED WHERE base > ? ORDER BY base LIMIT ?"
 _TRIMMED = """DELETE FROM main.batches WHERE base IN (
     SELECT base FROM main.rooms JOIN main.batches INDEXED BY batches_of_room ON room = rooms.id

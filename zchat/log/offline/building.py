@@ -91,6 +91,10 @@ class Builder:
         """Rows of `groups`, sealed."""
         self._connection.executemany("INSERT INTO groups VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
+    def scheduled(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Rows of `scheduled`, sealed."""
+        self._connection.executemany("INSERT INTO scheduled VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
     def starts(self, rows: Iterable[LogStart]) -> None:
         """Who wrote it before."""
         self._connection.execute("BEGIN")

@@ -41,7 +41,7 @@ SPACE_KEPT_BYTES = 16 << 20  # beside what a repair writes
 class Finding(NamedTuple):
     """Something that is not as it should be."""
 
-    kind: str  # "database", "identity", "room", "session", "cursor", "group", "start", "head", "batch" or "index"
+    kind: str  # "database", "identity", "room", "head", "batch", "index", or of another table: "session", …
     text: str  # one line for people
     room: str = ""  # of a batch:
     first: int = 0  # the offsets that it is about
@@ -67,6 +67,7 @@ class Repaired(NamedTuple):
     sessions_lost: bool  # members of those sessions stay in their rooms without a leave
     cursors_lost: bool
     groups_lost: bool
+    scheduled_lost: bool
     is_same: bool  # log id and secret could be read: to its clients it is the same log
     kept: Path  # the old database
 
@@ -134,6 +135,8 @@ def _check_contents(contents: Contents) -> Iterator[Finding]:
         yield Finding("cursor", "a row of the cursors is not what was written")
     if contents.groups_lost:
         yield Finding("group", "a row of the groups is not what was written")
+    if contents.scheduled_lost:
+        yield Finding("scheduled", "a row of what is to be sent later is not what was written")
     if contents.starts_lost:
         yield Finding("start", "a row of the starts is not what was written")
     noted = contents.folder.head_noted(contents.identity.log_id) if contents.identity is not None else 0
@@ -256,6 +259,7 @@ def _save(contents: Contents, builder: Builder, progress: TellProgress | None) -
     builder.sessions(contents.sessions)
     builder.cursors(CursorRow(row.user, row.name, row.offset, row.time) for row in contents.cursors)
     builder.groups(contents.groups)
+    builder.scheduled(contents.scheduled)
     builder.seen(contents.seen)
     builder.starts(contents.starts)
     return Repaired(
@@ -265,6 +269,7 @@ def _save(contents: Contents, builder: Builder, progress: TellProgress | None) -
         contents.sessions_lost,
         contents.cursors_lost,
         contents.groups_lost,
+        contents.scheduled_lost,
         contents.identity is not None,
         path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"),
     )

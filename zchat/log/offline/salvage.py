@@ -71,6 +71,8 @@ class Contents:
         self.cursors = [stored.StoredCursor._make(row) for row in cursors]
         groups, self.groups_lost = self._sealed("groups") if self._has("groups") else ([], False)
         self.groups = [stored.StoredGroup._make(row) for row in groups]
+        scheduled, self.scheduled_lost = self._sealed("scheduled") if self._has("scheduled") else ([], False)
+        self.scheduled = [stored.StoredScheduled._make(row) for row in scheduled]
         self.seen, _ = self.rows("SELECT user, seen FROM seen")
         lost, _ = self.rows("SELECT room, first, last FROM lost")
         sound = [Hole(*row) for row in lost if {type(value) for value in row} == {int}]

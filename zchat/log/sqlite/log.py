@@ -246,8 +246,9 @@ class SqliteLog(StoredReads):
         self._start_is_kept = True
         self._rooms.commit(changed)
         self._grown += len(append.batches)
-        others = len(append.sessions) + len(append.seen) + len(append.cursors) + len(append.groups)
-        pages = 1 + schema.pages_of_rooms(len(changed), len(self._rooms)) + others
+        others = append.sessions, append.seen, append.cursors, append.groups, append.scheduled
+        pages = 1 + schema.pages_of_rooms(len(changed), len(self._rooms)) + sum(map(len, others))
+        size += sum([len(row.records) for row in append.scheduled]) if append.scheduled else 0
         self._wal_bytes += size + pages * schema.PAGE_BYTES
         return None
 

@@ -103,7 +103,7 @@ def _load(path: Path, connection: sqlite3.Connection) -> Opened:
     known = starts.load(connection)
     rooms = RoomStates(_rooms(connection), max((start.head for start in known), default=0))
     _refuse_above_head(connection, rooms)
-    for table in ("sessions", "cursors", "groups"):
+    for table in ("sessions", "cursors", "groups", "scheduled"):
         for row in connection.execute(f"SELECT * FROM {table}"):
             if not stored.is_sealed(row):
                 raise _Wrong(f"a row of {table} has another checksum")

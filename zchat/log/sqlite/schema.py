@@ -10,7 +10,7 @@ Rules of this file
     rooms     one row a room: its last offset and time, how much is kept of it, what was trimmed of it;
               all of it, and for joins and leaves once more
     batches   one row a batch, by its first offset; `batches_of_room` finds a room's without their frames
-    sessions, seen, cursors, groups     what `Append` says of them
+    sessions, seen, cursors, groups, scheduled     what `Append` says of them
     starts                      one row a start of a broker, see `starts.py`
     lost                        ranges that a repair or an import has left out
 
@@ -36,7 +36,7 @@ from zchat.log.sqlite.stored import LATER, room_of, sealed_room
 
 FILE = "log.db"
 APPLICATION_ID = 0x7A636874  # "zcht": tells a log from any other database
-VERSION = 5  # of the tables; a newer one is refused, an older one is brought up to it
+VERSION = 6  # of the tables; a newer one is refused, an older one is brought up to it
 # Measured, in CPU time: 8192 take 16 % less than 4096 for a batch of 128 KiB, and 6 us more for a small one.
 PAGE_BYTES = 8192
 WRITER_CACHE_KIB = 16 * 1024  # the newest pages of many rooms' part of the index
@@ -62,6 +62,18 @@ GROUPS = """CREATE TABLE IF NOT EXISTS groups (
     crc INTEGER NOT NULL,
     PRIMARY KEY (room, name)
 ) WITHOUT ROWID"""
+SCHEDULED = """CREATE TABLE IF NOT EXISTS scheduled (
+    owner TEXT NOT NULL,
+    id TEXT NOT NULL,
+    user TEXT NOT NULL,
+    session TEXT NOT NULL,
+    room TEXT NOT NULL,
+    due INTEGER NOT NULL,
+    origin TEXT NOT NULL,
+    records BLOB NOT NULL,      -- none: it was sent, or taken back
+    crc INTEGER NOT NULL,
+    PRIMARY KEY (owner, id)
+)"""
 TABLES = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE rooms (
@@ -116,7 +128,8 @@ CREATE TABLE lost (             -- what a repair could not save: known, so no fi
 );
 {THINNED};
 {STARTS};
-{GROUPS}
+{GROUPS};
+{SCHEDULED}
 """
 _PRESENCE = f"""SELECT room, sum(records), sum(length(frame)) FROM batches INDEXED BY batches_of_room
     WHERE kind = {wire.PRESENCE} GROUP BY room"""
@@ -182,6 +195,7 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
         _count_presence(connection)
     connection.execute(STARTS)
     connection.execute(GROUPS)
+    connection.execute(SCHEDULED)
     connection.execute(f"PRAGMA user_version={VERSION}")
     connection.execute("COMMIT")
 

@@ -81,6 +81,20 @@ class StoredGroup(NamedTuple):
     crc: int
 
 
+class StoredScheduled(NamedTuple):
+    """Of `scheduled`."""
+
+    owner: str
+    id: str
+    user: str
+    session: str
+    room: str
+    due: int
+    origin: str
+    records: bytes
+    crc: int
+
+
 class StoredStart(NamedTuple):
     """Of `starts`."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from zchat.core.log import CursorRow, GroupRow, LogPage, SeenRow, SessionRow, Sliced
+from zchat.core.log import CursorRow, GroupRow, LogPage, ScheduledRow, SeenRow, SessionRow, Sliced
 from zchat.log.sqlite import latest, reading, seek
 from zchat.log.sqlite.deduplication import Deduplication
 from zchat.log.sqlite.readers import Readers
@@ -89,3 +89,9 @@ class StoredReads:
         with self._readers.snapshot() as connection:
             rows = connection.execute("SELECT room, name, upto, max_deliveries, time, pending FROM groups").fetchall()
         return [GroupRow(room, name, upto, most, time, _runs(runs)) for room, name, upto, most, time, runs in rows]
+
+    def scheduled(self) -> list[ScheduledRow]:
+        """In no order."""
+        with self._readers.snapshot() as connection:
+            rows = connection.execute("SELECT * FROM scheduled").fetchall()
+        return [ScheduledRow._make(row[:-1]) for row in rows]

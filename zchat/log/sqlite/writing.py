@@ -23,6 +23,7 @@ INSERT_BATCH = "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)"
 UPSERT_SESSION = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?)"
 UPSERT_SEEN = "INSERT OR REPLACE INTO seen VALUES (?, ?)"
 UPSERT_GROUP = "INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?, ?, ?)"
+UPSERT_SCHEDULED = "INSERT OR REPLACE INTO scheduled VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 UPSERT_CURSOR = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?)"
 
 _json = msgspec.json.Encoder().encode
@@ -59,6 +60,10 @@ def insert(connection: sqlite3.Connection, rooms: RoomStates, append: Append) ->
         many(UPSERT_GROUP, [stored.sealed(*row[:5], _json(row.pending)) for row in append.groups])
     if append.removed:
         many("DELETE FROM groups WHERE room = ? AND name = ?", append.removed)
+    if append.scheduled:
+        many(UPSERT_SCHEDULED, [stored.sealed(*row) for row in append.scheduled])
+    if append.forgotten:
+        many("DELETE FROM scheduled WHERE owner = ? AND id = ?", append.forgotten)
     return list(changed.values())
 
 
