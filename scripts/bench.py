@@ -32,8 +32,11 @@ from contenders.contender import Contender
 from contenders.entries import (
     floor,
     jetstream,
+    jetstream_queue,
     jetstream_synced,
     nats_core,
+    nats_request,
+    redis_group,
     redis_pubsub,
     redis_pubsub_piped,
     redis_streams,
@@ -41,15 +44,19 @@ from contenders.entries import (
     zchat_aio_durable,
     zchat_aio_volatile,
     zchat_durable,
+    zchat_group,
+    zchat_request,
     zchat_uvloop_volatile,
     zchat_volatile,
 )
 from contenders.processes import Course, Metrics
 from contenders.servers import OPEN_FILES, find_program
+from contenders.sharing import ZchatGroup, ZchatRequest
 from contenders.zchat_py import Zchat
 
 FANOUT = 10
 QUICK_MESSAGES = 2000
+OURS = (Zchat, ZchatGroup, ZchatRequest)  # that others are compared with
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -133,6 +140,14 @@ SCENARIOS = (
         more_is_better=True,
     ),
     Scenario(
+        "shared",
+        "stored, one publisher, one worker of a group that acks each",
+        (zchat_group, jetstream_queue, redis_group),
+        RATE,
+        lambda course, who, options: processes.throughput(course, who, options.messages(who), 1),
+        more_is_better=True,
+    ),
+    Scenario(
         "fanout",
         f"not stored, one publisher, {FANOUT} listeners; each message counted once",
         (zchat_volatile, nats_core, redis_pubsub_piped),
@@ -156,6 +171,13 @@ SCENARIOS = (
             redis_pubsub,
             redis_streams,
         ),
+        (Column("median", "median µs", 1e6), Column("p99", "p99 µs", 1e6)),
+        lambda course, who, options: processes.latency(course, who, options.pings),
+    ),
+    Scenario(
+        "request",
+        "a request and its reply, by one server",
+        (zchat_request, nats_request),
         (Column("median", "median µs", 1e6), Column("p99", "p99 µs", 1e6)),
         lambda course, who, options: processes.latency(course, who, options.pings),
     ),
@@ -275,11 +297,11 @@ def _named(contender: Contender, parts: Sequence[str]) -> bool:
 def ratios(scenario: Scenario, results: list[Result]) -> dict[str, float]:
     """By how much zchat's blocking client is better than each, stored against stored: above 1 is better."""
     metric = scenario.columns[0].metric
-    ours = {one.contender.stored: one.median(metric) for one in results if type(one.contender) is Zchat}
+    ours = {one.contender.stored: one.median(metric) for one in results if type(one.contender) in OURS}
     better = {}
     for one in results:
         theirs, own = one.median(metric), ours.get(one.contender.stored, 0)
-        if type(one.contender) is not Zchat and theirs > 0 and own > 0:
+        if type(one.contender) not in OURS and theirs > 0 and own > 0:
             better[one.contender.name] = own / theirs if scenario.more_is_better else theirs / own
     return better
 

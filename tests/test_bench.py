@@ -12,7 +12,9 @@ from tests.scripts import module, run
 
 @pytest.mark.slow
 def test_a_quick_run_measures_zchat_and_the_peers_that_are_there() -> None:
-    done = run("bench.py", "--quick", "--count", "200", "--only", "volatile,durable,oneshot", "--json", "-")
+    done = run(
+        "bench.py", "--quick", "--count", "200", "--only", "volatile,durable,shared,request,oneshot", "--json", "-"
+    )
     assert done.returncode == 0, done.stderr
     found = {(one["scenario"], one["contender"]): one for one in json.loads(done.stdout)["results"]}
     assert found["volatile", "zchat volatile"]["medians"]["rate"] > 0

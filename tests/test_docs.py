@@ -156,7 +156,8 @@ def test_the_signatures_are_those_of_the_code(function: Callable[..., Any]) -> N
 
 def test_every_public_method_and_field_is_described() -> None:
     described = text("docs/client.md")
-    for kind in (public.Client, public.Publication, public.Subscription, public.Message, public.Member, public.Cursor):
+    kinds = (public.Client, public.Publication, public.Subscription, public.Message, public.Job)
+    for kind in (*kinds, public.Member, public.Cursor, public.Group, public.PendingRun):
         for name in [*vars(kind), *getattr(kind, "__struct_fields__", ())]:
             if not name.startswith("_") and name not in ("put", "is_live"):
                 assert re.search(rf"\b{name}\b", described), f"{kind.__name__}.{name}"

@@ -41,9 +41,13 @@ FACES = tuple(  # what all faces are made of
     f"zchat.{name}"
     for name in (
         "arguments",
+        "work",
         "files",
         "publisher",
-        *(f"sockets.{name}" for name in ("channel", "clock", "incoming", "intake", "link", "outbox", "publication")),
+        *(
+            f"sockets.{name}"
+            for name in ("channel", "clock", "incoming", "intake", "job_intake", "link", "outbox", "publication")
+        ),
     )
 )
 LOOP = tuple(
@@ -63,17 +67,19 @@ LAYERS = [
     Layer("zchat/log/", (*WORDS, *LOG), WORLD),
     Layer("zchat/sockets/", (*WORDS, "zchat.core.", "zchat.sockets."), ("zmq", *WORLD)),
     Layer("zchat/subscription.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
-    Layer("zchat/asking.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
+    Layer("zchat/asking.py", (*WORDS, "zchat.core.", *FACES, "zchat.service", "zchat.sockets.client"), WORLD),
     Layer("zchat/files.py", WORDS, WORLD),
     Layer("zchat/spool_files.py", (), WORLD),
     Layer("zchat/spool.py", (*WORDS, *FACES, "zchat.spool_files", "zchat.client", "zchat.sockets.client"), WORLD),
     Layer("zchat/receiving.py", (*WORDS, "zchat.files"), WORLD),
+    Layer("zchat/service.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
     Layer("zchat/publisher.py", (*WORDS, "zchat.core.", *FACES), WORLD),
     Layer("zchat/arguments.py", (*WORDS, "zchat.core."), WORLD),
+    Layer("zchat/work.py", (*WORDS, "zchat.core.", "zchat.arguments"), WORLD),
     Layer(
         "zchat/client.py",
         (
-            *(*WORDS, "zchat.core.", *FACES, "zchat.asking", "zchat.subscription"),
+            *(*WORDS, "zchat.core.", *FACES, "zchat.asking", "zchat.service", "zchat.subscription"),
             *("zchat.sockets.client", "zchat.sockets.session"),
         ),
         WORLD,

@@ -143,6 +143,7 @@ def test_the_elements_of_an_array_are_those_of_its_struct(struct: Any) -> None:
     part = table_of(struct)
     hints = get_type_hints(struct)
     told = {wire.From: "MESSAGE", wire.For: "MESSAGE", wire.Direct: "BATCH or WATERMARK"}
+    told |= dict.fromkeys((wire.Call, wire.Reply, wire.Called, wire.Replied), "RECORD")
     raw = (told | {wire.Page: "BATCH", wire.Deliver: "BATCH", wire.Found: "BATCH"}).get(struct, "list of RECORD")
     fields = msgspec.structs.fields(struct)
     expected = [[field.name, word(hints[field.name], raw), default(field)] for field in fields]
@@ -210,6 +211,8 @@ def longest(struct: Any, field: str) -> int:
         ("the same of one address", Settings().address_scheduled_max),
         ("characters of the id of one", ID_CHARACTERS_MAX),
         ("messages in one answer to SCHEDULED", wire.SCHEDULED_LISTED_MAX),
+        ("requests of a session that have no reply", Settings().session_calls_max),
+        ("replies to a request", wire.REPLIES_MAX),
         ("channels of a connection that have a session", Settings().connection_channels_max),
         ("unknown elements of a record", wire.UNKNOWN_BYTES_MAX),
         ("unknown elements of all records in a PUBLISH", wire.UNKNOWN_BYTES_IN_ALL_MAX),

@@ -20,6 +20,7 @@ RECORDS = wire.encode_records([b"hello", wire.Record(b"x", "typing", {"a": "b"})
 BATCH = wire.Batch(wire.MESSAGES, 41, 7, 1_700_000_000_000_000, [wire.Entry("alice", "s1", 3, [b"hello", b""])])
 MEMBER = wire.Member("alice", "s1", "live", 1, 2, ["general"], "127.0.0.1", 3)
 
+RECORD_BYTES = wire.encode_record(wire.Record(b"2 + 3", "sum", {"base": "10"}))
 CLIENT_EXAMPLES: list[wire.ClientMessage] = [
     wire.Hello(wire.VERSION, "alice"),
     wire.Hello(wire.VERSION, "李明", "s1", b"token", {"program": "zchat"}),
@@ -56,6 +57,12 @@ CLIENT_EXAMPLES: list[wire.ClientMessage] = [
     wire.Cancel(17, "5f3a"),
     wire.Scheduled(18),
     wire.Scheduled(18, 1_700_000_000_000_000, "5f3a"),
+    wire.Serve(16, 1, "math"),
+    wire.Serve(16, 1, "math", "fast", 0),
+    wire.Call(17, "math", msgspec.Raw(RECORD_BYTES), 5_000),
+    wire.Call(17, "math", msgspec.Raw(RECORD_BYTES), 5_000, 3, True),
+    wire.Reply(9, msgspec.Raw(RECORD_BYTES)),
+    wire.Reply(9, msgspec.Raw(RECORD_BYTES), "no such thing"),
     wire.From(7, msgspec.Raw(wire.encode(wire.Join(2, ["general"])))),
     wire.Subscribe(12, [b"@alice\0", b"+@alice\0"]),
 ]
@@ -96,6 +103,9 @@ BROKER_EXAMPLES: list[wire.BrokerMessage] = [
         ],
     ),
     wire.ScheduledAre(18, [wire.ScheduledMessage("5f3a", "ops", 1_700_000_000_000_000, "message", "lunch?", 6)], False),
+    wire.Called(1, 9, "math", "alice", "s1", 17, msgspec.Raw(RECORD_BYTES)),
+    wire.Replied(17, "bob", "s2", 18, msgspec.Raw(RECORD_BYTES)),
+    wire.Replied(17, "bob", "s2", 18, msgspec.Raw(RECORD_BYTES), "no such thing", 2),
     wire.For(7, msgspec.Raw(wire.encode(wire.Done(2)))),
     wire.Direct(b"@alice\0", msgspec.Raw(wire.encode(BATCH))),
     wire.Found(9, [("general", msgspec.Raw(wire.encode(BATCH)))], 40, True, 39),
@@ -212,6 +222,9 @@ def test_the_kinds_never_change() -> None:
         "Schedule": 23,
         "Cancel": 24,
         "Scheduled": 25,
+        "Serve": 30,
+        "Call": 28,
+        "Reply": 29,
         "Welcome": 33,
         "Ack": 34,
         "Error": 35,
@@ -230,6 +243,8 @@ def test_the_kinds_never_change() -> None:
         "GroupsAre": 47,
         "Found": 58,
         "ScheduledAre": 53,
+        "Called": 48,
+        "Replied": 49,
         "Watermark": 66,
         "Sync": 67,
     }

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
         WireError,
         ZchatError,
     )
-    from zchat.message import Message, RoomState
+    from zchat.message import Job, Message, RoomState
     from zchat.receiving import FileReceiver, SavedFile
     from zchat.sockets.publication import Publication
     from zchat.subscription import Subscription
-    from zchat.wire import Cursor, Member, Room, ScheduledMessage
+    from zchat.wire import Cursor, Group, Member, PendingRun, Room, ScheduledMessage
 
 _HOMES = {
     "zchat.client": ("Client", "connect"),
@@ -56,11 +56,11 @@ _HOMES = {
         "WireError",
         "ZchatError",
     ),
-    "zchat.message": ("Message", "RoomState"),
+    "zchat.message": ("Job", "Message", "RoomState"),
     "zchat.receiving": ("FileReceiver", "SavedFile"),
     "zchat.sockets.publication": ("Publication",),
     "zchat.subscription": ("Subscription",),
-    "zchat.wire": ("Cursor", "Member", "Room", "ScheduledMessage"),
+    "zchat.wire": ("Cursor", "Group", "Member", "PendingRun", "Room", "ScheduledMessage"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -72,10 +72,13 @@ __all__ = [
     "Closed",
     "Cursor",
     "FileReceiver",
+    "Group",
+    "Job",
     "LogError",
     "Member",
     "Message",
     "Notice",
+    "PendingRun",
     "Publication",
     "Refused",
     "Room",

@@ -29,17 +29,21 @@ from zchat.arguments import (
     text_of,
     who_of,
 )
+from zchat.core.answers import AllReplies, given
 from zchat.core.deliveries import Delivery
 from zchat.core.gaps import Notice
 from zchat.core.history import History
-from zchat.core.steps import Ask, PlaceCursor, all_scheduled, begin, done
+from zchat.core.steps import Ask, CallServers, PlaceCursor, all_scheduled, begin, done
+from zchat.errors import TimedOut
 from zchat.message import Message, RoomState, messages, states_of
 from zchat.names import inbox
 from zchat.publisher import Publisher
+from zchat.service import Handler, Service
 from zchat.sockets.client import Connection
-from zchat.sockets.clock import Deadline, waitable
+from zchat.sockets.clock import REQUEST_SECONDS, Deadline, waitable
 from zchat.sockets.publication import Publication
 from zchat.times import Since
+from zchat.work import call_of, groups_of, replies_of, set_group_of
 
 
 class Asking(Publisher[Publication]):
@@ -158,6 +162,104 @@ class Asking(Publisher[Publication]):
     def cancel(self, id: str, *, timeout: float | None = None) -> None:
         """Take back what is scheduled under that id; where there is none, or it was sent, nothing happens."""
         self._connection.run(done(Ask(wire.Cancel(0, text_of("id", id)))), self._deadline("cancel", timeout))
+
+    @overload
+    def request(  # type: ignore[overload-overlap]
+        self,
+        room: str,
+        body: bytes | str,
+        *,
+        event: str = "message",
+        headers: Mapping[str, str] | None = None,
+        timeout: float = REQUEST_SECONDS,
+        replies: Literal[1] = 1,
+        retry: bool = False,
+    ) -> Message: ...
+
+    @overload
+    def request(
+        self,
+        room: str,
+        body: bytes | str,
+        *,
+        event: str = "message",
+        headers: Mapping[str, str] | None = None,
+        timeout: float = REQUEST_SECONDS,
+        replies: int,
+        retry: bool = False,
+    ) -> list[Message]: ...
+
+    def request(
+        self,
+        room: str,
+        body: bytes | str,
+        *,
+        event: str = "message",
+        headers: Mapping[str, str] | None = None,
+        timeout: float = REQUEST_SECONDS,
+        replies: int = 1,
+        retry: bool = False,
+    ) -> Message | list[Message]:
+        """Ask who serves a room, and wait for the reply; with more `replies` for those of so many servers, a list.
+
+        Nothing is stored. Where a server dies before it replied, another is asked if `retry` says that it may be done
+        twice. Raises Refused (`no-server`: nobody serves there; `no-answer`: who was asked has gone; `server-failed`),
+        TimedOut where none came; of several it gives those that came. BadName, UsageError, TooLarge.
+        """
+        seconds = waitable(timeout)
+        call = call_of(room, body, event, headers, seconds, replies, retry)
+        deadline = self._deadline("reply", seconds)
+        try:
+            answer = self._connection.answer(partial(begin, CallServers(call)), deadline)
+            came = given(answer, AllReplies).replies
+        except TimedOut:
+            came = self._connection.do(lambda core, now: core.calling.forget(core, call.request))
+            if not came:
+                raise
+        messages = replies_of(call, came)
+        return messages[0] if replies == 1 else messages
+
+    def serve(
+        self,
+        room: str,
+        handler: Handler,
+        *,
+        group: str | None = None,
+        max_in_flight: int = 16,
+        timeout: float | None = None,
+    ) -> Service:
+        """Answer the requests to a room: what `handler` returns for each (bytes, text, a Message or None) is the reply.
+
+        It is called one request after the other, in a thread of its own; what it raises is told to who asked. So many
+        requests wait for it at most as `max_in_flight` says: then others are asked. Of several `replies` each `group`
+        gives one first. Raises Refused, TimedOut, BadName, UsageError.
+        """
+        service = Service(self._connection, room, handler, group, max_in_flight)
+        return service.start(self._deadline("serve", timeout))
+
+    def groups(
+        self, room: str | None = None, group: str | None = None, *, timeout: float | None = None
+    ) -> list[wire.Group]:
+        """The groups that share work: of all rooms, of one, or one group with what is pending of it.
+
+        Raises BadName, UsageError, TimedOut.
+        """
+        question, deadline = groups_of(room, group), self._deadline("groups", timeout)
+        found = (self._connection.ask(question, wire.GroupsAre, deadline)).groups
+        return sorted(found, key=lambda each: (each.room, each.name))
+
+    def set_group(self, room: str, group: str, offset: int, *, timeout: float | None = None) -> None:
+        """Have a group go on after that offset: what is above is to be done. One that is new begins there.
+
+        Raises BadName, UsageError, Refused.
+        """
+        deadline = self._deadline("set_group", timeout)
+        self._connection.run(done(Ask(set_group_of(room, group, number_of("offset", offset)))), deadline)
+
+    def drop_group(self, room: str, group: str, *, timeout: float | None = None) -> None:
+        """Remove a group that has no members; none of that name is no error. Raises BadName, Refused."""
+        deadline = self._deadline("drop_group", timeout)
+        self._connection.run(done(Ask(set_group_of(room, group, None))), deadline)
 
     # --- parts ------------------------------------------------------------------------------
 

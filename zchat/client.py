@@ -15,21 +15,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Unpack
 
-from zchat.arguments import (
-    address_of,
-    flag_of,
-    function_of,
-    info,
-    opening_of,
-    rooms_of,
-    start_of,
-    user_of,
-)
+from zchat.arguments import address_of, function_of, info, rooms_of, start_of, user_of
 from zchat.asking import Asking
 from zchat.core.gaps import Notice
-from zchat.core.listening import Listener
-from zchat.core.steps import BecomeMember, done
+from zchat.core.steps import BecomeMember, Steps, done
+from zchat.core.working import Receiver
 from zchat.errors import Refused
 from zchat.files import PIECES_OUT_MAX, OutgoingFile
 from zchat.sockets.client import Connection
@@ -38,6 +30,7 @@ from zchat.sockets.publication import Publication
 from zchat.sockets.session import SessionConnection
 from zchat.subscription import Subscription
 from zchat.times import Since
+from zchat.work import GroupOptions, receiving
 
 
 def connect(
@@ -170,8 +163,10 @@ class Client(Asking):
         join: bool = True,
         resume: str | None = None,
         auto_commit: bool = True,
+        group: str | None = None,
         on_notice: Callable[[Notice], None] | None = None,
         timeout: float | None = None,
+        **sharing: Unpack[GroupOptions],
     ) -> Subscription:
         """Listen to rooms; it is live when this returns, so nothing sent afterwards is missed.
 
@@ -185,24 +180,57 @@ class Client(Asking):
         `resume` names a cursor that the broker keeps for this user: it goes on right after what was handed
         over the last time, from any machine; the start counts the first time only. A message counts as
         handed over when the next one is asked for, or at `close`; with `auto_commit=False` when `commit` is called.
+
+        `group` names a group of one room, which shares its messages: each goes to one member, and is a `Job` with `ack`
+        and `nack`. One that was neither acked nor nacked is acked when the next one is asked for, or at `close`; with
+        `auto_commit=False` only by `ack`. The start is that of a group which is new. `sharing` is
+        `max_in_flight` (16 messages that it has at a time), `ack_wait` (30 s until they go to another) and
+        `max_deliveries` (5, then a message goes to the room's dead letters; 0: never).
         Raises TimedOut when it is not live within `timeout` seconds; Refused, BadName, UsageError, Closed.
         """
         start = start_of(after, last, since, last_per_room)
-        opening = opening_of(patterns, start, presence, resume, follows=auto_commit, joins=join)
-        flag_of("echo", echo), function_of("on_notice", on_notice)
+        steps = receiving(
+            patterns,
+            start,
+            group,
+            sharing,
+            echo=echo,
+            presence=presence,
+            resume=resume,
+            follows=auto_commit,
+            joins=join,
+        )
+        function_of("on_notice", on_notice)
+        connection, deadline = self._connection, self._deadline("the subscription", timeout)
+        begun = steps(connection.welcome, connection.member_number())
+        return self._open(begun, deadline, echo, auto_commit, on_notice)
+
+    def _open(
+        self,
+        steps: Steps[Receiver],
+        deadline: Deadline,
+        echo: bool,
+        follows: bool,
+        on_notice: Callable[[Notice], None] | None,
+    ) -> Subscription:
+        connection = self._connection
         opened: list[Subscription] = []
 
-        def subscribe(listener: Listener) -> None:
+        def subscribe(listener: Receiver) -> None:
             subscription = Subscription(
-                connection, listener, echo=echo, on_notice=on_notice, closed=self._subscriptions.discard
+                connection,
+                listener,
+                echo=echo,
+                follows=follows,
+                on_notice=on_notice,
+                closed=self._subscriptions.discard,
             )
             opened.append(subscription)
             self._subscriptions.add(subscription)
             connection.listen(listener, subscription._incoming, deadline)
 
-        connection, deadline = self._connection, self._deadline("the subscription", timeout)
         try:
-            connection.run(opening.steps(connection.welcome), deadline, subscribe)
+            connection.run(steps, deadline, subscribe)
         except BaseException:
             for subscription in opened:
                 subscription.close()

@@ -54,6 +54,9 @@ CODES: dict[str, Code] = {
     "log-damaged": Code(True, False, "the log's file is damaged"),
     "log-failed": Code(False, False, "the log failed; what was sent may or may not be stored"),
     "repeat-unknown": Code(False, False, "a repeated publish that is too old for its outcome to be known"),
+    "no-server": Code(True, False, "nobody serves the room: nobody was asked"),
+    "no-answer": Code(False, False, "who was asked has gone before it replied, and may have done what was asked"),
+    "server-failed": Code(False, False, "who was asked could not do it"),
     "busy": Code(True, False, "there are too many requests of this kind waiting, or came in a short time: try later"),
     "over-limit": Code(True, False, "the broker keeps as many of these as its limits allow"),
 }

@@ -6,15 +6,16 @@ Tests: tests/test_message.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from zchat import wire
+from zchat.errors import UsageError
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,6 +33,14 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     headers: Mapping[str, str]
     session: str  # which session of the user wrote it
 
+    def ack(self) -> None:
+        """It is done, for its group. Raises UsageError for a message of no group, Closed."""
+        raise UsageError("a message of no group has nobody to ack it to")
+
+    def nack(self, delay: float = 0.0) -> None:
+        """It is to be handed out again, to anybody, after `delay` seconds. Raises UsageError, Closed."""
+        raise UsageError("a message of no group has nobody to be handed to again")
+
     @property
     def text(self) -> str:
         """The body as text; what is not UTF-8 is replaced."""
@@ -41,6 +50,33 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     def when(self) -> datetime:
         """The time as an aware datetime in UTC."""
         return _EPOCH + timedelta(microseconds=self.time)
+
+
+class Settles(Protocol):
+    """Who takes what became of a job."""
+
+    def settle(self, job: Job, delay: float | None) -> None:
+        """It is done (None), or is to be handed out again."""
+
+
+class Job(Message, frozen=True, gc=True):
+    """A message of a group, which one member of it alone was handed."""
+
+    deliveries: int  # how often it was handed out, this time too
+    _log: int  # of which log, counted
+    _settles: Settles
+
+    def ack(self) -> None:
+        """It is done. To say it again changes nothing. Raises Closed."""
+        self._settles.settle(self, None)
+
+    def nack(self, delay: float = 0.0) -> None:
+        """It is to be handed out again, to anybody, after `delay` seconds. Raises UsageError, Closed."""
+        self._settles.settle(self, delay)
+
+    def __repr__(self) -> str:
+        """As any message's."""
+        return f"Job({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__struct_fields__[:-2])})"
 
 
 class RoomState(NamedTuple):
@@ -58,9 +94,27 @@ def states_of(rooms: Iterable[wire.Room], lasts: Iterable[Message]) -> list[Room
     return [RoomState(room.name, room.last, room.members, of.get(room.name)) for room in rooms]
 
 
+def message_of(room: str, told: wire.Called | wire.Replied) -> Message:
+    """What a server is asked, or says. Raises WireError."""
+    record = wire.decode_record(told.record)
+    known = wire.Record(record) if isinstance(record, bytes) else record
+    headers = known.headers or NO_HEADERS
+    return Message(room, 0, told.user, told.time, known.event, known.body, headers, told.session)
+
+
 def messages(room: str, batch: wire.Batch, first: int, without_session: str = "") -> Iterator[Message]:
     """The messages of a batch from offset `first` on, leaving out those of one session."""
     return chain.from_iterable(_entries(room, batch, first, without_session))  # a generator would be resumed for each
+
+
+def jobs(room: str, batch: wire.Batch, deliveries: int, log: int, settles: Settles) -> Iterator[Message]:
+    """The messages of a batch for a member of a group."""
+    base, of = batch.base, []
+    for entry in batch.entries:
+        offsets = range(base, base + len(entry.records))
+        of.append(_of_entry(room, batch.time, entry, entry.records, iter(offsets), Job, deliveries, log, settles))
+        base += len(entry.records)
+    return chain.from_iterable(of)
 
 
 def _entries(room: str, batch: wire.Batch, first: int, without_session: str) -> Iterator[Iterator[Message]]:
@@ -82,12 +136,18 @@ def _entries(room: str, batch: wire.Batch, first: int, without_session: str) -> 
 
 
 def _of_entry(
-    room: str, time: int, entry: wire.Entry, records: list[wire.RecordOrBody], offsets: Iterator[int]
+    room: str,
+    time: int,
+    entry: wire.Entry,
+    records: list[wire.RecordOrBody],
+    offsets: Iterator[int],
+    kind: Callable[..., Message] = Message,
+    *more: object,
 ) -> Iterator[Message]:
     user, session = entry.user, entry.session
     if set(map(type, records)) == {bytes}:  # the common case: no Python code per record
         return map(
-            Message,
+            kind,
             repeat(room),
             offsets,
             repeat(user),
@@ -96,10 +156,11 @@ def _of_entry(
             records,
             repeat(NO_HEADERS),
             repeat(session),
+            *map(repeat, more),
         )
     return (
-        Message(room, offset, user, time, "message", record, NO_HEADERS, session)
+        kind(room, offset, user, time, "message", record, NO_HEADERS, session, *more)
         if isinstance(record, bytes)
-        else Message(room, offset, user, time, record.event, record.body, record.headers or NO_HEADERS, session)
+        else kind(room, offset, user, time, record.event, record.body, record.headers or NO_HEADERS, session, *more)
         for record, offset in zip(records, offsets, strict=False)
     )

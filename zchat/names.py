@@ -69,6 +69,11 @@ def cursor_name(text: str) -> str:
     return _folded(_plain_name("cursor", text))
 
 
+def group_name(text: str) -> str:
+    """The canonical name of a group: as a cursor's. Raises BadName."""
+    return _folded(_plain_name("group", text))
+
+
 @lru_cache(maxsize=4096)
 def user_key(user: str) -> str:
     """What a user's name is compared by; two names with one key are the same user."""

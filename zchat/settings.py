@@ -87,6 +87,10 @@ class Settings:
     scheduled_bytes_max: int = 64 << 20  # and their bytes
     address_scheduled_max: int = 20_000  # of these, that came from one address
     address_scheduled_bytes_max: int = 16 << 20
+    session_calls_max: int = 1_024  # requests of one session that have no reply,
+    calls_max: int = 65_536  # and of all
+    servers_max: int = 65_536  # sessions that serve rooms, as often as they do, in all
+    address_servers_max: int = 16_384  # of the sessions of one address
     group_runs_max: int = 262_144  # runs of records that are pending, of all groups: about 60 MB
 
     # What is kept of rooms; of those that no rule names, all is.

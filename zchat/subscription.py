@@ -11,15 +11,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from queue import Empty
+from types import TracebackType
 
-from zchat.core.listening import Listener
 from zchat.core.ordering import Notice
+from zchat.core.working import Receiver
 from zchat.errors import Closed, TimedOut, ZchatError
 from zchat.message import Message
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import Deadline, waitable
 from zchat.sockets.incoming import Incoming, Item
-from zchat.sockets.intake import Intake, TakenOut
+from zchat.sockets.intake import TakenOut
+from zchat.sockets.job_intake import intake_of
 
 CLOSE_SECONDS = 3.0  # for the broker's word that the cursor is stored and the rooms are left
 
@@ -30,9 +32,10 @@ class Subscription:
     def __init__(
         self,
         connection: Connection,
-        listener: Listener,
+        listener: Receiver,
         *,
         echo: bool,
+        follows: bool,
         on_notice: Callable[[Notice], None] | None,
         closed: Callable[[Subscription], None],
     ) -> None:
@@ -43,13 +46,15 @@ class Subscription:
         self._incoming = Incoming(
             lambda on: connection.later(lambda core, now: core.paused(listener, on)), connection.stir
         )
-        self._intake = Intake(connection, listener, self._incoming, echo=echo)
+        self._intake = intake_of(connection, listener, self._incoming, echo=echo, follows=follows)
 
     def __enter__(self) -> Subscription:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end(Deadline("close", CLOSE_SECONDS), counts=kind is None or not self._intake.of_group)
 
     def __repr__(self) -> str:
         """`<zchat.Subscription of alice to general, build.**: open>`."""

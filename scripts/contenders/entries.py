@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from contenders.floor import Floor
 from contenders.nats_py import NatsCore, NatsJetStream
 from contenders.redis_py import RedisPubSub, RedisStreams
+from contenders.sharing import NatsQueue, NatsRequest, RedisGroup, ZchatGroup, ZchatRequest
 from contenders.zchat_aio import ZchatAio
 from contenders.zchat_py import Zchat
 
@@ -46,3 +47,19 @@ redis_streams_piped = RedisStreams(
     modules=("redis",),
     program="redis-server",
 )
+
+zchat_group = ZchatGroup("zchat group", 500_000, True, "--sync full, acked by itself", modules=("zchat",))
+jetstream_queue = NatsQueue(
+    "nats-py JetStream queue", 20_000, True, "file, acks", modules=("nats",), program="nats-server"
+)
+redis_group = RedisGroup(
+    "redis-py group, pipelined",
+    100_000,
+    True,
+    "appendfsync always, XACK of 1000",
+    PIPELINE,
+    modules=("redis",),
+    program="redis-server",
+)
+zchat_request = ZchatRequest("zchat request", 0, modules=("zchat",))
+nats_request = NatsRequest("nats-py request", 0, modules=("nats",), program="nats-server")

@@ -38,7 +38,7 @@ class RedisPubSub(Contender):
         return _publish(server, messages, go, self.depth, _add_pubsub)
 
     def listen(self, server: Server, tally: Tally, ready: Signal) -> None:
-        subscription = _subscribe(_connect(server), ROOM)
+        subscription = _subscribe(connect(server), ROOM)
         ready()
         for message in subscription.listen():
             if tally.take(message["data"]):
@@ -46,15 +46,15 @@ class RedisPubSub(Contender):
         tally.finish()
 
     def echo(self, server: Server, ready: Signal) -> None:
-        client = _connect(server)
-        subscription = _subscribe(_connect(server), PING)
+        client = connect(server)
+        subscription = _subscribe(connect(server), PING)
         ready()
         for message in subscription.listen():
             client.publish(PONG, message["data"])
 
     def ping(self, server: Server, messages: list[bytes], go: Signal) -> list[float]:
-        client = _connect(server)
-        received = _subscribe(_connect(server), PONG).listen()
+        client = connect(server)
+        received = _subscribe(connect(server), PONG).listen()
         go()
         times = []
         for body in messages:
@@ -65,9 +65,9 @@ class RedisPubSub(Contender):
         return times
 
     def crowd(self, server: Server, clients: int, tally: Tally, first: Signal, ready: Signal) -> None:
-        subscriptions = [_subscribe(_connect(server), ROOM)]
+        subscriptions = [_subscribe(connect(server), ROOM)]
         first()
-        subscriptions += [_subscribe(_connect(server), ROOM) for _ in range(clients - 1)]
+        subscriptions += [_subscribe(connect(server), ROOM) for _ in range(clients - 1)]
         ready()
         for subscription in subscriptions:
             tally.take(next(subscription.listen())["data"])
@@ -89,7 +89,7 @@ class RedisStreams(Contender):
         return _publish(server, messages, go, self.depth, _add_stream)
 
     def listen(self, server: Server, tally: Tally, ready: Signal) -> None:
-        client = _connect(server)
+        client = connect(server)
         ready()
         for body in _entries(client, ROOM):
             if tally.take(body):
@@ -97,15 +97,15 @@ class RedisStreams(Contender):
         tally.finish()
 
     def echo(self, server: Server, ready: Signal) -> None:
-        client = _connect(server)
-        entries = _entries(_connect(server), PING)
+        client = connect(server)
+        entries = _entries(connect(server), PING)
         ready()
         for body in entries:
             _add_stream(client, PONG, body)
 
     def ping(self, server: Server, messages: list[bytes], go: Signal) -> list[float]:
-        client = _connect(server)
-        entries = _entries(_connect(server), PONG)
+        client = connect(server)
+        entries = _entries(connect(server), PONG)
         go()
         times = []
         for body in messages:
@@ -119,7 +119,8 @@ class RedisStreams(Contender):
         raise NotImplementedError("a reader of a stream holds no subscription")
 
 
-def _connect(server: Server) -> Any:
+def connect(server: Server) -> Any:
+    """A client."""
     import redis
 
     pool = redis.ConnectionPool.from_url(server.address, socket_timeout=None)
@@ -155,7 +156,7 @@ def _entries(client: Any, room: str) -> Iterator[bytes]:
 
 
 def _publish(server: Server, messages: list[bytes], go: Signal, depth: int, add: Add) -> tuple[float, float]:
-    client = _connect(server)
+    client = connect(server)
     client.ping()
     pipeline = client.pipeline(transaction=False)
     go()

@@ -92,6 +92,11 @@ class Cycle:
         assert to == connection
         return answer
 
+    def ask_for(self, connection: bytes, message: wire.ClientMessage) -> list[tuple[bytes, Any]]:
+        """All that is said to anybody because of it."""
+        self.send(connection, message)
+        return self.take_replies()
+
     # --- what the shell does ----------------------------------------------------------------
 
     def wait(self, seconds: float) -> None:

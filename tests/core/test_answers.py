@@ -10,6 +10,7 @@ import pytest
 from zchat import wire
 from zchat.core.answers import (
     LIMIT_MAX,
+    AllReplies,
     Answer,
     Missing,
     Request,
@@ -45,6 +46,7 @@ REQUESTS: list[Request] = [
     wire.Schedule(1, "x", "a", msgspec.Raw(wire.encode_records([b"x"])), 1),
     wire.Cancel(1, "x"),
     wire.Scheduled(1),
+    wire.Serve(1, 1, "a"),
 ]
 ANSWERS: dict[str, Answer] = {
     "Done": wire.Done(1),
@@ -57,11 +59,12 @@ ANSWERS: dict[str, Answer] = {
     "GroupsAre": wire.GroupsAre(1, []),
     "ScheduledAre": wire.ScheduledAre(1, [], False),
     "Found": wire.Found(1, [], 0, False, 0),
+    "AllReplies": AllReplies([]),
     "Goodbye": wire.Goodbye("bye"),
 }
 FITS = [
     *("Done", "Done", "Page", "Position", "HeadsAre", "Present", "RoomsAre", "CursorsAre", "Done", "Done"),
-    *("Page", "Found", "Done", "Done", "Done", "GroupsAre", "Done", "Done", "Done", "ScheduledAre"),
+    *("Page", "Found", "Done", "Done", "Done", "GroupsAre", "Done", "Done", "Done", "ScheduledAre", "Done"),
 ]
 
 

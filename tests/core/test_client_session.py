@@ -6,12 +6,14 @@ import pytest
 
 from zchat import wire
 from zchat.core import Instant
+from zchat.core.calling import Calling
 from zchat.core.client_session import AWAY, GREETING, READY, SessionCore
 from zchat.core.gate import Gate
 from zchat.core.greeting import Greeting
 from zchat.core.listening import Listening
 from zchat.core.publishing import Publishing
 from zchat.core.timeline import Break, Timeline
+from zchat.core.working import Working
 
 NOW = Instant(100.0, 0)
 WELCOME = wire.Welcome(1, "s1", b"t", False, "log", 40, 5556, {}, 0, 1, [("A", 0)])
@@ -26,7 +28,9 @@ class Plain(SessionCore):
 
 @pytest.fixture
 def session() -> SessionCore:
-    return Plain("ann", Greeting("ann", {}, 0), Publishing(), Listening(iter([b"n"])), Timeline(), Gate())
+    return Plain(
+        "ann", Greeting("ann", {}, 0), Publishing(), Listening(iter([b"n"])), Timeline(), Gate(), Working(), Calling()
+    )
 
 
 def test_it_is_idle_but_while_it_waits_for_something(session: SessionCore) -> None:

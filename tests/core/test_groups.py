@@ -67,7 +67,7 @@ def test_what_takes_too_long_goes_to_another_and_counts_when_the_first_acks_it_a
     cycle.jobs(boss, 1, b"1", b"2")
     assert cycle.offsets(ann) == [1, 2]
     (bob,) = cycle.clients("bob")
-    cycle.work(ann, max_in_flight=2, ack_wait=1_000, holds=[(1, 2)])
+    cycle.work(ann, request=9, max_in_flight=2, ack_wait=1_000, holds=[(1, 2)])
     cycle.work(bob, max_in_flight=1)
     cycle.wait(1.1)
     cycle.turn()
@@ -113,6 +113,16 @@ def test_after_a_break_a_member_says_what_it_has_and_what_was_lost_on_the_way_co
     cycle.work(b"ann again", holds=[(1, 1), (3, 3)])
     handed = cycle.take_handed(b"ann again")
     assert handed.offsets == [2, 4] and set(handed.deliveries) == {1}, "2 was never seen, and does not count"
+
+
+def test_to_take_part_said_twice_changes_nothing() -> None:
+    cycle, boss, ann = started("ann")
+    cycle.jobs(boss, 1, b"1")
+    assert cycle.offsets(ann) == [1]
+    cycle.work(ann)  # with the same number, as its answer was late
+    assert cycle.offsets(ann) == [] and cycle.told().out == 1
+    cycle.work(ann, request=9)
+    assert cycle.offsets(ann) == [1]
 
 
 def test_who_leaves_gives_back_what_it_has() -> None:

@@ -8,10 +8,10 @@ from zchat import wire
 from zchat.core.answers import Answer
 from zchat.core.client import READY
 from zchat.core.lines import Lines, SessionLine
-from zchat.core.listening import Listener
 from zchat.core.ordering import Delivery, Mark, Notice
 from zchat.core.port import Consumer
 from zchat.core.publishing import Chunk
+from zchat.core.working import Receiver
 from zchat.errors import Closed, Refused, ZchatError
 
 
@@ -50,7 +50,7 @@ class Many:
 
     def __init__(self, *users: str) -> None:
         self.talk = Talk(*users)
-        self.consumers: dict[Listener, Consumer] = {}
+        self.consumers: dict[Receiver, Consumer] = {}
         self.lines = Lines(self.talk.own, self.consumers)
         self.told = [Told() for _ in users]
         self.outboxes = [ListOutbox() for _ in users]

@@ -31,6 +31,7 @@ def opened(opening: Opening, *answers: Answer, head: int = 40) -> tuple[list[Any
         while True:
             if isinstance(step, Listen):
                 did.append("listen")
+                assert isinstance(step.listener, Listener)
                 step.listener.ordering.synced(head, 1)
                 step = steps.send(DONE)
             else:
@@ -158,4 +159,5 @@ def test_where_the_log_is_not_what_it_was_the_offset_means_less(
     core.broadcast(wire.PRIVATE_TOPIC, wire.encode(wire.Sync(b"n1", 40, "B")), NOW)
     found = core.deliver(NOW)
     assert [item for _, items in found for item in items] == ([gap] if gap is not None else [])
+    assert isinstance(listen.listener, Listener)
     assert listen.listener.ordering.question == wire.Fetch(1, ["a"], after, 40), "all above it is new"

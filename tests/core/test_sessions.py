@@ -275,7 +275,7 @@ def test_one_batch_goes_to_the_listeners_of_all_sessions() -> None:
     talk.own.broadcast(topic("den"), wire.encode(batch), talk.now)
     delivered = talk.own.deliver(talk.now)
     assert [listener for listener, _ in delivered] == heard[:2]
-    assert delivered[0][1][0].batch is delivered[1][1][0].batch  # type: ignore[union-attr]
+    assert delivered[0][1][0].batch is delivered[1][1][0].batch
 
 
 def test_what_listeners_ask_is_asked_by_their_session_and_not_all_at_once() -> None:

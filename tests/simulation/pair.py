@@ -124,6 +124,7 @@ class End:
             published = True
         core.elapsed(now)
         for listener, out in core.deliver(now):
+            assert isinstance(listener, Listener)
             self.delivered[listener].extend(out)
         subscribed = core.welcome is not None and self._subscribe(core.take_subscriptions(), now)
         sends = core.take_sends()

@@ -449,7 +449,7 @@ class Program:
     def _begun(self, running: Running, step: Step, core: SessionCore, now: Instant) -> bool:
         """Whether the step has begun, and is not done yet."""
         running.step, running.listener = step, None
-        if isinstance(step, Listen):
+        if isinstance(step, Listen) and isinstance(step.listener, Listener):
             running.listener = step.listener
             running.listen(step.listener)
         elif isinstance(step, BecomeMember):

@@ -115,7 +115,7 @@ class Wicked:
                 return [wire.CursorsAre(message.request, [])]
             case wire.Bye():
                 return [wire.Goodbye("bye")]
-            case wire.Report() | wire.From():
+            case wire.Report() | wire.From() | wire.Reply():
                 return []
             case _:
                 return [wire.Done(message.request)]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal, overload
 
 from zchat import wire
 from zchat.aio.connection import LoopConnection
 from zchat.aio.publication import Publication
 from zchat.aio.reading import Reading
+from zchat.aio.service import LoopHandler, LoopService
 from zchat.arguments import (
     SEARCH_LAST,
     cursor_of,
@@ -30,13 +32,16 @@ from zchat.arguments import (
     text_of,
     who_of,
 )
+from zchat.core.answers import AllReplies, given
 from zchat.core.gaps import Notice
-from zchat.core.steps import Ask, PlaceCursor, all_scheduled, done
+from zchat.core.steps import Ask, CallServers, PlaceCursor, all_scheduled, begin, done
+from zchat.errors import TimedOut
 from zchat.message import Message, RoomState, states_of
 from zchat.names import inbox
 from zchat.publisher import Publisher
-from zchat.sockets.clock import Deadline, waitable
+from zchat.sockets.clock import REQUEST_SECONDS, Deadline, waitable
 from zchat.times import Since
+from zchat.work import call_of, groups_of, replies_of, set_group_of
 
 
 class LoopAsking(Publisher[Publication]):
@@ -153,6 +158,101 @@ class LoopAsking(Publisher[Publication]):
     async def cancel(self, id: str, *, timeout: float | None = None) -> None:
         """Take back what is scheduled under that id; where there is none, or it was sent, nothing happens."""
         await self._connection.run(done(Ask(wire.Cancel(0, text_of("id", id)))), self._deadline("cancel", timeout))
+
+    @overload
+    async def request(  # type: ignore[overload-overlap]
+        self,
+        room: str,
+        body: bytes | str,
+        *,
+        event: str = "message",
+        headers: Mapping[str, str] | None = None,
+        timeout: float = REQUEST_SECONDS,
+        replies: Literal[1] = 1,
+        retry: bool = False,
+    ) -> Message: ...
+
+    @overload
+    async def request(
+        self,
+        room: str,
+        body: bytes | str,
+        *,
+        event: str = "message",
+        headers: Mapping[str, str] | None = None,
+        timeout: float = REQUEST_SECONDS,
+        replies: int,
+        retry: bool = False,
+    ) -> list[Message]: ...
+
+    async def request(
+        self,
+        room: str,
+        body: bytes | str,
+        *,
+        event: str = "message",
+        headers: Mapping[str, str] | None = None,
+        timeout: float = REQUEST_SECONDS,
+        replies: int = 1,
+        retry: bool = False,
+    ) -> Message | list[Message]:
+        """Ask who serves a room, and wait for the reply; with more `replies` for those of so many servers, a list.
+
+        Nothing is stored. Where a server dies before it replied, another is asked if `retry` says that it may be done
+        twice. Raises Refused (`no-server`: nobody serves there; `no-answer`: who was asked has gone; `server-failed`),
+        TimedOut where none came; of several it gives those that came. BadName, UsageError, TooLarge.
+        """
+        seconds = waitable(timeout)
+        call = call_of(room, body, event, headers, seconds, replies, retry)
+        deadline = self._deadline("reply", seconds)
+        try:
+            answer = await self._connection.answer(partial(begin, CallServers(call)), deadline)
+            came = given(answer, AllReplies).replies
+        except TimedOut:
+            came = self._connection.do(lambda core, now: core.calling.forget(core, call.request))
+            if not came:
+                raise
+        messages = replies_of(call, came)
+        return messages[0] if replies == 1 else messages
+
+    def serve(
+        self,
+        room: str,
+        handler: LoopHandler,
+        *,
+        group: str | None = None,
+        max_in_flight: int = 16,
+        timeout: float | None = None,
+    ) -> LoopService:
+        """Answer the requests to a room, once it is awaited or entered, as `serve` of `zchat.Client` does.
+
+        `handler` is a coroutine function, or a plain one; each request is a task, up to `max_in_flight` at a time.
+        """
+        return LoopService(self._connection, room, handler, group, max_in_flight, waitable(timeout))
+
+    async def groups(
+        self, room: str | None = None, group: str | None = None, *, timeout: float | None = None
+    ) -> list[wire.Group]:
+        """The groups that share work: of all rooms, of one, or one group with what is pending of it.
+
+        Raises BadName, UsageError, TimedOut.
+        """
+        question, deadline = groups_of(room, group), self._deadline("groups", timeout)
+        found = (await self._connection.ask(question, wire.GroupsAre, deadline)).groups
+        return sorted(found, key=lambda each: (each.room, each.name))
+
+    async def set_group(self, room: str, group: str, offset: int, *, timeout: float | None = None) -> None:
+        """Have a group go on after that offset: what is above is to be done. One that is new begins there.
+
+        Raises BadName, UsageError, Refused.
+        """
+        deadline = self._deadline("set_group", timeout)
+        await self._connection.run(done(Ask(set_group_of(room, group, number_of("offset", offset)))), deadline)
+
+    async def drop_group(self, room: str, group: str, *, timeout: float | None = None) -> None:
+        """Remove a group that has no members; none of that name is no error. Raises BadName, Refused."""
+        deadline = self._deadline("drop_group", timeout)
+        await self._connection.run(done(Ask(set_group_of(room, group, None))), deadline)
 
     # --- parts ------------------------------------------------------------------------------
 

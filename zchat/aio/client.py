@@ -12,29 +12,21 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 from zchat.aio.asking import LoopAsking
 from zchat.aio.connection import DRAINED_BYTES, LoopConnection
 from zchat.aio.publication import Publication
 from zchat.aio.session import LoopSession
 from zchat.aio.subscription import Subscription
-from zchat.arguments import (
-    address_of,
-    flag_of,
-    function_of,
-    info,
-    opening_of,
-    rooms_of,
-    start_of,
-    user_of,
-)
+from zchat.arguments import address_of, function_of, info, rooms_of, start_of, user_of
 from zchat.core.gaps import Notice
 from zchat.core.steps import BecomeMember, done
 from zchat.errors import Refused
 from zchat.files import PIECES_OUT_MAX, OutgoingFile
 from zchat.sockets.clock import CLOSE_SECONDS, WAIT_SECONDS, Deadline, tried, waitable
 from zchat.times import Since
+from zchat.work import GroupOptions, receiving
 
 
 def connect(
@@ -214,8 +206,10 @@ class Client(LoopAsking):
         join: bool = True,
         resume: str | None = None,
         auto_commit: bool = True,
+        group: str | None = None,
         on_notice: Callable[[Notice], None] | None = None,
         timeout: float | None = None,
+        **sharing: Unpack[GroupOptions],
     ) -> Subscription:
         """Listen to rooms, as `listen` of `zchat.Client` does. It is live once it was awaited: nothing that is sent
         afterwards is missed. `async with` and `async for` await it themselves.
@@ -224,13 +218,22 @@ class Client(LoopAsking):
         it is not live within `timeout` seconds, Refused, Closed; the call itself BadName, UsageError.
         """
         start = start_of(after, last, since, last_per_room)
-        opening = partial(opening_of, patterns, start, presence, resume, follows=auto_commit, joins=join)
-        opening()
-        flag_of("echo", echo)
+        steps = receiving(
+            patterns,
+            start,
+            group,
+            sharing,
+            echo=echo,
+            presence=presence,
+            resume=resume,
+            follows=auto_commit,
+            joins=join,
+        )
         return Subscription(
             self._connection,
-            opening,
+            steps,
             echo=echo,
+            follows=auto_commit,
             on_notice=function_of("on_notice", on_notice),
             timeout=waitable(timeout),
             opened=self._subscriptions,

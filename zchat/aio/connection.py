@@ -26,11 +26,11 @@ from zchat.aio.publication import Publication
 from zchat.aio.turns import Turns, settle
 from zchat.core import Instant
 from zchat.core.answers import A, given
-from zchat.core.client_session import CLOSED, READY, Answer, SessionCore
-from zchat.core.listening import Listener
+from zchat.core.client_session import CLOSED, READY, Answer, Request, SessionCore
 from zchat.core.ordering import Notice
 from zchat.core.publishing import Chunk
 from zchat.core.steps import Ask, Leave, Listen, Steps, begin, done
+from zchat.core.working import Receiver
 from zchat.errors import Closed, Refused, TimedOut
 from zchat.sockets import context, exits
 from zchat.sockets.clock import Deadline
@@ -95,12 +95,15 @@ class LoopConnection(Link):
             raise self._failure or Closed()
         return once.result
 
-    async def ask(self, request: wire.Who | wire.Rooms | wire.Cursors, kind: type[A], deadline: Deadline) -> A:
+    async def ask(self, request: Request, kind: type[A], deadline: Deadline) -> A:
         """Send a request and wait for its answer of that kind. Raises Refused, TimedOut, Closed, WireError."""
         return given(await self.answer(partial(begin, Ask(request)), deadline), kind)
 
     async def run(
-        self, steps: Steps[T], deadline: Deadline, listen: Callable[[Listener], Awaitable[None]] | None = None
+        self,
+        steps: Steps[T],
+        deadline: Deadline,
+        listen: Callable[[Receiver], Awaitable[None]] | None = None,
     ) -> T:
         """Carry out steps one after the other; `listen` subscribes, and returns once that is live.
 
@@ -138,7 +141,7 @@ class LoopConnection(Link):
         assert answer is not None
         return answer
 
-    async def listen(self, listener: Listener, incoming: LoopIncoming, deadline: Deadline) -> None:
+    async def listen(self, listener: Receiver, incoming: LoopIncoming, deadline: Deadline) -> None:
         """Subscribe. What is ordered goes to `incoming`.
 
         Returns when everything from now on goes there. Raises Unreachable, Closed.
@@ -148,7 +151,7 @@ class LoopConnection(Link):
             await self.wait_for(is_over, deadline)
         except TimedOut:
             raise self._not_live(deadline, began, is_late=True) from None
-        if not listener.ordering.is_begun:
+        if not listener.is_begun:
             raise self._not_live(deadline, began, is_late=False)
 
     def incoming(self, pause: Callable[[bool], None]) -> LoopIncoming:

@@ -13,17 +13,20 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Generator
 from queue import Empty
+from types import TracebackType
 from typing import Any
 
+from zchat import wire
 from zchat.aio.connection import LoopConnection
 from zchat.aio.incoming import LoopIncoming
-from zchat.core.listening import Listener
-from zchat.core.opening import Opening
 from zchat.core.ordering import Notice
+from zchat.core.steps import Steps
+from zchat.core.working import Receiver
 from zchat.errors import Closed, TimedOut, UsageError, ZchatError
 from zchat.message import Message
 from zchat.sockets.clock import Deadline, waitable
 from zchat.sockets.intake import Intake, TakenOut
+from zchat.sockets.job_intake import JobIntake, intake_of
 
 CLOSE_SECONDS = 3.0  # for the broker's word that the cursor is stored and the rooms are left
 
@@ -37,22 +40,23 @@ class Subscription:
     def __init__(
         self,
         connection: LoopConnection,
-        opening: Callable[[], Opening],
+        steps: Callable[[wire.Welcome, int], Steps[Receiver]],
         *,
         echo: bool,
+        follows: bool,
         on_notice: Callable[[Notice], None] | None,
         timeout: float | None,
         opened: set[Subscription],
     ) -> None:
         self._connection = connection
-        self._opening = opening
-        self._echo = echo
+        self._steps = steps
+        self._echo, self._follows = echo, follows
         self._on_notice = on_notice
         self._timeout = timeout
         self._all_opened = opened
         self._is_closed = False
         self._opens = asyncio.Lock()
-        self._intake: Intake | None = None
+        self._intake: Intake | JobIntake | None = None
         self._incoming: LoopIncoming | None = None
         self._buffer: deque[Message] = deque()  # once it is open, that of the incoming
 
@@ -63,8 +67,11 @@ class Subscription:
     async def __aenter__(self) -> Subscription:
         return await self._live()
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        counts = kind is None or self._intake is None or not self._intake.of_group
+        await self._end(Deadline("close", CLOSE_SECONDS), counts=counts)
 
     def __repr__(self) -> str:
         """`<zchat.aio.Subscription of alice to general, build.**: open>`."""
@@ -136,18 +143,18 @@ class Subscription:
         return self
 
     async def _open(self) -> None:
-        connection, opening = self._connection, self._opening()
+        connection = self._connection
         deadline = connection.deadline("the subscription", self._timeout)
-        opened: list[Intake] = []
+        opened: list[Intake | JobIntake] = []
 
-        async def subscribe(listener: Listener) -> None:
+        async def subscribe(listener: Receiver) -> None:
             incoming = connection.incoming(lambda on: connection.later(lambda core, now: core.paused(listener, on)))
-            opened.append(Intake(connection, listener, incoming, echo=self._echo))
+            opened.append(intake_of(connection, listener, incoming, echo=self._echo, follows=self._follows))
             self._incoming = incoming
             await connection.listen(listener, incoming, deadline)
 
         try:
-            await connection.run(opening.steps(connection.welcome), deadline, subscribe)
+            await connection.run(self._steps(connection.welcome, connection.member_number()), deadline, subscribe)
         except BaseException:  # it may have been cancelled
             for intake in opened:
                 intake.close(counts=False)
@@ -172,7 +179,7 @@ class Subscription:
         await incoming.wait(deadline)
         return bool(self._buffer) or self._move(intake, incoming)
 
-    def _move(self, intake: Intake, incoming: LoopIncoming) -> bool:
+    def _move(self, intake: Intake | JobIntake, incoming: LoopIncoming) -> bool:
         try:
             notice = intake.take(incoming.take())
         except TakenOut:
@@ -203,7 +210,7 @@ class Subscription:
         if not with_client:
             await self._leave(intake, deadline)
 
-    async def _leave(self, intake: Intake, deadline: Deadline) -> None:
+    async def _leave(self, intake: Intake | JobIntake, deadline: Deadline) -> None:
         try:
             self._connection.unlisten(intake.listener)
             if intake.listener.is_joined:
@@ -211,7 +218,7 @@ class Subscription:
         except ZchatError:
             pass  # the client has ended, or the broker is away
 
-    def _leave_soon(self, intake: Intake) -> None:
+    def _leave_soon(self, intake: Intake | JobIntake) -> None:
         """The same, where nobody waits for it."""
         intake.incoming.end()
         try:

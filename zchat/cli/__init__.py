@@ -41,6 +41,9 @@ COMMANDS: dict[str, CommandRow] = {
     "cursors": CommandRow("zchat.cli.cursors", "List, set or remove the cursors of listeners."),
     "record": CommandRow("zchat.cli.record", "Write the messages of rooms to the end of a file."),
     "replay": CommandRow("zchat.cli.replay", "Send what was recorded, or what a room has, as it came."),
+    "groups": CommandRow("zchat.cli.work_groups", "List, move or remove the groups that share work."),
+    "request": CommandRow("zchat.cli.request", "Ask who serves a room, and print the reply."),
+    "serve": CommandRow("zchat.cli.serve", "Have a command answer the requests to a room."),
     "run": CommandRow("zchat.cli.run", "Run a command, and send to a room how it ended."),
     "spool": CommandRow("zchat.cli.spool", "Show, or send, what send --spool keeps on disk."),
     "ping": CommandRow("zchat.cli.ping", "Ask the broker for answers, and show how long they take."),
@@ -54,7 +57,6 @@ ALIASES: dict[str, str] = {
     "publish": "send",  # ntfy, redis-cli
     "sub": "listen",  # nats, mosquitto_sub
     "subscribe": "listen",  # ntfy, redis-cli
-    "serve": "broker",  # ntfy
     "server": "broker",
     "tail": "listen",  # tail(1), whose options are understood too
     "ls": "rooms",

@@ -63,6 +63,11 @@ def users(ctx: typer.Context, incomplete: str) -> list[str]:
     return _asked(ctx, incomplete, lambda client: {member.user for member in client.who()})
 
 
+def groups(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of groups that begin so."""
+    return _asked(ctx, incomplete, lambda client: {group.name: None for group in client.groups()})
+
+
 def cursors(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of the user's cursors that begin so."""
     return _asked(ctx, incomplete, lambda client: (cursor.name for cursor in client.cursors()))

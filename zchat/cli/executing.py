@@ -144,8 +144,12 @@ class Executor(Printer):
                 job.again(min(RETRY_SECONDS_MAX, RETRY_SECONDS * 2 ** (job.tries - 1)))
                 continue
             self._jobs.remove(job)
-            if trouble:
-                self._tell(job, trouble)
+            self._ended(job, trouble)
+
+    def _ended(self, job: MessageCommand, trouble: str) -> None:
+        """It succeeded, or has failed for good."""
+        if trouble:
+            self._tell(job, trouble)
 
     def _tell(self, job: MessageCommand, trouble: str) -> None:
         self._failed += 1
@@ -156,6 +160,18 @@ class Executor(Printer):
             again = f"it comes again with --resume {self._cursor}"
             raise CommandFailed(f"the command {trouble} for {which}{tries}; {again}")
         exit_status.tell(f"the command {trouble} for {which}{tries}")
+
+
+class GroupExecutor(Executor):
+    """Runs the command for messages of a group: each counts by itself, and one that failed is handed out again."""
+
+    def _ended(self, job: MessageCommand, trouble: str) -> None:
+        if trouble:
+            deliveries = max(0, int(getattr(job.message, "deliveries", 1)) - 1)
+            job.message.nack(min(RETRY_SECONDS_MAX, RETRY_SECONDS * 2**deliveries))
+        else:
+            job.message.ack()
+        super()._ended(job, trouble)
 
 
 class MessageCommand:

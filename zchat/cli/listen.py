@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import typer
 
-from zchat.cli import choosing, completion, options
+from zchat.cli import choosing, completion, options, sharing
 from zchat.cli.connecting import connect
 from zchat.errors import UsageError
+
+if TYPE_CHECKING:
+    from zchat.cli.printer import Printer
 
 OPTION_ALIASES = {"C": "n", "c": "n", "W": "t", "F": "f", "limit": "count", "poll": "end"}
 """mosquitto_sub: -C -W -F; kcat: -c; ntfy: --poll; the API: limit."""
@@ -93,6 +96,7 @@ def listen(
     executing: Executing,
     expect_every: ExpectEvery = None,
     resume: Resume = None,
+    shared: sharing.Sharing,
     verbose: options.Verbose = False,
     connecting: options.ToBroker,
 ) -> None:
@@ -116,6 +120,7 @@ def listen(
       zchat listen 'orders.*' --resume billing --json
       zchat listen deploys --resume deployer --exec './deploy "$ZCHAT_FROM"' --retries 3
       zchat listen reports --save ~/reports --resume saver
+      zchat listen jobs --group workers --exec ./work --ack-wait 10m
       zchat listen backups --expect-every 25h || mail -s 'no backup' ops@example.org
     """
     begin, until, end = beginning.checked(), ending.until, ending.end
@@ -123,32 +128,26 @@ def listen(
     presence = presence or choice.of_presence
     output.check(presence)
     executing.check(output)
+    alone = {"--resume": resume, "--presence": presence, "--end": end, "--until": until, "--save": executing.save}
+    shared.check({**alone, "--expect-every": expect_every})
     options.only_one({"--end": end or None, "--resume": resume, "--expect-every": None if resume else expect_every})
     options.only_one({"--until": until, "--resume": resume})
     options.only_one({"--last-per-room": beginning.last_per_room, "--resume": resume})
     from zchat.cli import inboxes
-    from zchat.cli.executing import Executor
     from zchat.cli.live import Ends, Follower
-    from zchat.cli.printer import Printer
     from zchat.names import cursor_name
 
     patterns, resume = inboxes.asked(patterns, with_own=inbox), None if resume is None else cursor_name(resume)
-    printer: Printer
-    command, jobs, retries, folder = executing
-    if folder is not None:
-        from zchat.cli.saving import Saver
-
-        printer = Saver(patterns, folder, json=output.json, verbose=verbose, cursor=resume)
-    elif command is None:
-        printer = Printer(patterns, json=output.json, template=output.template, raw=output.raw, verbose=verbose)
-    else:
-        printer = Executor(patterns, command, jobs=jobs or 1, retries=retries or 0, verbose=verbose, cursor=resume)
+    command, jobs, *_ = executing
+    printer = _printer(patterns, output, executing, verbose=verbose, cursor=resume, of_group=shared.group is not None)
     ends = Ends(ending.messages, ending.timeout, until, expect_every)
     broker, user, wait = connecting
     with connect(broker, user, wait=wait, timeout=wait) as client, closing(printer):
         patterns = [inboxes.of(client.user, pattern) for pattern in patterns]
         options.check_log(beginning.after, client.log_id)
         begin = choosing.begin(client, patterns, begin, choice, until)
+        if shared.group is not None:
+            sharing.refuse_choice(client, choice)
         printer.begin(client, choice)
         follower = Follower(printer, ends, patterns, presence=presence)
         if end or (until is not None and until.is_over):
@@ -156,7 +155,36 @@ def listen(
             printer.print_past(choosing.up_to(until, past), ending.messages, ends.deadline)
             raise typer.Exit(printer.status)
         subscription = client.listen(
-            *patterns, **begin, presence=presence, resume=resume, auto_commit=False, on_notice=follower.notice
+            *patterns,
+            **begin,
+            presence=presence,
+            resume=resume,
+            auto_commit=False,
+            on_notice=follower.notice,
+            **shared.options(None if command is None else jobs or 1),
         )
-        follower.run(subscription, client, resume)
+        follower.run(subscription, client, resume, commits=shared.group is not None and command is None)
     raise typer.Exit(follower.status())
+
+
+def _printer(
+    patterns: list[str],
+    output: options.Printed,
+    executing: Executing,
+    *,
+    verbose: bool,
+    cursor: str | None,
+    of_group: bool,
+) -> Printer:
+    """What is done with each message."""
+    from zchat.cli.executing import Executor, GroupExecutor
+    from zchat.cli.printer import Printer
+    from zchat.cli.saving import Saver
+
+    command, jobs, retries, folder = executing
+    if folder is not None:
+        return Saver(patterns, folder, json=output.json, verbose=verbose, cursor=cursor)
+    if command is None:
+        return Printer(patterns, json=output.json, template=output.template, raw=output.raw, verbose=verbose)
+    kind = GroupExecutor if of_group else Executor
+    return kind(patterns, command, jobs=jobs or 1, retries=retries or 0, verbose=verbose, cursor=cursor)

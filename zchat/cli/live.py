@@ -60,9 +60,12 @@ class Follower:
             if self._offset is not None and notice.offset >= self._offset:
                 raise _Reached
 
-    def run(self, subscription: Subscription, client: Client, cursor: str | None) -> None:
-        """Print. A signal waits until what is printed is noted, where it is; and what is noted is stored."""
-        if cursor is not None:
+    def run(self, subscription: Subscription, client: Client, cursor: str | None, *, commits: bool = False) -> None:
+        """Print. A signal waits until what is printed is noted, where it is; and what is noted is stored.
+
+        It is where there is a cursor, or what is printed `commits` by itself.
+        """
+        if cursor is not None or commits:
             self._printer.when_written(subscription.commit)
         try:
             with interrupts.held() if self._printer.holds else nullcontext(), subscription:

@@ -32,6 +32,13 @@ LIMIT_MAX = 1 << 40
 LIMITS_MIN = {"record_bytes_max": 1, "window_bytes": 1, "session_kept_seconds": 0}  # of those that a client acts on
 PORT_MAX = 65_535
 
+
+class AllReplies(NamedTuple):
+    """All replies to a request that servers answer."""
+
+    replies: list[wire.Replied]
+
+
 Answer: TypeAlias = (
     wire.Done
     | wire.Page
@@ -43,6 +50,7 @@ Answer: TypeAlias = (
     | wire.GroupsAre
     | wire.Found
     | wire.ScheduledAre
+    | AllReplies
     | wire.Goodbye
     | wire.Error
     | WireError  # one that makes no sense
@@ -68,6 +76,7 @@ Request: TypeAlias = (
     | wire.Schedule
     | wire.Cancel
     | wire.Scheduled
+    | wire.Serve
 )
 A = TypeVar("A", bound=Answer)
 
@@ -92,6 +101,7 @@ ANSWERS: dict[type, type] = {
     wire.Schedule: wire.Done,
     wire.Cancel: wire.Done,
     wire.Scheduled: wire.ScheduledAre,
+    wire.Serve: wire.Done,
 }
 """Which answer belongs to which request; each may have an ERROR instead."""
 

@@ -23,6 +23,7 @@ from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.allowances import Allowances
 from zchat.core.asked import Asked
+from zchat.core.calls import Calls
 from zchat.core.channels import Channel, Endpoint, connection_of
 from zchat.core.checking import checked_records
 from zchat.core.commits import Commit, Gathering
@@ -87,6 +88,7 @@ class BrokerCore:
             session_ids,
         )
         self._memberships.restore(facts.sessions, facts.users_seen, now)
+        self._calls = Calls(settings, self._replies)
         self._dispatch = Dispatch(
             self.registry,
             self._memberships,
@@ -96,6 +98,7 @@ class BrokerCore:
             self._cursors,
             self.groups,
             self._schedule,
+            self._calls,
             self._gathering,
             self._replies,
         )
@@ -147,6 +150,7 @@ class BrokerCore:
         self._reads.forget(connection)
         self._replies.forget(connection)
         self._asked.forget(connection)
+        self._calls.disconnected(connection, now)
         self.registry.disconnected(connection, now)
 
     def subscribed(self, topic: bytes, now: Instant) -> None:
@@ -192,6 +196,7 @@ class BrokerCore:
             self.groups.left(session, "gone", now)
         self.groups.elapsed(now)
         self._schedule.elapsed(now)
+        self._calls.elapsed(now)
         for feed in self._watermarks.due(now.seconds):
             self._broadcast(feed, wire.encode(wire.Watermark(feed.last)))
 
@@ -208,6 +213,7 @@ class BrokerCore:
             self._outlet.next_deadline(),
             self.groups.next_deadline,
             self._schedule.next_deadline,
+            self._calls.next_deadline,
         )
         return min([time for time in times if time is not None], default=None)
 

@@ -9,10 +9,12 @@ Spec: docs/protocol.md. Tests: tests/core/test_client.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Answer as Answer
+from zchat.core.calling import Calling
 from zchat.core.client_session import AWAY as AWAY
 from zchat.core.client_session import CLOSED as CLOSED
 from zchat.core.client_session import GREETING as GREETING
@@ -23,10 +25,12 @@ from zchat.core.gate import Gate
 from zchat.core.greeting import Greeting
 from zchat.core.introductions import introduction
 from zchat.core.listening import Listener, Listening
-from zchat.core.ordering import Delivery, Mark, Notice
 from zchat.core.publishing import Publishing
 from zchat.core.sessions import Sessions
 from zchat.core.timeline import Break, Timeline
+from zchat.core.working import Receiver, Working
+
+Deliveries: TypeAlias = list[tuple[Receiver, list[Any]]]  # of each what its consumer takes
 
 
 class ClientCore(SessionCore):
@@ -34,7 +38,7 @@ class ClientCore(SessionCore):
 
     def __init__(self, user: str, info: dict[str, str], nonces: Iterator[bytes]) -> None:
         greeting, listening = Greeting(user, info, wire.TTL_MS), Listening(nonces)
-        super().__init__(user, greeting, Publishing(), listening, Timeline(), Gate())
+        super().__init__(user, greeting, Publishing(), listening, Timeline(), Gate(), Working(), Calling())
         self.info = info
         self.sessions = Sessions(self)
 
@@ -98,14 +102,17 @@ class ClientCore(SessionCore):
         """(subscribe or unsubscribe, topic) for the SUB, in order."""
         return self.listening.take_subscriptions()
 
-    def deliver(self, now: Instant) -> list[tuple[Listener, list[Delivery | Notice | Mark]]]:
+    def deliver(self, now: Instant) -> Deliveries:
         """What each listener gets; what it misses and subscribes to is asked for. Then take sends."""
         for session in self.listening.subscribe(now):
             self._of(session)
         for listener, question in self.listening.take_questions(now):
             self._of(listener.session).forget(listener.asked)  # a broker that stops, and says so, answers it no more
             listener.asked = self._asks(listener, question, now)
-        return self.listening.take_deliveries()
+        deliveries: Deliveries = [*self.listening.take_deliveries()]
+        if self.working.has_some:
+            deliveries += self.working.take()
+        return deliveries
 
     def bye(self) -> None:
         """End the session, and before it those on its channels; GOODBYE is answered under number 0."""

@@ -3,7 +3,7 @@
 Rules of this file
 1. Nothing but HELLO is sent before WELCOME. After it, in order: unacked publishes, then everything else.
 2. A repeat is the same frame again, so the broker knows it by its `seq`.
-3. What was asked is in requests.py, what was published in publishing.py, where it is a member in wanted.py.
+3. What was asked is in inquiries.py, what was published in publishing.py, where it is a member in wanted.py.
 4. What the sessions of a connection share is given to each: who listens (there is one SUB), the window, what is known
    of the log, and how much is asked at a time.
 
@@ -20,19 +20,20 @@ from zchat import wire
 from zchat.core import Instant, answers
 from zchat.core.answers import Answer as Answer
 from zchat.core.answers import Request as Request
+from zchat.core.calling import Calling
 from zchat.core.gate import Gate
 from zchat.core.greeting import Greeting
-from zchat.core.listening import Listener, Listening
+from zchat.core.inquiries import Inquiries
+from zchat.core.listening import Listening
 from zchat.core.publishing import Chunk, Publishing
-from zchat.core.requests import Requests
 from zchat.core.timeline import Break, Timeline
-from zchat.core.wanted import WantedRooms
+from zchat.core.working import GroupWorker, Receiver, Working
 from zchat.errors import CODES, Refused, WireError
 
 AWAY, GREETING, READY, CLOSED = "away", "greeting", "ready", "closed"
 
 
-class SessionCore:
+class SessionCore(Inquiries):
     """One session. Feed it what happens, then do what it says."""
 
     def __init__(
@@ -43,23 +44,22 @@ class SessionCore:
         listening: Listening,
         timeline: Timeline,
         gate: Gate,
+        working: Working,
+        calling: Calling,
     ) -> None:
+        super().__init__(gate)
         self.user = user
         self.state = AWAY
         self.welcome: wire.Welcome | None = None
         self.refusal: Refused | WireError | None = None  # fatal: the broker will not have this session, or is none
         self.listening = listening
+        self.working = working
+        self.calling = calling
         self._leaving = False  # BYE was said
         self._greeting = greeting
         self._publishing = publishing
-        self._requests = Requests()
         self._timeline = timeline
-        self._gate = gate
-        self._wanted = WantedRooms()
-        self._of_listeners: dict[int, Listener] = {}  # number of a request -> the listener that asked
         # What the shell takes.
-        self._sends: list[bytes] = []
-        self._answers: list[tuple[int, Answer]] = []
         self._news = False
         self._refusals: list[Refused] = []
 
@@ -69,6 +69,7 @@ class SessionCore:
         """It can be said HELLO. Then take sends."""
         if self.state == CLOSED:
             return
+        self._calls_failed()
         self.state = GREETING
         self._greeting.number += 1
         self._sends.clear()
@@ -87,6 +88,7 @@ class SessionCore:
     def waits(self) -> None:
         """It is to say HELLO again, when it can; what it has asked stays asked."""
         if self.state != CLOSED:
+            self._calls_failed()
             self.state = AWAY
             self._sends.clear()
 
@@ -116,9 +118,16 @@ class SessionCore:
             case wire.Direct():
                 if self.state == READY:
                     self.listening.heard(message.topic, bytes(message.message), self)
+            case wire.Deliver():
+                if self.state == READY:
+                    self.working.delivered(message, self)
+            case wire.Called():
+                self.calling.called(message, self)
+            case wire.Replied():
+                if (replies := self.calling.replied(message, self)) is not None:
+                    self._answers.append((message.request, replies))
             case _:
-                if not isinstance(message, wire.Deliver):  # it takes part in no group
-                    self._answered(message.request, message, now)
+                self._answered(message.request, message, now)
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: repeat what had no answer. Then take everything."""
@@ -129,6 +138,7 @@ class SessionCore:
         self._sends.extend(self._publishing.elapsed(now))
         for number in self._requests.due(now):
             self._ask_again(number, now)
+        self.working.elapsed(self, now)
         wanted, unwanted = self._wanted.due(now)
         if wanted:
             self.ask(wire.Join(0, wanted), now)
@@ -156,7 +166,7 @@ class SessionCore:
     def is_idle(self) -> bool:
         """Whether time changes nothing for it."""
         is_settled = self._publishing.is_idle and not len(self._requests) and self._wanted.is_settled
-        return is_settled and self.state != GREETING and not self._greeting.waits
+        return is_settled and not self.working.of(self) and self.state != GREETING and not self._greeting.waits
 
     @property
     def settled_upto(self) -> int:
@@ -173,58 +183,33 @@ class SessionCore:
         if self.state == READY:
             self._sends.extend(frames)
 
-    def ask(self, request: Request, now: Instant) -> int:
-        """Send a request; its answer comes out of `take_answers` under the number returned."""
-        frame = self._requests.add(request, now)
-        if self.state == READY and self._gate.enter(self, request.request, request):
-            self._sends.append(frame)
-        return request.request
-
-    def ask_for(self, listener: Listener, question: Request, now: Instant) -> int:
-        """The same for one of its listeners, which gets the answer."""
-        number = self.ask(question, now)
-        self._of_listeners[number] = listener
-        return number
-
-    def forget(self, number: int) -> None:
-        """Nobody waits for that answer any more."""
-        self._requests.forget(number)
-        self._of_listeners.pop(number, None)
-        self._gate.leave(self, number)
-        while (waiting := self._gate.free()) is not None:
-            session, first = waiting
-            assert isinstance(session, SessionCore)
-            session.may_ask(first)
-
-    def may_ask(self, number: int) -> None:
-        """It has waited until its connection had less to ask."""
-        request = self._requests.of(number)
-        if request is None or self.state != READY:
-            self._gate.leave(self, number)  # it is asked with the next WELCOME, or not at all
-        elif self._gate.enter(self, number, request):
-            self._sends.append(wire.encode(request))
-
     def report(self, report: wire.Report) -> None:
         """How far its listeners have got."""
         self._sends.append(wire.encode(report))
 
-    def listen(self, listener: Listener, now: Instant) -> None:
-        """Subscribe; the ordering says when it is live."""
+    def listen(self, listener: Receiver, now: Instant) -> None:
+        """Subscribe; the ordering says when it is live. Or take what a member of a group is handed."""
+        if isinstance(listener, GroupWorker):
+            self.working.add(listener, self)
+            return
         listener.session = self
         listener.meets(self._of_log())
         self.listening.listen(listener, now)
 
-    def unlisten(self, listener: Listener, now: Instant) -> None:
+    def unlisten(self, listener: Receiver, now: Instant) -> None:
         """Unsubscribe."""
-        if listener in self.listening.listeners:
+        if isinstance(listener, GroupWorker):
+            self.working.remove(listener)
+        elif listener in self.listening.listeners:
             self.listening.unlisten(listener)
             self._timeline.saw(listener.ordering.highest)
             self.forget(listener.asked)
             self.forget(listener.progress.number)
 
-    def paused(self, listener: Listener, paused: bool) -> None:
+    def paused(self, listener: Receiver, paused: bool) -> None:
         """The consumer of a listener is too far behind to take more, or can take more again."""
-        self.listening.paused(listener, paused)
+        if not isinstance(listener, GroupWorker):  # which has its own bound
+            self.listening.paused(listener, paused)
 
     def join(self, rooms: set[str], now: Instant) -> int:
         """Become a member of rooms; returns the number of the request, 0 when there is nothing to ask."""
@@ -248,6 +233,7 @@ class SessionCore:
         for number, _ in self._requests:
             self.forget(number)
         self._publishing.close(error)
+        self.calling.close(self)
         self._news = True
 
     # --- what to do -------------------------------------------------------------------------
@@ -256,11 +242,6 @@ class SessionCore:
         """Frames for the DEALER, in order."""
         sends, self._sends = self._sends, []
         return sends
-
-    def take_answers(self) -> list[tuple[int, Answer]]:
-        """(number, answer) of requests; WireError for one that makes no sense."""
-        answers, self._answers = self._answers, []
-        return answers
 
     def take_news(self) -> list[Refused] | None:
         """What waiting threads are to look at: None for nothing, else the publishes that were refused."""
@@ -315,12 +296,14 @@ class SessionCore:
             kept = welcome.limits.get("session_kept_seconds", wire.SESSION_KEPT_SECONDS)
             self._tell_refused(self._publishing.forgotten(kept, now))
         self._sends.extend(self._publishing.again(now))
+        self.working.welcomed(self, broken, now)
         for number, _ in self._requests:
             self._ask_again(number, now)
         if known is not None and self._wanted.rooms:
             self.ask(wire.Join(0, sorted(self._wanted.rooms)), now)
         if known is not None and known.starts != welcome.starts and welcome.resumed and self._wanted.left:
             self.ask(wire.Part(0, self._wanted.left), now)
+        self.calling.welcomed(self, now)
         self.listening.is_ready(self)
         self._is_back(known, broken, now)
 
@@ -343,14 +326,6 @@ class SessionCore:
         self._greeting.pause(now)
         self.connected()
 
-    def _ask_again(self, number: int, now: Instant) -> None:
-        """Send it once more; what was overtaken is done."""
-        frame, request = self._requests.again(number, self._wanted.rooms, now), self._requests.of(number)
-        if frame is None or request is None:
-            self._answered(number, wire.Done(number), now)
-        elif self._gate.enter(self, number, request):
-            self._sends.append(frame)
-
     def _greet(self) -> None:
         self._sends = [self._greeting.hello(self.welcome)]
 
@@ -359,6 +334,8 @@ class SessionCore:
         if error.about == "publish":
             told = self._publishing.refused(error.number, refused)
             self._tell_refused([] if told is None else [told])
+        elif error.about == "request" and self.calling.refused(error.number, self):
+            self._answers.append((error.number, wire.Error(error.about, error.number, refused.code, refused.text)))
         elif error.about == "request":
             self._answered(error.number, wire.Error(error.about, error.number, refused.code, refused.text), now)
         elif error.about == "subscriptions":
@@ -368,6 +345,12 @@ class SessionCore:
             self.refusal = refused
         else:
             self._not_now(refused, now)
+
+    def _calls_failed(self) -> None:
+        """What was asked of servers over a connection that is gone."""
+        for number in self.calling.lost(self):
+            text = "the connection broke before the reply came"
+            self._answers.append((number, wire.Error("request", number, "no-answer", text)))
 
     def _not_now(self, refused: Refused, now: Instant) -> None:
         """The broker will not have it now."""
@@ -393,7 +376,7 @@ class SessionCore:
         if listener is not None and not self.listening.answered(listener, number, answer, now):
             return  # asked again when it is due
         self.forget(number)
-        if listener is None:
+        if listener is None and not self.working.answered(self, number, answer, now):
             self._answers.append((number, answer))
         if answers.may_be_later(answer) and isinstance(request, wire.Join | wire.Part):
             self._wanted.refused(request.rooms, now)

@@ -7,9 +7,10 @@ Tests: tests/core/test_deliveries.py.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from zchat import wire
+from zchat.core.gaps import Notice
 from zchat.errors import Refused
 
 
@@ -23,10 +24,24 @@ class Delivery(NamedTuple):
     size: int  # bytes, for the bound of what waits for a slow consumer
 
 
+class Handed(NamedTuple):
+    """A batch for one member of a group: all of it is the member's."""
+
+    room: str
+    batch: wire.Batch
+    last: int  # offset of its last record
+    size: int  # bytes
+    deliveries: int  # how often it was handed out, this time too
+    log: int  # of which log, as the member counts them
+
+
 class Mark(NamedTuple):
     """Everything up to this offset, in all rooms, was delivered before this."""
 
     offset: int
+
+
+Consumed: TypeAlias = Delivery | Handed | Notice | Mark
 
 
 class Start(NamedTuple):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.asked import Asked
+from zchat.core.calls import Calls
 from zchat.core.channels import Endpoint
 from zchat.core.commits import Commit, Gathering
 from zchat.core.cursors import BrokerCursors
@@ -42,6 +43,7 @@ class Dispatch:
         cursors: BrokerCursors,
         groups: BrokerGroups,
         schedule: BrokerSchedule,
+        calls: Calls,
         gathering: Gathering,
         replies: Replies,
     ) -> None:
@@ -53,6 +55,7 @@ class Dispatch:
         self._cursors = cursors
         self._groups = groups
         self._schedule = schedule
+        self._calls = calls
         self._gathering = gathering
         self._replies = replies
 
@@ -117,8 +120,17 @@ class Dispatch:
             case wire.Heads() | wire.Who() | wire.Rooms() | wire.Cursors() | wire.Groups() | wire.Scheduled():
                 self._questions.check(session, message)
                 self._asked.ask(session.connection, message)
+            case wire.Call():
+                self._calls.call(session, message, now)
+            case wire.Reply():
+                self._calls.reply(session, message, now)
+            case wire.Serve():
+                self._questions.may_read(session, [message.room])
+                self._calls.serve(session, message, now)
+                return wire.Done(message.request)
             case wire.Bye():
                 endpoint = session.connection
+                self._calls.left(session, now)
                 self._groups.left(session, "bye", now)
                 self._memberships.bye(session, now)
                 if isinstance(endpoint, bytes):  # who is left on its channels has no connection any more

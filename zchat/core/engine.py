@@ -21,17 +21,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from math import inf
+from typing import Any
 
 from zchat import wire
 from zchat.address import Address, Published
 from zchat.core import Instant
 from zchat.core.client import AWAY, GREETING, READY, ClientCore
-from zchat.core.deliveries import Delivery, Mark
-from zchat.core.gaps import Notice
+from zchat.core.deliveries import Delivery
 from zchat.core.lines import Lines
-from zchat.core.listening import Listener
 from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES, Consumer, Outgoing, Owner, Port
 from zchat.core.publishing import Chunk
+from zchat.core.working import Receiver
 from zchat.errors import WireError, ZchatError
 
 TICK_SECONDS = 0.05  # what the core does by time is due in half seconds
@@ -51,7 +51,7 @@ class Engine:
     def __init__(self, core: ClientCore, address: Address, port: Port, outbox: Outgoing, owner: Owner) -> None:
         self.core = core
         self.failure: ZchatError | None = None  # why it goes on no more
-        self.consumers: dict[Listener, Consumer] = {}
+        self.consumers: dict[Receiver, Consumer] = {}
         self.lines = Lines(core, self.consumers)  # sessions on channels of the connection
         self.settled_upto = 0  # chunks, counted as the outbox opens them
         self.seen = ""  # what keeps the broker away
@@ -69,9 +69,9 @@ class Engine:
         self._publisher = address  # which is there
         self._tick = 0.0  # when the core is next told that time has passed,
         self._due = inf  # or the port is, if that is earlier; as it was at the last rest
-        self._behind: Listener | None = None  # whose consumer is waited for,
+        self._behind: Receiver | None = None  # whose consumer is waited for,
         self._behind_until = 0.0
-        self._left_behind: set[Listener] = set()  # whose were waited for in vain
+        self._left_behind: set[Receiver] = set()  # whose were waited for in vain
 
     # --- by any thread ----------------------------------------------------------------------
 
@@ -229,13 +229,13 @@ class Engine:
                 elif self._left_behind and consumer.waiting < CAUGHT_UP_BYTES:
                     self._left_behind.discard(listener)
 
-    def _fell_behind(self, listener: Listener, out: list[Delivery | Notice | Mark], now: Instant) -> None:
+    def _fell_behind(self, listener: Receiver, out: list[Any], now: Instant) -> None:
         is_volatile = any(isinstance(item, Delivery) and not item.last for item in out)
         if is_volatile and self._behind is None and listener not in self._left_behind:
             self._behind, self._behind_until = listener, now.seconds + BEHIND_SECONDS
             self._port.hold_batches(True)
 
-    def _wait_for_consumer(self, listener: Listener, now: Instant) -> None:
+    def _wait_for_consumer(self, listener: Receiver, now: Instant) -> None:
         consumer = self.consumers.get(listener)
         has_caught_up = consumer is None or consumer.waiting < CAUGHT_UP_BYTES
         if has_caught_up or now.seconds > self._behind_until:

@@ -208,19 +208,19 @@ class WorkGroup:
         What waits goes on with the member that has it.
         """
         held: list[Run] = []
+        member.late = []
         for first, last in holds:
             for run in list(self._within(first, last)):
                 if run.holder is member or run.state in (WAITING, READY):
                     held.append(self._cut_out(run, first, last))
+                else:
+                    member.late.append((max(first, run.first), min(last, run.last)))
         for run in held:
             if run.holder is None:
                 run.state, run.holder = OUT, member
                 self._count(member, run.records, run.size)
             run.due = now.seconds + member.ack_wait
             self.due = min(self.due, run.due)
-        member.late = list(holds)  # what others have by now, it has too
-        for run in held:
-            member.settled(run.first, run.last)
         self.release(member, "lost", now, but=set(held))
 
     def release(

@@ -21,6 +21,7 @@ class GroupMember:
     __slots__ = (
         "ack_wait",
         "address",
+        "asked",
         "endpoint",
         "late",
         "max_in_flight",
@@ -36,6 +37,7 @@ class GroupMember:
         self.number = number  # what its client calls it
         self.address = ""  # for which it counts
         self.endpoint: Endpoint = b""  # where it said that it takes part: after a break it says so again
+        self.asked = 0  # by which request
         self.max_in_flight = 0
         self.ack_wait = 0.0
         self.out = 0  # records that it has,

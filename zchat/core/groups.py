@@ -34,7 +34,7 @@ from zchat.core.session import Session
 from zchat.core.stock import StockBatch
 from zchat.core.stocking import Stocking, StockPage, StockRead
 from zchat.errors import BadName, WireError
-from zchat.names import ROOM_BYTES_MAX, cursor_name, is_pattern, room_name
+from zchat.names import ROOM_BYTES_MAX, group_name, is_pattern, room_name
 from zchat.settings import Settings
 
 HANDED_OUT_MAX = 256  # groups in a turn
@@ -87,6 +87,8 @@ class BrokerGroups:
             if group is not None and known is not None:
                 self._leave(group, known, "left", now, counts=False)
             return
+        if known is not None and known.is_there and known.asked == message.request:
+            return  # said twice, as the answer was late: what it has been handed since is not in it
         if message.max_in_flight > wire.GROUP_IN_FLIGHT_MAX:
             raise WireError("bad-request", f"limit {wire.GROUP_IN_FLIGHT_MAX} records in flight")
         if not wire.ACK_WAIT_MS_MIN <= message.ack_wait <= wire.ACK_WAIT_MS_MAX:
@@ -100,7 +102,7 @@ class BrokerGroups:
             group.max_deliveries = message.max_deliveries
             self._keep(group)
         member = known or self._add(group, session, message.member)
-        member.endpoint = session.connection
+        member.endpoint, member.asked = session.connection, message.request
         member.max_in_flight, member.ack_wait = message.max_in_flight, message.ack_wait / 1000
         group.claim(member, message.holds, now)
         self._changed(group)
@@ -260,7 +262,7 @@ class BrokerGroups:
             raise WireError("denied", "an inbox has one reader, and no groups")
         if len((room + DEAD).encode()) > ROOM_BYTES_MAX:
             raise BadName("room", room, f"a room with groups has at most {ROOM_BYTES_MAX - len(DEAD)} bytes")
-        if cursor_name(name) != name:
+        if group_name(name) != name:
             raise BadName("group", name, "not in its canonical form")
         return self.rooms.get(room, {}).get(name)
 

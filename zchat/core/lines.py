@@ -20,10 +20,10 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Answer
 from zchat.core.client import AWAY, CLOSED, READY, ClientCore
-from zchat.core.listening import Listener
 from zchat.core.port import Consumer, Outgoing
 from zchat.core.publishing import Chunk
 from zchat.core.sessions import ChannelCore
+from zchat.core.working import Receiver
 from zchat.errors import Closed, Refused, ZchatError
 
 
@@ -69,7 +69,7 @@ class SessionLine:
 class Lines:
     """Those of one connection."""
 
-    def __init__(self, own: ClientCore, consumers: dict[Listener, Consumer]) -> None:
+    def __init__(self, own: ClientCore, consumers: dict[Receiver, Consumer]) -> None:
         """`own`: the connection's own session."""
         self._own = own
         self._consumers = consumers
@@ -132,7 +132,8 @@ class Lines:
             return
         unsettled = line.unsettled()
         unknown = error if isinstance(error, Closed) else Closed(str(error))  # a Refused would say: not stored
-        for listener in line.core.listening.of(line.core):
+        receivers: list[Receiver] = [*line.core.listening.of(line.core), *line.core.working.of(line.core)]
+        for listener in receivers:
             consumer = self._consumers.pop(listener, None)
             if consumer is not None:
                 consumer.end()

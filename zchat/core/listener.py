@@ -74,6 +74,11 @@ class Listener:
         self.welcome = welcome  # of the broker in whose log it was live last; before that, in whose log its start is
 
     @property
+    def is_begun(self) -> bool:
+        """Whether everything from now on is delivered."""
+        return self.ordering.is_begun
+
+    @property
     def log_id(self) -> str:
         """Of the log that its offsets are of."""
         return self.welcome.log_id if self.welcome is not None else ""

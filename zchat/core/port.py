@@ -7,13 +7,11 @@ incoming.py, client.py), the simulator's in tests/simulation/. Tests: tests/core
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from zchat.address import Address
 from zchat.core import Instant
 from zchat.core.answers import Answer
-from zchat.core.deliveries import Delivery, Mark
-from zchat.core.gaps import Notice
 from zchat.core.publishing import Chunk
 from zchat.errors import Refused, ZchatError
 
@@ -106,7 +104,7 @@ class Consumer(Protocol):
     def waiting(self) -> int:
         """Bytes of what it has not taken."""
 
-    def put(self, items: list[Delivery | Notice | Mark]) -> None:
+    def put(self, items: list[Any]) -> None:
         """The next of it, in order."""
 
     def end(self) -> None:

@@ -46,6 +46,10 @@ class Requests:
         """Each with its number; some may be settled meanwhile."""
         return iter([(number, request) for number, (request, _) in self._out.items()])
 
+    def next_number(self) -> int:
+        """Of something that is asked, and answered elsewhere."""
+        return next(self._numbers)
+
     def add(self, request: Request, now: Instant) -> bytes:
         """Give it a number, and have it answered. Returns its frame; what has no encoding raises."""
         request.request = number = next(self._numbers)
@@ -59,6 +63,11 @@ class Requests:
         """That one, if it is out."""
         request, _ = self._out.get(number, (None, 0.0))
         return request
+
+    def put_last(self, number: int) -> None:
+        """It comes behind all others."""
+        if number in self._out:
+            self._out[number] = self._out.pop(number)
 
     def forget(self, number: int) -> None:
         """Nobody waits for that answer any more."""

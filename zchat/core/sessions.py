@@ -37,7 +37,7 @@ class ChannelCore(SessionCore):
     def __init__(self, own: ClientCore, user: str, channel: int) -> None:
         """On a channel of the connection whose `own` session that is."""
         greeting, publishing = Greeting(user, own.info, 0), Publishing(own._publishing.window)
-        super().__init__(user, greeting, publishing, own.listening, own._timeline, own._gate)
+        super().__init__(user, greeting, publishing, own.listening, own._timeline, own._gate, own.working, own.calling)
         self.channel = channel
         self.broken: Break | None = None  # how the log differs from what it was at the last WELCOME
         self._own = own
@@ -119,6 +119,7 @@ class Sessions:
             of.pop(session, None)
         self.touched.pop(session, None)
         session.listening.forget(session)
+        session.working.forget(session)
         session.close(error)
         self._fill()
         if self._is_leaving and not self._of and self._own.is_ready:

@@ -20,8 +20,9 @@ from zchat.core.answers import Answer, Request, given
 from zchat.errors import WireError
 
 if TYPE_CHECKING:
+    from zchat.core.calling import RoomServer
     from zchat.core.client_session import SessionCore
-    from zchat.core.listener import Listener
+    from zchat.core.working import GroupWorker, Receiver
 
 T = TypeVar("T")
 
@@ -54,10 +55,42 @@ class PlaceCursor(NamedTuple):
 class Listen(NamedTuple):
     """Subscribe; done, without an answer, once everything from then on will be delivered."""
 
-    listener: Listener
+    listener: Receiver
 
 
-Step: TypeAlias = Ask | BecomeMember | Leave | PlaceCursor | Listen
+class TakePart(NamedTuple):
+    """Be a member of a group; done when that is answered. Its `Listen` came before."""
+
+    worker: GroupWorker
+
+
+class TakeNoPart(NamedTuple):
+    """Be none any more, once what was done is stored."""
+
+    worker: GroupWorker
+
+
+class CallServers(NamedTuple):
+    """Ask who serves a room; done when all have replied."""
+
+    call: wire.Call
+
+
+class ServeRoom(NamedTuple):
+    """Take requests; done when the broker knows."""
+
+    server: RoomServer
+
+
+class ServeNoMore(NamedTuple):
+    """Take none any more."""
+
+    server: RoomServer
+
+
+Step: TypeAlias = (
+    Ask | BecomeMember | Leave | PlaceCursor | Listen | TakePart | TakeNoPart | CallServers | ServeRoom | ServeNoMore
+)
 Steps: TypeAlias = Generator[Step, Answer, T]
 
 
@@ -95,3 +128,13 @@ def begin(step: Step, core: SessionCore, now: Instant) -> int:
         case Listen(listener):
             core.listen(listener, now)
             return 0
+        case TakePart(worker):
+            return core.working.join(worker, core, now)
+        case TakeNoPart(worker):
+            return core.working.leave(worker, core, now)
+        case CallServers(call):
+            return core.calling.call(call, core)
+        case ServeRoom(server):
+            return core.calling.serve(server, core, now)
+        case ServeNoMore(server):
+            return core.calling.end(server, core, now)

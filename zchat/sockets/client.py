@@ -17,10 +17,10 @@ from time import monotonic
 
 from zchat import wire
 from zchat.address import Address
-from zchat.core.listening import Listener
 from zchat.core.ordering import Notice
 from zchat.core.publishing import Chunk
 from zchat.core.steps import Leave, begin, done
+from zchat.core.working import Receiver
 from zchat.errors import TimedOut
 from zchat.sockets import context, exits
 from zchat.sockets.clock import Deadline
@@ -65,7 +65,7 @@ class Connection(Waiting):
             self.close(0.0)
             raise
 
-    def listen(self, listener: Listener, incoming: Incoming, deadline: Deadline) -> None:
+    def listen(self, listener: Receiver, incoming: Incoming, deadline: Deadline) -> None:
         """Subscribe. What is ordered goes to `incoming`.
 
         Returns when everything from now on goes there. Raises Unreachable, Closed.
@@ -75,7 +75,7 @@ class Connection(Waiting):
             self.wait_for(is_over, deadline)
         except TimedOut:
             raise self._not_live(deadline, began, is_late=True) from None
-        if not listener.ordering.is_begun:
+        if not listener.is_begun:
             raise self._not_live(deadline, began, is_late=False)
 
     def part(self, rooms: set[str], deadline: Deadline) -> None:

@@ -14,6 +14,7 @@ _new = tuple.__new__  # what a NamedTuple calls in Python: an instant is made in
 WAIT_SECONDS = 5.0  # for a broker that is not there yet
 TRY_SECONDS = 1.0  # one try takes no longer
 CLOSE_SECONDS = 5.0  # for acks, at the end of a client
+REQUEST_SECONDS = 5.0  # for a reply
 WAIT_SECONDS_MAX = threading.TIMEOUT_MAX / 2  # no deadline is so far that rounding makes it too far
 
 

@@ -17,15 +17,15 @@ from queue import SimpleQueue
 from threading import RLock
 from typing import TypeAlias
 
+from zchat.core.deliveries import Consumed, Delivery, Handed
 from zchat.core.held import cost
-from zchat.core.ordering import Delivery, Mark, Notice
 from zchat.message import Message
 
 QUEUED_BYTES_MAX = 32 << 20  # of a listener that does not read: what comes after is fetched again when it does
 QUEUED_BYTES_LOW = 8 << 20
 NOTICE_BYTES = 300  # what one takes, and a mark
 
-Item: TypeAlias = Delivery | Notice | Mark
+Item: TypeAlias = Consumed
 _END = (None, 0)
 
 
@@ -98,4 +98,4 @@ class Incoming:
 
 def _size(item: Item) -> int:
     """Bytes of memory."""
-    return item.size + cost(item.batch) if isinstance(item, Delivery) else NOTICE_BYTES
+    return item.size + cost(item.batch) if isinstance(item, Delivery | Handed) else NOTICE_BYTES

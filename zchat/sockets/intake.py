@@ -13,6 +13,7 @@ Spec: docs/client.md. Tests: tests/test_client.py, tests/test_cursors.py, tests/
 from __future__ import annotations
 
 from zchat.core.client import CLOSED
+from zchat.core.deliveries import Handed
 from zchat.core.listening import Listener
 from zchat.core.ordering import Delivery, Notice
 from zchat.core.steps import Steps
@@ -28,6 +29,8 @@ class TakenOut(Exception):
 
 class Intake:
     """Between what comes for a listener and its consumer. Thread-safe; one thread at a time takes."""
+
+    of_group = False
 
     def __init__(self, link: Link, listener: Listener, incoming: Incoming, *, echo: bool) -> None:
         self.incoming = incoming
@@ -68,6 +71,7 @@ class Intake:
                 if self._link.broke is not None:
                     raise self._link.broke
                 raise TakenOut
+            assert not isinstance(item, Handed), "that is for a member of a group"
             self._progress.take(item)
             if isinstance(item, Delivery):
                 without = "" if self._echo else self._link.welcome.session

@@ -25,10 +25,10 @@ from zchat.core import Instant
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, Answer, ClientCore
 from zchat.core.client_session import SessionCore
 from zchat.core.engine import Engine
-from zchat.core.listening import Listener
 from zchat.core.ordering import Notice
 from zchat.core.port import Consumer
 from zchat.core.publishing import Chunk
+from zchat.core.working import Receiver
 from zchat.errors import Closed, Refused, TimedOut, Unreachable, ZchatError
 from zchat.sockets import exits
 from zchat.sockets.clock import Deadline
@@ -216,7 +216,7 @@ class Link:
 
         return self.do(expect)
 
-    def _subscribe(self, listener: Listener, consumer: Consumer) -> Callable[[], bool]:
+    def _subscribe(self, listener: Receiver, consumer: Consumer) -> Callable[[], bool]:
         """Subscribe. What is ordered goes to `consumer`. Returns whether that is over, one way or the other."""
 
         def start(core: SessionCore, now: Instant) -> None:
@@ -225,7 +225,15 @@ class Link:
 
         self.do(start)
         listening = self._core.listening
-        return lambda: bool(listener.ordering.is_begun or listening.trouble)
+        return lambda: bool(listener.is_begun or listening.trouble)
+
+    def member_number(self) -> int:
+        """What the next member of a group is called that this connection has."""
+        return self._core.working.next_number()
+
+    def server_number(self) -> int:
+        """What the next room is called that this connection serves."""
+        return self._core.calling.next_number()
 
     def _not_live(self, deadline: Deadline, began: float, *, is_late: bool) -> Unreachable:
         """Why a subscription has not become live."""
@@ -235,7 +243,7 @@ class Link:
         why = listening.trouble or listening.silence if self.is_ready else self.why_not()
         return Unreachable(str(self.address), deadline.seconds or 0.0, why)
 
-    def unlisten(self, listener: Listener) -> None:
+    def unlisten(self, listener: Receiver) -> None:
         """Unsubscribe; nothing comes after it returns."""
 
         def end(core: SessionCore, now: Instant) -> None:

@@ -18,8 +18,8 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import A, given
 from zchat.core.client_session import Answer, Request, SessionCore
-from zchat.core.listening import Listener
 from zchat.core.steps import Ask, Listen, Steps, begin
+from zchat.core.working import Receiver
 from zchat.sockets.clock import Deadline
 from zchat.sockets.driver import Driver, Over
 from zchat.sockets.link import Link
@@ -56,7 +56,7 @@ class Waiting(Link):
         """Send a request and wait for its answer of that kind. Raises Refused, TimedOut, Closed, WireError."""
         return given(self.answer(partial(begin, Ask(request)), deadline), kind)
 
-    def run(self, steps: Steps[T], deadline: Deadline, listen: Callable[[Listener], None] | None = None) -> T:
+    def run(self, steps: Steps[T], deadline: Deadline, listen: Callable[[Receiver], None] | None = None) -> T:
         """Carry out steps one after the other; `listen` subscribes, and returns once that is live.
 
         Raises what the steps and `listen` raise, TimedOut, Closed.

@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-Job = Callable[[], None]
+ReaderJob = Callable[[], None]
 
 
 class Workers:
@@ -17,7 +17,7 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self._is_closed = False
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[ReaderJob | None] = queue.SimpleQueue()
         self.work = self._jobs.put
         self._threads = [threading.Thread(target=self._run, name="zchat-read", daemon=True) for _ in range(count)]
         for thread in self._threads:

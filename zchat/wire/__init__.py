@@ -20,8 +20,9 @@ Spec: docs/protocol.md. Tests: tests/test_wire.py.
 
 from __future__ import annotations
 
+from zchat.wire.calls import CALL_SECONDS_MAX, REPLIES_MAX, Call, Called, Replied, Reply, Serve
 from zchat.wire.checking import NESTED_MAX, UNKNOWN_BYTES_IN_ALL_MAX, UNKNOWN_BYTES_MAX, check_records
-from zchat.wire.cutting import count_of, joined_records, split_records
+from zchat.wire.cutting import count_of, decode_record, encode_record, joined_records, split_records
 from zchat.wire.decoding import (
     Encodable,
     about,
@@ -150,6 +151,7 @@ from zchat.wire.search import Search as Search
 __all__ = [
     "ACK_WAIT_MS_MAX",
     "ACK_WAIT_MS_MIN",
+    "CALL_SECONDS_MAX",
     "GROUP_IN_FLIGHT_MAX",
     "INFO_CHARACTERS_MAX",
     "INTRODUCTION_TOPIC",
@@ -168,6 +170,7 @@ __all__ = [
     "PUBLISH_RECORDS_MAX",
     "QUIET",
     "RECORD_BYTES_MAX",
+    "REPLIES_MAX",
     "ROOMS_PER_MESSAGE_MAX",
     "SCHEDULED_LISTED_MAX",
     "SESSION_KEPT_SECONDS",
@@ -186,6 +189,8 @@ __all__ = [
     "BatchHead",
     "BrokerMessage",
     "Bye",
+    "Call",
+    "Called",
     "Cancel",
     "ClientMessage",
     "Cursor",
@@ -226,6 +231,8 @@ __all__ = [
     "RawEntry",
     "Record",
     "RecordOrBody",
+    "Replied",
+    "Reply",
     "Report",
     "Room",
     "Rooms",
@@ -236,6 +243,7 @@ __all__ = [
     "ScheduledMessage",
     "Search",
     "Seek",
+    "Serve",
     "SetCursor",
     "SetGroup",
     "Settle",
@@ -255,10 +263,12 @@ __all__ = [
     "decode_client",
     "decode_head",
     "decode_raw_batch",
+    "decode_record",
     "decode_records",
     "direct",
     "encode",
     "encode_elements",
+    "encode_record",
     "encode_records",
     "end_of",
     "for_channel",

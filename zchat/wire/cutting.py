@@ -10,8 +10,10 @@ import msgspec
 from zchat.errors import WireError
 from zchat.wire import nesting
 from zchat.wire.checking import DECODING_ERRORS, text_of
+from zchat.wire.records import RecordOrBody
 
 _encoder = msgspec.msgpack.Encoder()
+_record_decoder: msgspec.msgpack.Decoder[RecordOrBody] = msgspec.msgpack.Decoder(RecordOrBody)
 _raws_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
@@ -31,3 +33,16 @@ def split_records(records: msgspec.Raw) -> list[msgspec.Raw]:
 def joined_records(records: list[msgspec.Raw]) -> msgspec.Raw:
     """The records of an entry that has these."""
     return msgspec.Raw(_encoder.encode(records))
+
+
+def encode_record(record: RecordOrBody) -> bytes:
+    """One alone."""
+    return _encoder.encode(record)
+
+
+def decode_record(raw: msgspec.Raw) -> RecordOrBody:
+    """One alone. Raises WireError."""
+    try:
+        return _record_decoder.decode(raw)
+    except DECODING_ERRORS as error:
+        raise WireError("bad-frame", f"record: {text_of(error)}") from error

@@ -2,8 +2,8 @@
 
 Rules of this file
 1. Whatever the bytes are, a decoder raises `WireError` and nothing else; a code of errors.py says why.
-2. What a client or a broker reads of a log or of its broker comes out however deep its unknown elements are. A broker
-   refuses such a frame of a client: to walk it would cost the others their time.
+2. What is read of a log or of a broker comes out however deep its unknown elements are. A broker refuses such a frame
+   of a client: to walk it would cost the others their time.
 
 Spec: docs/protocol.md. Tests: tests/test_wire.py.
 """
@@ -38,8 +38,9 @@ from zchat.wire.records import Batch, BatchHead, Natural, RawBatch, RecordOrBody
 Encodable: TypeAlias = ClientMessage | BrokerMessage | Watermark | Sync | RawBatch | Batch
 Decoded = TypeVar("Decoded")
 
-HEAD_ELEMENTS = len(BatchHead.__struct_fields__)
+HEAD_ELEMENTS = 4  # of a batch: what BatchHead has
 CHANNEL_MAX = (1 << 32) - 1
+REPLY = 29  # begins with the number of a call, which is no request of who says it
 NUMBERED_BYTES_MAX = 1 + 2 * 9  # a short array's first byte, and two integers
 
 
@@ -63,8 +64,7 @@ _marker_decoder: msgspec.msgpack.Decoder[Watermark | Sync] = msgspec.msgpack.Dec
 _batch_decoder = msgspec.msgpack.Decoder(Batch)
 _raw_batch_decoder = msgspec.msgpack.Decoder(RawBatch)
 _head_decoder = msgspec.msgpack.Decoder(BatchHead)
-_records_decoder = msgspec.msgpack.Decoder(list[RecordOrBody])
-_bodies_decoder = msgspec.msgpack.Decoder(list[bytes])
+_records_decoder, _bodies_decoder = msgspec.msgpack.Decoder(list[RecordOrBody]), msgspec.msgpack.Decoder(list[bytes])
 _numbered_decoder = msgspec.msgpack.Decoder(_Numbered)
 _kind_decoder = msgspec.msgpack.Decoder(_Kind)
 
@@ -278,7 +278,7 @@ _ANSWERS = frozenset(
 )
 _DIRECT = Direct.__struct_config__.tag
 _FROM, _FOR = From.__struct_config__.tag, For.__struct_config__.tag
-_UNNUMBERED = frozenset([_HELLO, Report.__struct_config__.tag, Bye.__struct_config__.tag, _FROM])
+_UNNUMBERED = frozenset([_HELLO, _FROM, *(each.__struct_config__.tag for each in (Report, Bye)), REPLY])
 _BROKER_KINDS = _kinds(BrokerMessage)
 _MARKERS = frozenset(bytes([kind]) for kind in _kinds(Watermark | Sync))  # a batch's kind is below 3
 

@@ -10,6 +10,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from zchat.wire.calls import Call, Called, Replied, Reply, Serve
 from zchat.wire.groups import Deliver, Gap, Groups, GroupsAre, JoinGroup, SetGroup, Settle
 from zchat.wire.records import ChannelNumber, Info, Listeners, Names, Natural, TopicList
 from zchat.wire.schedule import Cancel, Schedule, Scheduled, ScheduledAre
@@ -202,6 +203,9 @@ ClientMessage: TypeAlias = (
     | Schedule
     | Cancel
     | Scheduled
+    | Serve
+    | Call
+    | Reply
 )
 
 # --- broker -> client ---------------------------------------------------------------------------
@@ -373,6 +377,8 @@ BrokerMessage: TypeAlias = (
     | GroupsAre
     | Found
     | ScheduledAre
+    | Called
+    | Replied
 )
 
 # --- broker -> every subscriber -----------------------------------------------------------------

@@ -1,0 +1,90 @@
+"""One room that a program of threads serves: requests come one by one to a function of the program.
+
+Spec: docs/client.md, "Requests". Tests: tests/test_requests.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+
+from zchat import wire
+from zchat.core import Instant
+from zchat.core.client_session import SessionCore
+from zchat.core.steps import ServeNoMore, ServeRoom, done
+from zchat.errors import ZchatError
+from zchat.message import Message, message_of
+from zchat.sockets.client import Connection
+from zchat.sockets.clock import CLOSE_SECONDS, Deadline
+from zchat.work import said_of, served_of
+
+Handler = Callable[[Message], "bytes | str | Message | None"]
+
+
+class Service:
+    """Serves until it or its client is closed. A context manager. Made by `serve`."""
+
+    def __init__(
+        self, connection: Connection, room: str, handler: Handler, group: str | None, max_in_flight: int
+    ) -> None:
+        self._connection = connection
+        self._handler = handler
+        self._queue: SimpleQueue[wire.Called | None] = SimpleQueue()
+        number = connection.server_number()
+        self._server = served_of(number, room, group, max_in_flight, self._queue.put)
+        self._thread = threading.Thread(target=self._serve, name="zchat-serve", daemon=True)
+        self._is_closed = False
+
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self, deadline: Deadline) -> Service:
+        """Begin. Raises Refused, TimedOut, Closed."""
+        self._connection.run(done(ServeRoom(self._server)), deadline)
+        self._thread.start()
+        return self
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until it has ended. Returns whether it has."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """Take no more requests; the one in hand is answered first."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._queue.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(CLOSE_SECONDS)
+        try:
+            self._connection.run(done(ServeNoMore(self._server)), Deadline("close", CLOSE_SECONDS))
+        except ZchatError:
+            pass  # the client has ended, or the broker is away
+
+    def _serve(self) -> None:
+        while (called := self._queue.get()) is not None:
+            try:
+                self._connection.do(partial(self._reply, called, *self._handled(called)))
+            except ZchatError:
+                return
+
+    def _reply(
+        self, called: wire.Called, record: wire.RecordOrBody, error: str, core: SessionCore, now: Instant
+    ) -> None:
+        core.calling.reply(core, called, record, error)
+
+    def _handled(self, called: wire.Called) -> tuple[wire.RecordOrBody, str]:
+        try:
+            return said_of(self._handler(message_of(called.room, called))), ""
+        except ZchatError as error:  # the program's word to who asked
+            return b"", str(error)
+        except Exception as error:  # whatever it is: who asked is told, and the next one is served
+            logging.getLogger("zchat").exception("a request to %s failed", called.room)
+            return b"", f"{type(error).__name__}: {error}"
