@@ -210,7 +210,7 @@ def test_nobody_speaks_on_a_channel_before_hello(gate: Gateway) -> None:
         (wire.encode(wire.From(3, wire.raw(wire.encode(wire.Rooms(1))))), ("connection", 0, "bad-frame")),
         (encode([8, 1, "fz", 7]), ("request", 1, "bad-frame")),
         (encode([2, 4, "den", 0]), ("publish", 4, "bad-frame")),
-        (encode([28, 5]), ("request", 5, "unknown-kind")),
+        (encode([32, 5]), ("request", 5, "unknown-kind")),
         (encode("text"), ("connection", 0, "bad-frame")),
         (b"\xc1garbage", ("connection", 0, "bad-frame")),
         (b"", ("connection", 0, "bad-frame")),
