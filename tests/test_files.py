@@ -123,6 +123,11 @@ def test_so_many_files_that_are_not_whole_are_kept(path: Path, receiver: FileRec
     for _ in range(OPEN_MAX + 5):
         receiver.take(sent(path)[0])
     assert len(list(receiver.folder.iterdir())) == OPEN_MAX
+    for number in range(5):
+        (receiver.folder / f".{number:032x}.part").touch()
+        os.utime(receiver.folder / f".{number:032x}.part", (number, number))
+    FileReceiver(receiver.folder, keep=True).close()
+    assert len(list(receiver.folder.iterdir())) == OPEN_MAX and not list(receiver.folder.glob(".0000*"))
 
 
 @pytest.mark.parametrize(

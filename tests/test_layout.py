@@ -43,6 +43,7 @@ FACES = tuple(  # what all faces are made of
         "arguments",
         "work",
         "files",
+        "handlers",
         "publisher",
         *(
             f"sockets.{name}"
@@ -67,14 +68,21 @@ LAYERS = [
     Layer("zchat/log/", (*WORDS, *LOG), WORLD),
     Layer("zchat/sockets/", (*WORDS, "zchat.core.", "zchat.sockets."), ("zmq", *WORLD)),
     Layer("zchat/subscription.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
-    Layer("zchat/asking.py", (*WORDS, "zchat.core.", *FACES, "zchat.service", "zchat.sockets.client"), WORLD),
+    Layer("zchat/sending.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
+    Layer(
+        "zchat/asking.py",
+        (*WORDS, "zchat.core.", *FACES, "zchat.sending", "zchat.service", "zchat.sockets.client"),
+        WORLD,
+    ),
     Layer("zchat/files.py", WORDS, WORLD),
+    Layer("zchat/handlers.py", (*WORDS, "zchat.core."), ()),
     Layer("zchat/spool_files.py", (), WORLD),
     Layer("zchat/spool.py", (*WORDS, *FACES, "zchat.spool_files", "zchat.client", "zchat.sockets.client"), WORLD),
     Layer("zchat/receiving.py", (*WORDS, "zchat.files"), WORLD),
     Layer("zchat/service.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
     Layer("zchat/publisher.py", (*WORDS, "zchat.core.", *FACES), WORLD),
-    Layer("zchat/arguments.py", (*WORDS, "zchat.core."), WORLD),
+    Layer("zchat/profile.py", WORDS, WORLD),
+    Layer("zchat/arguments.py", (*WORDS, "zchat.core.", "zchat.profile"), WORLD),
     Layer("zchat/work.py", (*WORDS, "zchat.core.", "zchat.arguments"), WORLD),
     Layer(
         "zchat/client.py",
@@ -91,7 +99,11 @@ LAYERS = [
     Layer("zchat/testing.py", ("zchat.errors",), ("pathlib", "subprocess", "sys", "tempfile", "time")),
     Layer("zchat/web/core/", (*WORDS, "zchat.web.core."), ()),
     Layer("zchat/web/", (*WORDS, "zchat", "zchat.aio.", "zchat.web."), (*WORLD, *WEB)),
-    Layer("zchat/cli/web.py", (*WORDS, "zchat.cli.", "zchat.web.", "zchat.sockets.kernel"), ("typer", *WORLD)),
+    Layer(
+        "zchat/cli/web.py",
+        (*WORDS, "zchat.cli.", "zchat.web.", "zchat.profile", "zchat.sockets.kernel"),
+        ("typer", *WORLD),
+    ),
     Layer("zchat/__main__.py", ("zchat.cli.",), ("signal",)),
     Layer("zchat/cli/serving.py", ("zchat.",), WORLD),  # joins the sockets and a log
     Layer(
@@ -100,7 +112,7 @@ LAYERS = [
     Layer("zchat/cli/log_actions.py", (*WORDS, "zchat.cli.", "zchat.core.log", "zchat.log."), WORLD),  # of no broker
     Layer(
         "zchat/cli/",
-        (*WORDS, "zchat", "zchat.cli.", "zchat.files", "zchat.receiving", "zchat.spool"),
+        (*WORDS, "zchat", "zchat.cli.", "zchat.files", "zchat.profile", "zchat.receiving", "zchat.spool"),
         ("typer", *WORLD),
     ),
 ]

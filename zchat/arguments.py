@@ -21,27 +21,31 @@ from zchat.address import Address, parse
 from zchat.core.deliveries import Start
 from zchat.core.history import History
 from zchat.core.opening import Opening
+from zchat.core.steps import Steps, purge
 from zchat.errors import BadName, TooLarge, UsageError, WireError
 from zchat.names import cursor_name, inbox, matcher, pattern_name, room_name, user_name
 from zchat.printable import printable
+from zchat.profile import meant
 from zchat.times import Since
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 CO_COROUTINE = 128  # inspect's; to import that takes 10 ms
 SEARCH_LAST = 20  # messages that a search finds, where nothing else is asked
 INFO_VALUE_CHARACTERS = 64  # of host and program; a broker takes 256 of all, names too
 
 
-def address_of(address: str | None) -> Address:
-    """Where the broker is: as told, else as the environment says, else here. Raises BadAddress."""
-    return parse(os.environ.get("ZCHAT_BROKER") or DEFAULT_ADDRESS if address is None else address)
+def whom(address: str | None, user: str | None) -> tuple[Address, str]:
+    """Where the broker is and who speaks: as told, else as the environment says, else the profile, else here and the
+    login name. An address may be the name of a broker in the profile. Raises BadAddress, BadName, UsageError."""
+    where = meant(address, user)
+    name = login_name() if where.user is None else text_of("user", where.user)
+    return parse(where.address), user_name(name)
 
 
-def user_of(user: str | None) -> str:
-    """Who speaks: as told, else as the environment says, else the login name. Raises BadName."""
-    return user_name(os.environ.get("ZCHAT_USER") or login_name() if user is None else text_of("user", user))
+def name_of(user: str) -> str:
+    """A user's name, made canonical. Raises BadName."""
+    return user_name(text_of("user", user))
 
 
 def login_name() -> str:
@@ -108,6 +112,16 @@ def history_of(patterns: tuple[str, ...], start: Start, limit: int | None, prese
     names = names_of(patterns, "read")
     most = wire.OFFSET_MAX if limit is None else number_of("limit", limit)
     return History(names, start, flag_of("presence", presence), most)
+
+
+def purge_of(room: str, upto: int | None, before: Since | None) -> Steps[None]:
+    """What `purge` asks."""
+    name = room_name(text_of("room", room))
+    if upto is not None and before is not None:
+        raise UsageError("upto and before exclude each other")
+    if upto is not None and not number_of("upto", upto):
+        raise UsageError("upto is an offset, from 1 on")
+    return purge(name, upto or 0, None if before is None else _microseconds(before) or 1)
 
 
 def search_of(

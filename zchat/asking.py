@@ -23,6 +23,7 @@ from zchat.arguments import (
     lasts_of,
     listed_of,
     number_of,
+    purge_of,
     scheduled_of,
     search_of,
     start_of,
@@ -37,19 +38,15 @@ from zchat.core.steps import Ask, CallServers, PlaceCursor, all_scheduled, begin
 from zchat.errors import TimedOut
 from zchat.message import Message, RoomState, messages, states_of
 from zchat.names import inbox
-from zchat.publisher import Publisher
+from zchat.sending import SendingClient
 from zchat.service import Handler, Service
-from zchat.sockets.client import Connection
 from zchat.sockets.clock import REQUEST_SECONDS, Deadline, waitable
-from zchat.sockets.publication import Publication
 from zchat.times import Since
 from zchat.work import call_of, groups_of, replies_of, set_group_of
 
 
-class Asking(Publisher[Publication]):
+class Asking(SendingClient):
     """A session with a broker: what it asks."""
-
-    _connection: Connection
 
     def history(
         self,
@@ -133,6 +130,16 @@ class Asking(Publisher[Publication]):
         """Keep that cursor no longer; none of that name is no error. Raises BadName."""
         deadline = self._deadline("drop_cursor", timeout)
         self._connection.run(done(Ask(wire.DropCursor(0, cursor_of(name)))), deadline)
+
+    def purge(
+        self, room: str, *, upto: int | None = None, before: Since | None = None, timeout: float | None = None
+    ) -> None:
+        """Remove what a room has, for everybody: all, or up to an offset, or what is older than a time.
+
+        It has begun when this returns; whoever reads there later is told of a gap. Raises BadName, UsageError, Refused.
+        """
+        steps = purge_of(room, upto, before)
+        self._connection.run(steps, self._deadline("purge", timeout))
 
     # --- later ------------------------------------------------------------------------------
 

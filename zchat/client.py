@@ -11,22 +11,19 @@ the core (core/steps.py), which are carried out here one after the other. Spec: 
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
 from typing import Unpack
 
-from zchat.arguments import address_of, function_of, info, rooms_of, start_of, user_of
+from zchat.arguments import function_of, info, name_of, rooms_of, start_of, whom
 from zchat.asking import Asking
 from zchat.core.gaps import Notice
 from zchat.core.steps import BecomeMember, Steps, done
 from zchat.core.working import Receiver
 from zchat.errors import Refused
-from zchat.files import PIECES_OUT_MAX, OutgoingFile
+from zchat.handlers import EventHandlers, F
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import CLOSE_SECONDS, WAIT_SECONDS, Deadline, tried, waitable
-from zchat.sockets.publication import Publication
 from zchat.sockets.session import SessionConnection
 from zchat.subscription import Subscription
 from zchat.times import Since
@@ -43,15 +40,16 @@ def connect(
 ) -> Client:
     """Connect to a broker as `user`, waiting up to `wait` seconds for it; 0 is one try.
 
-    Without an address it is that of ZCHAT_BROKER, else this machine's; without a user that of ZCHAT_USER, else the
-    login name. `timeout` is how long each later call waits for the broker that says nothing else; None: as long as it
-    takes. `on_notice` is told when the connection is lost and when it is back, in a thread of its own.
+    The address may be the name of a broker in the user's profile, zchat.toml. Without one it is that of ZCHAT_BROKER,
+    else the profile's, else this machine's; without a user that of ZCHAT_USER, else the profile's, else the login name.
+    `timeout` is how long each later call waits for the broker that says nothing else; None: as long as it takes.
+    `on_notice` is told when the connection is lost and when it is back, in a thread of its own.
 
     Raises Unreachable when no broker answers, Refused when it will not have us, BadAddress, BadName, UsageError.
     """
     seconds, timeout = tried(wait), waitable(timeout)
-    name = user_of(user)
-    connection = Connection(address_of(address), name, info(), function_of("on_notice", on_notice))
+    where, name = whom(address, user)
+    connection = Connection(where, name, info(), function_of("on_notice", on_notice))
     connection.timeout = timeout
     connection.start(seconds)
     return Client(connection)
@@ -67,6 +65,7 @@ class Client(Asking):
         self._subscriptions: set[Subscription] = set()  # that are open
         self._connected = self  # whose connection it is
         self._sessions: set[Client] = set()  # others over the same connection
+        self._handlers = EventHandlers(function_of)
 
     def __enter__(self) -> Client:
         return self
@@ -91,63 +90,12 @@ class Client(Asking):
         """
         seconds = tried(wait)
         connected = self._connected
-        connection = SessionConnection(connected._connection, user_of(user), function_of("on_notice", on_notice))
+        connection = SessionConnection(connected._connection, name_of(user), function_of("on_notice", on_notice))
         connection.start(seconds)
         client = Client(connection)
         client._connected = connected
         connected._sessions.add(client)
         return client
-
-    # --- publishing -------------------------------------------------------------------------
-
-    def send(
-        self,
-        room: str,
-        body: bytes | str,
-        *,
-        event: str = "message",
-        headers: Mapping[str, str] | None = None,
-        volatile: bool = False,
-        timeout: float | None = None,
-    ) -> int:
-        """Publish and wait for the ack: the message's offset (0 when volatile).
-
-        Raises Refused; and TimedOut: then it may still be sent, so do not send it again.
-        """
-        seconds = waitable(timeout)  # before anything is sent
-        return self.publish(room, body, event=event, headers=headers, volatile=volatile).result(seconds)
-
-    def send_file(
-        self,
-        room: str,
-        path: str | os.PathLike[str],
-        *,
-        headers: Mapping[str, str] | None = None,
-        on_progress: Callable[[int, int], object] | None = None,
-        timeout: float | None = None,
-    ) -> int:
-        """Send a file, in pieces where it is larger than a message may be: the offset of its last message.
-
-        `FileReceiver` makes a file of them again. `on_progress` is called with how far it is, in bytes, and how
-        far it goes. Raises Refused; TimedOut where no ack came for `timeout` seconds; UsageError, OSError.
-        """
-        seconds, told = waitable(timeout), function_of("on_progress", on_progress)
-        unacked: deque[Publication] = deque()
-        offset = 0
-        with OutgoingFile(path, self._connection.outbox.record_bytes_max, headers) as file:
-            for piece in file:
-                unacked.append(self.publish(room, piece.body, event=piece.event, headers=piece.headers))
-                if len(unacked) > PIECES_OUT_MAX:
-                    offset = unacked.popleft().result(seconds)
-                if told is not None:
-                    told(piece.end, file.size)
-            for publication in unacked:
-                offset = publication.result(seconds)
-        return offset
-
-    def flush(self, timeout: float | None = None) -> None:
-        """Wait until everything published is acked. Raises the first Refused since the last flush, TimedOut."""
-        self._connection.flush(waitable(timeout))
 
     # --- listening --------------------------------------------------------------------------
 
@@ -253,6 +201,39 @@ class Client(Asking):
     def leave(self, *rooms: str, timeout: float | None = None) -> None:
         """Take one `join` of each room back. Where the broker is away, it is told when it is back."""
         self._connection.part(rooms_of(rooms), self._deadline("leave", timeout))
+
+    # --- handlers ---------------------------------------------------------------------------
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """A decorator: while `run` listens, the function is called for each message of this event, with the message.
+
+        `connect`, `disconnect` and `gap` are what happens to the connection, with a Notice; `join` and `leave` are
+        members that come and go. Raises UsageError.
+        """
+        return self._handlers.on(event)
+
+    def run(
+        self,
+        *patterns: str,
+        after: int | None = None,
+        last: int | None = None,
+        since: Since | None = None,
+        last_per_room: int | None = None,
+        echo: bool = False,
+        resume: str | None = None,
+    ) -> None:
+        """Listen, and call what `on` was given for what comes, one after the other, until the client is closed.
+
+        Where it begins is said as to `listen`; a message counts for `resume` when its functions have returned. What
+        this session sends calls nothing, without `echo`. Raises what a function raises, and what `listen` raises.
+        """
+        handlers = self._handlers
+        start = {"after": after, "last": last, "since": since, "last_per_room": last_per_room}
+        wanted = {"echo": echo, "presence": handlers.want_presence, "resume": resume, "on_notice": handlers.noticed}
+        with self.listen(*patterns, **start, **wanted) as messages:  # type: ignore[arg-type]
+            for message in messages:
+                for function in list(handlers.of(message)):
+                    function(message)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End the session, its subscriptions first: its leaves are written at once.

@@ -25,6 +25,7 @@ from zchat.message import Message
 OPEN_MAX = 64  # files that are not whole yet, of one receiver; above that those that waited longest are given up
 HASHED_BYTES = 1 << 20
 
+_PART = re.compile(r"\.[0-9a-f]{32}\.part", re.A)
 _ID = re.compile(r"[0-9a-f]{8,64}", re.A)
 
 
@@ -49,6 +50,9 @@ class FileReceiver:
         """Make the folder, if it is not there. Raises OSError."""
         self.folder = Path(folder)
         self.folder.mkdir(exist_ok=True)
+        left = [path for path in self.folder.glob(".*.part") if _PART.fullmatch(path.name)]
+        for path in sorted(left, key=_changed)[:-OPEN_MAX]:  # of receivers before, whose senders did not go on
+            path.unlink(missing_ok=True)
         self._keep = keep
         self._open: OrderedDict[str, _PartFile] = OrderedDict()  # by what their hidden files are called
         self._given_up: OrderedDict[str, None] = OrderedDict()
@@ -187,6 +191,13 @@ def _linked(path: Path, folder: Path, name: str) -> Path:
             return target
         except FileExistsError:
             number += 1
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another receiver has it
+        return 0.0
 
 
 def _key(message: Message) -> str:

@@ -19,6 +19,7 @@ class RetentionRule(NamedTuple):
     age_seconds: float = 0.0
     records: int = 0
     bytes: int = 0
+    upto: int = 0  # an offset: nothing up to it is kept; of one room, which is purged
 
 
 @dataclass(frozen=True)

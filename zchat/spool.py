@@ -29,7 +29,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from zchat.arguments import address_of, info, record_of, user_of
+from zchat.address import parse
+from zchat.arguments import info, record_of, whom
 from zchat.client import Client
 from zchat.errors import Refused, UsageError
 from zchat.names import room_name
@@ -55,7 +56,8 @@ class Spool:
 
     def __init__(self, folder: Path, address: str | None = None, user: str | None = None) -> None:
         """Made where it is not there. Raises BadAddress, BadName, OSError."""
-        self.address, self.user = str(address_of(address)), user_of(user)
+        where, self.user = whom(address, user)
+        self.address = str(where)
         name = hashlib.sha256(f"{self.address}\0{self.user}".encode()).hexdigest()[:16]
         self._folder = folder / name
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -118,7 +120,7 @@ class Spool:
                 self._clear()
                 return flushed
             state = self._state()
-            connection = Connection(address_of(self.address), self.user, info())
+            connection = Connection(parse(self.address), self.user, info())
             if state.session:
                 connection.go_on(state.session, base64.b64decode(state.token), state.seq)
             connection.start(tried(wait))

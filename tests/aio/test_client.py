@@ -54,14 +54,21 @@ def test_both_faces_have_the_same_names_and_arguments(blocking: type, of_asyncio
 def test_what_is_awaited_is_what_a_thread_would_wait_for() -> None:
     awaited = {name for name, each in public(zchat.aio.Client).items() if inspect.iscoroutinefunction(each)}
     assert awaited == {
+        "cancel",
         "close",
         "cursors",
         "drop_cursor",
         "flush",
         "join",
         "leave",
+        "purge",
         "rooms",
+        "run",
+        "schedule",
+        "scheduled",
+        "search",
         "send",
+        "send_file",
         "set_cursor",
         "who",
     }

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import BrokerProcess, Running, eventually, zchat
+from zchat import connect
 from zchat.arguments import INFO_VALUE_CHARACTERS
 
 pytestmark = pytest.mark.slow  # each starts processes
@@ -64,3 +65,30 @@ def test_a_program_of_any_name_connects_and_is_told_in_short(
     ran = subprocess.run([sys.executable, script, broker.address], capture_output=True, text=True, timeout=90)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.rstrip("\n").isprintable() and 0 < len(ran.stdout) <= INFO_VALUE_CHARACTERS + 1
+
+
+def test_who_comes_and_goes_is_watched_each_change_once(
+    broker: BrokerProcess, start_zchat: Callable[..., Running]
+) -> None:
+    with connect(broker.address, "ann") as ann, ann.listen("den"):
+        watcher = start_zchat("who", "den", "--watch", "--json", broker=broker)
+        people = start_zchat("who", "--watch", broker=broker)
+        eventually(lambda: len(watcher.lines) == 1 and len(people.lines) == 1, "who is there is told")
+        with connect(broker.address, "ben") as ben, ben.listen("den", "lair"):
+            eventually(lambda: len(watcher.lines) == 2 and len(people.lines) == 3, "ben has come")
+        eventually(lambda: len(watcher.lines) == 3 and len(people.lines) == 5, "ben has gone")
+        told = [json.loads(line) for line in watcher.lines]
+        assert [(one["event"], one["user"], one.get("reason")) for one in told] == [
+            ("member", "ann", None),
+            ("join", "ben", None),
+            ("leave", "ben", "bye"),
+        ]
+        assert told[1]["session"] == told[2]["session"] != told[0]["session"]
+        assert sorted(line.partition("] ")[2] for line in people.lines[1:]) == [
+            "#den * ben joined",
+            "#den * ben left",
+            "#lair * ben joined",
+            "#lair * ben left",
+        ]
+    assert zchat("who", "den", "--timeout", "1", broker=broker).status == 2
+    assert zchat("who", "den", "--watch", "--timeout", "0.1", broker=broker).status == 0

@@ -37,6 +37,7 @@ REQUESTS: list[Request] = [
     wire.SetCursor(1, "c", "log", 1),
     wire.DropCursor(1, "c"),
     wire.Latest(1, ["a"], 0, 90, 1),
+    wire.Purge(1, "a"),
     wire.Search(1, "word", ["a"], 20),
     wire.Subscribe(1, [b"@ann\0"]),
     wire.JoinGroup(1, 1, "a", "g", 8),
@@ -64,7 +65,7 @@ ANSWERS: dict[str, Answer] = {
 }
 FITS = [
     *("Done", "Done", "Page", "Position", "HeadsAre", "Present", "RoomsAre", "CursorsAre", "Done", "Done"),
-    *("Page", "Found", "Done", "Done", "Done", "GroupsAre", "Done", "Done", "Done", "ScheduledAre", "Done"),
+    *("Page", "Done", "Found", "Done", "Done", "Done", "GroupsAre", "Done", "Done", "Done", "ScheduledAre", "Done"),
 ]
 
 

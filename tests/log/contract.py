@@ -14,6 +14,7 @@ from zchat.core.log import (
     USERS_SEEN_KEPT,
     Append,
     CursorRow,
+    Gap,
     GroupRow,
     Log,
     LogPage,
@@ -601,6 +602,21 @@ class LogContract:
         trim(log, [RetentionRule("**", age_seconds=1, records=1, bytes=1)], 1 << 60)
         assert bases(read(log)) == [2]
         assert (log.head(), log.rooms()) == (4, {"a": 4})
+
+    def test_a_room_that_is_purged_loses_what_ends_up_to_the_offset_the_newest_too(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for body in (b"1", b"2", b"3"):
+            scribe.write("a", body)
+            scribe.write("b", body)
+        scribe.write("a", b"", kind=wire.PRESENCE)
+        trim(log, [RetentionRule("a", upto=4)])
+        assert bases(read(log, ["a"])) == [5, 7] and log.empty_rooms() == []
+        trim(log, [RetentionRule("a", upto=99), RetentionRule("b", records=2)])
+        assert read(log, ["a"]) == LogPage([], 7, False, [Gap("a", 1, 7, "trimmed")]) and log.empty_rooms() == ["a"]
+        assert bases(read(log, ["b"])) == [4, 6] and log.rooms()["a"] == 7
+        scribe.write("a", b"8")
+        assert bases(read(log, ["a"])) == [8] and log.empty_rooms() == []
+        assert latest(log, ["*"], 1) == [("b", 6, [b"3"]), ("a", 8, [b"8"])]
 
     def test_only_rooms_that_match_are_trimmed_and_every_rule_holds(self, log: Log) -> None:
         scribe = Scribe(log)

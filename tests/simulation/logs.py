@@ -123,6 +123,10 @@ class SimulatedLog:
         yield from self._gives_way()
         return whole(self.memory.find(session, seq))
 
+    def empty_rooms(self) -> list[str]:
+        """As the memory log does."""
+        return self.memory.empty_rooms()
+
     def head(self) -> int:
         """As the memory log does."""
         return self.memory.head()

@@ -12,9 +12,8 @@ from functools import partial
 from typing import Literal, overload
 
 from zchat import wire
-from zchat.aio.connection import LoopConnection
-from zchat.aio.publication import Publication
 from zchat.aio.reading import Reading
+from zchat.aio.sending import LoopSending
 from zchat.aio.service import LoopHandler, LoopService
 from zchat.arguments import (
     SEARCH_LAST,
@@ -26,6 +25,7 @@ from zchat.arguments import (
     lasts_of,
     listed_of,
     number_of,
+    purge_of,
     scheduled_of,
     search_of,
     start_of,
@@ -38,16 +38,13 @@ from zchat.core.steps import Ask, CallServers, PlaceCursor, all_scheduled, begin
 from zchat.errors import TimedOut
 from zchat.message import Message, RoomState, states_of
 from zchat.names import inbox
-from zchat.publisher import Publisher
 from zchat.sockets.clock import REQUEST_SECONDS, Deadline, waitable
 from zchat.times import Since
 from zchat.work import call_of, groups_of, replies_of, set_group_of
 
 
-class LoopAsking(Publisher[Publication]):
+class LoopAsking(LoopSending):
     """A session with a broker: what it asks."""
-
-    _connection: LoopConnection
 
     def history(
         self,
@@ -129,6 +126,16 @@ class LoopAsking(Publisher[Publication]):
         """Keep that cursor no longer; none of that name is no error. Raises BadName."""
         deadline = self._deadline("drop_cursor", timeout)
         await self._connection.run(done(Ask(wire.DropCursor(0, cursor_of(name)))), deadline)
+
+    async def purge(
+        self, room: str, *, upto: int | None = None, before: Since | None = None, timeout: float | None = None
+    ) -> None:
+        """Remove what a room has, for everybody: all, or up to an offset, or what is older than a time.
+
+        It has begun when this returns; whoever reads there later is told of a gap. Raises BadName, UsageError, Refused.
+        """
+        steps = purge_of(room, upto, before)
+        await self._connection.run(steps, self._deadline("purge", timeout))
 
     # --- later ------------------------------------------------------------------------------
 

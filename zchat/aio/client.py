@@ -7,23 +7,21 @@ Spec: docs/client.md, "asyncio". Tests: tests/aio.
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from functools import partial
+from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Unpack
 
 from zchat.aio.asking import LoopAsking
-from zchat.aio.connection import DRAINED_BYTES, LoopConnection
-from zchat.aio.publication import Publication
+from zchat.aio.connection import LoopConnection
 from zchat.aio.session import LoopSession
 from zchat.aio.subscription import Subscription
-from zchat.arguments import address_of, function_of, info, rooms_of, start_of, user_of
+from zchat.arguments import function_of, info, name_of, rooms_of, start_of, whom
 from zchat.core.gaps import Notice
 from zchat.core.steps import BecomeMember, done
 from zchat.errors import Refused
-from zchat.files import PIECES_OUT_MAX, OutgoingFile
+from zchat.handlers import LOCAL, EventHandlers, F
 from zchat.sockets.clock import CLOSE_SECONDS, WAIT_SECONDS, Deadline, tried, waitable
 from zchat.times import Since
 from zchat.work import GroupOptions, receiving
@@ -44,7 +42,7 @@ def connect(
     """
     seconds, timeout = tried(wait), waitable(timeout)
     told = function_of("on_notice", on_notice)
-    connection = partial(LoopConnection, address_of(address), user_of(user), info(), told)
+    connection = partial(LoopConnection, *whom(address, user), info(), told)
     return Connecting(connection, seconds, timeout)
 
 
@@ -100,6 +98,7 @@ class Client(LoopAsking):
         self._subscriptions: set[Subscription] = set()  # that are open
         self._connected = self  # whose connection it is
         self._sessions: set[Client] = set()  # others over the same connection
+        self._handlers = EventHandlers(plain_if_local)
 
     async def __aenter__(self) -> Client:
         return self
@@ -123,74 +122,8 @@ class Client(LoopAsking):
         seconds = tried(wait)
         connected = self._connected
         told = function_of("on_notice", on_notice)
-        connection = partial(LoopSession, connected._connection, user_of(user), told)
+        connection = partial(LoopSession, connected._connection, name_of(user), told)
         return Connecting(connection, seconds, connected._connection.timeout, connected)
-
-    # --- publishing -------------------------------------------------------------------------
-
-    async def send(
-        self,
-        room: str,
-        body: bytes | str,
-        *,
-        event: str = "message",
-        headers: Mapping[str, str] | None = None,
-        volatile: bool = False,
-        timeout: float | None = None,
-    ) -> int:
-        """Publish and wait for the ack: the message's offset (0 when volatile).
-
-        Raises Refused; and TimedOut: then it may still be sent, so do not send it again. The same holds when it is
-        cancelled.
-        """
-        seconds = waitable(timeout)  # before anything is sent
-        if self._connection.outbox.is_full:
-            await self._connection.drain(seconds)
-        return await self.publish(room, body, event=event, headers=headers, volatile=volatile).result(seconds)
-
-    async def send_file(
-        self,
-        room: str,
-        path: str | os.PathLike[str],
-        *,
-        headers: Mapping[str, str] | None = None,
-        on_progress: Callable[[int, int], object] | None = None,
-        timeout: float | None = None,
-    ) -> int:
-        """Send a file, in pieces where it is larger than a message may be: the offset of its last message.
-
-        `FileReceiver` makes a file of them again. `on_progress` is called with how far it is, in bytes, and how
-        far it goes. Raises Refused; TimedOut where no ack came for `timeout` seconds; UsageError, OSError.
-        """
-        seconds, told = waitable(timeout), function_of("on_progress", on_progress)
-        unacked: deque[Publication] = deque()
-        offset = 0
-        with OutgoingFile(path, self._connection.outbox.record_bytes_max, headers) as file:
-            for piece in file:
-                if self._connection.outbox.is_full:
-                    await self._connection.drain(seconds)
-                unacked.append(self.publish(room, piece.body, event=piece.event, headers=piece.headers))
-                if len(unacked) > PIECES_OUT_MAX:
-                    offset = await unacked.popleft().result(seconds)
-                if told is not None:
-                    told(piece.end, file.size)
-            for publication in unacked:
-                offset = await publication.result(seconds)
-        return offset
-
-    async def flush(self, timeout: float | None = None) -> None:
-        """Wait until everything published is acked. Raises the first Refused since the last flush, TimedOut."""
-        await self._connection.flush(waitable(timeout))
-
-    def drain(self, timeout: float | None = None) -> Awaitable[None]:
-        """Wait until there is room for more: at once, where little waits to be sent. For loops of `publish`.
-
-        Awaiting it raises TimedOut, Closed.
-        """
-        connection = self._connection
-        if timeout is None and connection.outbox.bytes_waiting <= DRAINED_BYTES:
-            return connection.drained  # a coroutine for each message would be a third of what that costs
-        return connection.drain(waitable(timeout))
 
     # --- listening --------------------------------------------------------------------------
 
@@ -256,6 +189,41 @@ class Client(LoopAsking):
         """Take one `join` of each room back. Where the broker is away, it is told when it is back."""
         await self._connection.part(rooms_of(rooms), self._deadline("leave", timeout))
 
+    # --- handlers ---------------------------------------------------------------------------
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """A decorator: while `run` listens, the function is called for each message of this event, with the message.
+
+        `connect`, `disconnect` and `gap` are what happens to the connection, with a Notice; `join` and `leave` are
+        members that come and go. Functions for messages may be coroutines. Raises UsageError.
+        """
+        return self._handlers.on(event)
+
+    async def run(
+        self,
+        *patterns: str,
+        after: int | None = None,
+        last: int | None = None,
+        since: Since | None = None,
+        last_per_room: int | None = None,
+        echo: bool = False,
+        resume: str | None = None,
+    ) -> None:
+        """Listen, and call what `on` was given for what comes, one after the other, until the client is closed.
+
+        Where it begins is said as to `listen`; a message counts for `resume` when its functions have returned. What
+        this session sends calls nothing, without `echo`. Raises what a function raises, and what `listen` raises.
+        """
+        handlers = self._handlers
+        start = {"after": after, "last": last, "since": since, "last_per_room": last_per_room}
+        wanted = {"echo": echo, "presence": handlers.want_presence, "resume": resume, "on_notice": handlers.noticed}
+        async with self.listen(*patterns, **start, **wanted) as messages:  # type: ignore[arg-type]
+            async for message in messages:
+                for function in list(handlers.of(message)):
+                    answer = function(message)
+                    if isawaitable(answer):
+                        await answer
+
     async def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """End the session, its subscriptions first: its leaves are written at once.
 
@@ -276,3 +244,9 @@ class Client(LoopAsking):
         finally:
             await self._connection.close(deadline.left() or 0.0)
             self._connected._sessions.discard(self)
+
+
+def plain_if_local(event: str, function: Callable[..., Any]) -> None:
+    """What is called for what happens to the connection is called at once: nobody would await it."""
+    if event in LOCAL:
+        function_of(event, function)

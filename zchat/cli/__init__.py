@@ -38,6 +38,7 @@ COMMANDS: dict[str, CommandRow] = {
     "search": CommandRow("zchat.cli.search", "Find messages that have some words, newest first."),
     "who": CommandRow("zchat.cli.who", "Show who is in a room, or connected to the broker."),
     "rooms": CommandRow("zchat.cli.rooms", "List the rooms of the broker."),
+    "purge": CommandRow("zchat.cli.purge", "Remove what a room has, for everybody."),
     "cursors": CommandRow("zchat.cli.cursors", "List, set or remove the cursors of listeners."),
     "record": CommandRow("zchat.cli.record", "Write the messages of rooms to the end of a file."),
     "replay": CommandRow("zchat.cli.replay", "Send what was recorded, or what a room has, as it came."),

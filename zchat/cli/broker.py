@@ -13,7 +13,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from zchat.cli import options, watch
+from zchat.cli import options, retaining, watch
 from zchat.errors import UsageError
 
 OPTION_ALIASES = {"d": "data"}
@@ -52,7 +52,7 @@ def broker(
         typer.Option(
             "--bind", metavar="ADDRESS", envvar="ZCHAT_BIND", help="tcp://HOST:PORT, tcp://*:PORT or ipc://PATH."
         ),
-    ] = options.DEFAULT_BROKER,
+    ] = options.DEFAULT_BIND,
     advertise: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +109,7 @@ def broker(
     settings = Settings(
         grace_seconds=default.grace_seconds if grace is None else grace,
         restart_grace_seconds=default.restart_grace_seconds if restart_grace is None else restart_grace,
-        retention=tuple(map(options.retention, retain or [])),
+        retention=tuple(map(retaining.retention, retain or [])),
     )
     folder = None if memory else options.data_folder(data)
     child = None if no_watch else watch.fork()

@@ -73,6 +73,17 @@ def cursors(ctx: typer.Context, incomplete: str) -> list[str]:
     return _asked(ctx, incomplete, lambda client: (cursor.name for cursor in client.cursors()))
 
 
+def brokers(incomplete: str) -> list[str]:
+    """Names of brokers in the profile that begin so."""
+    from zchat.errors import UsageError
+    from zchat.profile import read
+
+    try:
+        return sorted(name for name in read().brokers if name.startswith(incomplete))
+    except UsageError:
+        return []
+
+
 def path(incomplete: str) -> list[str]:
     """A word that has the shell complete the path."""
     return [f"{incomplete}/"]
@@ -81,9 +92,8 @@ def path(incomplete: str) -> list[str]:
 def _asked(ctx: typer.Context, incomplete: str, question: Callable[[Client], Iterable[str]]) -> list[str]:
     """What the broker of the command line answers to its user, as far as it begins so."""
     import zchat
-    from zchat.cli.options import DEFAULT_BROKER
 
-    broker, user = ctx.params.get("broker") or DEFAULT_BROKER, ctx.params.get("user")
+    broker, user = ctx.params.get("broker"), ctx.params.get("user")
     try:
         with zchat.connect(broker, user, wait=ANSWER_SECONDS, timeout=ANSWER_SECONDS) as client:
             return sorted(name for name in question(client) if name.startswith(incomplete))

@@ -28,7 +28,7 @@ def cursors(
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Keep it no longer.")] = False,
     json: options.Json = False,
-    broker: options.BrokerAddress = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = None,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:

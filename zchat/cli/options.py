@@ -6,24 +6,18 @@ import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias, TypedDict
+from typing import Annotated, NamedTuple, TypeAlias, TypedDict
 
 import typer
 
 from zchat import times
 from zchat.cli import completion, home
-from zchat.errors import BadName, Refused, UsageError
+from zchat.errors import Refused, UsageError
 
-if TYPE_CHECKING:
-    from zchat.settings import RetentionRule
-
-DEFAULT_BROKER = "tcp://127.0.0.1:5555"
+DEFAULT_BIND = "tcp://127.0.0.1:5555"
 WAIT_SECONDS = 5
-SIZES = {f"{unit}{i}b": base**power for i, base in (("", 1000), ("i", 1024)) for power, unit in enumerate("kmgt", 1)}
-SIZES["b"] = 1
 TRY_SECONDS = 1.0  # --wait 0 is one try, and its acks are waited for as long
 
-_SIZE = re.compile(r"(\d+(?:\.\d*)?)((?:[kmgt]i?)?b)", re.ASCII | re.IGNORECASE)
 _HEADER = re.compile(r"([^=:]*)(?:=|: ?)(.*)", re.S)
 _PLACE = re.compile(r"(\d{1,30})(?:@(\w+))?", re.ASCII)
 
@@ -47,50 +41,6 @@ def moment(text: str) -> datetime:
         return times.moment(text, datetime.now(UTC))
     except UsageError as error:
         raise typer.BadParameter(str(error)) from None
-
-
-def retention(text: str) -> RetentionRule:
-    """The rule in `build.**=7d,100000,1GB`: pattern, then by age, count and bytes what is kept."""
-    from zchat.names import pattern_name  # with msgspec, which no other option needs
-    from zchat.settings import RetentionRule
-
-    pattern, equals, limits = text.rpartition("=")
-    if not (pattern and equals and limits):
-        raise UsageError(f"--retain {text}: no pattern and limits, such as 'build.**=7d,100000'")
-    try:
-        rule = RetentionRule(pattern_name(pattern))
-        for limit in limits.split(","):
-            rule = _limited(rule, limit)
-    except BadName as error:
-        raise UsageError(f"--retain {text}: {error}") from None
-    except typer.BadParameter as error:
-        raise UsageError(f"--retain {text}: {error.message}") from None
-    if not (rule.age_seconds or rule.records or rule.bytes):
-        raise UsageError(f"--retain {text}: a limit of 0 would keep nothing")
-    return rule
-
-
-def _limited(rule: RetentionRule, limit: str) -> RetentionRule:
-    """The rule with one limit more."""
-    if size := _SIZE.fullmatch(limit):
-        return rule._replace(bytes=_whole(float(size[1]) * SIZES[size[2].lower()]))
-    if limit.isascii() and limit.isdigit():
-        return rule._replace(records=_whole(limit))
-    if times.is_duration(limit):
-        return rule._replace(age_seconds=duration(limit))
-    raise typer.BadParameter(f'"{limit}" is no age (7d), count (100000) or size (1GB)')
-
-
-def _whole(number: float | str) -> int:
-    from zchat.wire import OFFSET_MAX
-
-    try:
-        whole = int(number)
-    except (OverflowError, ValueError):  # infinite, and more digits than Python takes
-        whole = OFFSET_MAX + 1
-    if whole > OFFSET_MAX:
-        raise typer.BadParameter(f"a limit is above {OFFSET_MAX}")
-    return whole
 
 
 def header(text: str) -> tuple[str, str]:
@@ -128,15 +78,26 @@ def check_log(given: Place | None, log_id: str) -> None:
 
 
 BrokerAddress: TypeAlias = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--broker", "-b", envvar="ZCHAT_BROKER", metavar="ADDRESS", show_envvar=True, help="Address of the broker."
+        "--broker",
+        "-b",
+        envvar="ZCHAT_BROKER",
+        metavar="ADDRESS",
+        show_envvar=True,
+        help="Address of the broker, or its name in your zchat.toml; else this machine's.",
+        autocompletion=completion.brokers,
     ),
 ]
 User: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--user", "-u", envvar="ZCHAT_USER", metavar="NAME", show_envvar=True, help="Who you are; else your login name."
+        "--user",
+        "-u",
+        envvar="ZCHAT_USER",
+        metavar="NAME",
+        show_envvar=True,
+        help="Who you are; else as zchat.toml says, or your login name.",
     ),
 ]
 Wait: TypeAlias = Annotated[
@@ -238,7 +199,7 @@ class Printed(NamedTuple):
 class ToBroker(NamedTuple):
     """Which broker, as whom, and how long it is waited for; see groups.py."""
 
-    broker: BrokerAddress = DEFAULT_BROKER
+    broker: BrokerAddress = None
     user: User = None
     wait: Wait = WAIT_SECONDS
 

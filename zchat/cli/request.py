@@ -29,7 +29,7 @@ def request(
         bool, typer.Option("--retry", help="Ask another where one dies before it replied: it may be done twice.")
     ] = False,
     json: options.Json = False,
-    broker: options.BrokerAddress = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = None,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:

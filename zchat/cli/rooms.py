@@ -10,6 +10,7 @@ import typer
 
 from zchat.cli import completion, options
 from zchat.cli.connecting import connect
+from zchat.errors import UsageError
 
 if TYPE_CHECKING:
     from zchat import Room, RoomState
@@ -25,8 +26,11 @@ def rooms(
         ),
     ] = None,
     last: Annotated[bool, typer.Option("--last", help="Show the last message of each, and when it was sent.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove all that these rooms have, for everybody; they are listed no more.")
+    ] = False,
     json: options.Json = False,
-    broker: options.BrokerAddress = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = None,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:
@@ -39,13 +43,22 @@ def rooms(
       zchat rooms
       zchat rooms 'build.**' --last
       zchat rooms --json
+      zchat rooms --delete build.try
     """
     from zchat.cli import inboxes, output
 
+    if delete:
+        options.only_one({"--delete": delete, "--last": last or None, "--json": json or None})
+        if not patterns or any("*" in pattern for pattern in patterns):
+            raise UsageError("--delete takes rooms, each by its name")
     asked = inboxes.asked(patterns or [], with_own=False)  # before anybody waits for a broker
     found: list[Room] | list[RoomState]
     with connect(broker, user, wait=wait, timeout=wait) as client:
         names = [inboxes.of(client.user, name) for name in asked]
+        if delete:
+            for name in names:
+                client.purge(name)
+            return
         found = client.rooms(*names, last=True) if last else client.rooms(*names)
         log = output.KnownLog(client.log_id)
     if json:

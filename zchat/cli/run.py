@@ -29,7 +29,7 @@ def run(
         list[str] | None, typer.Option("--header", "-H", metavar="K=V", help="A header, also K:V; may be repeated.")
     ] = None,
     only_failed: Annotated[bool, typer.Option("--only-failed", help="Send nothing when it succeeded.")] = False,
-    broker: options.BrokerAddress = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = None,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:

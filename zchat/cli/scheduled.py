@@ -16,7 +16,7 @@ def scheduled(
     name: Annotated[str | None, typer.Argument(metavar="[ID]", help="Of one message; none lists all of yours.")] = None,
     cancel: Annotated[bool, typer.Option("--cancel", help="Take it back: it is not sent.")] = False,
     json: options.Json = False,
-    broker: options.BrokerAddress = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = None,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:

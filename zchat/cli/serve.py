@@ -32,7 +32,7 @@ def serve(
     group: Annotated[
         str | None, typer.Option("--group", metavar="NAME", help="Of several replies, each group gives one first.")
     ] = None,
-    broker: options.BrokerAddress = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = None,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:

@@ -12,7 +12,7 @@ from zchat.cli.connecting import connect
 
 def status(
     json: options.Json = False,
-    broker: options.BrokerAddress = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = None,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:

@@ -40,7 +40,7 @@ def web(
             "--origin", metavar="URL", help="Pages of this origin may use it, too. May be repeated; * is all."
         ),
     ] = None,
-    broker: options.BrokerAddress = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:
     """Let browsers, Socket.IO clients and curl into the rooms.
@@ -54,7 +54,9 @@ def web(
       zchat web --app chat:handlers --origin https://example.com
     """
     from zchat.names import room_name
+    from zchat.profile import meant
 
+    where = meant(broker, None).address
     at = _host_and_port(listen)
     room_name(room)
     try:
@@ -72,7 +74,7 @@ def web(
     address = serving.shown(at[0], socket.getsockname()[1])
 
     def ready() -> None:
-        print(f"zchat web ready on http://{address}, broker {broker}", file=sys.stderr, flush=True)
+        print(f"zchat web ready on http://{address}, broker {where}", file=sys.stderr, flush=True)
 
     signum = asyncio.run(serving.serve(application, socket, ready))
     if signum:

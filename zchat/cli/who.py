@@ -9,6 +9,7 @@ import typer
 
 from zchat.cli import completion, options
 from zchat.cli.connecting import connect
+from zchat.errors import UsageError
 
 if TYPE_CHECKING:
     from zchat import Member
@@ -22,8 +23,10 @@ def who(
     lag: Annotated[
         bool, typer.Option("--lag", help="Show how far each one's listeners are behind, in offsets.")
     ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Then print who comes and goes, until it is ended.")] = False,
+    timeout: options.Timeout = None,
     json: options.Json = False,
-    broker: options.BrokerAddress = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = None,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:
@@ -35,12 +38,23 @@ def who(
     Examples:
       zchat who general
       zchat who --lag --json
+      zchat who ops --watch --json
     """
     from zchat.cli import inboxes, output
     from zchat.names import room_name
 
     if room is not None:
         room = room_name(room)  # before anybody waits for a broker
+    options.only_one({"--watch": watch or None, "--lag": lag or None})
+    if timeout is not None and not watch:
+        raise UsageError("--timeout goes with --watch")
+    if watch:
+        from zchat.cli.watching import Watcher
+
+        with connect(broker, user, wait=wait, timeout=wait) as client:
+            room = room and inboxes.of(client.user, room)
+            Watcher(client, room, json=json, timeout=timeout).run()
+        return
     with connect(broker, user, wait=wait, timeout=wait) as client:
         members = client.who(room and inboxes.of(client.user, room), lag=lag)
     if json:

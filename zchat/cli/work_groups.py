@@ -33,7 +33,7 @@ def groups(
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove it; it must have no members.")] = False,
     json: options.Json = False,
-    broker: options.BrokerAddress = options.DEFAULT_BROKER,
+    broker: options.BrokerAddress = None,
     user: options.User = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:

@@ -67,6 +67,7 @@ Request: TypeAlias = (
     | wire.SetCursor
     | wire.DropCursor
     | wire.Latest
+    | wire.Purge
     | wire.Subscribe
     | wire.JoinGroup
     | wire.Settle
@@ -92,6 +93,7 @@ ANSWERS: dict[type, type] = {
     wire.SetCursor: wire.Done,
     wire.DropCursor: wire.Done,
     wire.Latest: wire.Page,
+    wire.Purge: wire.Done,
     wire.Search: wire.Found,
     wire.Subscribe: wire.Done,
     wire.JoinGroup: wire.Done,

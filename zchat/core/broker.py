@@ -33,6 +33,7 @@ from zchat.core.groups import BrokerGroups
 from zchat.core.log import Append, LogFacts
 from zchat.core.memberships import Memberships
 from zchat.core.outlet import Outlet
+from zchat.core.purges import Purges
 from zchat.core.questions import Questions
 from zchat.core.reads import Lookup as Lookup
 from zchat.core.reads import Read as Read
@@ -64,6 +65,7 @@ class BrokerCore:
         self._rooms = BrokerRooms(facts.rooms, self._allowances, settings.rooms_max)
         self._watermarks = Watermarks(settings.watermark_first_seconds, settings.watermark_last_seconds)
         self._cursors = BrokerCursors(facts.cursors, facts.log_id, settings, self._allowances)
+        self.purges = Purges(self._rooms, facts.empty_rooms)
         self._commit: Commit | None = None  # under way
         self._gathering = Gathering(settings.batch_bytes_max)
         self._replies = Replies()
@@ -97,6 +99,7 @@ class BrokerCore:
             self._reads,
             self._cursors,
             self.groups,
+            self.purges,
             self._schedule,
             self._calls,
             self._gathering,

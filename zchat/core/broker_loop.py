@@ -258,6 +258,8 @@ class BrokerLoop:
 
     def _pass_time(self, now: Instant) -> None:
         retention = self.core.settings.retention
+        if purges := self.core.purges.take(now.seconds):
+            self._log.trim(purges, self._clocks.for_ages(now))
         if now.seconds >= self._probe_at:
             self._probe_at = now.seconds + PROBE_SECONDS
             nothing = wire.encode(wire.Ack([]))

@@ -18,6 +18,7 @@ from zchat.core.commits import Commit, Gathering
 from zchat.core.cursors import BrokerCursors
 from zchat.core.groups import BrokerGroups
 from zchat.core.memberships import Memberships
+from zchat.core.purges import Purges
 from zchat.core.questions import Questions
 from zchat.core.reads import Reads
 from zchat.core.registry import Registry
@@ -42,6 +43,7 @@ class Dispatch:
         reads: Reads,
         cursors: BrokerCursors,
         groups: BrokerGroups,
+        purges: Purges,
         schedule: BrokerSchedule,
         calls: Calls,
         gathering: Gathering,
@@ -54,6 +56,7 @@ class Dispatch:
         self._reads = reads
         self._cursors = cursors
         self._groups = groups
+        self._purges = purges
         self._schedule = schedule
         self._calls = calls
         self._gathering = gathering
@@ -120,6 +123,8 @@ class Dispatch:
             case wire.Heads() | wire.Who() | wire.Rooms() | wire.Cursors() | wire.Groups() | wire.Scheduled():
                 self._questions.check(session, message)
                 self._asked.ask(session.connection, message)
+            case wire.Purge():
+                self._purges.ask(session, message)
             case wire.Call():
                 self._calls.call(session, message, now)
             case wire.Reply():

@@ -133,6 +133,7 @@ class LogFacts(NamedTuple):
     cursors: list[CursorRow] = []
     starts: list[LogStart] = []  # the present one last
     groups: list[GroupRow] = []
+    empty_rooms: list[str] = []
     scheduled: list[ScheduledRow] = []
 
 
@@ -149,6 +150,7 @@ def facts_of(log: Log, users_seen_max: int) -> LogFacts:
         log.cursors(),
         log.starts(),
         log.groups(),
+        log.empty_rooms(),
         log.scheduled(),
     )
 
@@ -245,6 +247,9 @@ class Log(Protocol):
     def rooms(self) -> dict[str, int]:
         """Room -> offset of its last record."""
 
+    def empty_rooms(self) -> list[str]:
+        """Those that have no record any more."""
+
     def sessions(self) -> list[SessionRow]:
         """All session rows."""
 
@@ -266,8 +271,9 @@ class Log(Protocol):
     def trim(self, rules: list[RetentionRule], now: int) -> None:
         """Remove what no rule keeps, in steps between commits; returns at once. `now`: microseconds since 1970.
 
-        Whole batches go, oldest first, and a room's newest batch stays. What is removed is read as a gap
-        "trimmed". Trouble is not told: what could not be removed is removed the next time.
+        Whole batches go, oldest first, and a room's newest batch stays, but for a rule that names an offset: then
+        all that ends at or below it goes. What is removed is read as a gap "trimmed". Trouble is not told: what could
+        not be removed is removed the next time.
         """
 
     def close(self) -> None:

@@ -183,7 +183,7 @@ class Questions:
             yield [
                 wire.Room(room.name, room.last, members(room.name))
                 for room in rooms
-                if (room.last or members(room.name)) and (not room.name.startswith("@") or room.name == own)
+                if (room.has_records or members(room.name)) and (not room.name.startswith("@") or room.name == own)
             ]
 
     def who(self, room: str, with_lag: bool) -> Iterator[AnswerPart]:

@@ -87,6 +87,7 @@ class BrokerRoom:
     """One room that has a record, a member or an open batch."""
 
     __slots__ = (
+        "emptied",
         "given",
         "given_message",
         "is_counted",
@@ -105,9 +106,15 @@ class BrokerRoom:
         # After a start of the broker the last record may be no message: who listens fetches, and misses none.
         self.messages = Feed(topic(name), last)
         self.presence: Feed | None = None  # once it is needed
+        self.emptied = 0  # nothing is left up to this offset
         self.is_counted = bool(last)  # among the rooms that the broker keeps
         self.open_batch: OpenBatch | None = None
         self.volatile_batch: OpenBatch | None = None
+
+    @property
+    def has_records(self) -> bool:
+        """Whether anything is stored of it, as far as is known."""
+        return self.last > self.emptied
 
     @property
     def topic(self) -> bytes:

@@ -99,6 +99,15 @@ def done(step: Step) -> Steps[None]:
     given((yield step), wire.Done)
 
 
+def purge(room: str, upto: int, before: int | None) -> Steps[None]:
+    """Have a room purged up to an offset, 0 being all of it; or of what is older than a time. Raises Refused."""
+    if before is not None:
+        upto = given((yield Ask(wire.Seek(0, [room], 0, before))), wire.Position).after
+        if not upto:
+            return
+    given((yield Ask(wire.Purge(0, room, upto))), wire.Done)
+
+
 def all_scheduled() -> Steps[list[wire.ScheduledMessage]]:
     """All that the user has scheduled, the next due first, page by page. Raises Refused, WireError."""
     found: list[wire.ScheduledMessage] = []

@@ -117,6 +117,11 @@ class RoomBatches:
 
     def trim(self, rule: Rule) -> None:
         """Remove what the rule does not keep: the oldest, then joins and leaves from behind what stays."""
+        if rule.upto:
+            while self.batches and _last(self.batches[0]) <= rule.upto:
+                self._trim(self.batches.pop(0))
+            self.holes = [hole for hole in self.holes if hole.last > self.trimmed]
+            return
         removed = 0
         for batch in self.batches[:-1]:
             if is_last_of_messages(self, batch.kind, batch.records):
@@ -250,7 +255,7 @@ class MemoryLog:
                 yield
                 begun = Slice()
         page, size = list[tuple[str, bytes]](), 0
-        for batch, wanted in sorted(found, key=_base_of_end):
+        for batch, wanted in sorted(found, key=lambda end: end[0].base):
             if size >= bytes_max:
                 return LogPage(page, upto, True, [])
             page.append((batch.room, wire.end_of(batch.frame, batch.records, wanted)))
@@ -311,6 +316,11 @@ class MemoryLog:
         with self._lock:
             return {name: room.last for name, room in self._rooms.items()}
 
+    def empty_rooms(self) -> list[str]:
+        """All of them was removed."""
+        with self._lock:
+            return [name for name, room in self._rooms.items() if not room.batches]
+
     def sessions(self) -> list[SessionRow]:
         """In no order."""
         with self._lock:
@@ -369,11 +379,6 @@ class MemoryLog:
             found += [(name, room) for name, room in rooms[at : at + ROOMS_A_STEP] if wanted(name)]
             yield
         return found
-
-
-def _base_of_end(end: tuple[StoredBatch, int]) -> int:
-    batch, _ = end
-    return batch.base
 
 
 def _base(batch: StoredBatch) -> int:

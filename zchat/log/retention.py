@@ -5,7 +5,8 @@ Rules of this file
 2. Joins and leaves go with the message after them, so what is removed is the beginning of a room. Beyond that
    the same numbers bind them, but some are kept also of a room that keeps little. They then go from between
    messages that stay, oldest first: above a mark they are all there.
-3. A room's newest batch stays, and so does its newest batch of messages.
+3. A room's newest batch stays, and so does its newest batch of messages; but for a room that is purged, of which
+   all batches go that end at or below an offset.
 
     RetentionRule("ops", records=2)
         join 1, "a" 2, "b" 3, leave 4, "c" 5     -> 3, 4 and 5 stay; 1 and 2 are trimmed
@@ -51,6 +52,7 @@ class Rule:
     def __init__(self, rule: RetentionRule, now: int) -> None:
         """`now`: microseconds since 1970."""
         self.pattern = rule.pattern
+        self.upto = rule.upto  # an offset: whatever lies up to it goes, the newest too
         self.before = now - int(rule.age_seconds * 1_000_000) if rule.age_seconds else 0  # older goes
         self._records = rule.records
         self._bytes = rule.bytes

@@ -104,7 +104,6 @@ from zchat.wire.messages import (
     Hello,
     HelloAgain,
     Join,
-    Latest,
     Member,
     Page,
     Part,
@@ -136,6 +135,7 @@ from zchat.wire.records import (
     Record,
     RecordOrBody,
 )
+from zchat.wire.room_requests import Latest, Purge
 from zchat.wire.schedule import (
     PREVIEW_CHARACTERS,
     SCHEDULED_LISTED_MAX,
@@ -227,6 +227,7 @@ __all__ = [
     "Position",
     "Present",
     "Publish",
+    "Purge",
     "RawBatch",
     "RawEntry",
     "Record",

@@ -13,6 +13,7 @@ import msgspec
 from zchat.wire.calls import Call, Called, Replied, Reply, Serve
 from zchat.wire.groups import Deliver, Gap, Groups, GroupsAre, JoinGroup, SetGroup, Settle
 from zchat.wire.records import ChannelNumber, Info, Listeners, Names, Natural, TopicList
+from zchat.wire.room_requests import Latest, Purge
 from zchat.wire.schedule import Cancel, Schedule, Scheduled, ScheduledAre
 from zchat.wire.search import Found, Search
 
@@ -20,17 +21,15 @@ VERSION = 1
 
 # Limits of the protocol. The broker says its own in WELCOME; these are the defaults and upper bounds.
 RECORD_BYTES_MAX = 1 << 20  # one record as encoded; what is larger belongs in a file (NATS: 1 MiB)
-PUBLISH_BYTES_MAX = RECORD_BYTES_MAX + 4096  # one PUBLISH frame
-PUBLISH_RECORDS_MAX = 4096  # a cluster numbers records as (sequence << 12) + i
+PUBLISH_BYTES_MAX, PUBLISH_RECORDS_MAX = RECORD_BYTES_MAX + 4096, 4096  # of one PUBLISH; its frame, its records
 OFFSET_MAX = (1 << 53) - 1  # of offsets, and of whatever is counted: what a number of JavaScript holds exactly
 SESSION_KEPT_SECONDS = 86_400  # that a session which has gone is known
 STARTS_MAX, TTL_MS = 64, 1500  # starts of the broker on its log, in WELCOME; `ttl` of our own clients
 IN_FLIGHT_MAX = 256  # PUBLISH frames of a connection without an outcome
 WINDOW_BYTES, WINDOW_BYTES_MAX = 256 << 10, 4 << 20  # of unacked PUBLISH frames: at first, and as ACKs tell at most
 PAGE_BYTES_MAX = 1 << 20  # batches in one PAGE (one more when the first alone is larger)
-ROOMS_PER_MESSAGE_MAX = 1024  # names in one JOIN, FETCH, SEEK or HEADS
-LATEST_MAX = 100  # messages of each room in a LATEST: a few say how things are, more is history
-LISTENERS_TOLD_MAX = 64  # that a REPORT tells of; of further ones nothing is known
+ROOMS_PER_MESSAGE_MAX = 1024  # names in one JOIN, PART, FETCH or HEADS
+LATEST_MAX, LISTENERS_TOLD_MAX = 100, 64  # messages of each room in a LATEST; listeners that a REPORT tells of
 
 # Publish.flags
 VOLATILE = 1  # not stored: broadcast at once, no offset, no place in the order
@@ -160,16 +159,6 @@ class From(msgspec.Struct, array_like=True, tag=15):
     message: msgspec.Raw
 
 
-class Latest(msgspec.Struct, array_like=True, tag=20):
-    """The last messages of each room that matches, of those with `after < offset <= until`; answered by PAGE."""
-
-    request: Natural
-    patterns: Names
-    after: Natural
-    until: Natural  # 0: as far as there is
-    count: Natural  # of each room
-
-
 class Subscribe(msgspec.Struct, array_like=True, tag=26):
     """The direct topics that are to come on this connection; answered by DONE. It replaces the one before."""
 
@@ -194,6 +183,7 @@ ClientMessage: TypeAlias = (
     | DropCursor
     | From
     | Latest
+    | Purge
     | Subscribe
     | JoinGroup
     | Settle

@@ -134,6 +134,11 @@ class RoomStates:
         with self._lock:
             return {name: row.last for name, row in self._rows.items()}
 
+    def empty(self) -> list[str]:
+        """The rooms that have no record any more."""
+        with self._lock:
+            return [name for name, row in self._rows.items() if not row.records]
+
     def matching(self, patterns: Sequence[str]) -> Matched:
         """The rooms that match one of the patterns."""
         return whole(self.match(patterns))

@@ -66,6 +66,10 @@ class StoredReads:
         """Of the last commit."""
         return self._rooms.lasts()
 
+    def empty_rooms(self) -> list[str]:
+        """Of the last commit."""
+        return self._rooms.empty()
+
     def sessions(self) -> list[SessionRow]:
         """In no order."""
         with self._readers.snapshot() as connection:

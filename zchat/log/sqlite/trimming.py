@@ -76,7 +76,7 @@ class Trimming:
         if self._work is None:
             self._work = self._steps(rules, now)
         elif rules or self._next is None:
-            self._next = (rules, now)
+            self._next = (_merged(self._next[0] if self._next else [], rules), now)
 
     def step(self) -> None:
         """Do a little. What it raises ends the work, with nothing of the step done."""
@@ -123,6 +123,9 @@ class Trimming:
     def _oldest_to_go(self, room: int, rule: Rule) -> int | None:
         """Where the room's oldest batch begins, when there may be too much of the room."""
         row = self._rooms.row(room)
+        if rule.upto:
+            oldest = self._places.oldest(room) if row.records and row.trimmed < rule.upto else None
+            return oldest.base if oldest is not None and oldest.base <= rule.upto else None
         too_much = rule.has_too_much(row)
         if self._lone.get(room) == row.last or not (too_much or self._oldest.get(room, 0) < rule.before):
             return None
@@ -169,6 +172,12 @@ class Trimming:
         gone = max(row.trimmed, row.presence_trimmed if kind == wire.PRESENCE else 0)
         if place.last <= gone:  # it could not be removed before
             self._doomed.append((place.base,))
+            return
+        if rule.upto:
+            if place.last <= rule.upto:
+                self._doom(place, behind=False)
+            else:
+                del todo[room]
             return
         stays = place.last >= row.last or is_last_of_messages(row, kind, place.records)
         if stays:
@@ -336,3 +345,13 @@ class Trimming:
 
     def _pragma(self, name: str) -> int:
         return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _merged(waiting: list[RetentionRule], rules: list[RetentionRule]) -> list[RetentionRule]:
+    """Both. Rules are asked for again and again, and the new ones hold; that a room is purged is asked for once."""
+    purged: dict[str, RetentionRule] = {}
+    for rule in (*waiting, *rules):
+        if rule.upto:
+            purged[rule.pattern] = rule._replace(upto=max(rule.upto, purged.get(rule.pattern, rule).upto))
+    kept = [rule for rule in rules if not rule.upto] or [rule for rule in waiting if not rule.upto]
+    return [*purged.values(), *kept]

@@ -1,0 +1,114 @@
+"""What a user has set once for all programs: brokers by name, which of them is meant, and who he is.
+
+    broker = "office"                                   # a name below, or an address
+    user = "alice"
+
+    [brokers]
+    office = "chat.example:5555"
+    home = { address = "nas.local", user = "al" }
+
+Rules of this file
+1. An argument or option goes before the environment, that before the file, that before the default.
+2. The file is read when somebody connects. Where there is none, nothing is: it costs a look at the disk.
+3. What is not understood is an error that names it: a word that is misspelt would mean nothing, in silence.
+
+Docs: docs/client.md, "A profile". Tests: tests/test_profile.py.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from zchat.errors import UsageError
+
+DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
+
+
+class KnownBroker(NamedTuple):
+    """A broker of the file."""
+
+    address: str
+    user: str | None = None  # who one is there
+
+
+class Profile(NamedTuple):
+    """What the file says."""
+
+    broker: str | None = None
+    user: str | None = None
+    brokers: dict[str, KnownBroker] = {}
+
+
+class Meant(NamedTuple):
+    """Which broker is meant, and who one is there as far as that is said."""
+
+    address: str
+    user: str | None
+
+
+def path() -> Path | None:
+    """Where the file would be; None where nobody can tell."""
+    if given := os.environ.get("ZCHAT_CONFIG"):
+        return Path(given)
+    folder = os.environ.get("XDG_CONFIG_HOME") or (f"{home}/.config" if (home := os.environ.get("HOME")) else "")
+    return Path(folder, "zchat", "zchat.toml") if folder else None
+
+
+def read() -> Profile:
+    """The file; nothing where there is none. Raises UsageError."""
+    where = path()
+    if where is None:
+        return Profile()
+    try:
+        content = where.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return Profile()
+    except OSError as error:
+        raise UsageError(f"{where}: {error.strerror}") from None
+    import tomllib  # 5 ms, for whoever has a file
+
+    try:
+        return _profile(tomllib.loads(content.decode()))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def meant(address: str | None, user: str | None) -> Meant:
+    """What an address or a name of a broker stands for, and a user; None is what nobody has said. Raises UsageError."""
+    profile = read()
+    named = address if address is not None else os.environ.get("ZCHAT_BROKER") or profile.broker or DEFAULT_ADDRESS
+    broker = profile.brokers.get(named, KnownBroker(named)) if isinstance(named, str) else KnownBroker(named)
+    if user is None:
+        user = os.environ.get("ZCHAT_USER") or broker.user or profile.user
+    return Meant(broker.address, user)
+
+
+# --- parts --------------------------------------------------------------------------------------
+
+
+def _profile(found: dict[str, Any]) -> Profile:
+    if unknown := found.keys() - {"broker", "user", "brokers"}:
+        raise UsageError(f"{min(unknown)} is none of broker, user and brokers")
+    brokers = found.get("brokers", {})
+    if not isinstance(brokers, dict):
+        raise UsageError("brokers is a table of names")
+    return Profile(
+        _text(found, "broker"), _text(found, "user"), {name: _broker(name, each) for name, each in brokers.items()}
+    )
+
+
+def _broker(name: str, found: object) -> KnownBroker:
+    if isinstance(found, str):
+        return KnownBroker(found)
+    if not isinstance(found, dict) or found.keys() - {"address", "user"} or "address" not in found:
+        raise UsageError(f"brokers.{name} is an address, or a table of address and user")
+    return KnownBroker(_text(found, "address") or "", _text(found, "user"))
+
+
+def _text(found: dict[str, Any], name: str) -> str | None:
+    value = found.get(name)
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{name} is text")
+    return value
