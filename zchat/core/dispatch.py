@@ -125,6 +125,7 @@ class Dispatch:
                 self._asked.ask(session.connection, message)
             case wire.Purge():
                 self._purges.ask(session, message)
+                return wire.Done(message.request)
             case wire.Call():
                 self._calls.call(session, message, now)
             case wire.Reply():
