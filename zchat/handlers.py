@@ -10,7 +10,7 @@ Rules of this file
 2. `connect`, `disconnect` and `gap` are the program's own: no message of another calls those, whatever its event is.
    `join` and `leave` are the broker's.
 
-Docs: docs/client.md, "EventHandlers". Tests: tests/test_handlers.py.
+Docs: docs/client.md, "Handlers". Tests: tests/test_handlers.py.
 """
 
 from __future__ import annotations

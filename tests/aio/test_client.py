@@ -58,10 +58,13 @@ def test_what_is_awaited_is_what_a_thread_would_wait_for() -> None:
         "close",
         "cursors",
         "drop_cursor",
+        "drop_group",
         "flush",
+        "groups",
         "join",
         "leave",
         "purge",
+        "request",
         "rooms",
         "run",
         "schedule",
@@ -70,6 +73,7 @@ def test_what_is_awaited_is_what_a_thread_would_wait_for() -> None:
         "send",
         "send_file",
         "set_cursor",
+        "set_group",
         "who",
     }
 
