@@ -40,7 +40,7 @@ def request(
 
     Examples:
       zchat request time now
-      echo '2 + 3' | zchat request math
+      echo hello | zchat request up
       zchat request status all --replies 3 --timeout 2s --json
     """
     from zchat.cli import output, streams

@@ -43,7 +43,7 @@ def serve(
 
     Examples:
       zchat serve time --exec date
-      zchat serve math --exec bc
+      zchat serve up --exec 'tr a-z A-Z'
     """
     from zchat.cli.executing import CommandFailed
 
