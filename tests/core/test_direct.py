@@ -220,6 +220,16 @@ def test_after_a_break_it_subscribes_again_and_compares_the_heads(bench: Bench) 
     assert listener.ordering.state == CHECKING
 
 
+def test_what_is_out_when_a_session_begins_anew_is_not_repeated_beside_what_it_asks_then(bench: Bench) -> None:
+    bench.listen("@alice")
+    bench.turn()
+    bench.listening.is_ready(bench.session)
+    assert bench.session.forgotten == [1]
+    bench.turn()
+    bench.listening.lost("away")
+    assert len(bench.session.asked) == 2 and bench.session.forgotten == [1, 2]
+
+
 def test_a_session_that_said_hello_again_has_lost_what_came_meanwhile(bench: Bench) -> None:
     inbox, room = bench.live("@alice"), bench.listen("general")
     bench.turn()

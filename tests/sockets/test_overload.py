@@ -129,7 +129,7 @@ def test_subscriptions_that_come_faster_than_libzmq_gives_them_are_cut_off_while
         worked = cpu_seconds(broker)
         client.send("honest", "hello", timeout=60)
         worked = cpu_seconds(broker) - worked
-    assert worked < 2.0  # it worked no longer before it answered: on a busy machine it waits for more than that
+    assert worked < 5.0  # it worked no longer before it answered: on a busy machine it waits for more than that
     # 26 MB of topics would be a tree of more than 1 GB; how soon it is seen depends on who else is at work here.
     assert resident_bytes(broker) - before < 500 * MIB
     eventually(lambda: resident_bytes(broker) - before < 64 * MIB, "the memory comes back", within=100)

@@ -68,13 +68,16 @@ class DirectTopics:
             of.pop(session, None)
 
     def lost(self) -> None:
-        """The connection broke."""
+        """The connection broke: what was asked on it is asked anew, and would be repeated beside that."""
+        for session, asked in self._asked.items():
+            session.forget(asked.number)
         self._asked.clear()
         self._in_place.clear()
 
     def is_ready(self, session: Asker, listeners: Iterable[Listener]) -> list[Listener]:
         """It was welcomed, and nothing is in place. Returns those of its listeners that wait for that from now on."""
-        self._asked.pop(session, None)
+        if (before := self._asked.pop(session, None)) is not None:
+            session.forget(before.number)
         self._in_place.pop(session, None)
         if session not in self._wanted:
             return []

@@ -388,6 +388,7 @@ class Machine(RuleBasedStateMachine):
                 st.sampled_from([0.0, 1.0, 20.0]),
                 st.integers(0, 10),
                 st.sampled_from([0, 100, 1_000]),
+                st.just(0),
             ),
             max_size=2,
         )
@@ -395,6 +396,11 @@ class Machine(RuleBasedStateMachine):
     def trim_both(self, rules: list[RetentionRule]) -> None:
         for log in (self.memory, self.disk):
             trim(log, rules, self.scribe.time)
+
+    @rule(room=st.sampled_from(ROOMS), upto=st.integers(1, 60))
+    def purge_both(self, room: str, upto: int) -> None:
+        for log in (self.memory, self.disk):
+            trim(log, [RetentionRule(room, upto=upto)], self.scribe.time)
 
     @rule()
     def reopen(self) -> None:
