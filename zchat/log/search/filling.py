@@ -6,6 +6,7 @@ Rules of this file
 2. It reads the log in short snapshots and works on what it read without one, so the WAL can begin anew meanwhile.
 3. An index of another log, of a copy of it, of another version, or one that is damaged, is made again.
 4. It ends when who started it has gone.
+5. While the log grows faster than it can follow, it rests most of the time: the processor is the broker's.
 
     read some batches ─► find words ─► one commit: rows, and how far it is
 
@@ -19,6 +20,7 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import groupby
@@ -36,11 +38,13 @@ NICE = 19
 BATCHES_MAX = 256  # of one read: a snapshot of some milliseconds
 READ_BYTES = 1 << 20
 ROWS_A_COMMIT = 8_192  # about
+RESTS = 6  # times as long as it worked, while more came than it found the words of: the broker is busy
 LOCK = "search.lock"
 
 _ROWS = f"SELECT {ROW} FROM batches WHERE base > ? ORDER BY base LIMIT {BATCHES_MAX}"
 _ROOM = "SELECT name FROM rooms WHERE id = ?"
 _FIRST = "SELECT min(base) FROM batches"
+_LAST = "SELECT max(base) FROM batches"
 
 Row = tuple[int, str, str, str]  # offset, text, room, user
 
@@ -70,9 +74,12 @@ class _Filling:
         with closing(self._index):
             upto = int(str(tables.meta(self._index)["upto"]))
             while os.getppid() == self._parent and (batches := self._read(upto)):
+                began, last = time.monotonic(), self._last()
                 rows = [row for batch in batches for row in self._found(batch)]
+                self._keep(rows, batches[-1].last)
+                if self._last() - last > batches[-1].last - upto:
+                    time.sleep(RESTS * (time.monotonic() - began))
                 upto = batches[-1].last
-                self._keep(rows, upto)
             self._drop_trimmed()
             return upto
 
@@ -117,6 +124,9 @@ class _Filling:
             tables.add(index, number, some)
         tables.set_meta(index, upto=upto)
         index.execute("COMMIT")
+
+    def _last(self) -> int:
+        return int(self._log.execute(_LAST).fetchone()[0] or 0)
 
     def _drop_trimmed(self) -> None:
         first = self._log.execute(_FIRST).fetchone()[0]
