@@ -78,6 +78,27 @@ def test_what_is_no_index_of_this_log_is_made_again(tmp_path: Path, open_log: Op
     assert len(found(tmp_path, log)) == log.head()
 
 
+def test_after_it_went_back_below_the_index_that_knows_nothing_until_it_is_made_again(
+    tmp_path: Path, open_log: OpenLog
+) -> None:
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    log = open_log(data)
+    Scribe(log).write("ops", b"word one")
+    shutil.copytree(data, copy)  # with its WAL, of the start that the index is filled in
+    Scribe(log).write("ops", *[b"word two"] * 3)
+    filling.fill(data)
+    log.close()
+    for path in copy.iterdir():
+        if path.name.startswith("log."):
+            shutil.copy(path, data / path.name)
+    log = open_log(data)
+    Scribe(log).write("ops", *[b"word three"] * 3)
+    assert log.head() == 4 and SearchIndex(data, log.log_id, log.starts()).upto() == 0
+    filling.fill(data)
+    assert SearchIndex(data, log.log_id, log.starts()).upto() == 4
+    assert found(data, log, "three") == [4, 3, 2] and found(data, log, "two") == []
+
+
 def test_after_the_log_went_back_nothing_is_missing(tmp_path: Path, open_log: OpenLog) -> None:
     data, copy = tmp_path / "data", tmp_path / "copy"
     log = open_log(data)

@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
             tables.make(index, number)
             rows = [(number * tables.RANGE + place, "word", tables.room_words("ops"), "") for place in range(1, ROWS)]
             tables.add(index, number, rows)
-        tables.set_meta(index, version=tables.VERSION, log_id="log", upto=3 * tables.RANGE)
+        tables.set_meta(index, version=tables.VERSION, log_id="log", start="s", upto=3 * tables.RANGE)
     return tmp_path
 
 

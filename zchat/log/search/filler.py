@@ -28,7 +28,7 @@ class Filler:
 
     def __init__(self, log: Log, folder: Path, tell: Callable[[str], object]) -> None:
         self._log = log
-        self.index = SearchIndex(folder, log.log_id)
+        self.index = SearchIndex(folder, log.log_id, log.starts())
         self._folder = folder
         self._tell = tell
         self._is_over = threading.Event()

@@ -66,7 +66,7 @@ class _Filling:
         self._log = log
         self._index = index
         self._tables = set(tables.numbers(index))
-        self._rooms: dict[int, tuple[str, str]] = {}  # id -> name, words
+        self._rooms: dict[int, str] = {}  # id -> its words
         self._users: dict[str, str] = {}
         self._parent = os.getppid()
 
@@ -137,8 +137,8 @@ class _Filling:
         known = self._rooms.get(number)
         if known is None:
             name = self._log.execute(_ROOM, (number,)).fetchone()
-            known = self._rooms[number] = ("", tables.room_words(name[0]) if name else "")
-        return known[1]
+            known = self._rooms[number] = tables.room_words(name[0]) if name else ""
+        return known
 
     def _user(self, user: str) -> str:
         known = self._users.get(user)
@@ -154,12 +154,9 @@ def _opened(path: Path, log: sqlite3.Connection) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         return _made(path, log)
     try:
-        said = tables.meta(index)
-        identity = schema.identity(log)
-        known = {start.start for start in starts.load(log)}
-        is_mine = identity is not None and said.get("log_id") == identity.log_id and said.get("start") in known
-        if is_mine and said.get("version") == tables.VERSION and isinstance(said.get("upto"), int):
-            tables.set_meta(index, start=starts.load(log)[-1].start)
+        identity, known = schema.identity(log), starts.load(log)
+        if identity is not None and tables.known_upto(tables.meta(index), identity.log_id, known):
+            tables.set_meta(index, start=known[-1].start)
             return index
     except BaseException:
         index.close()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from zchat.core.log import Sliced
+from zchat.core.log import LogStart, Sliced
 from zchat.core.words import Phrase
 from zchat.errors import LogError
 from zchat.log.search import tables
@@ -23,9 +23,11 @@ from zchat.log.search import tables
 class SearchIndex:
     """See `zchat.core.log.WordIndex`."""
 
-    def __init__(self, folder: Path, log_id: str) -> None:
+    def __init__(self, folder: Path, log_id: str, starts: Sequence[LogStart] | None = None) -> None:
+        """Without `starts` it is not seen whether the log went back."""
         self._path = folder / tables.FILE
         self._log_id = log_id
+        self._starts = starts
 
     def upto(self) -> int:
         """See `WordIndex`. What is no index of this log knows nothing."""
@@ -34,9 +36,8 @@ class SearchIndex:
                 said = tables.meta(connection)
         except sqlite3.Error:
             return 0
-        upto = said.get("upto", 0)
-        is_mine = (said.get("version"), said.get("log_id")) == (tables.VERSION, self._log_id)
-        return upto if is_mine and isinstance(upto, int) else 0
+        starts = [LogStart(str(said.get("start")), 0)] if self._starts is None else self._starts
+        return tables.known_upto(said, self._log_id, starts)
 
     def find(
         self, phrases: Sequence[Phrase], patterns: list[str], user: str, after: int, below: int, count: int

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from zchat.core.log import LogStart
 from zchat.core.words import Phrase
 from zchat.names import is_pattern
 
@@ -130,6 +131,18 @@ def open_to_write(path: Path) -> sqlite3.Connection:
 def meta(connection: sqlite3.Connection) -> dict[str, object]:
     """What the index says of itself: `version`, `log_id`, `start`, `upto`. Raises sqlite3.Error."""
     return dict(connection.execute("SELECT key, value FROM meta").fetchall())
+
+
+def known_upto(said: Mapping[str, object], log_id: str, starts: Sequence[LogStart]) -> int:
+    """Up to which offset an index that says so is right for that log; 0: not at all, it is of another one.
+
+    One that goes further than the log went at the start after its own is of what the log was before it went back.
+    """
+    upto, names = said.get("upto"), [start.start for start in starts]
+    if (said.get("version"), said.get("log_id")) != (VERSION, log_id) or said.get("start") not in names:
+        return 0
+    later = starts[names.index(str(said["start"])) + 1 :]
+    return upto if isinstance(upto, int) and all(upto <= start.head for start in later[:1]) else 0
 
 
 def set_meta(connection: sqlite3.Connection, **values: object) -> None:
