@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from zchat.errors import BadFile, UsageError
+from zchat.wire.records import FILE_EVENT
 
 if TYPE_CHECKING:
     from zchat.message import Message
 
-EVENT = "file"
 NAME, SIZE, ID, AT, SHA256 = "file-name", "file-size", "file-id", "file-at", "file-sha256"
 PIECE_BYTES = 64 << 10  # what waits for a slow listener is counted in batches of this size
 PIECES_OUT_MAX = 64  # without an outcome
@@ -87,7 +87,7 @@ class OutgoingFile:
             at += len(body)
             if at == self.size:
                 headers[SHA256] = checksum.hexdigest()
-            yield Piece(at, body, EVENT, headers)
+            yield Piece(at, body, FILE_EVENT, headers)
 
     def _read(self, size: int) -> bytes:
         body = self._file.read(size)
@@ -101,7 +101,7 @@ class OutgoingFile:
 
 def is_piece(message: Message) -> bool:
     """Whether it is a part of a larger file, and says little by itself."""
-    return message.event == EVENT and ID in message.headers
+    return message.event == FILE_EVENT and ID in message.headers
 
 
 def is_last(message: Message) -> bool:

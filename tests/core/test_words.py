@@ -20,7 +20,7 @@ from zchat.core.words import (
     words_of,
 )
 from zchat.errors import WireError
-from zchat.files import EVENT
+from zchat.wire.records import FILE_EVENT
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_what_is_no_text_has_no_words_and_of_a_long_text_only_the_beginning_coun
 
 def test_a_piece_of_a_file_has_no_words() -> None:
     assert searched(b"one") == searched(wire.Record(b"one", "note")) == b"one"
-    assert searched(wire.Record(b"one", EVENT)) == b""
+    assert searched(wire.Record(b"one", FILE_EVENT)) == b""
 
 
 def test_what_is_asked_for_is_words_beginnings_and_phrases() -> None:

@@ -22,12 +22,12 @@ from unicodedata import category, normalize
 
 from zchat import wire
 from zchat.errors import WireError
+from zchat.wire.records import FILE_EVENT
 
 TEXT_BYTES_MAX = 64 << 10  # of a body: what stands behind is not found
 WORD_MAX = 64  # characters; what is longer is cut
 PHRASES_MAX = 16
 ASKED_MAX = 256  # characters of what is asked for
-FILE_EVENT = "file"  # docs/protocol.md, "Files"
 
 _ASCII_WORDS = re.compile(r"[0-9a-z]+").findall
 _ACCENTS = re.compile(r"[\u0300-\u036f]+")

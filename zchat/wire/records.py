@@ -15,6 +15,9 @@ PRESENCE = 1  # joins and leaves, written by the broker only
 VOLATILE_MESSAGES = 2  # base and prev are of a count, and no offsets
 
 
+FILE_EVENT = "file"  # of a piece of a file: docs/protocol.md, "Files"
+
+
 class Record(msgspec.Struct, array_like=True, frozen=True):
     """One message as its sender wrote it, when it is more than a body."""
 
