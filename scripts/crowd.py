@@ -32,7 +32,7 @@ from zchat import wire
 from zchat.address import Address, Published, parse
 from zchat.core import Instant
 from zchat.core.client import AWAY, GREETING, ClientCore
-from zchat.core.listening import Listener
+from zchat.core.listener import Listener
 from zchat.core.ordering import Delivery, OrderedDelivery, Start
 from zchat.sockets import options
 

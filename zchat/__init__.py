@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from zchat.client import Client, connect
-    from zchat.core.ordering import Notice
+    from zchat.core.gaps import Notice
     from zchat.errors import (
         BadAddress,
         BadFile,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "zchat.client": ("Client", "connect"),
-    "zchat.core.ordering": ("Notice",),
+    "zchat.core.gaps": ("Notice",),
     "zchat.errors": (
         "BadAddress",
         "BadFile",

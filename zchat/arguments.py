@@ -6,27 +6,28 @@ Rules of this file: it raises UsageError or what is derived from it, and nothing
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from operator import index
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from zchat import times, wire
 from zchat.address import Address, parse
 from zchat.core.deliveries import Start
-from zchat.core.history import History
-from zchat.core.opening import Opening
 from zchat.core.steps import Steps, purge
 from zchat.errors import BadName, TooLarge, UsageError, WireError
 from zchat.names import cursor_name, inbox, matcher, pattern_name, room_name, user_name
 from zchat.printable import printable
 from zchat.profile import meant
 from zchat.times import Since
+
+if TYPE_CHECKING:
+    from zchat.core.history import History
+    from zchat.core.opening import Opening
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -103,12 +104,16 @@ def opening_of(
     names = names_of(patterns, "listen to")
     if resume is not None and start.last_per_room is not None:
         raise UsageError("resume goes on where it was, which is no place in a list of last messages: no last_per_room")
+    from zchat.core.opening import Opening  # only who listens pays for it
+
     flag_of("presence", presence), flag_of("auto_commit", follows), flag_of("join", joins)
     return Opening(names, start, presence, "" if resume is None else cursor_of(resume), follows=follows, joins=joins)
 
 
 def history_of(patterns: tuple[str, ...], start: Start, limit: int | None, presence: bool) -> History:
     """What `history` reads."""
+    from zchat.core.history import History  # only who reads pays for it
+
     names = names_of(patterns, "read")
     most = wire.OFFSET_MAX if limit is None else number_of("limit", limit)
     return History(names, start, flag_of("presence", presence), most)
@@ -157,6 +162,8 @@ def listed_of(patterns: tuple[str, ...]) -> Callable[[wire.Room], bool]:
 
 def lasts_of(patterns: tuple[str, ...], user: str) -> History:
     """The last message of each of these rooms; without any, of all rooms and the inbox of that user."""
+    from zchat.core.history import History
+
     names = names_of(patterns or ("**", inbox(user)), "list")
     return History(names, Start(last_per_room=1), False, wire.OFFSET_MAX)
 
@@ -270,7 +277,7 @@ def scheduled_of(
     if size > wire.RECORD_BYTES_MAX:
         raise TooLarge(size, wire.RECORD_BYTES_MAX)
     records = msgspec.Raw(wire.encode_records([record]))
-    return wire.Schedule(0, secrets.token_hex(8), room_name(text_of("room", room)), records, *due)
+    return wire.Schedule(0, os.urandom(8).hex(), room_name(text_of("room", room)), records, *due)
 
 
 def info() -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from zchat import wire
 from zchat.arguments import (
@@ -33,16 +33,18 @@ from zchat.arguments import (
 from zchat.core.answers import AllReplies, given
 from zchat.core.deliveries import Delivery
 from zchat.core.gaps import Notice
-from zchat.core.history import History
 from zchat.core.steps import Ask, CallServers, PlaceCursor, all_scheduled, begin, done
 from zchat.errors import TimedOut
 from zchat.message import Message, RoomState, messages, states_of
 from zchat.names import inbox
 from zchat.sending import SendingClient
-from zchat.service import Handler, Service
 from zchat.sockets.clock import REQUEST_SECONDS, Deadline, waitable
 from zchat.times import Since
 from zchat.work import call_of, groups_of, replies_of, set_group_of
+
+if TYPE_CHECKING:  # a plain `send` pays for none of them
+    from zchat.core.history import History
+    from zchat.service import Handler, Service
 
 
 class Asking(SendingClient):
@@ -241,6 +243,8 @@ class Asking(SendingClient):
         requests wait for it at most as `max_in_flight` says: then others are asked. Of several `replies` each `group`
         gives one first. Raises Refused, TimedOut, BadName, UsageError.
         """
+        from zchat.service import Service  # only who serves pays for it
+
         service = Service(self._connection, room, handler, group, max_in_flight)
         return service.start(self._deadline("serve", timeout))
 

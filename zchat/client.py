@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from zchat.arguments import function_of, info, name_of, rooms_of, start_of, whom
 from zchat.asking import Asking
@@ -24,10 +24,11 @@ from zchat.errors import Refused
 from zchat.handlers import EventHandlers, F
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import CLOSE_SECONDS, WAIT_SECONDS, Deadline, tried, waitable
-from zchat.sockets.session import SessionConnection
-from zchat.subscription import Subscription
 from zchat.times import Since
 from zchat.work import GroupOptions, receiving
+
+if TYPE_CHECKING:  # who only sends pays for none of it
+    from zchat.subscription import Subscription
 
 
 def connect(
@@ -88,6 +89,8 @@ class Client(Asking):
         a thread nor a socket. To close it ends it alone; to close the client that was connected ends all. Other calls
         wait as those of that client do. Raises Unreachable and Refused, which leave the others alone, BadName, Closed.
         """
+        from zchat.sockets.session import SessionConnection  # only who speaks for many pays for it
+
         seconds = tried(wait)
         connected = self._connected
         connection = SessionConnection(connected._connection, name_of(user), function_of("on_notice", on_notice))
@@ -161,6 +164,8 @@ class Client(Asking):
         follows: bool,
         on_notice: Callable[[Notice], None] | None,
     ) -> Subscription:
+        from zchat.subscription import Subscription
+
         connection = self._connection
         opened: list[Subscription] = []
 

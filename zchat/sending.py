@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from zchat.arguments import function_of
-from zchat.files import PIECES_OUT_MAX, OutgoingFile
 from zchat.handlers import reply_to
 from zchat.message import Message
 from zchat.publisher import Publisher
@@ -56,6 +55,8 @@ class SendingClient(Publisher[Publication]):
         `FileReceiver` makes a file of them again. `on_progress` is called with how far it is, in bytes, and how
         far it goes. Raises Refused; TimedOut where no ack came for `timeout` seconds; UsageError, OSError.
         """
+        from zchat.files import PIECES_OUT_MAX, OutgoingFile  # only who sends files pays for it
+
         seconds, told = waitable(timeout), function_of("on_progress", on_progress)
         unacked: deque[Publication] = deque()
         offset = 0

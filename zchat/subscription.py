@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from queue import Empty
 from types import TracebackType
 
-from zchat.core.ordering import Notice
+from zchat.core.gaps import Notice
 from zchat.core.working import Receiver
 from zchat.errors import Closed, TimedOut, ZchatError
 from zchat.message import Message

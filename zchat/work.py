@@ -6,18 +6,20 @@ Rules of this file: as of arguments.py. Tests: tests/test_groups.py, tests/test_
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from zchat import wire
 from zchat.arguments import flag_of, number_of, opening_of, record_of, text_of
 from zchat.core.calling import RoomServer
 from zchat.core.deliveries import Start
-from zchat.core.group_opening import GroupBounds, GroupOpening
 from zchat.core.steps import Steps
 from zchat.core.working import Receiver
 from zchat.errors import BadName, Refused, TooLarge, UsageError
 from zchat.message import Message, message_of
 from zchat.names import group_name, is_pattern, room_name
+
+if TYPE_CHECKING:
+    from zchat.core.group_opening import GroupOpening
 
 
 class GroupOptions(TypedDict, total=False):
@@ -51,6 +53,8 @@ def group_opening_of(
     most = number_of("max_in_flight", sharing.get("max_in_flight", 16))
     if not 1 <= most <= wire.GROUP_IN_FLIGHT_MAX:
         raise UsageError(f"max_in_flight is not in 1..{wire.GROUP_IN_FLIGHT_MAX}")
+    from zchat.core.group_opening import GroupBounds, GroupOpening  # only who shares work pays for it
+
     bounds = GroupBounds(most, wait, number_of("max_deliveries", sharing.get("max_deliveries", 5)))
     return GroupOpening(room, group_of(group), start, bounds, joins=flag_of("join", joins))
 

@@ -13,7 +13,7 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, ClientCore
 from zchat.core.gaps import Notice
-from zchat.core.listening import Listener
+from zchat.core.listener import Listener
 from zchat.core.log import whole
 from zchat.core.ordering import OrderedDelivery, Start
 from zchat.core.progress import Progress

@@ -20,7 +20,7 @@ from zchat.core.engine import (
     TICK_SECONDS,
     Engine,
 )
-from zchat.core.listening import Listener
+from zchat.core.listener import Listener
 from zchat.core.ordering import Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES
 from zchat.core.publishing import Chunk

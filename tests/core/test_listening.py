@@ -9,13 +9,13 @@ import pytest
 
 from zchat import wire
 from zchat.core import Instant
+from zchat.core.listener import Listener
 from zchat.core.listening import (
     CHECK_SECONDS,
     MARK_SECONDS,
     SILENCE_SECONDS,
     STRANGERS_MAX,
     SYNC_SECONDS,
-    Listener,
     Listening,
 )
 from zchat.core.ordering import CHECKING, LIVE, NEW, Delivery, Mark, Notice, OrderedDelivery, Start

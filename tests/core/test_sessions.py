@@ -12,7 +12,8 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, ClientCore
 from zchat.core.gate import OUT_MAX
-from zchat.core.listening import QUESTIONS_OUT_MAX, Listener
+from zchat.core.listener import Listener
+from zchat.core.listening import QUESTIONS_OUT_MAX
 from zchat.core.ordering import LIVE, OrderedDelivery, Start
 from zchat.core.publishing import Chunk
 from zchat.core.sessions import MOVING_MAX, ChannelCore

@@ -22,7 +22,7 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.client import CLOSED, READY, Answer, ClientCore
 from zchat.core.held import HELD_BYTES_MAX
-from zchat.core.listening import Listener
+from zchat.core.listener import Listener
 from zchat.core.ordering import HIGH_WATERMARKS_MAX, LIVE, Delivery, Notice, OrderedDelivery, Start
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX, Chunk
 from zchat.core.routes import TOPICS_CACHED_MAX

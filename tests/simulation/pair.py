@@ -27,7 +27,7 @@ from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Lookup, Read
 from zchat.core.channels import reply_to
 from zchat.core.client import Answer, ClientCore, Request
-from zchat.core.listening import Listener
+from zchat.core.listener import Listener
 from zchat.core.log import Append, LogFacts, LogPage, LogStart, Sliced, facts_of, whole
 from zchat.core.ordering import Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.core.publishing import Chunk

@@ -38,7 +38,7 @@ from zchat.core.answers import Answer
 from zchat.core.client_session import READY, SessionCore
 from zchat.core.engine import Engine
 from zchat.core.history import History
-from zchat.core.listening import Listener
+from zchat.core.listener import Listener
 from zchat.core.opening import Opening
 from zchat.core.ordering import NEW, SEEKING, Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.core.steps import Ask, BecomeMember, Listen, Step, Steps, begin

@@ -17,7 +17,7 @@ from tests.conftest import BrokerProcess, environment, eventually
 from zchat import address, wire
 from zchat.core.client import READY, Answer, ClientCore
 from zchat.core.engine import Engine
-from zchat.core.listening import Listener
+from zchat.core.listener import Listener
 from zchat.core.ordering import Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.errors import Closed, Refused
 from zchat.message import messages

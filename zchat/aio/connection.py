@@ -27,7 +27,7 @@ from zchat.aio.turns import Turns, settle
 from zchat.core import Instant
 from zchat.core.answers import A, given
 from zchat.core.client_session import CLOSED, READY, Answer, Request, SessionCore
-from zchat.core.ordering import Notice
+from zchat.core.gaps import Notice
 from zchat.core.publishing import Chunk
 from zchat.core.steps import Ask, Leave, Listen, Steps, begin, done
 from zchat.core.working import Receiver

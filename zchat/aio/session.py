@@ -12,7 +12,7 @@ from collections.abc import Callable
 from zchat.aio.connection import LoopConnection
 from zchat.aio.publication import Publication
 from zchat.aio.turns import settle
-from zchat.core.ordering import Notice
+from zchat.core.gaps import Notice
 from zchat.errors import ZchatError
 from zchat.sockets.channel import ChannelLink
 from zchat.sockets.clock import Deadline

@@ -19,7 +19,7 @@ from typing import Any
 from zchat import wire
 from zchat.aio.connection import LoopConnection
 from zchat.aio.incoming import LoopIncoming
-from zchat.core.ordering import Notice
+from zchat.core.gaps import Notice
 from zchat.core.steps import Steps
 from zchat.core.working import Receiver
 from zchat.errors import Closed, TimedOut, UsageError, ZchatError

@@ -5,7 +5,6 @@ Tests: tests/cli/test_send.py.
 
 from __future__ import annotations
 
-import json
 import select
 import time
 from collections import deque
@@ -135,8 +134,6 @@ class Sender:
 
     def what_is_lost(self) -> str:
         """A sentence on what was not stored, once the client is closed; empty where all was."""
-        from zchat.cli.output import counted
-
         unknown = self.sent - self._acked - sum(map(len, self._unacked))  # read, and hardly published
         lost = 0
         for publication in chain.from_iterable(self._unacked):
@@ -146,8 +143,12 @@ class Sender:
                 lost, unknown = lost + error.definite, unknown + (not error.definite)
             except ZchatError:
                 unknown += 1
+        if not (lost or unknown or self._some_refused):
+            return ""
+        from zchat.cli.output import counted  # only who lost something pays for it
+
         if not lost + unknown:
-            return f"some of {counted(self.sent, 'message')} not stored" if self._some_refused else ""
+            return f"some of {counted(self.sent, 'message')} not stored"
         of = f"{lost + unknown} of {counted(self.sent, 'message')}"
         return f"{of} not acknowledged, and perhaps not stored" if unknown else f"{of} not stored"
 
@@ -176,6 +177,8 @@ class Sender:
             self._print(offsets)
 
     def _print(self, offsets: list[int]) -> None:
+        import json  # only who wants it printed pays for it
+
         name = json.dumps(self._json_room)  # ASCII, so it suits a terminal too
         log = json.dumps(f"@{self._client.log_id}")[1:]
         lines = [

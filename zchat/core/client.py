@@ -9,7 +9,7 @@ Spec: docs/protocol.md. Tests: tests/core/test_client.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zchat import wire
 from zchat.core import Instant
@@ -24,11 +24,14 @@ from zchat.core.client_session import SessionCore
 from zchat.core.gate import Gate
 from zchat.core.greeting import Greeting
 from zchat.core.introductions import introduction
-from zchat.core.listening import Listener, Listening
+from zchat.core.listening import Listening
 from zchat.core.publishing import Publishing
 from zchat.core.sessions import Sessions
 from zchat.core.timeline import Break, Timeline
 from zchat.core.working import Receiver, Working
+
+if TYPE_CHECKING:
+    from zchat.core.listener import Listener
 
 Deliveries: TypeAlias = list[tuple[Receiver, list[Any]]]  # of each what its consumer takes
 

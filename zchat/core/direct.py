@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Answer, may_be_later, refusal
-from zchat.core.listener import Asker, Listener
 from zchat.errors import WireError
+
+if TYPE_CHECKING:
+    from zchat.core.listener import Asker, Listener
 
 NOTHING = frozenset[bytes]()
 

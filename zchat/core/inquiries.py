@@ -10,13 +10,17 @@ Tests: tests/core/test_inquiries.py.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Answer, Request
 from zchat.core.gate import Gate
-from zchat.core.listener import Listener
 from zchat.core.requests import Requests
 from zchat.core.wanted import WantedRooms
+
+if TYPE_CHECKING:
+    from zchat.core.listener import Listener
 
 
 class Inquiries:

@@ -19,20 +19,22 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from math import inf
+from typing import TYPE_CHECKING
 
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Answer, broadcast_of
 from zchat.core.direct import DirectTopics
 from zchat.core.handshake import Handshake
-from zchat.core.listener import Asker
-from zchat.core.listener import Listener as Listener
-from zchat.core.ordering import Delivery, Mark, Notice, OrderingQuestion
 from zchat.core.reports import Reports
 from zchat.core.rotation import Checks, Rotation
 from zchat.core.routes import Routes
 from zchat.core.timeline import Break
 from zchat.errors import WireError
+
+if TYPE_CHECKING:  # who only publishes pays for none of them
+    from zchat.core.listener import Asker, Listener
+    from zchat.core.ordering import Delivery, Mark, Notice, OrderingQuestion
 
 SYNC_SECONDS = 2.0  # a private topic without its SYNC is replaced
 CHECK_SECONDS = 30.0  # heads are compared this often, in case that a loss at the end went unseen
@@ -62,9 +64,9 @@ class Listening:
         self._touched: dict[Listener, None] = {}  # something happened to these
         self._asking: OrderedDict[Listener, None] = OrderedDict()  # may have a question
         self._out: dict[Listener, None] = {}  # wait for its answer
-        self._checks = Checks[Listener](CHECK_SECONDS)
-        self._cursors = Rotation[Listener]()  # that have one
-        self._marks = Checks[Listener](MARK_SECONDS)  # of those
+        self._checks: Checks[Listener] = Checks(CHECK_SECONDS)
+        self._cursors: Rotation[Listener] = Rotation()  # that have one
+        self._marks: Checks[Listener] = Checks(MARK_SECONDS)  # of those
         self._reports = Reports()
         self.take_reports = self._reports.take
 

@@ -12,11 +12,14 @@ Spec: docs/protocol.md, "Lag". Tests: tests/core/test_listening.py.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.listener import Asker, Listener
 from zchat.core.rotation import Rotation
+
+if TYPE_CHECKING:
+    from zchat.core.listener import Asker, Listener
 
 REPORT_SECONDS = 1.0  # the broker is told this often how far the listeners have got
 REPORTED_MAX = 200  # sessions that are reported of in REPORT_SECONDS
@@ -27,7 +30,7 @@ class Reports:
 
     def __init__(self) -> None:
         self._sessions: dict[Asker | None, dict[Listener, None]] = {}  # that listen
-        self._reporting = Rotation[Asker | None]()
+        self._reporting: Rotation[Asker | None] = Rotation()
         self._told: dict[Asker | None, list[tuple[int, list[str]]]] = {}  # as last told
         self._at = 0.0
 

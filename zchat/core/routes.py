@@ -14,17 +14,20 @@ Tests: tests/core/test_routes.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from zchat import wire
 from zchat.core.answers import is_name
-from zchat.core.listener import Listener
 from zchat.core.ways import is_direct
 from zchat.errors import WireError
 from zchat.names import is_pattern, matcher, room_of, topic_prefix
 
+if TYPE_CHECKING:
+    from zchat.core.listener import Listener
+
 TOPICS_CACHED_MAX = 10_000
 
-ListenerSet = dict[Listener, None]
+ListenerSet: TypeAlias = "dict[Listener, None]"
 Name = tuple[bool, str]  # whether it is of joins and leaves, and the room or pattern
 
 

@@ -23,12 +23,12 @@ from zchat.core import Instant, answers
 from zchat.core.answers import Answer, refusal
 from zchat.core.deliveries import Handed
 from zchat.core.gaps import Notice
-from zchat.core.listener import Listener
 from zchat.core.ranges import OffsetRanges, OffsetSpan
 from zchat.errors import WireError
 
 if TYPE_CHECKING:
     from zchat.core.client_session import SessionCore
+    from zchat.core.listener import Listener
     from zchat.core.timeline import Break
 
 SETTLES_OUT_MAX = 4  # of one member, that have no answer: then what is settled gathers

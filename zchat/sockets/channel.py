@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from zchat.core import Instant
 from zchat.core.client import ClientCore
 from zchat.core.client_session import SessionCore
+from zchat.core.gaps import Notice
 from zchat.core.lines import SessionLine
-from zchat.core.ordering import Notice
 from zchat.core.publishing import Chunk
 from zchat.core.sessions import ChannelCore
 from zchat.errors import Closed, ZchatError

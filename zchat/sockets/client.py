@@ -14,10 +14,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from zchat import wire
 from zchat.address import Address
-from zchat.core.ordering import Notice
+from zchat.core.gaps import Notice
 from zchat.core.publishing import Chunk
 from zchat.core.steps import Leave, begin, done
 from zchat.core.working import Receiver
@@ -25,10 +26,12 @@ from zchat.errors import TimedOut
 from zchat.sockets import context, exits
 from zchat.sockets.clock import Deadline
 from zchat.sockets.driver import Driver
-from zchat.sockets.incoming import Incoming
 from zchat.sockets.notices import Caller
 from zchat.sockets.publication import Publication
 from zchat.sockets.waiting import Waiting
+
+if TYPE_CHECKING:
+    from zchat.sockets.incoming import Incoming
 
 
 class Connection(Waiting):

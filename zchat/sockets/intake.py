@@ -13,9 +13,9 @@ Spec: docs/client.md. Tests: tests/test_client.py, tests/test_cursors.py, tests/
 from __future__ import annotations
 
 from zchat.core.client import CLOSED
-from zchat.core.deliveries import Handed
-from zchat.core.listening import Listener
-from zchat.core.ordering import Delivery, Notice
+from zchat.core.deliveries import Delivery, Handed
+from zchat.core.gaps import Notice
+from zchat.core.listener import Listener
 from zchat.core.steps import Steps
 from zchat.errors import Closed, UsageError
 from zchat.message import messages

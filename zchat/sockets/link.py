@@ -11,7 +11,7 @@ Spec: docs/design.md, "The client". Tests: tests/sockets/test_client.py, tests/a
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -25,7 +25,7 @@ from zchat.core import Instant
 from zchat.core.client import AWAY, CLOSED, GREETING, READY, Answer, ClientCore
 from zchat.core.client_session import SessionCore
 from zchat.core.engine import Engine
-from zchat.core.ordering import Notice
+from zchat.core.gaps import Notice
 from zchat.core.port import Consumer
 from zchat.core.publishing import Chunk
 from zchat.core.working import Receiver
@@ -62,7 +62,7 @@ class Link:
         made: Callable[[Any, Chunk, int], Any],
         call: Callable[[Callable[[], object]], object],
     ) -> None:
-        own = ClientCore(user, info, iter(partial(secrets.token_bytes, 16), b""))
+        own = ClientCore(user, info, iter(partial(os.urandom, 16), b""))
         try:
             self._port = SocketPort(address)
         except zmq.ZMQError as error:

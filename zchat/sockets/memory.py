@@ -17,7 +17,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt
 
 def keep_for_frames() -> None:
     """In a program that has a client: what glibc does by itself once the program frees a block of half that size."""
-    bytearray(KEPT_BYTES // 2)
+    bytes(KEPT_BYTES // 2)  # whose zeros are the kernel's: no page of it is touched
 
 
 def keep_for_broker() -> None:

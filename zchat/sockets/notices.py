@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from zchat.core.ordering import Notice
+from zchat.core.gaps import Notice
 from zchat.errors import ZchatError
 
 WAITING_MAX = 1_000  # notices for a function that takes nothing: further ones are left out

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zchat import wire
-from zchat.core.ordering import Notice
+from zchat.core.gaps import Notice
 from zchat.sockets.channel import ChannelLink
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import Deadline
