@@ -225,7 +225,7 @@ def test_the_thirty_seconds_of_the_readme_come_true(start_zchat: Start, folder: 
 def test_the_broker_for_several_hosts_warns_and_is_reached_by_its_name(start_zchat: Start, folder: Path) -> None:
     port = free_ports()
     broker_line, export, listen_line = shell_of("## Several hosts")
-    assert broker_line.endswith("'tcp://*:5555'") and export == "export ZCHAT_BROKER=chat.example"
+    assert broker_line.endswith("'tcp://*:5555' --insecure") and export == "export ZCHAT_BROKER=chat.example"
     env = {"ZCHAT_DATA": str(folder / "data"), "ZCHAT_BROKER": f"localhost:{port}"}
     broker = start_zchat("-c", f"exec {broker_line.replace('5555', str(port))}", env=env, run=("bash",))
     eventually(lambda: "broker ready" in broker.stderr, "the broker is ready")

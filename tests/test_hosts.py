@@ -119,7 +119,7 @@ def seconds(message: dict[str, Any]) -> float:
 def test_messages_joins_and_leaves_pass_between_hosts(
     hosts: Hosts, start_broker: Callable[..., BrokerProcess], start_zchat: Callable[..., Running]
 ) -> None:
-    broker = start_broker("--memory", bind="tcp://eth0:5555", run=hosts.run_on("broker"))
+    broker = start_broker("--memory", "--insecure", bind="tcp://eth0:5555", run=hosts.run_on("broker"))
     assert "is open to the network" in broker.stderr()
     there = {"ZCHAT_BROKER": f"{NETWORK}.1"}
     watcher = start_zchat("listen", "den", "--presence", "--json", "-v", "-u", "watcher", env=there,
@@ -143,7 +143,7 @@ def test_messages_joins_and_leaves_pass_between_hosts(
 def test_a_host_whose_link_is_down_for_a_while_leaves_and_comes_back_by_itself(
     hosts: Hosts, start_broker: Callable[..., BrokerProcess], start_zchat: Callable[..., Running]
 ) -> None:
-    start_broker("--grace", str(GRACE_SECONDS), bind="tcp://*:5555", run=hosts.run_on("broker"))
+    start_broker("--insecure", "--grace", str(GRACE_SECONDS), bind="tcp://*:5555", run=hosts.run_on("broker"))
     there = {"ZCHAT_BROKER": f"{NETWORK}.1"}
     listener = start_zchat("listen", "den", "--json", "-v", "-u", "listener", env=there,
                            run=hosts.run_on("listener")).live()  # fmt: skip
@@ -178,7 +178,7 @@ def test_a_host_whose_link_is_down_for_a_while_leaves_and_comes_back_by_itself(
 def test_a_link_that_is_back_within_the_grace_time_was_never_away(
     hosts: Hosts, start_broker: Callable[..., BrokerProcess], start_zchat: Callable[..., Running]
 ) -> None:
-    start_broker("--memory", "--grace", "60", bind="tcp://*:5555", run=hosts.run_on("broker"))
+    start_broker("--memory", "--insecure", "--grace", "60", bind="tcp://*:5555", run=hosts.run_on("broker"))
     there = {"ZCHAT_BROKER": f"{NETWORK}.1"}
     listener = start_zchat(
         "listen", "den", "--presence", "--json", "-v", "-u", "listener", env=there, run=hosts.run_on("listener")
@@ -203,7 +203,7 @@ def test_a_link_that_is_back_within_the_grace_time_was_never_away(
 def test_a_link_local_address_leads_to_the_broker_through_the_interface_that_it_names(
     hosts: Hosts, start_broker: Callable[..., BrokerProcess], start_zchat: Callable[..., Running], bind: str
 ) -> None:
-    broker = start_broker("--memory", bind=bind, run=hosts.run_on("broker"))
+    broker = start_broker("--memory", "--insecure", bind=bind, run=hosts.run_on("broker"))
     there = {"ZCHAT_BROKER": "tcp://[fe80::1%eth0]:5555"}
     listener = start_zchat("listen", "den", "-v", "--raw", env=there, run=hosts.run_on("listener")).live()
     for text in ("one", "two"):

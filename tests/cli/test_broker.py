@@ -64,10 +64,17 @@ def test_it_works_over_ipc(start_broker: StartBroker, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bind", ["tcp://*:0", "tcp://0.0.0.0:0"])
 def test_an_address_that_others_reach_is_warned_of(start_broker: StartBroker, bind: str) -> None:
-    broker = start_broker("--memory", bind=bind)
+    broker = start_broker("--memory", "--insecure", bind=bind)
     warning, ready = broker.stderr().splitlines()
     assert warning.startswith("zchat: warning: ") and "whoever reaches the port can read and write" in warning
     assert ready.startswith("zchat broker ready on ")
+
+
+@pytest.mark.parametrize("bind", ["tcp://*:0", "tcp://lo:0", "[::]:0", "tcp://192.0.2.1:5555"])
+def test_an_address_that_others_reach_is_refused_unless_asked_for_twice(bind: str) -> None:
+    refused = zchat("broker", "--memory", "--bind", bind)
+    assert (refused.stdout, refused.status, refused.stderr.count("\n")) == ("", 2, 1)
+    assert bind in refused.stderr and "--insecure" in refused.stderr
 
 
 def test_a_port_in_use_is_one_line(broker: BrokerProcess, tmp_path: Path) -> None:

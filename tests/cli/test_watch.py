@@ -159,7 +159,7 @@ def test_a_broker_that_a_signal_ended_is_back_where_it_was(watched: BrokerProces
 @pytest.mark.slow
 @pytest.mark.parametrize("bind", ["tcp://127.0.0.1:0", "tcp://*:0", "ipc://{}/z"])
 def test_the_ports_that_the_system_chose_stay(start_broker: StartBroker, tmp_path: Path, bind: str) -> None:
-    broker = start_broker("--memory", bind=bind.format(tmp_path), watched=True)
+    broker = start_broker("--memory", "--insecure", bind=bind.format(tmp_path), watched=True)
     os.kill(child_of(pid_of(broker)), signal.SIGKILL)
     comes_back(broker)
     assert len(set(ready_lines(broker.stderr()))) == 1

@@ -342,7 +342,7 @@ def test_no_acked_message_is_missing_after_a_kill(start_broker: StartBroker, spe
     ],
 )
 def test_clients_reach_it_where_it_listens(start_broker: StartBroker, bind: str, reached: str, is_open: bool) -> None:
-    broker = start_broker("--memory", bind=bind)
+    broker = start_broker("--memory", "--insecure", bind=bind)
     assert ("open to the network" in broker.stderr()) == is_open
     port = broker.address.rpartition(":")[2]
     with zchat.connect(reached.format(port), "anna") as client:

@@ -14,6 +14,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from zchat.cli import options, retaining, watch
+from zchat.cli.reach import Reach, listening
 from zchat.errors import UsageError
 
 OPTION_ALIASES = {"d": "data"}
@@ -47,21 +48,7 @@ RestartGrace: TypeAlias = Annotated[
 
 
 def broker(
-    bind: Annotated[
-        str,
-        typer.Option(
-            "--bind", metavar="ADDRESS", envvar="ZCHAT_BIND", help="tcp://HOST:PORT, tcp://*:PORT or ipc://PATH."
-        ),
-    ] = options.DEFAULT_BIND,
-    advertise: Annotated[
-        str | None,
-        typer.Option(
-            "--advertise",
-            metavar="[HOST:]PORT",
-            envvar="ZCHAT_ADVERTISE",
-            help="Where clients find the second port, if a container or NAT gives it another number or host.",
-        ),
-    ] = None,
+    reach: Reach,
     data: options.Data = None,
     memory: Annotated[bool, typer.Option("--memory", help="Keep the log in memory; it ends with the broker.")] = False,
     sync: Annotated[
@@ -92,19 +79,15 @@ def broker(
 
     Examples:
       zchat broker
-      zchat broker --bind 'tcp://*:5555' --data /var/lib/zchat
+      zchat broker --bind 'tcp://*:5555' --insecure --data /var/lib/zchat
       zchat broker --memory --bind ipc:///tmp/zchat
       zchat broker --retain '**=30d' --retain 'build.**=7d,100000'
     """
     if memory and data is not None:
         raise UsageError("--memory and --data cannot go together")
-    from zchat import address
+    at, published = listening(reach)
     from zchat.settings import Settings
 
-    at = address.parse_bind(bind)
-    published = None if advertise is None else address.parse_published(advertise)
-    if published and at.scheme == "ipc":
-        raise UsageError("--advertise names a port, and an ipc broker has none")
     default = Settings()
     settings = Settings(
         grace_seconds=default.grace_seconds if grace is None else grace,
