@@ -82,6 +82,7 @@ LAYERS = [
     Layer("zchat/service.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
     Layer("zchat/publisher.py", (*WORDS, "zchat.core.", *FACES), WORLD),
     Layer("zchat/profile.py", WORDS, WORLD),
+    Layer("zchat/config.py", (*WORDS, "zchat.core.rights"), ("tomllib", *WORLD)),
     Layer("zchat/arguments.py", (*WORDS, "zchat.core.", "zchat.profile"), WORLD),
     Layer("zchat/work.py", (*WORDS, "zchat.core.", "zchat.arguments"), WORLD),
     Layer(
@@ -110,6 +111,7 @@ LAYERS = [
         "zchat/cli/tcp.py", (*WORDS, "zchat.aio", "zchat.cli.", "zchat.sockets.kernel", "zchat.tcp."), ("typer", *WORLD)
     ),
     Layer("zchat/cli/log_actions.py", (*WORDS, "zchat.cli.", "zchat.core.log", "zchat.log."), WORLD),  # of no broker
+    Layer("zchat/cli/broker.py", (*WORDS, "zchat.cli.", "zchat.config"), ("typer", *WORLD)),
     Layer(
         "zchat/cli/",
         (*WORDS, "zchat", "zchat.cli.", "zchat.files", "zchat.profile", "zchat.receiving", "zchat.spool"),

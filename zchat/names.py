@@ -25,7 +25,7 @@ one place. Tests: tests/test_names.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from unicodedata import category, decomposition, name, normalize
 
@@ -98,16 +98,54 @@ def matches(pattern: str, room: str) -> bool:
 def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
     """A function that tells whether any of the patterns stands for a room."""
     literals: set[str] = set()
-    wildcards: list[list[str]] = []
+    wildcards: list[str] = []
     for pattern in dict.fromkeys(patterns):
         if is_pattern(pattern):
-            wildcards.append(pattern.split("."))
+            wildcards.append(pattern)
         else:
             literals.add(pattern)
     if not wildcards:
         return literals.__contains__
-    fits = _fitting(wildcards)
-    return lambda room: room in literals or fits(room)
+    fits = fitting(wildcards)
+    return lambda room: room in literals or fits(room) > 0
+
+
+def fitting(patterns: Sequence[str]) -> Callable[[str], int]:
+    """A function that tells which of the patterns stand for a room: a bit for each, the first one's is the lowest.
+
+    A room's segments are looked at once for all. Some patterns and names are alike for as long as they can be: one by
+    one they would take a thousand times as long.
+    """
+    split = [pattern.split(".") for pattern in patterns]
+    depth = max(map(len, split), default=0)
+    exact: list[dict[str, int]] = [{} for _ in range(depth)]  # at each position: segment -> those that have it,
+    any_one, rest = [0] * depth, [0] * depth  # those that have `*`, and that end with `**`
+    whole = [0] * (depth + 1)  # those of so many segments
+    for number, pattern in enumerate(split):
+        bit = 1 << number
+        for at, segment in enumerate(pattern):
+            if segment == "**":
+                rest[at] |= bit
+            elif segment == "*":
+                any_one[at] |= bit
+            else:
+                exact[at][segment] = exact[at].get(segment, 0) | bit
+        if pattern[-1] != "**":
+            whole[len(pattern)] |= bit
+    levels = list(zip(exact, any_one, rest, strict=True))
+
+    def fits(room: str) -> int:
+        if room.startswith("@"):
+            return 0
+        segments, left, found = room.split("."), (1 << len(split)) - 1, 0
+        for segment, (having, any_segment, anything) in zip(segments, levels, strict=False):
+            found |= left & anything
+            left &= any_segment | having.get(segment, 0)
+            if not left:
+                return found
+        return found | (left & whole[len(segments)]) if len(segments) <= depth else found
+
+    return fits
 
 
 def topic(room: str) -> bytes:
@@ -185,43 +223,6 @@ def _bounded_fold(kind: str, text: str) -> str:
     folded = _folded(text)
     _check_size(kind, text, folded, ROOM_BYTES_MAX)
     return folded
-
-
-def _fitting(patterns: list[list[str]]) -> Callable[[str], bool]:
-    """Of patterns with wildcards, all at once: a bit for each, so a room's segments are looked at once.
-
-    Some patterns and names are alike for as long as they can be: one by one they would take a thousand times as long.
-    """
-    depth = max(map(len, patterns))
-    exact: list[dict[str, int]] = [{} for _ in range(depth)]  # at each position: segment -> those that have it,
-    any_one, rest = [0] * depth, [0] * depth  # those that have `*`, and that end with `**`
-    whole = [0] * (depth + 1)  # those of so many segments
-    for number, pattern in enumerate(patterns):
-        bit = 1 << number
-        for at, segment in enumerate(pattern):
-            if segment == "**":
-                rest[at] |= bit
-            elif segment == "*":
-                any_one[at] |= bit
-            else:
-                exact[at][segment] = exact[at].get(segment, 0) | bit
-        if pattern[-1] != "**":
-            whole[len(pattern)] |= bit
-    levels = list(zip(exact, any_one, rest, strict=True))
-
-    def fits(room: str) -> bool:
-        if room.startswith("@"):
-            return False
-        segments, left = room.split("."), (1 << len(patterns)) - 1
-        for segment, (having, any_segment, anything) in zip(segments, levels, strict=False):
-            if left & anything:
-                return True
-            left &= any_segment | having.get(segment, 0)
-            if not left:
-                return False
-        return len(segments) <= depth and bool(left & whole[len(segments)])
-
-    return fits
 
 
 @lru_cache(maxsize=1024)

@@ -8,12 +8,14 @@ Tests: tests/cli/test_broker.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
-from zchat.cli import options, retaining, watch
+from zchat.cli import exit_status, options, retaining, watch
 from zchat.cli.reach import Reach, listening
 from zchat.errors import UsageError
 
@@ -46,6 +48,15 @@ RestartGrace: TypeAlias = Annotated[
     ),
 ]
 
+ConfigPath: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Who may do what in which rooms, and limits: TOML, read again when it changes.",
+    ),
+]
+
 
 def broker(
     reach: Reach,
@@ -62,6 +73,7 @@ def broker(
     retain: options.Retain = None,
     grace: Grace = None,
     restart_grace: RestartGrace = None,
+    config: ConfigPath = None,
     no_watch: Annotated[
         bool,
         typer.Option(
@@ -82,14 +94,22 @@ def broker(
       zchat broker --bind 'tcp://*:5555' --insecure --data /var/lib/zchat
       zchat broker --memory --bind ipc:///tmp/zchat
       zchat broker --retain '**=30d' --retain 'build.**=7d,100000'
+      zchat broker --config /etc/zchat/broker.toml
     """
     if memory and data is not None:
         raise UsageError("--memory and --data cannot go together")
     at, published = listening(reach)
     from zchat.settings import Settings
 
-    default = Settings()
-    settings = Settings(
+    rules, default = None, Settings()
+    if config is not None:
+        from zchat.config import ConfigFile
+
+        file = ConfigFile(config.absolute())
+        said = file.read()
+        rules, default = file.source(said, exit_status.tell), replace(default, **said.limits)  # type: ignore[arg-type]
+    settings = replace(
+        default,
         grace_seconds=default.grace_seconds if grace is None else grace,
         restart_grace_seconds=default.restart_grace_seconds if restart_grace is None else restart_grace,
         retention=tuple(map(retaining.retention, retain or [])),
@@ -98,4 +118,4 @@ def broker(
     child = None if no_watch else watch.fork()
     from zchat.cli.serving import serve
 
-    serve(at, published, folder, sync.value, settings, child, searches=not no_search)
+    serve(at, published, folder, sync.value, settings, child, searches=not no_search, rules=rules)

@@ -41,7 +41,9 @@ class Reach(NamedTuple):
     ] = None
     insecure: Annotated[
         bool,
-        typer.Option("--insecure", help="Listen for other machines without keys: whoever comes may read and write all."),
+        typer.Option(
+            "--insecure", help="Listen for other machines without keys: whoever comes may read and write all."
+        ),
     ] = False
 
 

@@ -26,6 +26,7 @@ from zchat.errors import StartError
 if TYPE_CHECKING:
     from zchat.address import Address, Published
     from zchat.core.log import Log
+    from zchat.core.rights import RuleSource
     from zchat.log.search.filler import Filler
     from zchat.settings import Settings
     from zchat.sockets.broker import Broker
@@ -48,6 +49,7 @@ def serve(
     child: watch.Child | None,
     *,
     searches: bool = True,
+    rules: RuleSource | None = None,
 ) -> None:
     """Be the broker, until a signal ends it. Where it `searches`, a log on disk has an index of words."""
     faulthandler.enable()  # libzmq ends a process that trips over one of its asserts: then say where
@@ -65,7 +67,7 @@ def serve(
     index = filler.index if filler else None
 
     def start() -> Broker:
-        running = Broker(log, at, settings, exit_status.tell, ports.publisher_port, published, index)
+        running = Broker(log, at, settings, exit_status.tell, ports.publisher_port, published, index, rules)
         running.start()
         return running
 

@@ -40,6 +40,7 @@ from zchat.core.reads import Read as Read
 from zchat.core.reads import Reads
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
+from zchat.core.rights import Rights, Rules
 from zchat.core.rooms import BrokerRooms, Feed, Watermarks
 from zchat.core.schedule import BrokerSchedule
 from zchat.core.session import PENDING, Session
@@ -52,9 +53,17 @@ class BrokerCore:
     """One broker. Feed it what happens, then do what it says."""
 
     def __init__(
-        self, settings: Settings, facts: LogFacts, session_ids: Iterator[str], published: Published, now: Instant
+        self,
+        settings: Settings,
+        facts: LogFacts,
+        session_ids: Iterator[str],
+        published: Published,
+        now: Instant,
+        rights: Rights | None = None,
     ) -> None:
+        """Without `rights` everybody may do everything, and that does not change."""
         self.settings = settings
+        self.rights = rights or Rights()
         self.head = facts.head
         self.registry = Registry(facts.secret, settings)
         self._allowances = Allowances(settings)
@@ -91,7 +100,14 @@ class BrokerCore:
         )
         self._memberships.restore(facts.sessions, facts.users_seen, now)
         self._calls = Calls(settings, self._replies)
-        self._dispatch = Dispatch(
+        self._dispatch = self._dispatching()
+        self.refuse_subscriptions = self._memberships.refuse_subscriptions
+        # What the shell takes.
+        self._broadcasts: list[tuple[bytes, bytes]] = []
+        self.take_direct = self.registry.recipients.take  # after `take_broadcasts`: what is said to sessions one by one
+
+    def _dispatching(self) -> Dispatch:
+        return Dispatch(
             self.registry,
             self._memberships,
             self._questions,
@@ -105,10 +121,6 @@ class BrokerCore:
             self._gathering,
             self._replies,
         )
-        self.refuse_subscriptions = self._memberships.refuse_subscriptions
-        # What the shell takes.
-        self._broadcasts: list[tuple[bytes, bytes]] = []
-        self.take_direct = self.registry.recipients.take  # after `take_broadcasts`: what is said to sessions one by one
 
     # --- what happened ----------------------------------------------------------------------
 
@@ -202,6 +214,10 @@ class BrokerCore:
         self._calls.elapsed(now)
         for feed in self._watermarks.due(now.seconds):
             self._broadcast(feed, wire.encode(wire.Watermark(feed.last)))
+
+    def rules_changed(self, rules: Rules, now: Instant) -> None:
+        """Other rules hold from now on."""
+        self.rights.change(rules)
 
     def stopping(self) -> None:
         """The broker ends: tell every client. Then take replies."""

@@ -29,6 +29,7 @@ from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN, BrokerPor
 from zchat.core.clocks import NOTICED_SECONDS, Clocks
 from zchat.core.log import Append, Log, WordIndex
 from zchat.core.read_worker import Later, ReadWorker
+from zchat.core.rights import Rules
 from zchat.errors import LogError
 
 DRAIN_SECONDS = 0.01  # of a turn: then it is time to commit and answer
@@ -58,14 +59,17 @@ class BrokerLoop:
         port: BrokerPort,
         tell: Callable[[str], object],
         index: WordIndex | None = None,
+        changed_rules: Callable[[], Rules | None] | None = None,
     ) -> None:
-        """`tell` is given one line for the operator; searches look through the log where there is no `index`."""
+        """`tell` is given one line for the operator; searches look through the log where there is no `index`.
+        `changed_rules` is asked once a second; None: there never are any."""
         self.core = core
         self.is_over = False
         self.failure: LogError | None = None  # the log keeps nothing more
         self._log = log
         self._port = port
         self._tell = tell
+        self._changed_rules = changed_rules
         self._read_worker = ReadWorker(log, core, port, self.later, tell, index)
         self._finished: deque[Later] = deque()  # from other threads
         self._receives = True
@@ -114,6 +118,8 @@ class BrokerLoop:
         until = min(self._due, self._stop_at, port.due(now))
         if port.ends:
             until = min(until, now.seconds + ENDED_LOOK_SECONDS)
+        if self._changed_rules is not None:
+            until = min(until, self._look_at)
         return max(0.0, until - now.seconds)
 
     def turn(self, ready: int) -> None:
@@ -267,6 +273,8 @@ class BrokerLoop:
         if now.seconds >= self._look_at or (retention and now.seconds >= self._trim_at):
             self._look_at = now.seconds + LOOK_SECONDS
             self._look_at_the_clock(now)
+            if self._changed_rules is not None and (rules := self._changed_rules()) is not None:
+                self.core.rules_changed(rules, now)
         if retention and now.seconds >= self._trim_at:
             self._trim_at = now.seconds + self.core.settings.trim_seconds
             self._log.trim(list(retention), self._clocks.for_ages(now))

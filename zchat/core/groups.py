@@ -23,12 +23,13 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.allowances import Allowances, Share
 from zchat.core.commits import Gathering
-from zchat.core.dead_letters import DEAD, bury
+from zchat.core.dead_letters import bury
 from zchat.core.group import DYING, Run, WorkGroup
 from zchat.core.group_member import GroupMember
 from zchat.core.handing_out import HandingOut
 from zchat.core.log import GroupRow
 from zchat.core.replies import Replies
+from zchat.core.rights import DEAD
 from zchat.core.rooms import BrokerRooms, OpenBatch
 from zchat.core.session import Session
 from zchat.core.stock import StockBatch

@@ -12,6 +12,7 @@ from zchat.address import Address, Published
 from zchat.core.broker import BrokerCore
 from zchat.core.broker_loop import BrokerLoop
 from zchat.core.log import Log, WordIndex, facts_of
+from zchat.core.rights import Rights, RuleSource
 from zchat.settings import Settings
 from zchat.sockets import options
 from zchat.sockets.broker_port import SocketBrokerPort
@@ -30,6 +31,7 @@ class Broker:
         publisher_port: int = 0,  # 0: the next after `bind`, any where that is any
         advertised: Published | None = None,  # None: clients find it by that
         index: WordIndex | None = None,  # for searches; None: they look through the log
+        rules: RuleSource | None = None,  # who may do what; None: everybody everything
     ) -> None:
         options.check_libzmq()
         self.settings = settings or Settings()
@@ -38,6 +40,7 @@ class Broker:
         self._advertised = advertised
         self._log = log
         self._index = index
+        self._rules = rules
         self._tell = tell or (lambda text: None)  # for the operator: one line
 
     def start(self) -> None:
@@ -50,12 +53,14 @@ class Broker:
             publisher_port = self.publisher_address.port
             published = self._advertised or Published(publisher_port, beside=self.address.port)
             facts = facts_of(self._log, self.settings.users_seen_max)
-            core = BrokerCore(self.settings, facts, _session_ids(), published, instant())
+            rights = None if self._rules is None else Rights(self._rules.rules)
+            core = BrokerCore(self.settings, facts, _session_ids(), published, instant(), rights)
             port.start(publisher_port)
         except BaseException:
             port.close()
             raise
-        self._loop = BrokerLoop(core, self._log, port, self._tell, self._index)
+        changed = None if self._rules is None else self._rules.changed
+        self._loop = BrokerLoop(core, self._log, port, self._tell, self._index, changed)
 
     def stop(self) -> None:
         """Make `run` end: what was accepted is committed and told first. Safe in a signal handler."""
