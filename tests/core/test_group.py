@@ -92,6 +92,17 @@ def test_who_is_late_has_no_room_for_others_until_it_says_what_became_of_it() ->
     assert (member.out, member.free) == (1, 2), "what nobody else has, it goes on with"
 
 
+def test_ranges_that_overlap_are_held_as_a_whole() -> None:
+    group = group_of(3, 9)
+    first, second = group.members.values()
+    put(group, [b"x"] * 5)
+    group.hand_out(3, second, NOW, takes_new=True)
+    group.hand_out(2, first, NOW, takes_new=True)
+    group.claim(first, [(2, 5), (1, 4), (5, 3)], at(6))
+    assert {number for number, (state, _) in fates(group).items() if state == OUT} == {1, 2, 3, 4, 5}
+    assert first.out == 2 and first.late == [(1, 3)], "these are the other's"
+
+
 def test_what_cannot_be_had_any_more_is_waited_for_no_more() -> None:
     group = group_of(100)
     member = handed(group, 6)

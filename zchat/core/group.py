@@ -26,6 +26,7 @@ from operator import attrgetter
 from zchat.core import Instant
 from zchat.core.group_member import GroupMember, Range
 from zchat.core.log import GroupRow
+from zchat.core.ranges import OffsetRanges
 from zchat.core.stock import StockBatch
 
 RUNS_MAX = 4_096  # pending ones of a group: above it nothing new is handed out
@@ -209,7 +210,11 @@ class WorkGroup:
         """
         held: list[Run] = []
         member.late = []
+        told = OffsetRanges()  # each once: a run that was cut for one range is not to be cut again for another
         for first, last in holds:
+            if first <= last:
+                told.add(first, last)
+        for first, last in told:
             for run in list(self._within(first, last)):
                 if run.holder is member or run.state in (WAITING, READY):
                     held.append(self._cut_out(run, first, last))
