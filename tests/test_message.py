@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zchat import wire
-from zchat.message import NO_HEADERS, Message, messages
+from zchat.expiry import HEADER
+from zchat.message import NO_HEADERS, Job, Message, alive, jobs, messages
 
 NOON = 1_789_992_000_123_456  # 2026-09-21T12:00:00.123456Z
 
@@ -55,6 +56,31 @@ def test_offsets_count_on_over_the_entries() -> None:
         (11, "alice", "s1"),
         (12, "bob", "s2"),
     ]
+
+
+def test_what_has_expired_is_left_out_and_so_is_what_lies_behind_the_last_one() -> None:
+    short, lasting = (wire.Record(b"some", "message", {HEADER: seconds}) for seconds in ("10", "60"))
+    batch = batch_of(
+        wire.Entry("alice", "s1", 1, [b"a", short, lasting, wire.Record(b"b")]),
+        wire.Entry("bob", "s2", 1, [b"c", b"d"]),
+    )
+
+    def found(*, last: int = 0, now: int = 0) -> list[int]:
+        return [message.offset for message in messages("general", batch, 0, last=last, now=now)]
+
+    assert found() == [10, 11, 12, 13, 14, 15] and found(now=NOON + 9_999_999) == found()
+    assert found(now=NOON + 10_000_000) == [10, 12, 13, 14, 15]
+    assert found(now=NOON + 60_000_000, last=14) == [10, 13, 14]
+    assert found(last=11) == [10, 11] and found(last=10) == [10] and found(last=99) == found()
+    assert [job.offset for job in jobs("general", batch, 1, 1, Nobody(), now=NOON + 20_000_000)] == [10, 12, 13, 14, 15]
+    assert [message.offset for message in alive(messages("general", batch, 0), NOON + 20_000_000)] == found(
+        now=NOON + 20_000_000
+    )
+
+
+class Nobody:
+    def settle(self, job: Job, delay: float | None) -> None:
+        raise AssertionError
 
 
 @pytest.mark.parametrize(("first", "left"), [(0, [10, 11, 12, 13]), (10, [10, 11, 12, 13]), (11, [11, 12, 13])])

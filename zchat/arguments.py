@@ -20,6 +20,7 @@ from zchat.address import Address, parse
 from zchat.core.deliveries import Start
 from zchat.core.steps import Steps, purge
 from zchat.errors import BadName, TooLarge, UsageError, WireError
+from zchat.expiry import Life, headers_with
 from zchat.names import cursor_name, inbox, matcher, pattern_name, room_name, user_name
 from zchat.printable import printable
 from zchat.profile import meant
@@ -81,6 +82,13 @@ def record_of(body: bytes | str, event: str, headers: Mapping[str, str] | None) 
     if not event or event in ("join", "leave"):
         raise UsageError(f"event {event!r} cannot be published")
     return wire.Record(content, event, fields), size
+
+
+def lasting(headers: Mapping[str, str] | None, expire: Life | None) -> Mapping[str, str] | None:
+    """Headers of a message that expires, if it does."""
+    if expire is None or (headers is not None and not isinstance(headers, Mapping)):  # which is told where it is used
+        return headers
+    return headers_with(headers, expire)
 
 
 def start_of(after: int | None, last: int | None, since: Since | None, last_per_room: int | None) -> Start:

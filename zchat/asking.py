@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Literal, overload
 
 from zchat import wire
@@ -20,6 +19,7 @@ from zchat.arguments import (
     flag_of,
     function_of,
     history_of,
+    lasting,
     lasts_of,
     listed_of,
     number_of,
@@ -35,7 +35,8 @@ from zchat.core.deliveries import Delivery
 from zchat.core.gaps import Notice
 from zchat.core.steps import Ask, CallServers, PlaceCursor, all_scheduled, begin, done
 from zchat.errors import TimedOut
-from zchat.message import Message, RoomState, messages, states_of
+from zchat.expiry import Life
+from zchat.message import Message, RoomState, alive, messages, states_of
 from zchat.names import inbox
 from zchat.sending import SendingClient
 from zchat.sockets.clock import REQUEST_SECONDS, Deadline, waitable
@@ -87,7 +88,8 @@ class Asking(SendingClient):
         from zchat.core.search import searching  # only who searches pays for it
 
         asked = search_of(words, patterns, inbox(self.user), last, user, since)
-        return self._connection.run(searching(asked), self._deadline("search", timeout))
+        found = self._connection.run(searching(asked), self._deadline("search", timeout))
+        return alive(found, self._connection.broker_time)
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -154,13 +156,15 @@ class Asking(SendingClient):
         delay: float | timedelta | str | None = None,
         event: str = "message",
         headers: Mapping[str, str] | None = None,
+        expire: Life | None = None,
         timeout: float | None = None,
     ) -> str:
         """Have a message sent later by the broker: `at` a time, or after a `delay`. Returns its id, once it is stored.
 
+        Its life, if it has an end, begins when it is sent.
         Raises BadName, TooLarge, UsageError, Refused; and TimedOut: then it may be scheduled.
         """
-        message = scheduled_of(room, body, event, headers, due_of(at, delay))
+        message = scheduled_of(room, body, event, lasting(headers, expire), due_of(at, delay))
         self._connection.run(done(Ask(message)), self._deadline("schedule", timeout))
         return message.id
 
@@ -286,6 +290,7 @@ class Asking(SendingClient):
             answer = self._connection.answer(partial(begin, Ask(history.request)), deadline)
             for item in history.take(answer, self._connection.welcome):
                 if isinstance(item, Delivery):
-                    yield from islice(messages(item.room, item.batch, item.first), item.last - item.first + 1)
+                    now = self._connection.broker_time
+                    yield from messages(item.room, item.batch, item.first, last=item.last, now=now)
                 elif on_notice is not None:
                     on_notice(item)

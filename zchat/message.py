@@ -16,6 +16,7 @@ import msgspec
 
 from zchat import wire
 from zchat.errors import UsageError
+from zchat.expiry import has_expired
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -94,6 +95,11 @@ def states_of(rooms: Iterable[wire.Room], lasts: Iterable[Message]) -> list[Room
     return [RoomState(room.name, room.last, room.members, of.get(room.name)) for room in rooms]
 
 
+def alive(found: Iterable[Message], now: int) -> list[Message]:
+    """Those that have not expired: `now` is what the broker's clock says."""
+    return [message for message in found if not has_expired(message.headers, message.time, now)]
+
+
 def message_of(room: str, told: wire.Called | wire.Replied) -> Message:
     """What a server is asked, or says. Raises WireError."""
     record = wire.decode_record(told.record)
@@ -102,22 +108,32 @@ def message_of(room: str, told: wire.Called | wire.Replied) -> Message:
     return Message(room, 0, told.user, told.time, known.event, known.body, headers, told.session)
 
 
-def messages(room: str, batch: wire.Batch, first: int, without_session: str = "") -> Iterator[Message]:
-    """The messages of a batch from offset `first` on, leaving out those of one session."""
-    return chain.from_iterable(_entries(room, batch, first, without_session))  # a generator would be resumed for each
+def messages(
+    room: str, batch: wire.Batch, first: int, without_session: str = "", *, last: int = 0, now: int = 0
+) -> Iterator[Message]:
+    """The messages of a batch from offset `first` on, leaving out those of one session; up to `last`, if that is not 0.
+
+    `now` is what the broker's clock says: what has expired is left out, too. With 0 nothing has.
+    """
+    # A generator would be resumed for each.
+    return chain.from_iterable(_entries(room, batch, first, without_session, last, now))
 
 
-def jobs(room: str, batch: wire.Batch, deliveries: int, log: int, settles: Settles) -> Iterator[Message]:
-    """The messages of a batch for a member of a group."""
+def jobs(
+    room: str, batch: wire.Batch, deliveries: int, log: int, settles: Settles, *, now: int = 0
+) -> Iterator[Message]:
+    """The messages of a batch for a member of a group; `now` as above."""
     base, of = batch.base, []
     for entry in batch.entries:
         offsets = range(base, base + len(entry.records))
-        of.append(_of_entry(room, batch.time, entry, entry.records, iter(offsets), Job, deliveries, log, settles))
+        of.append(_of_entry(room, batch.time, entry, entry.records, iter(offsets), now, Job, deliveries, log, settles))
         base += len(entry.records)
     return chain.from_iterable(of)
 
 
-def _entries(room: str, batch: wire.Batch, first: int, without_session: str) -> Iterator[Iterator[Message]]:
+def _entries(
+    room: str, batch: wire.Batch, first: int, without_session: str, last: int, now: int
+) -> Iterator[Iterator[Message]]:
     volatile = batch.kind == wire.VOLATILE_MESSAGES
     offset = batch.base
     for entry in batch.entries:
@@ -131,8 +147,10 @@ def _entries(room: str, batch: wire.Batch, first: int, without_session: str) -> 
                 continue
             records = records[first - begin :]
             begin = first
+        if 0 < last < offset - 1 and not volatile:
+            records = records[: max(0, last + 1 - begin)]
         offsets = repeat(0) if volatile else iter(range(begin, offset))
-        yield _of_entry(room, batch.time, entry, records, offsets)
+        yield _of_entry(room, batch.time, entry, records, offsets, now)
 
 
 def _of_entry(
@@ -141,6 +159,7 @@ def _of_entry(
     entry: wire.Entry,
     records: list[wire.RecordOrBody],
     offsets: Iterator[int],
+    now: int,
     kind: Callable[..., Message] = Message,
     *more: object,
 ) -> Iterator[Message]:
@@ -163,4 +182,5 @@ def _of_entry(
         if isinstance(record, bytes)
         else kind(room, offset, user, time, record.event, record.body, record.headers or NO_HEADERS, session, *more)
         for record, offset in zip(records, offsets, strict=False)
+        if isinstance(record, bytes) or not record.headers or not now or not has_expired(record.headers, time, now)
     )

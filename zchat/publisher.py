@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
-from zchat.arguments import flag_of, record_of, text_of
+from zchat.arguments import flag_of, lasting, record_of, text_of
 from zchat.core.client import AWAY, CLOSED, READY
+from zchat.expiry import Life
 from zchat.sockets.link import Link
 from zchat.sockets.outbox import Outbox
 from zchat.sockets.publication import Outcome
@@ -57,17 +58,19 @@ class Publisher(Generic[P]):
         event: str = "message",
         headers: Mapping[str, str] | None = None,
         volatile: bool = False,
+        expire: Life | None = None,
     ) -> P:
         """Queue a message and return at once; what it returns tells its offset. At most 16 MiB wait.
 
         A `volatile` message is not stored: who listens now gets it, as fast as it goes, without a promise.
+        One that is to `expire` is shown to nobody so long after the broker took it: seconds, a timedelta, or "10m".
         Raises BadName, TooLarge, UsageError, TimedOut (there was no room, and it is not queued), Closed.
         """
         try:
             is_flag = volatile is False or volatile is True  # a call of `type` would take longer
-            if is_flag and type(body) is bytes and headers is None and event == "message":
+            if is_flag and type(body) is bytes and headers is None and event == "message" and expire is None:
                 return self._add(room, body, len(body), volatile)
-            record, size = record_of(body, event, headers)
+            record, size = record_of(body, event, lasting(headers, expire))
             return self._add(room, record, size, flag_of("volatile", volatile))
         except (AttributeError, TypeError):
             text_of("room", room)  # looked at only now: each message would pay for it

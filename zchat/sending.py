@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from zchat.arguments import function_of
+from zchat.expiry import Life
 from zchat.handlers import reply_to
 from zchat.message import Message
 from zchat.publisher import Publisher
@@ -32,6 +33,7 @@ class SendingClient(Publisher[Publication]):
         event: str = "message",
         headers: Mapping[str, str] | None = None,
         volatile: bool = False,
+        expire: Life | None = None,
         timeout: float | None = None,
     ) -> int:
         """Publish and wait for the ack: the message's offset (0 when volatile).
@@ -39,7 +41,7 @@ class SendingClient(Publisher[Publication]):
         Raises Refused; and TimedOut: then it may still be sent, so do not send it again.
         """
         seconds = waitable(timeout)  # before anything is sent
-        return self.publish(room, body, event=event, headers=headers, volatile=volatile).result(seconds)
+        return self.publish(room, body, event=event, headers=headers, volatile=volatile, expire=expire).result(seconds)
 
     def send_file(
         self,

@@ -30,9 +30,10 @@ from typing import NamedTuple
 import msgspec
 
 from zchat.address import parse
-from zchat.arguments import info, record_of, whom
+from zchat.arguments import info, lasting, record_of, whom
 from zchat.client import Client
 from zchat.errors import Refused, UsageError
+from zchat.expiry import Life
 from zchat.names import room_name
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import tried
@@ -68,10 +69,16 @@ class Spool:
     # --- adding -----------------------------------------------------------------------------
 
     def add(
-        self, room: str, bodies: Iterable[bytes], *, event: str = "message", headers: Mapping[str, str] | None = None
+        self,
+        room: str,
+        bodies: Iterable[bytes],
+        *,
+        event: str = "message",
+        headers: Mapping[str, str] | None = None,
+        expire: Life | None = None,
     ) -> int:
         """Keep messages for a room. Returns how many. Raises BadName, UsageError, OSError: then none is kept."""
-        name, lines = room_name(room), list[bytes]()
+        name, lines, headers = room_name(room), list[bytes](), lasting(headers, expire)
         for body in bodies:
             _, size = record_of(body, event, headers)
             if size > RECORD_BYTES_MAX:

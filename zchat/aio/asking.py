@@ -22,6 +22,7 @@ from zchat.arguments import (
     flag_of,
     function_of,
     history_of,
+    lasting,
     lasts_of,
     listed_of,
     number_of,
@@ -36,7 +37,8 @@ from zchat.core.answers import AllReplies, given
 from zchat.core.gaps import Notice
 from zchat.core.steps import Ask, CallServers, PlaceCursor, all_scheduled, begin, done
 from zchat.errors import TimedOut
-from zchat.message import Message, RoomState, states_of
+from zchat.expiry import Life
+from zchat.message import Message, RoomState, alive, states_of
 from zchat.names import inbox
 from zchat.sockets.clock import REQUEST_SECONDS, Deadline, waitable
 from zchat.times import Since
@@ -75,7 +77,8 @@ class LoopAsking(LoopSending):
         from zchat.core.search import searching  # only who searches pays for it
 
         asked = search_of(words, patterns, inbox(self.user), last, user, since)
-        return await self._connection.run(searching(asked), self._deadline("search", timeout))
+        found = await self._connection.run(searching(asked), self._deadline("search", timeout))
+        return alive(found, self._connection.broker_time)
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -148,13 +151,15 @@ class LoopAsking(LoopSending):
         delay: float | timedelta | str | None = None,
         event: str = "message",
         headers: Mapping[str, str] | None = None,
+        expire: Life | None = None,
         timeout: float | None = None,
     ) -> str:
         """Have a message sent later by the broker: `at` a time, or after a `delay`. Returns its id, once it is stored.
 
+        Its life, if it has an end, begins when it is sent.
         Raises BadName, TooLarge, UsageError, Refused; and TimedOut: then it may be scheduled.
         """
-        message = scheduled_of(room, body, event, headers, due_of(at, delay))
+        message = scheduled_of(room, body, event, lasting(headers, expire), due_of(at, delay))
         await self._connection.run(done(Ask(message)), self._deadline("schedule", timeout))
         return message.id
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from itertools import islice
 
 from zchat.aio.connection import LoopConnection
 from zchat.core.deliveries import Delivery
@@ -46,7 +45,8 @@ class Reading(AsyncIterator[Message]):
                 continue
             item = self._items.popleft()
             if isinstance(item, Delivery):
-                self._messages = islice(messages(item.room, item.batch, item.first), item.last - item.first + 1)
+                now = self._connection.broker_time
+                self._messages = messages(item.room, item.batch, item.first, last=item.last, now=now)
             elif self._on_notice is not None:
                 self._on_notice(item)
         return message

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from zchat.aio.connection import DRAINED_BYTES, LoopConnection
 from zchat.aio.publication import Publication
 from zchat.arguments import function_of
+from zchat.expiry import Life
 from zchat.files import PIECES_OUT_MAX, OutgoingFile
 from zchat.handlers import reply_to
 from zchat.message import Message
@@ -33,6 +34,7 @@ class LoopSending(Publisher[Publication]):
         event: str = "message",
         headers: Mapping[str, str] | None = None,
         volatile: bool = False,
+        expire: Life | None = None,
         timeout: float | None = None,
     ) -> int:
         """Publish and wait for the ack: the message's offset (0 when volatile).
@@ -43,7 +45,8 @@ class LoopSending(Publisher[Publication]):
         seconds = waitable(timeout)  # before anything is sent
         if self._connection.outbox.is_full:
             await self._connection.drain(seconds)
-        return await self.publish(room, body, event=event, headers=headers, volatile=volatile).result(seconds)
+        publication = self.publish(room, body, event=event, headers=headers, volatile=volatile, expire=expire)
+        return await publication.result(seconds)
 
     async def send_file(
         self,

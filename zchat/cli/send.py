@@ -48,6 +48,10 @@ Delay: TypeAlias = Annotated[
     float | None, typer.Option(metavar="SECONDS", parser=options.duration, help="Wait so long between them.")
 ]
 Volatile: TypeAlias = Annotated[bool, typer.Option("--volatile", help="Do not store it; only who listens now gets it.")]
+Expire: TypeAlias = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", parser=options.duration, help="Show it to nobody after so long: 10m, 2h."),
+]
 ToSpool: TypeAlias = Annotated[
     bool, typer.Option("--spool", help="Keep it on disk first; it is sent when the broker is there, once.")
 ]
@@ -68,6 +72,7 @@ class Sending(NamedTuple):
     repeat: Repeat = None
     delay: Delay = None
     volatile: Volatile = False
+    expire: Expire = None
     spool: ToSpool = False
 
     def check(self, room: str | None, json: bool) -> None:
@@ -87,6 +92,8 @@ class Sending(NamedTuple):
             more["headers"] = headers | dict(map(options.header, self.header or ()))
         if self.volatile:
             more["volatile"] = True
+        if self.expire is not None:
+            more["expire"] = self.expire
         return more
 
 
@@ -119,8 +126,9 @@ def send(
       zchat send --json general hi
       zchat send backups 'backup of web1 done' --spool
       zchat send team 'stand-up!' --at 9:30
+      zchat send team 'coffee is ready' --expire 10m
     """
-    file, whole, from_json, _, _, repeat, delay, _, spool = sending
+    file, whole, from_json, _, _, repeat, delay, _, _, spool = sending
     if room is None and not from_json:
         ctx.fail("Missing argument 'ROOM'")
     sending.check(room, json)

@@ -55,6 +55,7 @@ class SessionCore(Inquiries):
         self.listening = listening
         self.working = working
         self.calling = calling
+        self.broker_ahead = 0  # microseconds: what the broker's clock said more than ours, when it said WELCOME
         self._leaving = False  # BYE was said
         self._greeting = greeting
         self._publishing = publishing
@@ -283,6 +284,7 @@ class SessionCore(Inquiries):
             self.refusal = error
             return
         known, self.welcome = self.welcome, welcome
+        self.broker_ahead = welcome.time - now.micros
         self.state = READY
         if self._leaving:  # a BYE that arrived ended the session: one that begins now would store repeats twice
             self._leave(welcome)

@@ -11,6 +11,8 @@ Spec: docs/client.md, "Groups". Tests: tests/test_groups.py.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from zchat.core.client import CLOSED
 from zchat.core.deliveries import Handed
 from zchat.core.gaps import Notice
@@ -18,7 +20,7 @@ from zchat.core.ranges import OffsetRanges
 from zchat.core.steps import Steps, TakeNoPart, done
 from zchat.core.working import ACK, GroupWorker, Receiver, SettledRange
 from zchat.errors import Closed, UsageError
-from zchat.message import Job, jobs
+from zchat.message import Job, Message, jobs
 from zchat.sockets.incoming import Incoming, Item
 from zchat.sockets.intake import Intake, TakenOut
 from zchat.sockets.link import Link
@@ -41,6 +43,7 @@ class JobIntake:
         self._follows = follows  # what is taken is done when the next one is
         self._first = self._last = self._log = 0  # of what is, or was, in the buffer
         self._taken = OffsetRanges()  # where it does not follow: what was taken and is not settled
+        self._expired: Collection[int] = ()  # of what is, or was, in the buffer
         self._outcomes: list[SettledRange] = []  # that the engine has not collected
         self._is_told = False  # the engine is to collect them
         worker.look, worker.collect = self._look, self._collect
@@ -82,7 +85,9 @@ class JobIntake:
                     self._taken.clear()
                 if not self._follows:
                     self._taken.add(item.batch.base, item.last)
-                self.buffer.extend(jobs(item.room, item.batch, item.deliveries, item.log, self))
+                now = self._link.broker_time
+                self.buffer.extend(jobs(item.room, item.batch, item.deliveries, item.log, self, now=now))
+                self._expired = self._find_expired(item) if len(self.buffer) <= item.last - item.batch.base else ()
         return item if isinstance(item, Notice) else None
 
     def settle(self, job: Job, delay: float | None) -> None:
@@ -120,7 +125,7 @@ class JobIntake:
         """
         with self.incoming.lock:
             first = self.incoming.drop()
-            last = self._last if first is None else first.offset - 1  # that was taken
+            last = self._last_taken(first)
             if counts:
                 self._done(last)
             elif self._follows and self._first <= last:
@@ -131,11 +136,26 @@ class JobIntake:
 
     # --- parts ------------------------------------------------------------------------------
 
+    def _find_expired(self, item: Handed) -> Collection[int]:
+        """What of it is not in the buffer: that is done, and nobody gets it."""
+        expired = set(range(item.batch.base, item.last + 1)) - {job.offset for job in self.buffer}
+        for offset in sorted(expired):
+            self._taken.remove(offset, offset)
+            self._put(offset, offset, ACK, item.log)
+        return expired
+
+    def _last_taken(self, left: Message | None) -> int:
+        """The offset of the message in hand; `left`: the first of those that were not taken."""
+        offset = self._last if left is None else left.offset - 1
+        while offset in self._expired:
+            offset -= 1
+        return offset
+
     def _look(self) -> None:
         """By the engine, now and then: what was taken before the last one is done."""
         with self.incoming.lock:
             if self.buffer:
-                self._done(self.buffer[0].offset - 2)
+                self._done(self._last_taken(self.buffer[0]) - 1)
 
     def _done(self, last: int) -> None:
         """All of the batch up to there, if it follows by itself."""

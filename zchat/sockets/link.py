@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any, Protocol, TypeVar
 
 import zmq
@@ -107,6 +107,11 @@ class Link:
         """What the broker said last about this session."""
         assert self._core.welcome is not None, "connected"
         return self._core.welcome
+
+    @property
+    def broker_time(self) -> int:
+        """What the broker's clock says by now, in microseconds since 1970."""
+        return time_ns() // 1_000 + self._core.broker_ahead
 
     @property
     def is_ready(self) -> bool:
