@@ -45,6 +45,7 @@ FACES = tuple(  # what all faces are made of
         "files",
         "handlers",
         "publisher",
+        "sealing",
         *(
             f"sockets.{name}"
             for name in ("channel", "clock", "incoming", "intake", "job_intake", "link", "outbox", "publication")
@@ -83,6 +84,10 @@ LAYERS = [
     Layer("zchat/publisher.py", (*WORDS, "zchat.core.", *FACES), WORLD),
     Layer("zchat/profile.py", WORDS, WORLD),
     Layer("zchat/config.py", (*WORDS, "zchat.core.rights"), ("tomllib", *WORLD)),
+    Layer("zchat/private_files.py", WORDS, WORLD),
+    Layer("zchat/ring.py", (*WORDS, "zchat.core.sealed", "zchat.private_files"), WORLD),
+    # It alone has the cipher.
+    Layer("zchat/sealing.py", (*WORDS, "zchat.core.sealed", "zchat.profile", "zchat.ring"), ("nacl", *WORLD)),
     Layer("zchat/arguments.py", (*WORDS, "zchat.core.", "zchat.profile"), WORLD),
     Layer("zchat/work.py", (*WORDS, "zchat.core.", "zchat.arguments"), WORLD),
     Layer(
@@ -122,6 +127,8 @@ LAYERS = [
 PURE = {
     *(
         "__future__",
+        "base64",
+        "binascii",
         "bisect",
         "collections",
         "dataclasses",
@@ -134,7 +141,7 @@ PURE = {
     ),
     *("ipaddress", "itertools", "math", "operator", "re", "struct", "types", "typing", "unicodedata"),
 }
-GUARDED = {*WORLD, *WEB, "nats", "redis", "sqlite3", "typer", "zmq"}
+GUARDED = {*WORLD, *WEB, "nacl", "nats", "redis", "sqlite3", "typer", "zmq"}
 WORLDLY = sys.stdlib_module_names - PURE
 FOREIGN_ERRORS = {
     "zmq": ("zchat/sockets/",),

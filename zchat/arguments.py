@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from operator import index
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -25,14 +25,18 @@ from zchat.names import cursor_name, inbox, matcher, pattern_name, room_name, us
 from zchat.printable import printable
 from zchat.profile import meant
 from zchat.times import Since
+from zchat.wire.records import SEALED_EVENT
 
 if TYPE_CHECKING:
     from zchat.core.history import History
     from zchat.core.opening import Opening
 
 F = TypeVar("F", bound=Callable[..., Any])
+SealRecord: TypeAlias = "Callable[[str, wire.RecordOrBody, int], tuple[wire.RecordOrBody, int]]"
+"""A record as it is sent to a room, and its size: sealed, or as it is."""
 
 CO_COROUTINE = 128  # inspect's; to import that takes 10 ms
+NOT_PUBLISHED = ("join", "leave", SEALED_EVENT)  # events that a program cannot give to a message
 SEARCH_LAST = 20  # messages that a search finds, where nothing else is asked
 INFO_VALUE_CHARACTERS = 64  # of host and program; a broker takes 256 of all, names too
 
@@ -79,7 +83,7 @@ def record_of(body: bytes | str, event: str, headers: Mapping[str, str] | None) 
         raise UsageError("a body is bytes or text, an event text, headers are text to text") from error
     except UnicodeEncodeError as error:
         raise UsageError(f"text that no UTF-8 can hold: {error.reason}") from error
-    if not event or event in ("join", "leave"):
+    if not event or event in NOT_PUBLISHED:
         raise UsageError(f"event {event!r} cannot be published")
     return wire.Record(content, event, fields), size
 
@@ -278,10 +282,10 @@ def due_of(at: float | datetime | str | None, delay: float | timedelta | str | N
 
 
 def scheduled_of(
-    room: str, body: bytes | str, event: str, headers: Mapping[str, str] | None, due: tuple[int, int]
+    room: str, body: bytes | str, event: str, headers: Mapping[str, str] | None, due: tuple[int, int], seals: SealRecord
 ) -> wire.Schedule:
     """A message that is to be sent later, under an id that nobody else chooses."""
-    record, size = record_of(body, event, headers)
+    record, size = seals(text_of("room", room), *record_of(body, event, headers))
     if size > wire.RECORD_BYTES_MAX:
         raise TooLarge(size, wire.RECORD_BYTES_MAX)
     records = msgspec.Raw(wire.encode_records([record]))

@@ -164,7 +164,7 @@ class Asking(SendingClient):
         Its life, if it has an end, begins when it is sent.
         Raises BadName, TooLarge, UsageError, Refused; and TimedOut: then it may be scheduled.
         """
-        message = scheduled_of(room, body, event, lasting(headers, expire), due_of(at, delay))
+        message = scheduled_of(room, body, event, lasting(headers, expire), due_of(at, delay), self._connection.sealed)
         self._connection.run(done(Ask(message)), self._deadline("schedule", timeout))
         return message.id
 
@@ -220,7 +220,7 @@ class Asking(SendingClient):
         TimedOut where none came; of several it gives those that came. BadName, UsageError, TooLarge.
         """
         seconds = waitable(timeout)
-        call = call_of(room, body, event, headers, seconds, replies, retry)
+        call = call_of(room, body, event, headers, seconds, replies, retry, self._connection.sealed)
         deadline = self._deadline("reply", seconds)
         try:
             answer = self._connection.answer(partial(begin, CallServers(call)), deadline)
@@ -229,7 +229,7 @@ class Asking(SendingClient):
             came = self._connection.do(lambda core, now: core.calling.forget(core, call.request))
             if not came:
                 raise
-        messages = replies_of(call, came)
+        messages = replies_of(call, came, self._connection.opens)
         return messages[0] if replies == 1 else messages
 
     def serve(
@@ -290,7 +290,7 @@ class Asking(SendingClient):
             answer = self._connection.answer(partial(begin, Ask(history.request)), deadline)
             for item in history.take(answer, self._connection.welcome):
                 if isinstance(item, Delivery):
-                    now = self._connection.broker_time
-                    yield from messages(item.room, item.batch, item.first, last=item.last, now=now)
+                    now, opens = self._connection.broker_time, self._connection.opens
+                    yield from messages(item.room, item.batch, item.first, last=item.last, now=now, opens=opens)
                 elif on_notice is not None:
                     on_notice(item)

@@ -15,13 +15,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Unpack
 
-from zchat.arguments import function_of, info, name_of, rooms_of, start_of, whom
+from zchat.arguments import flag_of, function_of, info, name_of, rooms_of, start_of, whom
 from zchat.asking import Asking
 from zchat.core.gaps import Notice
 from zchat.core.steps import BecomeMember, Steps, done
 from zchat.core.working import Receiver
 from zchat.errors import Refused
 from zchat.handlers import EventHandlers, F
+from zchat.sealing import sealing
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import CLOSE_SECONDS, WAIT_SECONDS, Deadline, tried, waitable
 from zchat.times import Since
@@ -37,6 +38,7 @@ def connect(
     *,
     wait: float = WAIT_SECONDS,
     timeout: float | None = None,
+    seals: bool = True,
     on_notice: Callable[[Notice], object] | None = None,
 ) -> Client:
     """Connect to a broker as `user`, waiting up to `wait` seconds for it; 0 is one try.
@@ -44,13 +46,15 @@ def connect(
     The address may be the name of a broker in the user's profile, zchat.toml. Without one it is that of ZCHAT_BROKER,
     else the profile's, else this machine's; without a user that of ZCHAT_USER, else the profile's, else the login name.
     `timeout` is how long each later call waits for the broker that says nothing else; None: as long as it takes.
+    With `seals` what goes to and comes from rooms whose key is in the profile's folder is sealed and opened.
     `on_notice` is told when the connection is lost and when it is back, in a thread of its own.
 
     Raises Unreachable when no broker answers, Refused when it will not have us, BadAddress, BadName, UsageError.
     """
     seconds, timeout = tried(wait), waitable(timeout)
     where, name = whom(address, user)
-    connection = Connection(where, name, info(), function_of("on_notice", on_notice))
+    told = function_of("on_notice", on_notice)
+    connection = Connection(where, name, info(), told, sealing(flag_of("seals", seals)))
     connection.timeout = timeout
     connection.start(seconds)
     return Client(connection)

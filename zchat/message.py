@@ -10,20 +10,34 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 from zchat import wire
 from zchat.errors import UsageError
 from zchat.expiry import has_expired
+from zchat.wire.records import SEALED_EVENT
 
+Opens: TypeAlias = "Callable[[str, str, wire.Record], wire.Record | str]"
+"""Opens a record with the event `sealed` that this user sent to this room; or says what is to be shown in its place."""
+
+NOT_OPENED = "sealed message"  # is shown of it where nothing opens any
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Message(msgspec.Struct, frozen=True, gc=False):
-    """One message, or with event `join` or `leave` somebody coming or going (then `body` is a leave's reason)."""
+class _OfSealedRoom(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What is said by its name alone, when a message is made."""
+
+    sealed: bool = False  # it came sealed, and was opened: who wrote it had the room's key
+
+
+class Message(_OfSealedRoom, frozen=True, gc=False):
+    """One message, or with event `join` or `leave` somebody coming or going (then `body` is a leave's reason).
+
+    With event `sealed` it is of a sealed room and could not be opened; then `body` says why.
+    """
 
     room: str
     offset: int  # its place in the broker's log; 0 for a volatile message
@@ -77,7 +91,9 @@ class Job(Message, frozen=True, gc=True):
 
     def __repr__(self) -> str:
         """As any message's."""
-        return f"Job({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__struct_fields__[:-2])})"
+        return (
+            f"Job({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__struct_fields__ if name[0] != '_')})"
+        )
 
 
 class RoomState(NamedTuple):
@@ -100,39 +116,53 @@ def alive(found: Iterable[Message], now: int) -> list[Message]:
     return [message for message in found if not has_expired(message.headers, message.time, now)]
 
 
-def message_of(room: str, told: wire.Called | wire.Replied) -> Message:
+def message_of(room: str, told: wire.Called | wire.Replied, opens: Opens | None = None) -> Message:
     """What a server is asked, or says. Raises WireError."""
     record = wire.decode_record(told.record)
     known = wire.Record(record) if isinstance(record, bytes) else record
-    headers = known.headers or NO_HEADERS
-    return Message(room, 0, told.user, told.time, known.event, known.body, headers, told.session)
+    return _of_record(Message, room, 0, told.user, told.time, known, told.session, opens)
 
 
 def messages(
-    room: str, batch: wire.Batch, first: int, without_session: str = "", *, last: int = 0, now: int = 0
+    room: str,
+    batch: wire.Batch,
+    first: int,
+    without_session: str = "",
+    *,
+    last: int = 0,
+    now: int = 0,
+    opens: Opens | None = None,
 ) -> Iterator[Message]:
     """The messages of a batch from offset `first` on, leaving out those of one session; up to `last`, if that is not 0.
 
-    `now` is what the broker's clock says: what has expired is left out, too. With 0 nothing has.
+    `now` is what the broker's clock says: what has expired is left out, too. With 0 nothing has. `opens` opens what is
+    sealed.
     """
     # A generator would be resumed for each.
-    return chain.from_iterable(_entries(room, batch, first, without_session, last, now))
+    return chain.from_iterable(_entries(room, batch, first, without_session, last, now, opens))
 
 
 def jobs(
-    room: str, batch: wire.Batch, deliveries: int, log: int, settles: Settles, *, now: int = 0
+    room: str,
+    batch: wire.Batch,
+    deliveries: int,
+    log: int,
+    settles: Settles,
+    *,
+    now: int = 0,
+    opens: Opens | None = None,
 ) -> Iterator[Message]:
-    """The messages of a batch for a member of a group; `now` as above."""
-    base, of = batch.base, []
+    """The messages of a batch for a member of a group; `now` and `opens` as above."""
+    base, of, more = batch.base, [], (deliveries, log, settles)
     for entry in batch.entries:
         offsets = range(base, base + len(entry.records))
-        of.append(_of_entry(room, batch.time, entry, entry.records, iter(offsets), now, Job, deliveries, log, settles))
+        of.append(_of_entry(room, batch.time, entry, entry.records, iter(offsets), now, opens, Job, *more))
         base += len(entry.records)
     return chain.from_iterable(of)
 
 
 def _entries(
-    room: str, batch: wire.Batch, first: int, without_session: str, last: int, now: int
+    room: str, batch: wire.Batch, first: int, without_session: str, last: int, now: int, opens: Opens | None
 ) -> Iterator[Iterator[Message]]:
     volatile = batch.kind == wire.VOLATILE_MESSAGES
     offset = batch.base
@@ -150,7 +180,7 @@ def _entries(
         if 0 < last < offset - 1 and not volatile:
             records = records[: max(0, last + 1 - begin)]
         offsets = repeat(0) if volatile else iter(range(begin, offset))
-        yield _of_entry(room, batch.time, entry, records, offsets, now)
+        yield _of_entry(room, batch.time, entry, records, offsets, now, opens)
 
 
 def _of_entry(
@@ -160,6 +190,7 @@ def _of_entry(
     records: list[wire.RecordOrBody],
     offsets: Iterator[int],
     now: int,
+    opens: Opens | None,
     kind: Callable[..., Message] = Message,
     *more: object,
 ) -> Iterator[Message]:
@@ -180,7 +211,27 @@ def _of_entry(
     return (
         kind(room, offset, user, time, "message", record, NO_HEADERS, session, *more)
         if isinstance(record, bytes)
-        else kind(room, offset, user, time, record.event, record.body, record.headers or NO_HEADERS, session, *more)
+        else _of_record(kind, room, offset, user, time, record, session, opens, *more)
         for record, offset in zip(records, offsets, strict=False)
         if isinstance(record, bytes) or not record.headers or not now or not has_expired(record.headers, time, now)
     )
+
+
+def _of_record(
+    kind: Callable[..., Message],
+    room: str,
+    offset: int,
+    user: str,
+    time: int,
+    record: wire.Record,
+    session: str,
+    opens: Opens | None,
+    *more: object,
+) -> Message:
+    if record.event != SEALED_EVENT:
+        return kind(room, offset, user, time, record.event, record.body, record.headers or NO_HEADERS, session, *more)
+    opened = opens(room, user, record) if opens is not None else NOT_OPENED
+    if isinstance(opened, str):  # what it is, in the place of what nobody could read
+        return kind(room, offset, user, time, SEALED_EVENT, opened.encode(), NO_HEADERS, session, *more)
+    headers = opened.headers or NO_HEADERS
+    return kind(room, offset, user, time, opened.event, opened.body, headers, session, *more, sealed=True)

@@ -56,6 +56,12 @@ def path() -> Path | None:
     return Path(folder, "zchat", "zchat.toml") if folder else None
 
 
+def ring_folder() -> Path | None:
+    """Where the keys of sealed rooms are: a folder beside the file. None where nobody can tell."""
+    beside = path()
+    return None if beside is None else beside.parent / "rooms"
+
+
 def read() -> Profile:
     """The file; nothing where there is none. Raises UsageError."""
     where = path()

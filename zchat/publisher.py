@@ -15,6 +15,7 @@ from zchat.expiry import Life
 from zchat.sockets.link import Link
 from zchat.sockets.outbox import Outbox
 from zchat.sockets.publication import Outcome
+from zchat.wire.records import RecordOrBody
 
 P = TypeVar("P", bound=Outcome)
 
@@ -27,7 +28,9 @@ class Publisher(Generic[P]):
         self.address = str(link.address)
         self.user = link.user
         outbox: Outbox[P] = link.outbox
-        self._add = outbox.add
+        self._outbox = outbox
+        seals = link.seals
+        self._add = outbox.add if seals is None or not seals.rooms() else self._add_sealed
 
     def __repr__(self) -> str:
         """`<zchat.Client alice at tcp://127.0.0.1:5555: connected>`; or `<zchat.aio.Client …`."""
@@ -75,3 +78,10 @@ class Publisher(Generic[P]):
         except (AttributeError, TypeError):
             text_of("room", room)  # looked at only now: each message would pay for it
             raise
+
+    def is_sealed(self, room: str) -> bool:
+        """Whether what is published to a room is sealed: its key is there. Raises BadName, UsageError."""
+        return self._connection.is_sealed(text_of("room", room))
+
+    def _add_sealed(self, room: str, record: RecordOrBody, size: int, volatile: bool) -> P:
+        return self._outbox.add(room, *self._connection.sealed(room, record, size), volatile)

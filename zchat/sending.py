@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from zchat.arguments import function_of
+from zchat.arguments import function_of, text_of
 from zchat.expiry import Life
 from zchat.handlers import reply_to
 from zchat.message import Message
@@ -62,7 +62,7 @@ class SendingClient(Publisher[Publication]):
         seconds, told = waitable(timeout), function_of("on_progress", on_progress)
         unacked: deque[Publication] = deque()
         offset = 0
-        with OutgoingFile(path, self._connection.outbox.record_bytes_max, headers) as file:
+        with OutgoingFile(path, self._connection.record_bytes_max(text_of("room", room)), headers) as file:
             for piece in file:
                 unacked.append(self.publish(room, piece.body, event=piece.event, headers=piece.headers))
                 if len(unacked) > PIECES_OUT_MAX:

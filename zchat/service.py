@@ -19,7 +19,7 @@ from zchat.errors import ZchatError
 from zchat.message import Message, message_of
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import CLOSE_SECONDS, Deadline
-from zchat.work import said_of, served_of
+from zchat.work import failure_of, said_of, served_of
 
 Handler = Callable[[Message], "bytes | str | Message | None"]
 
@@ -81,10 +81,10 @@ class Service:
         core.calling.reply(core, called, record, error)
 
     def _handled(self, called: wire.Called) -> tuple[wire.RecordOrBody, str]:
+        room, connection = called.room, self._connection
         try:
-            return said_of(self._handler(message_of(called.room, called))), ""
-        except ZchatError as error:  # the program's word to who asked
-            return b"", str(error)
+            return said_of(self._handler(message_of(room, called, connection.opens)), room, connection.sealed), ""
         except Exception as error:  # whatever it is: who asked is told, and the next one is served
-            logging.getLogger("zchat").exception("a request to %s failed", called.room)
-            return b"", f"{type(error).__name__}: {error}"
+            if not isinstance(error, ZchatError):  # that is the program's word to who asked
+                logging.getLogger("zchat").exception("a request to %s failed", room)
+            return b"", failure_of(error, room, connection.is_sealed)

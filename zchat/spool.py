@@ -35,6 +35,7 @@ from zchat.client import Client
 from zchat.errors import Refused, UsageError
 from zchat.expiry import Life
 from zchat.names import room_name
+from zchat.sealing import sealing
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import tried
 from zchat.spool_files import SpooledMessage, SpoolState, cut, line_of, replace
@@ -127,7 +128,7 @@ class Spool:
                 self._clear()
                 return flushed
             state = self._state()
-            connection = Connection(parse(self.address), self.user, info())
+            connection = Connection(parse(self.address), self.user, info(), None, sealing(True))
             if state.session:
                 connection.go_on(state.session, base64.b64decode(state.token), state.seq)
             connection.start(tried(wait))

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypedDict
 
 from zchat import wire
-from zchat.arguments import flag_of, number_of, opening_of, record_of, text_of
+from zchat.arguments import SealRecord, flag_of, number_of, opening_of, record_of, text_of
 from zchat.core.calling import RoomServer
 from zchat.core.deliveries import Start
 from zchat.core.steps import Steps
 from zchat.core.working import Receiver
-from zchat.errors import BadName, Refused, TooLarge, UsageError
-from zchat.message import Message, message_of
+from zchat.errors import BadName, Refused, TooLarge, UsageError, ZchatError
+from zchat.message import Message, Opens, message_of
 from zchat.names import group_name, is_pattern, room_name
 
 if TYPE_CHECKING:
@@ -112,9 +112,10 @@ def call_of(
     timeout: float | None,
     replies: int,
     retry: bool,
+    seals: SealRecord,
 ) -> wire.Call:
     """What `request` asks."""
-    record, size = record_of(body, event, headers)
+    record, size = seals(text_of("room", room), *record_of(body, event, headers))
     if size > wire.RECORD_BYTES_MAX:
         raise TooLarge(size, wire.RECORD_BYTES_MAX)
     seconds = wire.CALL_SECONDS_MAX if timeout is None else min(timeout, wire.CALL_SECONDS_MAX)
@@ -126,10 +127,10 @@ def call_of(
     return wire.Call(0, room_name(text_of("room", room)), raw, max(1, round(seconds * 1000)), many, is_again)
 
 
-def replies_of(call: wire.Call, replies: list[wire.Replied]) -> list[Message]:
+def replies_of(call: wire.Call, replies: list[wire.Replied], opens: Opens | None) -> list[Message]:
     """What came in answer. Raises Refused where all have failed, WireError."""
     failed = next((each.error for each in replies if each.error), "")
-    done = [message_of(call.room, each) for each in replies if not each.error]
+    done = [message_of(call.room, each, opens) for each in replies if not each.error]
     if failed and not done:
         raise Refused("server-failed", failed)
     return done
@@ -148,12 +149,21 @@ def served_of(
     return RoomServer(number, name, "" if group is None else group_of(group), most, put)
 
 
-def said_of(answer: object) -> wire.RecordOrBody:
+def said_of(answer: object, room: str, seals: SealRecord) -> wire.RecordOrBody:
     """What a handler has returned, as the record of a reply. Raises UsageError."""
     if isinstance(answer, Message):
-        return record_of(answer.body, answer.event, answer.headers)[0]
-    if answer is None:
-        return b""
-    if not isinstance(answer, bytes | str):
+        return seals(room, *record_of(answer.body, answer.event, answer.headers))[0]
+    if answer is not None and not isinstance(answer, bytes | str):
         raise UsageError("a handler returns bytes, text, a Message or nothing")
-    return record_of(answer, "message", None)[0]
+    return seals(room, *record_of(answer or b"", "message", None))[0]
+
+
+def failure_of(error: Exception, room: str, is_sealed: Callable[[str], bool]) -> str:
+    """What who asked is told of a handler that raised: of a sealed room no more than that, as it goes out open."""
+    try:
+        hides = is_sealed(room)
+    except UsageError:
+        hides = True
+    if hides:
+        return "it failed; as the room is sealed, only the server knows why"
+    return str(error) if isinstance(error, ZchatError) else f"{type(error).__name__}: {error}"

@@ -159,7 +159,7 @@ class LoopAsking(LoopSending):
         Its life, if it has an end, begins when it is sent.
         Raises BadName, TooLarge, UsageError, Refused; and TimedOut: then it may be scheduled.
         """
-        message = scheduled_of(room, body, event, lasting(headers, expire), due_of(at, delay))
+        message = scheduled_of(room, body, event, lasting(headers, expire), due_of(at, delay), self._connection.sealed)
         await self._connection.run(done(Ask(message)), self._deadline("schedule", timeout))
         return message.id
 
@@ -215,7 +215,7 @@ class LoopAsking(LoopSending):
         TimedOut where none came; of several it gives those that came. BadName, UsageError, TooLarge.
         """
         seconds = waitable(timeout)
-        call = call_of(room, body, event, headers, seconds, replies, retry)
+        call = call_of(room, body, event, headers, seconds, replies, retry, self._connection.sealed)
         deadline = self._deadline("reply", seconds)
         try:
             answer = await self._connection.answer(partial(begin, CallServers(call)), deadline)
@@ -224,7 +224,7 @@ class LoopAsking(LoopSending):
             came = self._connection.do(lambda core, now: core.calling.forget(core, call.request))
             if not came:
                 raise
-        messages = replies_of(call, came)
+        messages = replies_of(call, came, self._connection.opens)
         return messages[0] if replies == 1 else messages
 
     def serve(

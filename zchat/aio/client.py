@@ -17,11 +17,12 @@ from zchat.aio.asking import LoopAsking
 from zchat.aio.connection import LoopConnection
 from zchat.aio.session import LoopSession
 from zchat.aio.subscription import Subscription
-from zchat.arguments import function_of, info, name_of, rooms_of, start_of, whom
+from zchat.arguments import flag_of, function_of, info, name_of, rooms_of, start_of, whom
 from zchat.core.gaps import Notice
 from zchat.core.steps import BecomeMember, done
 from zchat.errors import Refused
 from zchat.handlers import LOCAL, EventHandlers, F
+from zchat.sealing import sealing
 from zchat.sockets.clock import CLOSE_SECONDS, WAIT_SECONDS, Deadline, tried, waitable
 from zchat.times import Since
 from zchat.work import GroupOptions, receiving
@@ -33,6 +34,7 @@ def connect(
     *,
     wait: float = WAIT_SECONDS,
     timeout: float | None = None,
+    seals: bool = True,
     on_notice: Callable[[Notice], object] | None = None,
 ) -> Connecting:
     """Connect to a broker as `user`: `async with connect() as client`, or `client = await connect()`.
@@ -42,7 +44,7 @@ def connect(
     """
     seconds, timeout = tried(wait), waitable(timeout)
     told = function_of("on_notice", on_notice)
-    connection = partial(LoopConnection, *whom(address, user), info(), told)
+    connection = partial(LoopConnection, *whom(address, user), info(), told, sealing(flag_of("seals", seals)))
     return Connecting(connection, seconds, timeout)
 
 

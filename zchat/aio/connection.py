@@ -27,7 +27,6 @@ from zchat.aio.turns import Turns, settle
 from zchat.core import Instant
 from zchat.core.answers import A, given
 from zchat.core.client_session import CLOSED, READY, Answer, Request, SessionCore
-from zchat.core.gaps import Notice
 from zchat.core.publishing import Chunk
 from zchat.core.steps import Ask, Leave, Listen, Steps, begin, done
 from zchat.core.working import Receiver
@@ -35,7 +34,7 @@ from zchat.errors import Closed, Refused, TimedOut
 from zchat.sockets import context, exits
 from zchat.sockets.clock import Deadline
 from zchat.sockets.commands import AwaitedCommand
-from zchat.sockets.link import Link
+from zchat.sockets.link import Link, OnNotice, Seals
 
 T = TypeVar("T")
 
@@ -47,10 +46,10 @@ class LoopConnection(Link):
     """One client's connection. `start` waits for the broker; `close` ends the session."""
 
     def __init__(
-        self, address: Address, user: str, info: dict[str, str], on_notice: Callable[[Notice], object] | None
+        self, address: Address, user: str, info: dict[str, str], on_notice: OnNotice, seals: Seals | None
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        super().__init__(address, user, info, on_notice, made=Publication, call=self._call_soon)
+        super().__init__(address, user, info, on_notice, seals, made=Publication, call=self._call_soon)
         self._port.read_for(READ_SECONDS)
         self._turns = Turns(self._engine, self._port, self._end)
         self._asked: dict[int, asyncio.Future[bool]] = {}  # number of a request -> who waits for its answer

@@ -45,8 +45,8 @@ class Reading(AsyncIterator[Message]):
                 continue
             item = self._items.popleft()
             if isinstance(item, Delivery):
-                now = self._connection.broker_time
-                self._messages = messages(item.room, item.batch, item.first, last=item.last, now=now)
+                now, opens = self._connection.broker_time, self._connection.opens
+                self._messages = messages(item.room, item.batch, item.first, last=item.last, now=now, opens=opens)
             elif self._on_notice is not None:
                 self._on_notice(item)
         return message

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from zchat.aio.connection import DRAINED_BYTES, LoopConnection
 from zchat.aio.publication import Publication
-from zchat.arguments import function_of
+from zchat.arguments import function_of, text_of
 from zchat.expiry import Life
 from zchat.files import PIECES_OUT_MAX, OutgoingFile
 from zchat.handlers import reply_to
@@ -65,7 +65,7 @@ class LoopSending(Publisher[Publication]):
         seconds, told = waitable(timeout), function_of("on_progress", on_progress)
         unacked: deque[Publication] = deque()
         offset = 0
-        with OutgoingFile(path, self._connection.outbox.record_bytes_max, headers) as file:
+        with OutgoingFile(path, self._connection.record_bytes_max(text_of("room", room)), headers) as file:
             for piece in file:
                 if self._connection.outbox.is_full:
                     await self._connection.drain(seconds)

@@ -17,7 +17,7 @@ from zchat.core.steps import ServeNoMore, ServeRoom, done
 from zchat.errors import ZchatError
 from zchat.message import Message, message_of
 from zchat.sockets.clock import CLOSE_SECONDS, Deadline
-from zchat.work import said_of, served_of
+from zchat.work import failure_of, said_of, served_of
 
 ServerReply = bytes | str | Message | None
 LoopHandler = Callable[[Message], "ServerReply | Awaitable[ServerReply]"]
@@ -90,11 +90,11 @@ class LoopService:
             pass  # the client has ended
 
     async def _handled(self, called: wire.Called) -> tuple[wire.RecordOrBody, str]:
+        room, connection = called.room, self._connection
         try:
-            said = self._handler(message_of(called.room, called))
-            return said_of(await said if inspect.isawaitable(said) else said), ""
-        except ZchatError as error:  # the program's word to who asked
-            return b"", str(error)
+            said = self._handler(message_of(room, called, connection.opens))
+            return said_of(await said if inspect.isawaitable(said) else said, room, connection.sealed), ""
         except Exception as error:  # whatever it is: who asked is told, and the next one is served
-            logging.getLogger("zchat").exception("a request to %s failed", called.room)
-            return b"", f"{type(error).__name__}: {error}"
+            if not isinstance(error, ZchatError):  # that is the program's word to who asked
+                logging.getLogger("zchat").exception("a request to %s failed", room)
+            return b"", failure_of(error, room, connection.is_sealed)

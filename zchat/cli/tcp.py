@@ -130,7 +130,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_tell_of)
     broker, user, wait = connecting
-    async with zchat.aio.connect(broker, user, wait=wait) as client:
+    async with zchat.aio.connect(broker, user, wait=wait, seals=False) as client:
         gateway = Gateway(client, asked, exit_status.tell if verbose else lambda text: None)
 
         def stop(signum: int) -> None:

@@ -31,8 +31,10 @@ from zchat.core.log import ScheduledRow
 from zchat.core.rooms import BrokerRooms
 from zchat.core.session import Session
 from zchat.errors import BadName, WireError
+from zchat.message import NOT_OPENED
 from zchat.names import room_name, user_key
 from zchat.settings import Settings
+from zchat.wire.records import SEALED_EVENT
 
 ID_CHARACTERS_MAX = 64
 LOOK_SECONDS = 0.5  # while anything is scheduled
@@ -246,5 +248,7 @@ def _is_done(row: ScheduledRow) -> bool:
 def _told(row: ScheduledRow) -> wire.ScheduledMessage:
     (record,) = wire.decode_records(msgspec.Raw(row.records))
     known = wire.Record(record) if isinstance(record, bytes) else record
+    if known.event == SEALED_EVENT:
+        return wire.ScheduledMessage(row.id, row.room, row.due, known.event, NOT_OPENED, len(known.body))
     preview = known.body[: 4 * wire.PREVIEW_CHARACTERS].decode(errors="replace")[: wire.PREVIEW_CHARACTERS]
     return wire.ScheduledMessage(row.id, row.room, row.due, known.event, preview, len(known.body))

@@ -22,7 +22,7 @@ from unicodedata import category, normalize
 
 from zchat import wire
 from zchat.errors import WireError
-from zchat.wire.records import FILE_EVENT
+from zchat.wire.records import FILE_EVENT, SEALED_EVENT
 
 TEXT_BYTES_MAX = 64 << 10  # of a body: what stands behind is not found
 WORD_MAX = 64  # characters; what is longer is cut
@@ -62,7 +62,7 @@ def searched(record: wire.RecordOrBody) -> bytes:
     """The body in which words are looked for: of a piece of a file none."""
     if isinstance(record, bytes):
         return record
-    return b"" if record.event == FILE_EVENT else record.body
+    return b"" if record.event in (FILE_EVENT, SEALED_EVENT) else record.body
 
 
 def words_of(body: bytes) -> list[str]:

@@ -45,7 +45,7 @@ class ChannelLink(Link):
         def open_it(own: SessionCore, now: Instant) -> SessionLine:
             assert isinstance(own, ClientCore)
             line = SessionLine(own.sessions.open(user), outbox, self)
-            self._begin(line.core, connection.address, outbox, on_notice, connection._call)
+            self._begin(line.core, connection.address, outbox, on_notice, connection._call, connection.seals)
             self._engine.lines.add(line)
             return line
 

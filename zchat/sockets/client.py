@@ -12,13 +12,11 @@ Spec: docs/design.md, "The client". Tests: tests/sockets/test_client.py.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from zchat import wire
 from zchat.address import Address
-from zchat.core.gaps import Notice
 from zchat.core.publishing import Chunk
 from zchat.core.steps import Leave, begin, done
 from zchat.core.working import Receiver
@@ -26,6 +24,7 @@ from zchat.errors import TimedOut
 from zchat.sockets import context, exits
 from zchat.sockets.clock import Deadline
 from zchat.sockets.driver import Driver
+from zchat.sockets.link import OnNotice, Seals
 from zchat.sockets.notices import Caller
 from zchat.sockets.publication import Publication
 from zchat.sockets.waiting import Waiting
@@ -38,10 +37,10 @@ class Connection(Waiting):
     """One client's connection. `start` waits for the broker; `close` ends the session."""
 
     def __init__(
-        self, address: Address, user: str, info: dict[str, str], on_notice: Callable[[Notice], object] | None = None
+        self, address: Address, user: str, info: dict[str, str], on_notice: OnNotice, seals: Seals | None
     ) -> None:
         self._caller = Caller()
-        super().__init__(address, user, info, on_notice, made=Publication, call=self._caller.call)
+        super().__init__(address, user, info, on_notice, seals, made=Publication, call=self._caller.call)
         self._driver = Driver(self._engine, self._port, self._end)
 
     def push(self) -> None:

@@ -75,8 +75,8 @@ class Intake:
             self._progress.take(item)
             if isinstance(item, Delivery):
                 without = "" if self._echo else self._link.welcome.session
-                now = self._link.broker_time
-                self.buffer.extend(messages(item.room, item.batch, item.first, without, now=now))
+                now, opens = self._link.broker_time, self._link.opens
+                self.buffer.extend(messages(item.room, item.batch, item.first, without, now=now, opens=opens))
         return item if isinstance(item, Notice) else None
 
     def commit(self) -> None:

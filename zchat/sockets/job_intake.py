@@ -85,8 +85,8 @@ class JobIntake:
                     self._taken.clear()
                 if not self._follows:
                     self._taken.add(item.batch.base, item.last)
-                now = self._link.broker_time
-                self.buffer.extend(jobs(item.room, item.batch, item.deliveries, item.log, self, now=now))
+                now, opens = self._link.broker_time, self._link.opens
+                self.buffer.extend(jobs(item.room, item.batch, item.deliveries, item.log, self, now=now, opens=opens))
                 self._expired = self._find_expired(item) if len(self.buffer) <= item.last - item.batch.base else ()
         return item if isinstance(item, Notice) else None
 

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from time import monotonic, time_ns
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import zmq
 
@@ -37,12 +37,29 @@ from zchat.sockets.outbox import CHUNK_BYTES, Outbox
 from zchat.sockets.port import SocketPort
 
 T = TypeVar("T")
+OnNotice: TypeAlias = Callable[[Notice], object] | None
 
 
 class Settled(Protocol):
     """How far a session's publishes have an outcome."""
 
     settled_upto: int  # chunks, counted as the outbox opens them
+
+
+class Seals(Protocol):
+    """Who has the keys of rooms, as a client asks for it."""
+
+    def rooms(self) -> frozenset[str]:
+        """The rooms of which there is a key: what goes there is sealed. Raises UsageError."""
+
+    def is_sealed(self, room: str) -> bool:
+        """Whether that is so of a room. Raises BadName, UsageError."""
+
+    def seal(self, room: str, user: str, record: wire.RecordOrBody, size: int) -> tuple[wire.RecordOrBody, int]:
+        """A record as it goes to that room, and its size: sealed, or as it is. Raises BadName, UsageError."""
+
+    def open(self, room: str, user: str, record: wire.Record) -> wire.Record | str:
+        """A record with the event `sealed`, opened; or what is to be shown in its place."""
 
 
 class Link:
@@ -57,7 +74,8 @@ class Link:
         address: Address,
         user: str,
         info: dict[str, str],
-        on_notice: Callable[[Notice], object] | None,
+        on_notice: OnNotice,
+        seals: Seals | None,
         *,
         made: Callable[[Any, Chunk, int], Any],
         call: Callable[[Callable[[], object]], object],
@@ -67,7 +85,7 @@ class Link:
             self._port = SocketPort(address)
         except zmq.ZMQError as error:
             raise Closed(f"the connection failed: {error.strerror}") from error
-        self._begin(own, address, Outbox(self.push, self, made), on_notice, call)
+        self._begin(own, address, Outbox(self.push, self, made), on_notice, call, seals)
         self._own = own
         self._engine = Engine(own, address, self._port, self.outbox, self)
         self._published = self._engine
@@ -77,14 +95,17 @@ class Link:
         core: SessionCore,
         address: Address,
         outbox: Outbox[Any],
-        on_notice: Callable[[Notice], object] | None,
+        on_notice: OnNotice,
         call: Callable[[Callable[[], object]], object],
+        seals: Seals | None,
     ) -> None:
         """What each session has of its own."""
         self.address = address
         self.user = core.user
         self.timeout: float | None = None  # of each call that says nothing else; None: as long as it takes
         self.outbox = outbox
+        self.seals = seals  # None: it neither seals nor opens what is of sealed rooms
+        self.opens = None if seals is None else seals.open
         self._core = core
         self._notices = Notices(on_notice, call)
         self._call = call
@@ -129,6 +150,23 @@ class Link:
         if self._core.state == GREETING and self._core.welcome is None:
             return "something answers there, but not a zchat broker"
         return self._engine.seen if self._core.state == AWAY else "it is there, and slow"
+
+    def is_sealed(self, room: str) -> bool:
+        """Whether what goes to a room is sealed. Raises BadName, UsageError."""
+        return self.seals is not None and self.seals.is_sealed(room)
+
+    def sealed(self, room: str, record: wire.RecordOrBody, size: int) -> tuple[wire.RecordOrBody, int]:
+        """A record as it goes to a room, and its size. Raises BadName, UsageError."""
+        return (record, size) if self.seals is None else self.seals.seal(room, self.user, record, size)
+
+    def record_bytes_max(self, room: str) -> int:
+        """How large a record may be that goes to a room."""
+        most = self.outbox.record_bytes_max
+        if not self.is_sealed(room):
+            return most
+        from zchat.core.sealed import content_bytes_max  # only sealed rooms need it
+
+        return content_bytes_max(most)
 
     def deadline(self, what: str, timeout: float | None) -> Deadline:
         """Of a call."""

@@ -77,7 +77,7 @@ class WebGateway:
         """The connection; made when it is first needed, and again when it has ended. Raises ZchatError."""
         async with self._starting:
             if self._client is None:
-                self._client = await zchat.aio.connect(self._broker, GATEWAY_USER, wait=self._wait)
+                self._client = await zchat.aio.connect(self._broker, GATEWAY_USER, wait=self._wait, seals=False)
             return self._client
 
     async def close(self) -> None:

@@ -16,6 +16,7 @@ VOLATILE_MESSAGES = 2  # base and prev are of a count, and no offsets
 
 
 FILE_EVENT = "file"  # of a piece of a file: docs/protocol.md, "Files"
+SEALED_EVENT = "sealed"  # of a record that only who has the room's key can read: docs/protocol.md, "Sealed rooms"
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True):
