@@ -173,7 +173,7 @@ class Flood:
             self._gauge.end()
             self._gauge.ended(0)
             said = json.loads(self._gauge.said(r"^\{.*\}$").group())
-            if said["heard"] != said["sent"] or said["wrong"]:
+            if said["heard"] != said["sent"] or said["wrong"] or said["foreign"]:
                 self.complaints.append(f"the good client heard what it sent not once and in order: {said}")
             self._broker.stop()
         else:

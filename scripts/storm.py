@@ -207,7 +207,7 @@ class Storm:
         self._asker.end()
         self._asker.ended(0)
         said = json.loads(self._asker.said(r"^\{.*\}$").group())
-        if said["sent"] != said["heard"] or said["wrong"]:
+        if said["sent"] != said["heard"] or said["wrong"] or said["foreign"]:
             self.complaints.append(f"asker: {said}")
         return total, heard
 

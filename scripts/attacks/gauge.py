@@ -1,7 +1,7 @@
 """An honest client that sends, asks and listens the whole time, and writes down how long each answer took.
 
     ready        it listens
-    {…}          at its end: messages sent, heard, and heard out of their order
+    {…}          at its end: messages sent, heard, and heard out of their order; answers to no question of its own
 
 The journal gets `B time` when it begins to wait, then `A what time seconds`, `F what time seconds error`, and
 `N time kind` when the connection was lost or is back.
@@ -20,6 +20,7 @@ from trials.control import Control
 import zchat
 
 EVERY_SECONDS = 0.02
+NUMBER_BYTES = 8
 ANSWER_SECONDS = 300.0  # a client waits; what it waited is what is measured
 
 
@@ -33,19 +34,25 @@ class Listening:
 
     def _run(self) -> None:
         for message in self._subscription:
-            self.wrong += int.from_bytes(message.body, "big") != self.heard
+            self.wrong += int.from_bytes(message.body[-NUMBER_BYTES:], "big") != self.heard
             self.heard += 1
 
 
 def main() -> None:
     """Send, ask and write down until told to end."""
     control = Control()
-    room = control.task["room"]
+    room, mark = control.task["room"], bytes.fromhex(control.task.get("mark", ""))
     client = control.connect(control.name)
     listening = Listening(client, room, lambda notice: control.journal.write("N", time.monotonic(), notice.kind))
-    questions = {"history": lambda: list(client.history(room, last=1)), "who": lambda: client.who(room)}
     print("ready", flush=True)
-    sent = 0
+    sent = foreign = 0
+    body = b""
+
+    def look_back() -> None:
+        nonlocal foreign
+        foreign += [message.body for message in client.history(room, last=1)] != [body]
+
+    questions = {"history": look_back, "who": lambda: client.who(room)}
 
     def measured(what: str, ask: Callable[[], object]) -> None:
         began = time.monotonic()
@@ -58,7 +65,7 @@ def main() -> None:
             control.journal.write("A", what, began, time.monotonic() - began)
 
     while not control.stopping.wait(EVERY_SECONDS):
-        body = sent.to_bytes(8, "big")
+        body = mark + sent.to_bytes(NUMBER_BYTES, "big")
         measured("send", partial(client.send, room, body, timeout=ANSWER_SECONDS))
         sent += 1
         name = ("history", "who")[sent % 2]
@@ -66,7 +73,8 @@ def main() -> None:
     deadline = time.monotonic() + 10.0
     while listening.heard < sent and time.monotonic() < deadline:
         time.sleep(0.01)
-    print(json.dumps({"sent": sent, "heard": listening.heard, "wrong": listening.wrong}), flush=True)
+    said = {"sent": sent, "heard": listening.heard, "wrong": listening.wrong, "foreign": foreign}
+    print(json.dumps(said), flush=True)
     client.close()
 
 

@@ -119,6 +119,37 @@ def test_hundreds_that_say_nothing_or_half_of_it_stop_nobody(
         each.close()
 
 
+def test_what_is_no_http_and_no_text_ends_its_connection_in_silence_whatever_was_being_said(
+    shared_broker: BrokerProcess, start_web: StartWeb, room: str
+) -> None:
+    web = start_web(shared_broker)
+    host, _, port = web.url.removeprefix("http://").partition(":")
+    head = f"GET /{room}/sse HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"  # whose body is still to come
+    for request in ("", head):
+        with socket.create_connection((host, int(port)), 20) as peer:
+            if request:
+                peer.sendall(request.encode())
+                assert peer.recv(MB).startswith(b"HTTP/1.1 200 ")
+            peer.sendall(b"\0no HTTP\r\n\r\n")
+            try:
+                while peer.recv(MB):
+                    pass
+            except ConnectionResetError:
+                pass
+    with socket.create_connection((host, int(port)), 20) as peer:  # says that it closes, and then what is no text
+        upgrade = f"GET /{room}/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        upgrade += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        peer.sendall(upgrade.encode())
+        assert peer.recv(MB).startswith(b"HTTP/1.1 101 ")
+        peer.sendall(b"\x81\x82\0\0\0\0\xa9\xa9\x88\x80\0\0\0\0\x81\x82\0\0\0\0\xa9\xa9")
+        try:
+            while peer.recv(MB):
+                pass
+        except ConnectionResetError:
+            pass
+    assert "Traceback" not in web.stderr() and "error" not in web.stderr()
+
+
 def test_it_is_mounted_in_an_application_of_ones_own(shared_broker: BrokerProcess, room: str) -> None:
     async def talk() -> None:
         chat = zchat.web.app(shared_broker.address, room=room)

@@ -49,6 +49,9 @@ def http_protocol(limits: WebLimits) -> type[asyncio.Protocol]:
                 self._silent.cancel()
             super().connection_lost(exc)
 
+        def data_received(self, data: bytes) -> None:
+            taken_or_ended(super().data_received, data, self.transport)
+
         def _is_silent(self) -> None:
             if self.cycle is None and not self.transport.is_closing() and self.transport.get_protocol() is self:
                 self.transport.abort()
@@ -59,6 +62,10 @@ def http_protocol(limits: WebLimits) -> type[asyncio.Protocol]:
 class AbortableWebSocket(WebSocketsSansIOProtocol):
     """A WebSocket that can be ended at once."""
 
+    def data_received(self, data: bytes) -> None:
+        """Take it."""
+        taken_or_ended(super().data_received, data, self.transport)
+
     async def _run(self, app: Callable[..., Any], scope: Scope, receive: Any, send: Any) -> None:
         scope["extensions"] = {**scope.get("extensions", {}), ABORT: self.transport.abort}
         await app(scope, receive, send)
@@ -68,6 +75,18 @@ class AbortableWebSocket(WebSocketsSansIOProtocol):
         app = self.app
         self.app = lambda scope, receive, send: self._run(app, scope, receive, send)
         await super().run_asgi()
+
+
+def taken_or_ended(take: Callable[[bytes], None], data: bytes, transport: asyncio.Transport) -> None:
+    """Have a protocol take what came; whatever it raises is because of that, and ends the connection without a word.
+
+    No handler of ours runs in here. What h11 and websockets raise when they are to refuse in the middle of an answer,
+    or of a close, would be told as a traceback, as often as anybody likes.
+    """
+    try:
+        take(data)
+    except Exception:
+        transport.abort()
 
 
 class WebServer(uvicorn.Server):
