@@ -7,12 +7,14 @@
 # 4. A stamp is written last: what was interrupted is done again.
 #
 # A stamp holds the place of the checkout, as a virtual environment cannot be moved, and the
-# pyproject.toml that it was made from. There is one for the program and one for the tests.
+# pyproject.toml that it was made from. There is one for the program, one for each extra that a command needs, and one
+# for the tests, which need all of them.
 
 root=${BASH_SOURCE[0]%/*}/..
 
-set_up() { # set_up base|dev
+set_up() { # set_up base|chat|web|dev
     is_set_up "$1" && return
+    is_set_up dev && return
     local absolute
     absolute=$(cd -P -- "$root" && pwd) && root=$absolute
     (
@@ -49,7 +51,7 @@ lock() { # until the subshell ends
 
 install() {
     local what=$root
-    [[ $1 == dev ]] && what="$root[dev]"
+    [[ $1 == base ]] || what="$root[$1]"
     echo "zchat: setting up $root/.venv (once, it takes a moment)"
     rm -f "$root"/.venv/*.stamp.new
     usable || make_environment || return 1
@@ -60,7 +62,7 @@ install() {
     fi
     # Where this variable is set, Python would compile everything again at each start and take twice as long.
     env -u PYTHONDONTWRITEBYTECODE "$root/.venv/bin/python" -m compileall -q "$root/zchat" "$root"/.venv/lib/python*/site-packages >/dev/null || true
-    stamp base && { [[ $1 == base ]] || stamp dev; }
+    stamp base && { [[ $1 == base ]] || stamp "$1"; }
 }
 
 stamp() {

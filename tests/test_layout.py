@@ -36,6 +36,7 @@ LEVEL_0 = ("errors", "expiry", "names", "address", "settings", "printable", "mes
 WORDS = (*(f"zchat.{name}" for name in LEVEL_0), "zchat.wire.")
 WORLD = ("asyncio", "concurrent", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time")
 WEB = ("engineio", "socketio", "starlette", "uvicorn")  # of the extra `web`
+SCREEN = ("rich", "textual")  # of the extra `chat`
 LOG = ("zchat.core.log", "zchat.log.retention", "zchat.log.slices")  # what every log is made of
 FACES = tuple(  # what all faces are made of
     f"zchat.{name}"
@@ -110,6 +111,15 @@ LAYERS = [
         (*WORDS, "zchat.cli.", "zchat.web.", "zchat.profile", "zchat.sockets.kernel"),
         ("typer", *WORLD),
     ),
+    Layer("zchat/chat/core/", (*WORDS, "zchat.chat.core."), ()),
+    *(Layer(f"zchat/chat/plain/{name}.py", (*WORDS, "zchat.chat.core."), ()) for name in ("editing", "lines")),
+    Layer(
+        "zchat/chat/screen/",
+        (*WORDS, "zchat.aio.", "zchat.core.gaps", "zchat.profile", "zchat.chat."),
+        (*WORLD, *SCREEN),
+    ),
+    Layer("zchat/chat/", (*WORDS, "zchat.aio.", "zchat.core.gaps", "zchat.receiving", "zchat.chat."), WORLD),
+    Layer("zchat/cli/chat.py", (*WORDS, "zchat.aio", "zchat.cli.", "zchat.chat.", "zchat.profile"), ("typer", *WORLD)),
     Layer("zchat/__main__.py", ("zchat.cli.",), ("signal",)),
     Layer("zchat/cli/serving.py", ("zchat.",), WORLD),  # joins the sockets and a log
     Layer(
@@ -141,7 +151,7 @@ PURE = {
     ),
     *("ipaddress", "itertools", "math", "operator", "re", "struct", "types", "typing", "unicodedata"),
 }
-GUARDED = {*WORLD, *WEB, "nacl", "nats", "redis", "sqlite3", "typer", "zmq"}
+GUARDED = {*WORLD, *WEB, *SCREEN, "nacl", "nats", "redis", "sqlite3", "typer", "zmq"}
 WORLDLY = sys.stdlib_module_names - PURE
 FOREIGN_ERRORS = {
     "zmq": ("zchat/sockets/",),

@@ -7,6 +7,9 @@
     office = "chat.example:5555"
     home = { address = "nas.local", user = "al" }
 
+    [chat]                                              # of `zchat chat`
+    theme = "light"
+
 Rules of this file
 1. An argument or option goes before the environment, that before the file, that before the default.
 2. The file is read when somebody connects. Where there is none, nothing is: it costs a look at the disk.
@@ -24,6 +27,8 @@ from typing import Any, NamedTuple
 from zchat.errors import UsageError
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
+THEMES = ("dark", "light", "contrast")
+NOTIFIES = ("off", "bell", "osc9", "osc777")
 
 
 class KnownBroker(NamedTuple):
@@ -33,12 +38,21 @@ class KnownBroker(NamedTuple):
     user: str | None = None  # who one is there
 
 
+class ChatProfile(NamedTuple):
+    """How `zchat chat` looks and behaves."""
+
+    theme: str = "dark"  # of THEMES
+    notify: str = "off"  # of NOTIFIES: when somebody speaks to the user
+    downloads: str = ""  # a folder for /save; empty: the one where it was started
+
+
 class Profile(NamedTuple):
     """What the file says."""
 
     broker: str | None = None
     user: str | None = None
     brokers: dict[str, KnownBroker] = {}
+    chat: ChatProfile = ChatProfile()
 
 
 class Meant(NamedTuple):
@@ -91,18 +105,32 @@ def meant(address: str | None, user: str | None) -> Meant:
     return Meant(broker.address, user)
 
 
+def check_chat(chat: ChatProfile) -> ChatProfile:
+    """The same, if its words are known. Raises UsageError."""
+    if chat.theme not in THEMES:
+        raise UsageError(f"theme {chat.theme} is none of {', '.join(THEMES)}")
+    if chat.notify not in NOTIFIES:
+        raise UsageError(f"notify {chat.notify} is none of {', '.join(NOTIFIES)}")
+    return chat
+
+
 # --- parts --------------------------------------------------------------------------------------
 
 
 def _profile(found: dict[str, Any]) -> Profile:
-    if unknown := found.keys() - {"broker", "user", "brokers"}:
-        raise UsageError(f"{min(unknown)} is none of broker, user and brokers")
+    if unknown := found.keys() - {"broker", "user", "brokers", "chat"}:
+        raise UsageError(f"{min(unknown)} is none of broker, user, brokers and chat")
     brokers = found.get("brokers", {})
     if not isinstance(brokers, dict):
         raise UsageError("brokers is a table of names")
-    return Profile(
-        _text(found, "broker"), _text(found, "user"), {name: _broker(name, each) for name, each in brokers.items()}
-    )
+    known = {name: _broker(name, each) for name, each in brokers.items()}
+    return Profile(_text(found, "broker"), _text(found, "user"), known, _chat(found.get("chat", {})))
+
+
+def _chat(found: object) -> ChatProfile:
+    if not isinstance(found, dict) or found.keys() - set(ChatProfile._fields):
+        raise UsageError(f"chat is a table of {', '.join(ChatProfile._fields)}")
+    return check_chat(ChatProfile(**{name: _text(found, name) or "" for name in found}))
 
 
 def _broker(name: str, found: object) -> KnownBroker:

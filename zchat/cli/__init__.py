@@ -31,6 +31,7 @@ class CommandRow(NamedTuple):
 COMMANDS: dict[str, CommandRow] = {
     "broker": CommandRow("zchat.cli.broker", "Run a broker."),
     "tcp": CommandRow("zchat.cli.tcp", "Let netcat, telnet and Node's net into the rooms."),
+    "chat": CommandRow("zchat.cli.chat", "Chat in rooms, and with one user alone."),
     "send": CommandRow("zchat.cli.send", "Send messages to a room."),
     "scheduled": CommandRow("zchat.cli.scheduled", "List or cancel what is to be sent later."),
     "listen": CommandRow("zchat.cli.listen", "Print the messages of rooms as they come."),

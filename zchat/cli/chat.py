@@ -1,0 +1,104 @@
+"""`zchat chat`: two-way chat in a terminal.
+
+Tests: tests/chat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zchat.cli import completion, exit_status, options
+from zchat.cli.interrupts import ENDS, interrupts
+
+if TYPE_CHECKING:
+    from zchat.profile import ChatProfile
+
+TOLD_SECONDS = 1.0  # nobody wonders before that
+
+
+def chat(
+    rooms: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ROOM]...",
+            help="Rooms to go to; @bob is the conversation with bob.",
+            autocompletion=completion.targets,
+        ),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Lines above the one that is typed: for slow lines and screen readers.")
+    ] = False,
+    theme: Annotated[
+        str | None, typer.Option("--theme", metavar="NAME", help="dark, light or contrast.  [default: dark]")
+    ] = None,
+    notify: Annotated[
+        str | None,
+        typer.Option(
+            "--notify", metavar="HOW", help="When somebody speaks to you: bell, osc9, osc777 or off.  [default: off]"
+        ),
+    ] = None,
+    broker: options.BrokerAddress = None,
+    user: options.User = None,
+    wait: options.Wait = options.WAIT_SECONDS,
+) -> int:
+    """Chat in rooms, and with one user alone.
+
+    The rooms that you are in, and how far you have read, are kept by the broker: they are there on each
+    machine. /help shows the commands. Where input or output is no terminal, lines go in
+    and come out.
+
+    Examples:
+      zchat chat
+      zchat chat ops general
+      zchat chat @bob
+      zchat chat --plain ops
+    """
+    from zchat import profile
+    from zchat.chat.core.commands import place
+
+    names = list(map(place, rooms or ()))
+    found = profile.read().chat
+    asked = found._replace(theme=theme or found.theme, notify=notify or found.notify)
+    profile.check_chat(asked)
+    came: list[int] = []
+    status = asyncio.run(_chat(names, plain, asked, options.ToBroker(broker, user, wait), came))
+    if came:
+        interrupts.end_by(came[0])
+    return status
+
+
+async def _chat(
+    names: list[str], plain: bool, asked: ChatProfile, connecting: options.ToBroker, came: list[int]
+) -> int:
+    import zchat.aio
+    from zchat.chat.plain.chat import PlainChat
+
+    loop = asyncio.get_running_loop()
+    faces: list[PlainChat] = []
+    broker, user, wait = connecting
+    tells = exit_status.tell if sys.stderr.isatty() else str
+    telling = loop.call_later(TOLD_SECONDS, tells, f"no broker answers yet, waiting up to {wait:g} s")
+    try:
+        client = await zchat.aio.connect(
+            broker, user, wait=wait, on_notice=lambda notice: faces[0].on_notice(notice) if faces else None
+        )
+    finally:
+        telling.cancel()
+    async with client:
+        downloads = Path(asked.downloads or ".").expanduser()
+        faces.append(PlainChat(client, names, downloads))
+
+        def stop(signum: int) -> None:
+            came.append(signum)
+            faces[0].quit()
+
+        for signum in ENDS:
+            if signum == signal.SIGTERM or signal.getsignal(signum) is not signal.SIG_IGN:
+                loop.add_signal_handler(signum, stop, signum)
+        return await faces[0].run_to_end()
