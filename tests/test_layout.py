@@ -129,7 +129,10 @@ LAYERS = [
     Layer("zchat/cli/broker.py", (*WORDS, "zchat.cli.", "zchat.config"), ("typer", *WORLD)),
     Layer(
         "zchat/cli/",
-        (*WORDS, "zchat", "zchat.cli.", "zchat.files", "zchat.profile", "zchat.receiving", "zchat.spool"),
+        (
+            *(*WORDS, "zchat", "zchat.cli.", "zchat.files", "zchat.profile", "zchat.receiving", "zchat.spool"),
+            *("zchat.ring", "zchat.sealing"),
+        ),
         ("typer", *WORLD),
     ),
 ]

@@ -50,8 +50,8 @@ def test_a_file_that_makes_no_sense_is_refused(ring: KeyRing, text: str) -> None
 
 def test_a_younger_key_seals_and_the_old_one_stays(ring: KeyRing) -> None:
     (first,) = ring.new("team").keys
-    ring.gave("team", "bob")
-    ring.gave("team", "bob")
+    for _ in range(2):
+        ring.invite("team", "bob", old=False)
     assert ring.read("team").given == ("bob",)
     rotated = ring.rotate("team")
     assert rotated.keys[0] == first and rotated.keys[1].made > first.made
@@ -65,6 +65,15 @@ def test_accepted_keys_come_to_those_that_are_there(ring: KeyRing, tmp_path: Pat
     assert ring.accept("team", [young]).keys == (young,)
     assert ring.accept("team", [old]).keys == (old, young), "an old invite does not take the seal back"
     assert ring.accept("team", [young]).keys == (old, young)
+
+
+def test_an_invite_gives_the_youngest_key_or_all(ring: KeyRing, tmp_path: Path) -> None:
+    ring.new("team")
+    keys = ring.rotate("team").keys
+    other = KeyRing(tmp_path / "other")
+    assert other.accept_line(ring.invite("team", None, old=False)).keys == keys[1:]
+    assert other.accept_line(ring.invite("team", None, old=True)).keys == keys
+    assert ring.read("team").given == ()
 
 
 def test_what_another_process_changes_is_seen(ring: KeyRing) -> None:
@@ -92,9 +101,16 @@ def test_a_folder_that_cannot_be_looked_at_is_no_empty_ring(tmp_path: Path, monk
 
 
 def test_without_a_key_there_is_nothing_to_rotate_give_or_forget(ring: KeyRing) -> None:
-    for action in (ring.rotate, ring.forget, lambda room: ring.gave(room, "bob")):
+    for action in (ring.rotate, ring.forget, lambda room: ring.invite(room, "bob", old=False)):
         with pytest.raises(UsageError, match="no key for team"):
             action("team")
+
+
+def test_a_file_that_cannot_be_used_can_be_forgotten(ring: KeyRing) -> None:
+    ring.new("team")
+    ring.path("team").write_text("nonsense")
+    ring.forget("team")
+    assert not ring.path("team").exists()
 
 
 def test_no_more_keys_than_a_room_may_have(ring: KeyRing) -> None:

@@ -79,6 +79,12 @@ class Publisher(Generic[P]):
             text_of("room", room)  # looked at only now: each message would pay for it
             raise
 
+    @property
+    def sealed_rooms(self) -> frozenset[str]:
+        """The rooms of which a key is there: what is published to them is sealed. Raises UsageError."""
+        seals = self._connection.seals
+        return frozenset() if seals is None else seals.rooms()
+
     def is_sealed(self, room: str) -> bool:
         """Whether what is published to a room is sealed: its key is there. Raises BadName, UsageError."""
         return self._connection.is_sealed(text_of("room", room))

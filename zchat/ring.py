@@ -20,8 +20,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from zchat.core.sealed import KEY_BYTES, KEYS_MAX, RoomKey, key_in, key_text, merged, sealable
+from zchat.core.sealed import KEY_BYTES, KEYS_MAX, RoomKey, invite_line, invited, key_in, key_text, merged
 from zchat.errors import UsageError
+from zchat.names import room_name
 from zchat.private_files import read_private, write_private
 
 SUFFIX = ".key"
@@ -112,7 +113,7 @@ class KeyRing:
 
     def rotate(self, room: str) -> RoomKeys:
         """Make a younger key, which seals from now on; the others still open what they sealed."""
-        found = self._found(room)
+        found = self.read_or_refuse(room)
         made = _made()
         youngest = made._replace(made=max(made.made, found.keys[-1].made + 1))
         return self._keep(RoomKeys(room, (*found.keys, youngest)[-KEYS_MAX:], ()))
@@ -126,17 +127,33 @@ class KeyRing:
         given = found.given if all_keys[-1] == found.keys[-1] else ()
         return self._keep(RoomKeys(room, all_keys, given))
 
-    def gave(self, room: str, user: str) -> None:
-        """The youngest key was given to that user."""
-        found = self._found(room)
-        if user not in found.given:
+    def invite(self, room: str, user: str | None, *, old: bool) -> str:
+        """A line that gives the youngest key of a room to whoever has it, or all keys; the user, if named, is noted.
+
+        Raises UsageError where there is none, OSError.
+        """
+        found = self.read_or_refuse(room)
+        if user is not None and user not in found.given:
             self._keep(found._replace(given=(*found.given, user)))
+        return invite_line(room, list(found.keys if old else found.keys[-1:]))
+
+    def accept_line(self, line: str) -> RoomKeys:
+        """Take the keys of such a line. Raises UsageError, OSError."""
+        return self.accept(*invited(line))
 
     def forget(self, room: str) -> None:
         """Remove what there is for a room. Raises UsageError where there is nothing."""
-        self._found(room)
+        if not self.path(room).exists():  # what cannot be read can be forgotten, too
+            self.read_or_refuse(room)
         self.path(room).unlink(missing_ok=True)
         self._looked = -LOOK_SECONDS
+
+    def read_or_refuse(self, room: str) -> RoomKeys:
+        """As `read`. Raises UsageError where there is nothing."""
+        found = self._read(room)
+        if found is None:
+            raise UsageError(f"there is no key for {room}; zchat seal new {room} makes one")
+        return found
 
     # --- parts ------------------------------------------------------------------------------
 
@@ -145,12 +162,6 @@ class KeyRing:
             return self.read(room)
         except FileNotFoundError:
             return None
-
-    def _found(self, room: str) -> RoomKeys:
-        found = self._read(room)
-        if found is None:
-            raise UsageError(f"there is no key for {room}; zchat seal new {room} makes one")
-        return found
 
     def _keep(self, keys: RoomKeys) -> RoomKeys:
         lines = [HEAD, *(f"key {key_text(key)}" for key in keys.keys), *(f"given {user}" for user in keys.given)]
@@ -164,7 +175,7 @@ def _room_of(name: str) -> str:
     if not name.endswith(SUFFIX) or name.startswith("."):
         return ""
     try:
-        return sealable(name.removesuffix(SUFFIX))
+        return room_name(name.removesuffix(SUFFIX))
     except UsageError:
         return ""
 

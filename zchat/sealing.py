@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zchat.core.sealed import SealedBox
     from zchat.ring import KeyRing
 
+INSTALL = "pip install 'zchat[sealed]'"
 NO_KEY = "sealed message: no key for it here"
 DOES_NOT_OPEN = "sealed message that does not open: it was changed, or is not of this room and user"
 UNKNOWN = "sealed message that this version of zchat does not know"
@@ -65,12 +66,20 @@ class Sealing:
             return record, size
         from zchat.core import sealed
 
-        encrypt, key = _cipher().crypto_aead_xchacha20poly1305_ietf_encrypt, found.keys[-1].key
+        encrypt, key = cipher().crypto_aead_xchacha20poly1305_ietf_encrypt, found.keys[-1].key
         nonce, outside = os.urandom(sealed.NONCE_BYTES), sealed.outside(record)
         box = encrypt(sealed.content_of(record), sealed.bound_to(name, user), nonce, key)
         made = sealed.sealed_record(sealed.SealedBox(sealed.key_id(key), nonce, box), outside)
         told = sum(len(name) + len(text.encode()) for name, text in outside.items())
         return made, len(made.body) + len(SEALED_EVENT) + told
+
+    def body_bytes_max(self, room: str, most: int) -> int:
+        """How large a body may be with little beside it, where a record may have so many bytes. Raises UsageError."""
+        if not self.is_sealed(room):
+            return most
+        from zchat.core.sealed import content_bytes_max
+
+        return content_bytes_max(most)
 
     def open(self, room: str, user: str, record: wire.Record) -> wire.Record | str:
         """A record with the event `sealed`, opened; or what is to be shown in its place."""
@@ -110,19 +119,19 @@ def sealing(wanted: bool) -> Sealing | None:
 
 
 def _opened(parts: SealedBox, bound: bytes, key: bytes) -> bytes | None:
-    cipher = _cipher()
+    library = cipher()
     from nacl.exceptions import CryptoError
 
     try:
-        return bytes(cipher.crypto_aead_xchacha20poly1305_ietf_decrypt(parts.box, bound, parts.nonce, key))
+        return bytes(library.crypto_aead_xchacha20poly1305_ietf_decrypt(parts.box, bound, parts.nonce, key))
     except CryptoError:
         return None
 
 
-def _cipher() -> Any:
-    """Of the extra `sealed`. Raises UsageError."""
+def cipher() -> Any:
+    """The library of the cipher, of the extra `sealed`. Raises UsageError where it is missing."""
     try:
         from nacl import bindings
     except ImportError:
-        raise UsageError("sealed rooms need PyNaCl: pip install 'zchat[sealed]'") from None
+        raise UsageError(f"sealed rooms need a library that is not installed: {INSTALL}") from None
     return bindings

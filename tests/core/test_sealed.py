@@ -115,12 +115,6 @@ def test_whatever_is_pasted_is_an_invite_or_a_usage_error(text: str) -> None:
         sealed.invited(text)
 
 
-def test_a_key_is_of_one_room() -> None:
-    assert sealed.sealable("Team") == "team"
-    with pytest.raises(UsageError):
-        sealed.sealable("team.*")
-
-
 def test_of_all_keys_the_youngest_is_last_whoever_had_them() -> None:
     old, young = KEYS
     assert sealed.merged([old], [young]) == sealed.merged([young], [old]) == [old, young]

@@ -46,6 +46,7 @@ COMMANDS: dict[str, CommandRow] = {
     "groups": CommandRow("zchat.cli.work_groups", "List, move or remove the groups that share work."),
     "request": CommandRow("zchat.cli.request", "Ask who serves a room, and print the reply."),
     "serve": CommandRow("zchat.cli.serve", "Have a command answer the requests to a room."),
+    "seal": CommandRow("zchat.cli.seal", "Keep the keys of sealed rooms."),
     "run": CommandRow("zchat.cli.run", "Run a command, and send to a room how it ended."),
     "spool": CommandRow("zchat.cli.spool", "Show, or send, what send --spool keeps on disk."),
     "ping": CommandRow("zchat.cli.ping", "Ask the broker for answers, and show how long they take."),

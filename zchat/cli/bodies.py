@@ -45,6 +45,7 @@ class Source:
         from_json: bool,
         repeat: int | None,
         delay: float | None,
+        room: str = "",
     ) -> None:
         self._text = None if text == ["-"] else text or None
         flags = {"--whole": whole or None, "--from-json": from_json or None}
@@ -59,7 +60,7 @@ class Source:
         self.headers: dict[str, str] = {}
         self._of_file: bytes | None = None
         if file is not None:  # before anybody waits for a broker
-            self._look_at(file)
+            self._look_at(file, room)
             if self.large is not None and repeat is not None:
                 raise UsageError(f"{file} is larger than a message: it is not sent with --repeat")
 
@@ -69,15 +70,19 @@ class Source:
             return self._of_file
         return os.fsencode(" ".join(self._text)) if self._text else _of_stdin()
 
-    def _look_at(self, path: Path) -> None:
+    def _look_at(self, path: Path, room: str) -> None:
         from zchat.files import HEADERS_BYTES, NAME
+        from zchat.sealing import sealing
+
+        seals = sealing(bool(room))
+        most = BODY_BYTES_MAX if seals is None else seals.body_bytes_max(room, BODY_BYTES_MAX)
 
         with path.open("rb") as file:
             if not path.is_file():  # a pipe, perhaps: `--file <(command)`
                 self._of_file = _bounded(file.read(BODY_BYTES_MAX + 1), str(path))
                 return
             body = file.read(BODY_BYTES_MAX + 1)
-        if len(body) + HEADERS_BYTES > BODY_BYTES_MAX:
+        if len(body) + HEADERS_BYTES > most:
             self.large = path
         else:
             self._of_file, self.headers = body, {NAME: path.name}

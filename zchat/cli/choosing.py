@@ -66,6 +66,10 @@ Excluded: TypeAlias = Annotated[
 ]
 NoSelf: TypeAlias = Annotated[bool, typer.Option("--no-self", help="Leave out what you sent, from whatever session.")]
 
+OnlySealed: TypeAlias = Annotated[
+    bool, typer.Option("--sealed", help="Only what came sealed: who has no key can write open messages.")
+]
+
 
 class Until:
     """Up to where: an offset, or a time."""
@@ -121,6 +125,7 @@ class Choosing(NamedTuple):
     grep: Grep = None
     exclude: Excluded = None
     no_self: NoSelf = False
+    sealed: OnlySealed = False
 
 
 class Choice:
@@ -133,6 +138,8 @@ class Choice:
         self._no_self = asked.no_self
         if asked.event:
             self._tests.append(lambda message: message.event in self._events)
+        if asked.sealed:
+            self._tests.append(lambda message: message.sealed)
         if asked.from_:
             self._only_from(asked.from_)
         if asked.header:

@@ -119,6 +119,7 @@ class Executor(Printer):
             "ZCHAT_PLACE": place(message.offset, self.log.id) or "",
             "ZCHAT_TIME": rfc3339(message.time),
             "ZCHAT_EVENT": printable(message.event),
+            "ZCHAT_SEALED": "1" if message.sealed else "",
             "ZCHAT_HEADERS": json.dumps(dict(message.headers)),
         }
         return {name: value for name, value in facts.items() if len(value.encode()) <= VALUE_BYTES_MAX}

@@ -10,6 +10,7 @@ Rules of this file
     [12:34:56] #ops.web alice: hello    else
     [12:34:56] alice [deploy]: v2       another event than message
     [12:34:56] * alice left (lost)      --presence
+    (not sealed) [12:34:56] eve: hi     in a room of which there is a key
 
 Tests: tests/cli/test_output.py.
 """
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from zchat import Message, Notice
 
 Format: TypeAlias = "Callable[[Message], bytes]"
+UNMARKED = ("join", "leave", "sealed")  # events of messages that are never sealed, or say so themselves
 HIDDEN = b""  # a line that is not printed: a piece of a file
 
 NAME_COLOURS = (31, 32, 33, 34, 35, 36, 91, 92, 93, 94, 95, 96)
@@ -84,6 +86,18 @@ def people(*, show_room: bool, colour: bool) -> Format:
         return f"{head}{user} [{printable(event)}]: {printable(message.text)}".encode()
 
     return line
+
+
+def marked(line: Format, is_sealed: Callable[[str], bool]) -> Format:
+    """The same, and what came open from a room that should be sealed says so: whoever runs the broker can write it."""
+
+    def marked_line(message: Message) -> bytes:
+        shown = line(message)
+        if message.sealed or not shown or message.event in UNMARKED or not is_sealed(message.room):
+            return shown
+        return b"(not sealed) " + shown
+
+    return marked_line
 
 
 def of_file(message: Message) -> Message | None:
@@ -145,6 +159,7 @@ class _TextLine(msgspec.Struct):
     event: str
     body: str
     headers: dict[str, str]
+    sealed: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class _BytesLine(msgspec.Struct):
@@ -156,6 +171,7 @@ class _BytesLine(msgspec.Struct):
     event: str
     body_base64: bytes
     headers: dict[str, str]
+    sealed: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 _encode = msgspec.json.Encoder().encode
@@ -180,11 +196,11 @@ def json_lines(log: KnownLog, *, terminal: bool = False) -> Format:
     def line(message: Message) -> bytes:
         offset = message.offset
         head = (message.room, offset or None, place(offset, log.id), message.user, rfc3339(message.time), message.event)
-        headers = dict(message.headers)
+        headers, sealed = dict(message.headers), message.sealed or msgspec.UNSET
         try:
-            return _encode(_TextLine(*head, message.body.decode(), headers))
+            return _encode(_TextLine(*head, message.body.decode(), headers, sealed))
         except UnicodeDecodeError:
-            return _encode(_BytesLine(*head, message.body, headers))
+            return _encode(_BytesLine(*head, message.body, headers, sealed))
 
     return (lambda message: escaped(line(message).decode()).encode()) if terminal else line
 

@@ -70,6 +70,8 @@ class Printer:
         if choice is not None and not choice.is_all:
             self._choice = choice
             self._uncounted = () if choice.of_presence else self._uncounted
+        if self._is_for_people and client.sealed_rooms:
+            self._format = output.marked(self._format, client.is_sealed)
         if sys.stderr.isatty() and not {ME, inbox(client.user)} & set(self._patterns):
             self._aside = f"; direct messages to you: zchat listen {ME}"
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zchat.cli import completion, options
 from zchat.cli.connecting import connect
+
+if TYPE_CHECKING:
+    from zchat import Client
 
 OPTION_ALIASES = {"n": "last", "count": "last", "limit": "last"}
 
@@ -54,3 +57,15 @@ def search(
         rooms = [inboxes.of(client.user, pattern) for pattern in asked]
         printer.begin(client)
         printer.print_past(client.search(words, *rooms, last=last, user=sender, since=since))
+        _tell_sealed(client, rooms)
+
+
+def _tell_sealed(client: Client, rooms: list[str]) -> None:
+    """What no broker can search."""
+    from zchat.cli import exit_status
+    from zchat.names import inbox, matcher
+
+    is_asked = matcher(rooms or ["**", inbox(client.user)])
+    if sealed := sorted(filter(is_asked, client.sealed_rooms)):
+        shown = ", ".join([*sealed[:5], *(["..."] if len(sealed) > 5 else [])])
+        exit_status.tell(f"not searched, as they are sealed: {shown}", f"zchat history {sealed[0]} --grep TEXT")

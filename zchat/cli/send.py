@@ -137,8 +137,8 @@ def send(
     from zchat.names import room_name
 
     is_watched = sys.stderr.isatty() and not quiet
-    source = bodies.Source(text, file, whole=whole, from_json=from_json, repeat=repeat, delay=delay)
     to = "" if room is None else room_name(room)  # before stdin is touched
+    source = bodies.Source(text, file, whole=whole, from_json=from_json, repeat=repeat, delay=delay, room=to)
     more, sender = sending.beside_body(source.headers), None
     if source.large and more.keys() - {"headers"}:
         raise UsageError(f"{file} is larger than a message: it is not sent with --{min(more.keys() - {'headers'})}")

@@ -52,7 +52,11 @@ def serve(
         told = dict(os.environ) | {"ZCHAT_BROKER": client.address, "ZCHAT_USER": client.user}
 
         def answer(message: Message) -> bytes:
-            asked = {"ZCHAT_ROOM": message.room, "ZCHAT_FROM": message.user}
+            asked = {
+                "ZCHAT_ROOM": message.room,
+                "ZCHAT_FROM": message.user,
+                "ZCHAT_SEALED": "1" if message.sealed else "",
+            }
             done = subprocess.run(["/bin/sh", "-c", exec_], input=message.body, capture_output=True, env=told | asked)
             if done.returncode:
                 why = done.stderr[-STDERR_BYTES_MAX:].decode(errors="replace").strip()

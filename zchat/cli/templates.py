@@ -38,6 +38,7 @@ FIELDS: dict[str, Callable[[Any], str]] = {
     "event": lambda message: _in_a_column(message.event),
     "body": lambda message: _in_a_column(message.body.decode("utf-8", "surrogateescape")),
     "headers": lambda message: escaped(json.dumps(dict(message.headers), ensure_ascii=False)),
+    "sealed": lambda message: "sealed" if message.sealed else "open",
 }
 """What a template can name. Nothing else of a message is reached: a template is no program."""
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from zchat import expiry, wire
 from zchat.errors import BadName, UsageError, WireError
-from zchat.names import is_pattern, room_name, user_key
+from zchat.names import room_name, user_key
 from zchat.wire.records import SEALED_EVENT
 
 VERSION = b"\x01"
@@ -153,18 +153,10 @@ def invited(line: str) -> tuple[str, list[RoomKey]]:
     if checksum != _sum(head):
         raise UsageError("the invite is not whole: a part of the line is missing or was changed")
     try:
-        room, found = sealable(name), [key_in(text) for text in keys.split(",")]
+        room, found = room_name(name), [key_in(text) for text in keys.split(",")]
     except (BadName, ValueError):
         raise UsageError("the invite makes no sense to this version of zchat") from None
     return room, found[:KEYS_MAX]
-
-
-def sealable(name: str) -> str:
-    """The name of a room that may be sealed, made canonical. Raises BadName."""
-    room = room_name(name)
-    if is_pattern(room):
-        raise BadName("room", room, "a key is of one room")
-    return room
 
 
 def key_text(key: RoomKey) -> str:
