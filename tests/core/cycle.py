@@ -17,6 +17,7 @@ from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
 from zchat.core.log import Append, facts_of, whole
+from zchat.core.rights import Rights, Rules
 from zchat.errors import LogError, WireError
 from zchat.log.memory import MemoryLog
 from zchat.names import room_of
@@ -39,7 +40,8 @@ class Heard(NamedTuple):
 class Cycle:
     """One broker. `take_…` gives decoded what the core wants done, once."""
 
-    def __init__(self, log: MemoryLog | None = None, **settings: Any) -> None:
+    def __init__(self, log: MemoryLog | None = None, rules: Rules | None = None, **settings: Any) -> None:
+        self.rules = rules
         self.now = BEGIN
         self.log = log or MemoryLog()
         self.settings = Settings(**settings)
@@ -53,7 +55,12 @@ class Cycle:
         """The broker starts on the log as it is."""
         facts = facts_of(self.log, self.settings.users_seen_max)
         self.core = BrokerCore(
-            self.settings, facts, self._session_ids, Published(PUBLISH_PORT, "there", PORT), self.now
+            self.settings,
+            facts,
+            self._session_ids,
+            Published(PUBLISH_PORT, "there", PORT),
+            self.now,
+            None if self.rules is None else Rights(self.rules),
         )
         self.append = None
 

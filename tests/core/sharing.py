@@ -92,7 +92,7 @@ class Sharing(Cycle):
 
     def told(self, room: str = "jobs", name: str = "g") -> wire.Group:
         """What GROUPS tells of it."""
-        (group,) = (group for part in self.core.groups.listed(room, name) for group in part)
+        (group,) = (group for part in self.core.groups.listed(room, name, lambda room: True) for group in part)
         return group
 
     def refusals(self) -> list[str]:

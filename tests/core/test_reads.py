@@ -10,7 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from zchat import wire
 from zchat.core.reads import GIVEN_OUT_MAX, LOOKUPS_MAX, READERS, Lookup, Read, Reads
 from zchat.core.replies import Replies
+from zchat.core.rights import Rights
 from zchat.core.session import Session
+from zchat.core.views import View
 from zchat.errors import WireError
 
 SLICE_SECONDS = 0.02
@@ -18,6 +20,9 @@ SLICE_SECONDS = 0.02
 
 def fetch(number: int = 1) -> wire.Fetch:
     return wire.Fetch(number, ["general"], 0, 0)
+
+
+VIEW = View(Rights(), "alice", 0)
 
 
 class Setup:
@@ -39,7 +44,7 @@ class Setup:
 
     def ask(self, connection: bytes, *numbers: int) -> None:
         for number in numbers:
-            self.reads.ask(connection, fetch(number))
+            self.reads.ask(connection, fetch(number), VIEW)
 
     def next(self, full: frozenset[bytes] = frozenset()) -> Read:
         """The one read that is given out now."""
@@ -338,7 +343,7 @@ class Machine(RuleBasedStateMachine):
         for _ in range(times):
             self.number += 1
             try:
-                self.reads.ask(connection, fetch(self.number))
+                self.reads.ask(connection, fetch(self.number), VIEW)
             except WireError:
                 continue
             self.wanted.setdefault(connection, []).append(self.number)

@@ -91,13 +91,15 @@ def test_what_is_refused_is_told_with_a_stable_code() -> None:
     assert refused.value.code == "denied"
 
 
-def test_other_rules_hold_at_once_and_users_with_the_same_role_may_the_same() -> None:
+def test_other_rules_hold_at_once_and_users_in_the_same_lists_are_asked_for_as_one() -> None:
     of = rights({"a": {READ: ("alice", "ann")}})
     before = of.version
-    assert of.role("alice") == of.role("ann") != of.role("bob")
-    assert of.role_may(of.role("ann"), READ, "a") and not of.role_may(of.role("bob"), READ, "a")
+    of_ann, of_bob = of.may_of("ann", READ), of.may_of("bob", READ)
+    assert of.may_of("alice", READ) is of_ann and of_ann is not of_bob
+    assert (of_ann("a"), of_bob("a"), of_bob("b"), of_bob("@ann")) == (True, False, True, True)
     of.change(Rules())
-    assert of.may("bob", READ, "a") and of.version > before and of.role("alice") == of.role("bob")
+    assert of.may("bob", READ, "a") and of.version > before and of.may_of("alice", READ) is of.may_of("bob", READ)
+    assert not of_bob("a"), "who reads by rules that were, goes on by them"
 
 
 SEGMENT = st.sampled_from(["a", "b", "c"])

@@ -372,6 +372,24 @@ class LogContract:
             for limit, bytes_max in ((1, MEGABYTE), (7, MEGABYTE), (0, 1), (0, 300)):
                 assert read_all(log, patterns, bytes_max, limit) == whole
 
+    # --- rooms that may be read -------------------------------------------------------------
+
+    def test_rooms_that_may_not_be_read_are_as_if_they_were_not_there(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for number in range(1, 101):
+            scribe.write(f"r.{number % 50}", b"x")
+        odd = lambda room: int(room[2:]) % 2 == 1  # noqa: E731
+        first = lambda room: room == "r.1"  # noqa: E731
+        for may, offsets in ((odd, [93, 95, 97, 99]), (first, []), (None, [91, 92, 93, 94, 95, 96, 97, 98, 99, 100])):
+            for patterns in (["**"], [f"r.{number}" for number in range(50)]):
+                for _ in range(2):
+                    page = whole(log.read(patterns, 90, 0, 0, MEGABYTE, may))
+                    bases = [wire.decode_head(frame).base for _, frame in page.batches]
+                    assert bases[-len(offsets) or len(bases) :] == offsets and not page.gaps
+        assert whole(log.seek(["**"], 3, 0, False, odd)) == 94 and whole(log.seek(["**"], 2, 0, False, first)) == 0
+        page = whole(log.latest(["**"], 0, 100, 1, MEGABYTE, first))
+        assert [room for room, _ in page.batches] == ["r.1"]
+
     # --- seek -------------------------------------------------------------------------------
 
     @pytest.mark.parametrize(("last", "after"), [(1, 8), (2, 7), (3, 4), (4, 2), (5, 1), (6, 0), (7, 0), (99, 0)])

@@ -17,6 +17,7 @@ from zchat.core.log import (
     GroupRow,
     LogPage,
     LogStart,
+    May,
     RetentionRule,
     ScheduledRow,
     SeenRow,
@@ -94,7 +95,9 @@ class SimulatedLog:
 
     # --- what a broker asks of it -----------------------------------------------------------
 
-    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
+    def read(
+        self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int, may: May | None = None
+    ) -> Sliced[LogPage]:
         """As the memory log does; a damaged row is an explicit gap."""
         yield from self._gives_way()
         page = whole(self.memory.read(patterns, after, until, limit, bytes_max))
@@ -107,12 +110,14 @@ class SimulatedLog:
                 batches.append((room, frame))
         return page._replace(batches=batches, gaps=gaps)
 
-    def latest(self, patterns: list[str], after: int, until: int, count: int, bytes_max: int) -> Sliced[LogPage]:
+    def latest(
+        self, patterns: list[str], after: int, until: int, count: int, bytes_max: int, may: May | None = None
+    ) -> Sliced[LogPage]:
         """As the memory log does."""
         yield from self._gives_way()
         return whole(self.memory.latest(patterns, after, until, count, bytes_max))
 
-    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
+    def seek(self, patterns: list[str], last: int, since: int, presence: bool, may: May | None = None) -> Sliced[int]:
         """As the memory log does."""
         yield from self._gives_way()
         return whole(self.memory.seek(patterns, last, since, presence))

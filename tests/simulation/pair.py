@@ -28,7 +28,7 @@ from zchat.core.broker import BrokerCore, Lookup, Read
 from zchat.core.channels import reply_to
 from zchat.core.client import Answer, ClientCore, Request
 from zchat.core.listener import Listener
-from zchat.core.log import Append, LogFacts, LogPage, LogStart, Sliced, facts_of, whole
+from zchat.core.log import Append, LogFacts, LogPage, LogStart, May, Sliced, facts_of, whole
 from zchat.core.ordering import Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.core.publishing import Chunk
 from zchat.core.reads import ReadRequest
@@ -355,13 +355,17 @@ def log_facts(log: MemoryLog, settings: Settings, start: str) -> LogFacts:
 class Readable(Protocol):
     """What an answer is read from."""
 
-    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
+    def read(
+        self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int, may: May | None = None
+    ) -> Sliced[LogPage]:
         """See `zchat.core.log.Log`."""
 
-    def latest(self, patterns: list[str], after: int, until: int, count: int, bytes_max: int) -> Sliced[LogPage]:
+    def latest(
+        self, patterns: list[str], after: int, until: int, count: int, bytes_max: int, may: May | None = None
+    ) -> Sliced[LogPage]:
         """See `zchat.core.log.Log`."""
 
-    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
+    def seek(self, patterns: list[str], last: int, since: int, presence: bool, may: May | None = None) -> Sliced[int]:
         """See `zchat.core.log.Log`."""
 
     def head(self) -> int:

@@ -42,6 +42,7 @@ from zchat.core.engine import Engine
 from zchat.core.log import RetentionRule
 from zchat.core.ordering import LIVE, OrderedDelivery, Start
 from zchat.core.publishing import IN_FLIGHT_FRAMES_MAX
+from zchat.core.questions import EVERYTHING
 from zchat.core.rooms import Feed
 from zchat.core.session import LIVE as SESSION_LIVE
 from zchat.message import messages
@@ -384,7 +385,7 @@ class Simulation:
     def _cursor_trouble(self, program: Program, hearing: Hearing) -> str:
         """Why its cursor, or what the broker knows of it, is not where it is."""
         listener, session = hearing.listener, program.client.core.welcome
-        lags = {m.session: m.lag for part in self.broker.core._questions.who("", with_lag=True) for m in part}
+        lags = {m.session: m.lag for part in self.broker.core._questions.who("", True, EVERYTHING) for m in part}
         if session is not None and lags.get(session.session, 0) > 0:
             return f"{program.name} lags by {lags[session.session]}"
         progress = listener.progress

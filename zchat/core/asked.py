@@ -106,6 +106,11 @@ class Asked:
         """Whether any waits that is not in `full`."""
         return bool(self._queues) and any(connection not in full for connection in self._queues)
 
+    def begin_anew(self) -> None:
+        """What is half made is made by other rules."""
+        for queue in self._queues.values():
+            queue.work, queue.steps = None, 0
+
     def forget(self, connection: bytes) -> None:
         """The connection is gone."""
         queue = self._queues.pop(connection, None)

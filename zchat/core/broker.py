@@ -32,6 +32,7 @@ from zchat.core.dispatch import Dispatch
 from zchat.core.groups import BrokerGroups
 from zchat.core.log import Append, LogFacts
 from zchat.core.memberships import Memberships
+from zchat.core.needs import check
 from zchat.core.outlet import Outlet
 from zchat.core.purges import Purges
 from zchat.core.questions import Questions
@@ -40,8 +41,9 @@ from zchat.core.reads import Read as Read
 from zchat.core.reads import Reads
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
-from zchat.core.rights import Rights, Rules
+from zchat.core.rights import Rights
 from zchat.core.rooms import BrokerRooms, Feed, Watermarks
+from zchat.core.rule_changes import RuleChanges
 from zchat.core.schedule import BrokerSchedule
 from zchat.core.session import PENDING, Session
 from zchat.core.welcomes import Welcomes
@@ -81,8 +83,8 @@ class BrokerCore:
         self.groups = BrokerGroups(
             facts.groups, settings, self._rooms, self._gathering, self._replies, self._allowances, now
         )
-        self._schedule = BrokerSchedule(facts.scheduled, settings, self._rooms, self._gathering, now)
-        self._questions = Questions(self.registry, self._rooms, self._cursors, self.groups, self._schedule)
+        self._schedule = BrokerSchedule(facts.scheduled, settings, self._rooms, self._gathering, now, self.rights)
+        self._questions = Questions(self.registry, self._rooms, self._cursors, self.groups, self._schedule, self.rights)
         self._outlet = Outlet(self._replies, settings.batch_bytes_max, self._welcomes.start)
         self._asked = Asked(settings.connection_questions_max)
         self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
@@ -94,17 +96,22 @@ class BrokerCore:
             self._rooms,
             self._gathering,
             self._replies,
-            self._questions,
             self._allowances,
             session_ids,
         )
         self._memberships.restore(facts.sessions, facts.users_seen, now)
         self._calls = Calls(settings, self._replies)
         self._dispatch = self._dispatching()
+        changes = self._changes()
+        self.rules_changed, self.renew = changes.rules_changed, changes.renew
         self.refuse_subscriptions = self._memberships.refuse_subscriptions
         # What the shell takes.
         self._broadcasts: list[tuple[bytes, bytes]] = []
         self.take_direct = self.registry.recipients.take  # after `take_broadcasts`: what is said to sessions one by one
+
+    def _changes(self) -> RuleChanges:
+        parts = self._memberships, self.groups, self._calls, self._asked, self._questions, self._replies
+        return RuleChanges(self.rights, self.registry, *parts)
 
     def _dispatching(self) -> Dispatch:
         return Dispatch(
@@ -120,6 +127,7 @@ class BrokerCore:
             self._calls,
             self._gathering,
             self._replies,
+            self.rights,
         )
 
     # --- what happened ----------------------------------------------------------------------
@@ -215,10 +223,6 @@ class BrokerCore:
         for feed in self._watermarks.due(now.seconds):
             self._broadcast(feed, wire.encode(wire.Watermark(feed.last)))
 
-    def rules_changed(self, rules: Rules, now: Instant) -> None:
-        """Other rules hold from now on."""
-        self.rights.change(rules)
-
     def stopping(self) -> None:
         """The broker ends: tell every client. Then take replies."""
         self._replies.reply_all(self.registry.connections(), wire.Goodbye("stopping"))
@@ -313,6 +317,8 @@ class BrokerCore:
                 raise WireError("busy", f"{holder.waiting_bytes} bytes wait for the log, more than any window")
             if holder.waiting >= self.settings.in_flight_max:
                 raise WireError("busy", f"{holder.waiting} publishes wait for the log, as many as may")
+            if self.rights.has_rules:
+                check(self.rights, session.user, message)
             count = checked_records(message, frame, self.settings)
             is_volatile = message.flags & wire.VOLATILE
             room = self._rooms.get(message.room)

@@ -15,6 +15,7 @@ Spec: docs/protocol.md, "Requests". Tests: tests/core/test_calls.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 
@@ -164,6 +165,13 @@ class Calls:
         for call in list(self._asked.get(session.id, {}).values()):
             if connection is None or connection_of(call.endpoint) == connection:
                 self._close(call)
+
+    def denied(self, session: Session, may_read: Callable[[str], bool], now: Instant) -> bool:
+        """It serves no more where it may not read. Returns whether it did anywhere."""
+        lost = [server for server in self._of.get(session.id, {}).values() if not may_read(server.room)]
+        for server in lost:
+            self._end(server, now)
+        return bool(lost)
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed."""

@@ -33,6 +33,7 @@ JOINED = ""  # in place of a leave's reason
 _PRESENCE_RECORDS = {
     JOINED: msgspec.Raw(wire.encode_records([wire.Record(b"", "join")])),
     "bye": msgspec.Raw(wire.encode_records([wire.Record(b"bye", "leave")])),
+    "denied": msgspec.Raw(wire.encode_records([wire.Record(b"denied", "leave")])),
     "lost": msgspec.Raw(wire.encode_records([wire.Record(b"lost", "leave")])),
 }
 _PRESENCE_BYTES = 64  # about what one takes in a batch

@@ -1,7 +1,8 @@
 """What a session says besides HELLO and PUBLISH: who deals with it, and when it is answered.
 
 Rules of this file
-1. It decides nothing: it finds who does, and turns what that raises into a refusal.
+1. It decides nothing: it finds who does, and turns what that raises into a refusal. Whoever lacks a right gets no
+   further than here (needs.py).
 2. What changes a row is answered with DONE once the row is kept.
 
 Tests: tests/core/test_dispatch.py.
@@ -18,13 +19,16 @@ from zchat.core.commits import Commit, Gathering
 from zchat.core.cursors import BrokerCursors
 from zchat.core.groups import BrokerGroups
 from zchat.core.memberships import Memberships
+from zchat.core.needs import check, check_patterns
 from zchat.core.purges import Purges
 from zchat.core.questions import Questions
 from zchat.core.reads import Reads
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
+from zchat.core.rights import Rights
 from zchat.core.schedule import BrokerSchedule
 from zchat.core.session import Session
+from zchat.core.views import View
 from zchat.errors import BadName, WireError
 from zchat.names import cursor_name, user_key
 
@@ -48,7 +52,9 @@ class Dispatch:
         calls: Calls,
         gathering: Gathering,
         replies: Replies,
+        rights: Rights,
     ) -> None:
+        self._rights = rights
         self._registry = registry
         self._memberships = memberships
         self._questions = questions
@@ -74,6 +80,7 @@ class Dispatch:
         """A message of a session. Then take replies."""
         number = getattr(message, "request", 0)
         try:
+            check(self._rights, session.user, message)
             answer = self._answer(session, message, head, now)
         except (BadName, WireError) as error:
             self._replies.refuse(endpoint, "request", number, error.code, str(error))
@@ -99,12 +106,10 @@ class Dispatch:
                 if self._cursors.has(session.user, message.name):
                     self._gathering.cursors[user_key(session.user), cursor_name(message.name)] = None
             case wire.JoinGroup():
-                self._questions.may_read(session, [message.room])
                 self._groups.join(session, message, head, now)
             case wire.Settle():
                 self._groups.settle(session, message, now)
             case wire.SetGroup():
-                self._questions.may_read(session, [message.room])
                 self._groups.set(session, message, head, now)
             case wire.Schedule():
                 self._schedule.schedule(session, message, now)
@@ -118,20 +123,19 @@ class Dispatch:
         """What changes no row of the log that anybody waits for."""
         match message:
             case wire.Fetch() | wire.Seek() | wire.Latest() | wire.Search():
-                self._questions.may_read(session, message.patterns)
-                self._reads.ask(session.connection, message)
+                check_patterns(message.patterns)
+                self._reads.ask(session.connection, message, View(self._rights, session.user, session.since))
             case wire.Heads() | wire.Who() | wire.Rooms() | wire.Cursors() | wire.Groups() | wire.Scheduled():
-                self._questions.check(session, message)
+                self._questions.check(message)
                 self._asked.ask(session.connection, message)
             case wire.Purge():
-                self._purges.ask(session, message)
+                self._purges.ask(message)
                 return wire.Done(message.request)
             case wire.Call():
                 self._calls.call(session, message, now)
             case wire.Reply():
                 self._calls.reply(session, message, now)
             case wire.Serve():
-                self._questions.may_read(session, [message.room])
                 self._calls.serve(session, message, now)
                 return wire.Done(message.request)
             case wire.Bye():

@@ -16,7 +16,7 @@ Spec: docs/protocol.md, "Groups". Tests: tests/core/test_groups.py.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from math import inf
 
 from zchat import wire
@@ -150,6 +150,13 @@ class BrokerGroups:
         for group, member in list(self._members.get(session.id, [])):
             self._leave(group, member, reason, now, counts=True)
 
+    def denied(self, session: Session, may_read: Callable[[str], bool], now: Instant) -> bool:
+        """It takes part no more where it may not read. Returns whether it did anywhere."""
+        lost = [(group, member) for group, member in self._members.get(session.id, []) if not may_read(group.room)]
+        for group, member in lost:
+            self._leave(group, member, "left", now, counts=False)
+        return bool(lost)
+
     def stored(self, batch: OpenBatch, prev: int) -> None:
         """A room that has groups has records more; `prev` was its last message before them."""
         for group in self.rooms[batch.room.name].values():
@@ -232,10 +239,10 @@ class BrokerGroups:
 
     # --- telling ----------------------------------------------------------------------------
 
-    def listed(self, room: str, name: str) -> Iterator[list[wire.Group]]:
+    def listed(self, room: str, name: str, may_read: Callable[[str], bool]) -> Iterator[list[wire.Group]]:
         """The groups that are asked for, in parts; of one by its name, what is pending of it."""
         part: list[wire.Group] = []
-        for each in [room] if room else list(self.rooms):
+        for each in [room] if room else list(filter(may_read, self.rooms)):
             for group in list(self.rooms.get(each, {}).values()):
                 if name in ("", group.name):
                     part.append(self._told(group, with_pending=bool(room and name)))

@@ -68,7 +68,7 @@ class Listener:
         self.asked_at = 0.0  # and when that was asked first
         self.pause = Pause()  # of questions that bring nothing
         self.refusals = 0  # in a row
-        self.refused: wire.Error | None = None  # why it is live without what is said to sessions one by one
+        self.refused: wire.Error | None = None  # why nothing more comes
         self.progress = progress or Progress(patterns)
         self.session: Asker | None = None  # whose it is, once it listens
         self.welcome = welcome  # of the broker in whose log it was live last; before that, in whose log its start is
@@ -96,6 +96,9 @@ class Listener:
 
     def answered(self, answer: Answer, now: Instant) -> bool | None:
         """The answer to what it asked: True when it is settled; None when that is to be asked again later."""
+        if isinstance(answer, wire.Error) and answer.code == "denied":  # it may not read that, or not any more
+            self.refused = answer
+            return True
         if isinstance(answer, wire.Error):  # for now: busy, or the log's trouble
             self.refusals += 1
             if self.refusals == REFUSALS_MAX:

@@ -356,7 +356,8 @@ class Listening:
         found = []
         touched, self._touched = self._touched, {}
         for listener in touched:
-            if out := listener.ordering.take():
+            out = listener.ordering.take()
+            if out or listener.refused is not None:
                 found.append((listener, out))
         return found
 

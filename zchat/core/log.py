@@ -18,6 +18,7 @@ from zchat.settings import RetentionRule as RetentionRule
 from zchat.wire import Gap as Gap
 
 T = TypeVar("T")
+May: TypeAlias = Callable[[str], bool]  # whether a room may be read; one that is given twice is the same question
 Sliced: TypeAlias = Generator[None, None, T]  # a read: yields where it gives way; its answer is what it returns
 
 USERS_SEEN_KEPT = 20_000  # of users who have gone; more than a broker asks for, and without a bound it only grew
@@ -194,8 +195,11 @@ class Log(Protocol):
         False: nothing was tried, `append` it. Raises LogError when it was tried, and none of it is kept.
         """
 
-    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
-        """Batches with a record in `after < offset <= until` (0: no end) in rooms that match a pattern.
+    def read(
+        self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int, may: May | None = None
+    ) -> Sliced[LogPage]:
+        """Batches with a record in `after < offset <= until` (0: no end) in rooms that match a pattern, and that `may`
+        be read: for `latest` and `seek`, too, there are no others. None: all may be.
 
         Batches come whole, also when they reach over an end: the reader leaves out the records that it has or did
         not ask for. Stops when `limit` records (0: none) or `bytes_max` bytes are reached, yet not before the first
@@ -208,7 +212,9 @@ class Log(Protocol):
         rooms: with `more`, an `upto` above `after`, and fewer batches than asked for or none.
         """
 
-    def latest(self, patterns: list[str], after: int, until: int, count: int, bytes_max: int) -> Sliced[LogPage]:
+    def latest(
+        self, patterns: list[str], after: int, until: int, count: int, bytes_max: int, may: May | None = None
+    ) -> Sliced[LogPage]:
         """The last `count` messages of each room that matches, of those in `after < offset <= until`; paged as `read`.
 
         Joins and leaves are none. A batch that has more than is wanted comes cut: its end, as a batch of its own, which
@@ -216,7 +222,7 @@ class Log(Protocol):
         have. What was trimmed is missing without a word: nobody asked for it. What cannot be read is a gap.
         """
 
-    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
+    def seek(self, patterns: list[str], last: int, since: int, presence: bool, may: May | None = None) -> Sliced[int]:
         """The offset after which the last `last` records start, or (last = 0) those not older than `since`.
 
         `last` counts messages; with `presence`, joins and leaves too. Fewer than `last` are left, or none were ever

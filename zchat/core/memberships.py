@@ -19,7 +19,7 @@ from zchat.core.channels import Channel, Endpoint
 from zchat.core.commits import JOINED, Commit, Gathering, PresenceRecord
 from zchat.core.introductions import is_of, session_of
 from zchat.core.log import SeenRow, SessionRow
-from zchat.core.questions import Questions
+from zchat.core.needs import check_patterns
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
 from zchat.core.rooms import BrokerRooms
@@ -41,7 +41,6 @@ class Memberships:
         rooms: BrokerRooms,
         gathering: Gathering,
         replies: Replies,
-        questions: Questions,
         allowances: Allowances,
         session_ids: Iterator[str],
     ) -> None:
@@ -50,7 +49,6 @@ class Memberships:
         self._rooms = rooms
         self._gathering = gathering
         self._replies = replies
-        self._questions = questions
         self._allowances = allowances
         self._session_ids = session_ids
         self.retry: float | None = None  # until then the log is only asked again for what somebody waits for
@@ -119,7 +117,7 @@ class Memberships:
 
     def join(self, session: Session, message: wire.Join, now: Instant) -> None:
         """It becomes a member. Raises BadName, WireError."""
-        self._questions.may_read(session, message.rooms)
+        check_patterns(message.rooms)
         fresh = [room for room in dict.fromkeys(message.rooms) if room not in session.rooms]
         if len(session.rooms) + len(fresh) > self._settings.session_rooms_max:
             raise WireError("too-many-rooms", f"limit {self._settings.session_rooms_max} rooms")

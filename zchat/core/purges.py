@@ -1,7 +1,7 @@
 """Rooms that are to be purged: what they have up to an offset goes from the log.
 
 Rules of this file
-1. A room is purged by who may read it: nobody else's inbox is. What was broadcast by then goes, and nothing later.
+1. What was broadcast by then goes, and nothing later.
 2. What waits is bounded: one row for each room, handed to the log a few times a second.
 3. A room of which nothing is left, and where nobody is, is not told of in ROOMS, until something is stored in it again.
 
@@ -15,9 +15,8 @@ from collections.abc import Iterable, Mapping
 from zchat import wire
 from zchat.core.log import RetentionRule
 from zchat.core.rooms import BrokerRoom
-from zchat.core.session import Session
 from zchat.errors import BadName, WireError
-from zchat.names import inbox, room_name
+from zchat.names import room_name
 
 WAITING_MAX = 256  # rooms
 TAKEN_SECONDS = 0.1
@@ -38,13 +37,11 @@ class Purges:
         """Whether anything waits."""
         return bool(self._upto)
 
-    def ask(self, session: Session, purge: wire.Purge) -> None:
-        """Raises BadName, WireError for what the session may not purge, or too many at once."""
+    def ask(self, purge: wire.Purge) -> None:
+        """Raises BadName, WireError for what is no room, or too many at once."""
         name = purge.room
         if room_name(name) != name:
             raise BadName("room", name, "not in its canonical form")
-        if name.startswith("@") and name != inbox(session.user):
-            raise WireError("denied", f"only its user purges {name}")
         room = self._rooms.get(name)
         if room is None or not room.last:
             return

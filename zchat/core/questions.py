@@ -5,7 +5,7 @@ Rules of this file
 2. Answers are made in steps of some 0.1 ms (core/asked.py says whose turn it is). Between two of them things may
    change: an answer tells of each room and session as it was at some moment after the question.
 3. What many ask for is made once: a list that was begun after a question came answers that question too.
-4. `may_read` is the one place that says which names a session may name.
+4. What a session may not see is left out. Those with the same rights are answered with the same list.
 
 Tests: tests/core/test_questions.py.
 """
@@ -13,6 +13,7 @@ Tests: tests/core/test_questions.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,13 +24,15 @@ from zchat import wire
 from zchat.core.asked import Question, WaitingQuestion, Work
 from zchat.core.cursors import BrokerCursors
 from zchat.core.groups import BrokerGroups
+from zchat.core.needs import check, check_patterns
 from zchat.core.registry import Registry
+from zchat.core.rights import PRESENCE, READ, Rights
 from zchat.core.rooms import BrokerRoom
 from zchat.core.schedule import BrokerSchedule
 from zchat.core.session import Session, member_of
 from zchat.core.ways import is_direct
 from zchat.errors import BadName, WireError
-from zchat.names import ROOM_BYTES_MAX, inbox, is_pattern, matcher, pattern_name, room_of
+from zchat.names import ROOM_BYTES_MAX, inbox, is_pattern, matcher, room_of
 
 STEP = 64  # rooms, or sessions in few rooms
 STEP_NAMES = 32  # of rooms that a session is in or listens to cost as much as one more session
@@ -39,6 +42,8 @@ COMPARED_MAX = 1 << 20  # of which there are so many in one WHO
 
 AnswerPart = list[Any]  # elements of a list, made in one step
 Element = TypeVar("Element")
+# Pattern with a wildcard, and which rooms may be read -> the last message of any room that matches
+LastMessages = dict[tuple[str, Callable[[str], bool]], int]
 
 LISTENS_BYTES_MAX = 128 << 10  # of the names of a REPORT: a listener of 1,024 rooms with usual names fits
 NAME_BYTES = 64  # what a name takes beside its letters
@@ -52,6 +57,20 @@ class Made(NamedTuple):
     listed: msgspec.Raw
 
 
+class MaySee(NamedTuple):
+    """Of which rooms a session is told, and of which of them who is there."""
+
+    read: Callable[[str], bool]
+    presence: Callable[[str], bool]
+
+
+def _always(room: str) -> bool:
+    return True
+
+
+EVERYTHING = MaySee(_always, _always)
+
+
 class Questions:
     """Answers from the registry and the rooms."""
 
@@ -62,7 +81,9 @@ class Questions:
         cursors: BrokerCursors,
         groups: BrokerGroups,
         schedule: BrokerSchedule,
+        rights: Rights,
     ) -> None:
+        self._rights = rights
         self._registry = registry
         self._rooms = rooms
         self._cursors = cursors
@@ -76,36 +97,46 @@ class Questions:
         self._made.clear()
         self._made_bytes = 0
 
-    def check(self, session: Session, question: Question) -> None:
-        """Raises BadName, WireError for what the session may not ask."""
+    def check(self, question: Question) -> None:
+        """Raises BadName, WireError for what cannot be asked."""
         if isinstance(question, wire.Heads):
-            self.may_read(session, question.patterns)
+            check_patterns(question.patterns)
         elif isinstance(question, wire.Who | wire.Groups) and question.room:
-            self.may_read(session, [question.room])
+            check_patterns([question.room])
 
     def work(self, session: Session, waiting: WaitingQuestion, count: int, head: int) -> Work:
         """Make the frame that answers a question, in steps. `count`: how many have been asked by now."""
         question, asked = waiting.question, waiting.asked
         number = question.request
+        try:
+            check(self._rights, session.user, question)  # the rules may be others by now
+        except (BadName, WireError) as error:
+            return wire.encode(wire.Error("request", number, error.code, str(error)))
+        may_see = self._may_see(session)
         if isinstance(question, wire.Cursors):
             return wire.encode(wire.CursorsAre(number, self._cursors.of(session.user)))
         if isinstance(question, wire.Scheduled):
             return wire.encode(self._schedule.page(session, question))
         if isinstance(question, wire.Heads):
             names = question.patterns
-            made = yield from self._list(("heads", *names), asked, count, head, lambda: self.heads(names))
+            made = yield from self._list(
+                ("heads", may_see, *names), asked, count, head, lambda: self.heads(names, may_see)
+            )
             return wire.encode(wire.HeadsAre(number, made.head, _as_list(made)))
         if isinstance(question, wire.Groups):
             of = question.room, question.group
-            made = yield from self._list(("groups", *of), asked, count, head, lambda: self._groups.listed(*of))
+            key = "groups", may_see, *of
+            made = yield from self._list(key, asked, count, head, lambda: self._groups.listed(*of, may_see.read))
             return wire.encode(wire.GroupsAre(number, _as_list(made)))
         if isinstance(question, wire.Who):
             room, lag = question.room, question.lag
-            made = yield from self._list(("who", room, lag), asked, count, head, lambda: self.who(room, lag))
+            made = yield from self._list(
+                ("who", may_see, room, lag), asked, count, head, lambda: self.who(room, lag, may_see)
+            )
             return wire.encode(wire.Present(number, _as_list(made)))
         own = inbox(session.user)
         own = own if own in self._rooms else ""
-        made = yield from self._list(("rooms", own), asked, count, head, lambda: self.rooms(own))
+        made = yield from self._list(("rooms", may_see, own), asked, count, head, lambda: self.rooms(own, may_see))
         return wire.encode(wire.RoomsAre(number, _as_list(made)))
 
     def _list(
@@ -131,22 +162,18 @@ class Questions:
             self._made[key] = made
             self._made_bytes += len(made.listed)
 
-    def may_read(self, session: Session, patterns: list[str]) -> None:
-        """Raises for names that are not canonical, too many of them, or the inbox of another user."""
-        if not 0 < len(patterns) <= wire.ROOMS_PER_MESSAGE_MAX:
-            raise WireError("bad-request", f"{len(patterns)} names, limit {wire.ROOMS_PER_MESSAGE_MAX}")
-        for pattern in patterns:
-            if pattern_name(pattern) != pattern:
-                raise BadName("pattern", pattern, "not in its canonical form")
-            if pattern.startswith("@") and pattern != inbox(session.user):
-                raise WireError("denied", f"only its user reads {pattern}")
+    def _may_see(self, session: Session) -> MaySee:
+        user, rights = session.user, self._rights
+        return MaySee(rights.may_of(user, READ), rights.may_of(user, PRESENCE)) if rights.has_rules else EVERYTHING
 
     def may_subscribe(self, session: Session, topics: list[bytes]) -> None:
         """Raises for what is no direct topic, and for those of another user's inbox."""
         for topic in topics:
             if not is_direct(topic):
                 raise WireError("bad-request", "what comes on that topic is broadcast: subscribe on the SUB")
-            self.may_read(session, [room_of(topic.removeprefix(wire.PRESENCE_TOPIC))])
+            room = room_of(topic.removeprefix(wire.PRESENCE_TOPIC))
+            check_patterns([room])
+            self._rights.check(session.user, READ, room)
 
     def listens(self, session: Session, told: list[tuple[int, list[str]]]) -> tuple[list[tuple[int, list[str]]], int]:
         """How far its listeners are, and how many bytes that takes. WHO tells others of the lag: nothing is kept of
@@ -166,39 +193,45 @@ class Questions:
             kept.append((at, names))
         return kept, size
 
-    def heads(self, patterns: list[str]) -> Iterator[AnswerPart]:
+    def heads(self, patterns: list[str], may_see: MaySee) -> Iterator[AnswerPart]:
         """Name, last offset and last message's of the rooms that match, in parts."""
+        heads = _head if may_see is EVERYTHING else partial(_seen_head, may_see.presence)
         if not any(map(is_pattern, patterns)):
             for names in _steps(list(dict.fromkeys(patterns))):
-                yield [_head(self._rooms[name]) for name in names if name in self._rooms]
+                yield [heads(self._rooms[name]) for name in names if name in self._rooms]
             return
-        wanted = matcher(patterns)
+        wanted, may_read = matcher(patterns), may_see.read
         for rooms in _steps(list(self._rooms.values())):
-            yield [_head(room) for room in rooms if wanted(room.name)]
+            yield [heads(room) for room in rooms if wanted(room.name) and may_read(room.name)]
 
-    def rooms(self, own: str) -> Iterator[AnswerPart]:
+    def rooms(self, own: str, may_see: MaySee) -> Iterator[AnswerPart]:
         """The rooms that have a record or a member, without inboxes but the `own`, in parts."""
         members = self._registry.members
         for rooms in _steps(list(self._rooms.values())):
-            yield [
-                wire.Room(room.name, room.last, members(room.name))
-                for room in rooms
-                if (room.has_records or members(room.name)) and (not room.name.startswith("@") or room.name == own)
-            ]
+            part: AnswerPart = []
+            for room in rooms:
+                is_told = not room.name.startswith("@") or room.name == own
+                if is_told and (room.has_records or members(room.name)) and may_see.read(room.name):
+                    shown = members(room.name) if may_see.presence(room.name) else 0
+                    part.append(wire.Room(room.name, room.last, shown))
+            yield part
 
-    def who(self, room: str, with_lag: bool) -> Iterator[AnswerPart]:
+    def who(self, room: str, with_lag: bool, may_see: MaySee) -> Iterator[AnswerPart]:
         """The members of a room, or with no room every session, and the users who have gone with when; in parts."""
-        lasts: dict[str, int] = {}  # pattern with a wildcard -> the last message of any room that matches
+        lasts: LastMessages = {}
         part: AnswerPart = []
         cost = 0
         for session in self._registry.sessions_in(room):
             if room and room not in session.rooms:
                 continue  # it has left meanwhile
             member = member_of(session, room)
+            if may_see is not EVERYTHING:
+                member = replace(member, rooms=[name for name in member.rooms if may_see.presence(name)])
             if with_lag:
+                may_read = self._may_see(session).read
                 for pattern in [each for _, patterns in session.listens for each in patterns if is_pattern(each)]:
-                    yield from self._compare(pattern, lasts)
-                member = replace(member, lag=self._lag(session, lasts))
+                    yield from self._compare(pattern, may_read, lasts)
+                member = replace(member, lag=self._lag(session, may_read, lasts))
             part.append(member)
             names = len(member.rooms) + (sum(len(names) for _, names in session.listens) if with_lag else 0)
             cost += 1 + names // STEP_NAMES
@@ -209,29 +242,40 @@ class Questions:
         if not room:
             yield from _steps(self._registry.users_gone())
 
-    def _compare(self, pattern: str, lasts: dict[str, int]) -> Iterator[AnswerPart]:
+    def _compare(self, pattern: str, may_read: Callable[[str], bool], lasts: LastMessages) -> Iterator[AnswerPart]:
         """Look at each room: a part without an element after each step."""
-        if pattern in lasts or len(lasts) >= min(PATTERNS_COMPARED_MAX, max(1, COMPARED_MAX // (len(self._rooms) + 1))):
+        key, most = (pattern, may_read), min(PATTERNS_COMPARED_MAX, max(1, COMPARED_MAX // (len(self._rooms) + 1)))
+        if key in lasts or len(lasts) >= most:
             return
         wanted, last = matcher([pattern]), 0
         for rooms in _steps(list(self._rooms.values())):
-            last = max([last, *(room.messages.last for room in rooms if wanted(room.name))])
+            last = max([last, *(room.messages.last for room in rooms if wanted(room.name) and may_read(room.name))])
             yield []
-        lasts[pattern] = last
+        lasts[key] = last
 
-    def _lag(self, session: Session, lasts: dict[str, int]) -> int:
+    def _lag(self, session: Session, may_read: Callable[[str], bool], lasts: LastMessages) -> int:
         if not session.listens:
             return wire.UNKNOWN
-        return max(0, *(self._last(patterns, lasts) - offset for offset, patterns in session.listens))
+        return max(0, *(self._last(patterns, may_read, lasts) - offset for offset, patterns in session.listens))
 
-    def _last(self, patterns: list[str], lasts: dict[str, int]) -> int:
+    def _last(self, patterns: list[str], may_read: Callable[[str], bool], lasts: LastMessages) -> int:
         """The last message of any room that one of the patterns stands for: joins and leaves are not waited for."""
-        rooms = self._rooms
-        return max((rooms[name].messages.last if name in rooms else lasts.get(name, 0) for name in patterns), default=0)
+        rooms, found = self._rooms, 0
+        for name in patterns:
+            if name not in rooms:
+                found = max(found, lasts.get((name, may_read), 0))
+            elif may_read(name):
+                found = max(found, rooms[name].messages.last)
+        return found
 
 
 def _head(room: BrokerRoom) -> tuple[str, int, int]:
     return room.name, room.last, room.messages.last
+
+
+def _seen_head(presence: Callable[[str], bool], room: BrokerRoom) -> tuple[str, int, int]:
+    """For who may not see who is there, joins and leaves are no records."""
+    return room.name, room.last if presence(room.name) else room.messages.last, room.messages.last
 
 
 def _steps(elements: list[Element]) -> Iterator[list[Element]]:

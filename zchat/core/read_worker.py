@@ -25,6 +25,7 @@ from zchat.core.reads import ReadRequest
 from zchat.core.search import search
 from zchat.core.stock import StockBatch
 from zchat.core.stocking import READ_BYTES, StockPage, StockRead
+from zchat.core.views import View
 from zchat.errors import LogError
 
 TOLD_SECONDS = 60.0
@@ -71,7 +72,7 @@ class ReadWorker:
         failed = partial(self._failed, read)  # made before it is needed: memory may be what is missing then
         try:
             if read.left is None:
-                read.left = self._answer(read.request)
+                read.left = self._answer(read)
             next(read.left)
         except StopIteration as end:
             return partial(self._finished, read, end.value)
@@ -80,8 +81,8 @@ class ReadWorker:
             return failed
         return partial(self._gave_way, read)
 
-    def _answer(self, request: ReadRequest | Lookup | StockRead) -> Sliced[ReadAnswer]:
-        log = self._log
+    def _answer(self, read: Read) -> Sliced[ReadAnswer]:
+        log, request, view = self._log, read.request, read.view
         if isinstance(request, StockRead):
             return (yield from self._stock(request))
         if isinstance(request, Lookup):
@@ -90,6 +91,11 @@ class ReadWorker:
                 offset = yield from log.find(request.session, seq)
                 found.append((seq, offset, ""))
             return found
+        assert view is not None, "of a session"
+        return (yield from self._read(request, view))
+
+    def _read(self, request: ReadRequest, view: View) -> Sliced[bytes]:
+        log = view.history(self._log)
         if isinstance(request, wire.Seek):
             # What is committed and not broadcast yet comes live: it is no history.
             head = self._core.head
@@ -103,7 +109,7 @@ class ReadWorker:
             until = min(request.until or self._core.head, self._core.head)
             page = yield from log.latest(request.patterns, request.after, until, request.count, bytes_max)
         else:
-            page = yield from log.read(request.patterns, request.after, request.until, request.limit, bytes_max)
+            page = yield from view.fetched(self._log, request, bytes_max)
         batches = [(room, wire.raw(frame)) for room, frame in page.batches]
         return wire.encode(wire.Page(request.request, batches, page.upto, page.more, page.gaps))
 
@@ -127,6 +133,11 @@ class ReadWorker:
             else:
                 self._core.groups.unread(read.request, now)
             return
+        if read.view is not None and read.view.table is not self._core.rights.table:
+            if (refusal := self._core.renew(read)) is None:  # other rules hold: it is read by those
+                self.submit(read)
+                return
+            answered = refusal
         if not self._core.read_done(read, seconds):
             return
         if isinstance(answered, bytes):

@@ -29,6 +29,7 @@ from zchat.core.channels import Endpoint, connection_of
 from zchat.core.replies import Replies
 from zchat.core.session import Session
 from zchat.core.stocking import StockRead
+from zchat.core.views import View
 from zchat.core.words import asked_for
 from zchat.errors import WireError
 
@@ -52,11 +53,12 @@ class Lookup(NamedTuple):
 class Read:
     """Something that a reader thread answers."""
 
-    __slots__ = ("endpoint", "left", "request")
+    __slots__ = ("endpoint", "left", "request", "view")
 
-    def __init__(self, endpoint: Endpoint, request: ReadRequest | Lookup | StockRead) -> None:
+    def __init__(self, endpoint: Endpoint, request: ReadRequest | Lookup | StockRead, view: View | None = None) -> None:
         self.endpoint = endpoint  # whose it is; of a group's nobody's
         self.request = request
+        self.view = view  # what its session may have; None: it is no session's to see
         self.left: Any = None  # what is left to do of it; for who does it
 
     @property
@@ -111,7 +113,7 @@ class Reads:
 
     # --- what is asked ----------------------------------------------------------------------
 
-    def ask(self, endpoint: Endpoint, message: ReadRequest) -> None:
+    def ask(self, endpoint: Endpoint, message: ReadRequest, view: View) -> None:
         """It is answered by a reader, then comes `done`. Raises WireError for one too many of its connection."""
         if isinstance(message, wire.Latest) and not 0 < message.count <= wire.LATEST_MAX:
             raise WireError("bad-request", f"the last {message.count} messages of each room, 1 to {wire.LATEST_MAX}")
@@ -125,7 +127,7 @@ class Reads:
         if not self._has_room(queue):
             raise WireError("busy", f"{self._waiting} reads of all are waiting")
         queue.unanswered += 1
-        self._add(queue, Read(endpoint, message))
+        self._add(queue, Read(endpoint, message, view))
 
     def look_up(self, session: Session, repeat: wire.Publish) -> None:
         """A publish that was sent again and is not remembered: the log tells; then comes `found`."""

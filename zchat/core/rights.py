@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from zchat.errors import WireError
-from zchat.names import fitting, inbox, is_pattern, user_key
+from zchat.names import ROOM_BYTES_MAX, fitting, inbox, is_pattern, user_key
 
 VERBS = READ, WRITE, PRESENCE, HISTORY, ADMIN = "read", "write", "presence", "history", "admin"
 EVERYBODY = "*"
@@ -83,60 +83,43 @@ class UserList:
         return isinstance(key, str) and (key in self._names or (self._fits is not None and self._fits(key) is not None))
 
 
-class Rights:
-    """Of one broker. Any thread may ask; one of them changes the rules."""
+class MayOf:
+    """Whether users with a role may do something in a room: to be asked by any thread, of rules that do not change.
 
-    def __init__(self, rules: Rules | None = None) -> None:
-        self.version = 0  # counts the changes
-        self.change(rules or Rules())
+    Of inboxes it says yes: who asks for one by its name was checked, and no pattern stands for any.
+    """
 
-    def change(self, rules: Rules) -> None:
-        """These hold from now on."""
-        lists: dict[tuple[str, ...], int] = {}
-        exact = sorted(rules.rooms, key=_exactness)  # the most exact ones first
+    __slots__ = ("_role", "_table", "_verb")
+
+    def __init__(self, table: RuleTable, role: int, verb: str) -> None:
+        self._table = table
+        self._role = role
+        self._verb = verb
+
+    def __call__(self, room: str) -> bool:
+        """Of that room."""
+        return room.startswith("@") or self._table.may(self._role, self._verb, room)
+
+
+class RuleTable:
+    """Rules, made ready to be asked. They do not change; what is found out is remembered."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.has_rules = bool(rules.rooms) or not rules.is_open
         self._lists: list[tuple[int, UserList]] = []
         self._verbs: list[dict[str, int]] = []
-        for rule in exact:
-            of_verbs: dict[str, int] = {}
-            for verb, who in rule.who.items():
-                if EVERYBODY in who:
-                    of_verbs[verb] = _ALL
-                    continue
-                key = tuple(sorted(who))
-                if key and key not in lists:
-                    lists[key] = 2 << len(self._lists)
-                    self._lists.append((lists[key], UserList(key)))
-                of_verbs[verb] = lists.get(key, _NOBODY)
-            self._verbs.append(of_verbs)
-        self._fitting: Callable[[str], int] = fitting([rule.pattern for rule in exact])
         self._default = _ALL if rules.is_open else _NOBODY
         self._rooms: dict[str, RoomRights] = {}
         self._roles: dict[str, int] = {}
-        self.has_rules = bool(rules.rooms) or not rules.is_open
-        self.version += 1
-
-    # --- questions --------------------------------------------------------------------------
-
-    def may(self, user: str, verb: str, room: str) -> bool:
-        """Whether the user may do that in the room."""
-        if room.startswith("@"):
-            return verb == WRITE or room == inbox(user)
-        return not self.has_rules or self.role_may(self.role(user), verb, room)
-
-    def check(self, user: str, verb: str, room: str) -> None:
-        """Raises WireError where the user may not."""
-        if not self.may(user, verb, room):
-            whose = f"{room} is another user's" if room.startswith("@") else f"{user} may not {_SAID[verb]} {room}"
-            raise WireError("denied", whose)
-
-    def is_public(self, verb: str, room: str) -> bool:
-        """Whether everybody may."""
-        if room.startswith("@"):
-            return verb == WRITE
-        return not self.has_rules or self.role_may(_ALL, verb, room)
+        self._may_of: dict[tuple[int, str], MayOf] = {}
+        exact = sorted(rules.rooms, key=_exactness)  # the most exact ones first
+        self._fitting: Callable[[str], int] = fitting([rule.pattern for rule in exact])
+        lists: dict[tuple[str, ...], int] = {(): _NOBODY}
+        for rule in exact:
+            self._verbs.append({verb: self._bit(who, lists) for verb, who in rule.who.items()})
 
     def role(self, user: str) -> int:
-        """What users are told apart by: those with the same one may do the same, but for their inboxes."""
+        """The lists in which a user stands."""
         role = self._roles.get(user)
         if role is None:
             key = user_key(user)
@@ -146,8 +129,10 @@ class Rights:
             self._roles[user] = role
         return role
 
-    def role_may(self, role: int, verb: str, room: str) -> bool:
-        """The same of a user with that role; of an inbox nobody knows."""
+    def may(self, role: int, verb: str, room: str) -> bool:
+        """Whether a user with that role may."""
+        if not self.has_rules:
+            return True
         of_room = self._rooms.get(room) or self._find(room)
         if verb == READ:
             return bool(of_room.read & role)
@@ -155,17 +140,34 @@ class Rights:
             return bool(of_room.read & role and of_room.write & role)
         return bool(getattr(of_room, verb) & role)
 
+    def may_of(self, role: int, verb: str) -> MayOf:
+        """The same, to be asked of many rooms; one for all users with that role."""
+        found = self._may_of.get((role, verb))
+        if found is None:
+            if len(self._may_of) >= CACHED_MAX:
+                self._may_of.clear()
+            found = self._may_of[role, verb] = MayOf(self, role, verb)
+        return found
+
     # --- parts ------------------------------------------------------------------------------
+
+    def _bit(self, who: tuple[str, ...], lists: dict[tuple[str, ...], int]) -> int:
+        if EVERYBODY in who:
+            return _ALL
+        key = tuple(sorted(who))
+        if key not in lists:
+            lists[key] = 2 << len(self._lists)
+            self._lists.append((lists[key], UserList(key)))
+        return lists[key]
 
     def _find(self, room: str) -> RoomRights:
         bits = self._fitting(room)
-        if not bits and room.endswith(DEAD) and room != DEAD:
-            found = self._find(room.removesuffix(DEAD))
-        else:
-            found = self._of(bits)
-        if len(self._rooms) >= CACHED_MAX:
-            self._rooms.clear()
-        self._rooms[room] = found
+        is_of_dead = not bits and room.endswith(DEAD) and room != DEAD
+        found = self._find(room.removesuffix(DEAD)) if is_of_dead else self._of(bits)
+        if len(room) <= ROOM_BYTES_MAX:  # else it is no room's name
+            if len(self._rooms) >= CACHED_MAX:
+                self._rooms.clear()
+            self._rooms[room] = found
         return found
 
     def _of(self, bits: int) -> RoomRights:
@@ -179,6 +181,46 @@ class Rights:
         read = named.get(READ, self._default)
         write = named.get(WRITE, self._default)
         return RoomRights(read, write, named.get(PRESENCE, read), named.get(HISTORY, read), named.get(ADMIN))
+
+
+class Rights:
+    """Of one broker."""
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        """Without `rules` everybody may do everything."""
+        self.version = 0  # counts the changes
+        self.table = RuleTable(rules or Rules())
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether anybody may not do something, but for inboxes."""
+        return self.table.has_rules
+
+    def change(self, rules: Rules) -> None:
+        """These hold from now on."""
+        self.table = RuleTable(rules)
+        self.version += 1
+
+    def may(self, user: str, verb: str, room: str) -> bool:
+        """Whether the user may do that in the room."""
+        if room.startswith("@"):
+            return verb == WRITE or room == inbox(user)
+        return not self.table.has_rules or self.table.may(self.table.role(user), verb, room)
+
+    def check(self, user: str, verb: str, room: str) -> None:
+        """Raises WireError where the user may not."""
+        if not self.may(user, verb, room):
+            raise WireError("denied", f"{user} may not {_SAID[verb]} {room}")
+
+    def is_public(self, verb: str, room: str) -> bool:
+        """Whether everybody may."""
+        if room.startswith("@"):
+            return verb == WRITE
+        return self.table.may(_ALL, verb, room)
+
+    def may_of(self, user: str, verb: str) -> MayOf:
+        """Whether the user may do that, to be asked of many rooms. Users who may do the same have the same one."""
+        return self.table.may_of(self.table.role(user), verb)
 
 
 def _exactness(rule: RoomRule) -> list[int]:

@@ -28,6 +28,7 @@ from zchat.core.allowances import origin
 from zchat.core.checking import checked_records
 from zchat.core.commits import Gathering
 from zchat.core.log import ScheduledRow
+from zchat.core.rights import WRITE, Rights
 from zchat.core.rooms import BrokerRooms
 from zchat.core.session import Session
 from zchat.errors import BadName, WireError
@@ -52,8 +53,15 @@ class BrokerSchedule:
     """All that is scheduled at a broker."""
 
     def __init__(
-        self, rows: Iterable[ScheduledRow], settings: Settings, rooms: BrokerRooms, gathering: Gathering, now: Instant
+        self,
+        rows: Iterable[ScheduledRow],
+        settings: Settings,
+        rooms: BrokerRooms,
+        gathering: Gathering,
+        now: Instant,
+        rights: Rights,
     ) -> None:
+        self._rights = rights
         self._settings = settings
         self._rooms = rooms
         self._gathering = gathering
@@ -152,7 +160,10 @@ class BrokerSchedule:
     # --- parts ------------------------------------------------------------------------------
 
     def _send(self, key: ScheduleKey, row: ScheduledRow, now: Instant) -> bool:
-        """False: there may be no such room now."""
+        """False: there may be no such room now. Who may not write there any more has taken it back by that."""
+        if not self._rights.may(row.user, WRITE, row.room):
+            self._change(key, row._replace(records=b"", due=now.micros))
+            return True
         try:
             (room,) = self._rooms.admit([row.room], "", now)
         except (BadName, WireError):

@@ -14,6 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from heapq import merge
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from zchat import wire
@@ -25,6 +26,7 @@ from zchat.core.log import (
     GroupRow,
     LogPage,
     LogStart,
+    May,
     RetentionRule,
     ScheduledRow,
     SeenRow,
@@ -213,12 +215,14 @@ class MemoryLog:
         self.append(append, lambda error: None)
         return True
 
-    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
+    def read(
+        self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int, may: May | None = None
+    ) -> Sliced[LogPage]:
         """Batches of all rooms that match, merged by offset; each slice accounts for all up to where it ends."""
         page, gaps = list[tuple[str, bytes]](), list[Gap]()
         records = size = 0
         end = min(until, self._head) if until else self._head
-        rooms = yield from paced(self._match(patterns))
+        rooms = yield from paced(self._match(patterns, may))
         while True:
             with self._lock:
                 begun, last, upto, more, is_done = Slice(), after, end, False, True
@@ -242,10 +246,12 @@ class MemoryLog:
             after = upto
             yield
 
-    def latest(self, patterns: list[str], after: int, until: int, count: int, bytes_max: int) -> Sliced[LogPage]:
+    def latest(
+        self, patterns: list[str], after: int, until: int, count: int, bytes_max: int, may: May | None = None
+    ) -> Sliced[LogPage]:
         """Back over each room that goes on; then the ends of these, merged."""
         end = upto = min(until, self._head) if until else self._head
-        rooms = yield from paced(self._match(patterns))
+        rooms = yield from paced(self._match(patterns, may))
         found: list[tuple[StoredBatch, int]] = []
         begun = Slice()
         for _, room in rooms:
@@ -262,10 +268,10 @@ class MemoryLog:
             size, upto = size + len(page[-1][1]), min(_last(batch), end)
         return LogPage(page, end, False, [])
 
-    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
+    def seek(self, patterns: list[str], last: int, since: int, presence: bool, may: May | None = None) -> Sliced[int]:
         """Back over the newest batches, or to the last that is older, of any room."""
         below = self._head + 1
-        rooms = yield from paced(self._match(patterns))
+        rooms = yield from paced(self._match(patterns, may))
         with self._lock:
             if not last:
                 kept = max((room.before(since) for room in self._rooms.values()), default=0)
@@ -369,30 +375,24 @@ class MemoryLog:
         if len(self._seen) > USERS_SEEN_KEPT + USERS_FORGOTTEN:
             self._seen = dict(sorted(self._seen.items(), key=_seen)[-USERS_SEEN_KEPT:])
 
-    def _match(self, patterns: list[str]) -> Sliced[list[tuple[str, RoomBatches]]]:
+    def _match(self, patterns: list[str], may: May | None = None) -> Sliced[list[tuple[str, RoomBatches]]]:
         """The rooms that match, in small steps. None goes."""
         wanted = matcher(patterns)
         with self._lock:
             rooms = list(self._rooms.items())
         found: list[tuple[str, RoomBatches]] = []
         for at in range(0, len(rooms), ROOMS_A_STEP):
-            found += [(name, room) for name, room in rooms[at : at + ROOMS_A_STEP] if wanted(name)]
+            found += [
+                (name, room)
+                for name, room in rooms[at : at + ROOMS_A_STEP]
+                if wanted(name) and (may is None or may(name))
+            ]
             yield
         return found
 
 
-def _base(batch: StoredBatch) -> int:
-    return batch.base
+_base, _time, _seen = attrgetter("base"), attrgetter("time"), itemgetter(1)
 
 
 def _last(batch: StoredBatch) -> int:
     return batch.base + batch.records - 1
-
-
-def _time(batch: StoredBatch) -> int:
-    return batch.time
-
-
-def _seen(row: tuple[str, int]) -> int:
-    _, micros = row
-    return micros

@@ -17,7 +17,7 @@ from zchat.core.deliveries import Delivery, Handed
 from zchat.core.gaps import Notice
 from zchat.core.listener import Listener
 from zchat.core.steps import Steps
-from zchat.errors import Closed, UsageError
+from zchat.errors import Closed, Refused, UsageError
 from zchat.message import messages
 from zchat.sockets.incoming import Incoming, Item
 from zchat.sockets.link import Link
@@ -70,6 +70,8 @@ class Intake:
             if item is None:
                 if self._link.broke is not None:
                     raise self._link.broke
+                if (refused := self.listener.refused) is not None:
+                    raise Refused(refused.code, refused.text)
                 raise TakenOut
             assert not isinstance(item, Handed), "that is for a member of a group"
             self._progress.take(item)

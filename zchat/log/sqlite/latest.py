@@ -22,7 +22,7 @@ from zchat.errors import WireError
 from zchat.log.slices import Slice, paced
 from zchat.log.sqlite.scans import Scanner
 from zchat.log.sqlite.schema import Snapshot
-from zchat.log.sqlite.state import RoomRow, RoomStates
+from zchat.log.sqlite.state import RoomRow, RoomStates, Wanted
 
 ROOMS_A_STEP = 64  # are looked for before a look at the time
 
@@ -43,11 +43,11 @@ class Ahead(NamedTuple):
 
 
 def page(
-    snapshot: Snapshot, rooms: RoomStates, patterns: list[str], after: int, until: int, count: int, bytes_max: int
+    snapshot: Snapshot, rooms: RoomStates, wanted: Wanted, after: int, until: int, count: int, bytes_max: int
 ) -> Sliced[LogPage]:
     """See `Log.latest`."""
     end = min(until, rooms.head) if until else rooms.head
-    matched = yield from paced(rooms.match(patterns))
+    matched = yield from paced(rooms.match(*wanted))
     request = _LatestRequest(rooms, matched.ids[:], after, end, count, bytes_max)
     while True:
         with snapshot() as connection:

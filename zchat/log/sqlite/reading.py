@@ -22,7 +22,7 @@ from zchat.log.slices import Slice, add_gaps, paced
 from zchat.log.sqlite import scans
 from zchat.log.sqlite.gap_detection import GapDetector, Lasts, PageRooms
 from zchat.log.sqlite.schema import Snapshot, is_unreadable
-from zchat.log.sqlite.state import Matched, RoomStates
+from zchat.log.sqlite.state import Matched, RoomStates, Wanted
 from zchat.log.sqlite.stored import BatchRow
 from zchat.wire import PRESENCE
 
@@ -35,11 +35,11 @@ SLICES_WITHOUT_INDEX_MAX = 25  # then the page ends: about half a second
 
 
 def page(
-    snapshot: Snapshot, rooms: RoomStates, patterns: list[str], after: int, until: int, limit: int, bytes_max: int
+    snapshot: Snapshot, rooms: RoomStates, wanted: Wanted, after: int, until: int, limit: int, bytes_max: int
 ) -> Sliced[LogPage]:
     """See `Log.read`."""
     end = min(until, rooms.head) if until else rooms.head
-    matched = yield from paced(rooms.match(patterns))
+    matched = yield from paced(rooms.match(*wanted))
     lasts = yield from paced(_lasts(rooms, matched, after))
     request = _PageRequest(rooms, matched, lasts, after, end, limit, bytes_max)
     while lasts:

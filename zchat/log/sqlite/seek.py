@@ -22,7 +22,7 @@ from zchat.core.log import Sliced
 from zchat.log.slices import Slice, paced
 from zchat.log.sqlite.scans import EveryRoom, Scanner
 from zchat.log.sqlite.schema import Snapshot, is_unreadable
-from zchat.log.sqlite.state import Matched, RoomRow, RoomStates
+from zchat.log.sqlite.state import Matched, RoomRow, RoomStates, Wanted
 from zchat.wire import OFFSET_MAX
 
 FEW_ROOMS = 16  # their newest batches are asked of the index at once; of more, the table's newest are looked at first
@@ -45,10 +45,10 @@ class BatchPlace(NamedTuple):
     records: int
 
 
-def last_records(snapshot: Snapshot, rooms: RoomStates, patterns: list[str], count: int, presence: bool) -> Sliced[int]:
+def last_records(snapshot: Snapshot, rooms: RoomStates, wanted: Wanted, count: int, presence: bool) -> Sliced[int]:
     """The offset after which the last `count` records start; 0: there are fewer."""
     below = rooms.head + 1
-    matched = yield from paced(rooms.match(patterns))
+    matched = yield from paced(rooms.match(*wanted))
     rows = yield from paced(_rows(rooms, matched))
     if count > sum(row.records if presence else row.records - row.presence for row in rows):
         return 0
@@ -61,13 +61,13 @@ def last_records(snapshot: Snapshot, rooms: RoomStates, patterns: list[str], cou
     return found or 0
 
 
-def since(snapshot: Snapshot, rooms: RoomStates, patterns: list[str], time: int) -> Sliced[int]:
+def since(snapshot: Snapshot, rooms: RoomStates, wanted: Wanted, time: int) -> Sliced[int]:
     """The offset after which everything is at least as young; the head when nothing is.
 
     What is older is found by what is left of it, and by what is known of what was trimmed; of that, all that may
     be as young lies behind.
     """
-    matched = yield from paced(rooms.match(patterns))
+    matched = yield from paced(rooms.match(*wanted))
     older = yield from paced(_trimmed_before(rooms, matched, time))
     with snapshot() as connection:
         scanner = Scanner(connection)

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from zchat.core.log import Sliced, whole
+from zchat.core.log import May, Sliced, whole
 from zchat.names import is_pattern, matcher
 
 MATCHES_KEPT = 32  # pattern lists whose rooms are remembered, so that a page does not match every name again,
 IDS_KEPT = 200_000  # as long as those have together no more rooms than this: about 20 MB
 NAMES_COMPARED = 256  # at once: about 0.5 ms, for which a commit may have to wait
+
+
+Wanted: TypeAlias = tuple[list[str], May | None]  # rooms: those that match a pattern, and may be read
 
 
 class RoomRow(NamedTuple):
@@ -90,7 +93,7 @@ class RoomStates:
         self._rows = {row.name: row for row in rows}
         self._by_id = {row.id: row for row in self._rows.values()}
         self._names = list(self._rows)  # in the order in which they came
-        self._matches: dict[tuple[str, ...], Matched] = {}
+        self._matches: dict[tuple[tuple[str, ...], May | None], Matched] = {}
         self.next_id = max(self._by_id, default=0) + 1
         self.head = max((row.last for row in self._rows.values()), default=0)
         self.head = max(self.head, head)
@@ -143,18 +146,18 @@ class RoomStates:
         """The rooms that match one of the patterns."""
         return whole(self.match(patterns))
 
-    def match(self, patterns: Sequence[str]) -> Sliced[Matched]:
-        """The same, in small steps."""
+    def match(self, patterns: Sequence[str], may: May | None = None) -> Sliced[Matched]:
+        """The same of those that `may` be read, in small steps."""
         if any(map(is_pattern, patterns)):
-            found = self._compare(tuple(patterns), None)
+            found = self._compare(tuple(patterns), None, may)
             while found.compared < len(self._names):
                 yield
-                found = self._compare(tuple(patterns), found)
+                found = self._compare(tuple(patterns), found, may)
             return found
         named = Matched(patterns.__contains__)
         with self._lock:
             for name in dict.fromkeys(patterns):
-                if name in self._rows:
+                if name in self._rows and (may is None or may(name)):
                     named.add(self._rows[name])
         return named
 
@@ -164,13 +167,14 @@ class RoomStates:
             return True
         return self._compare(tuple(patterns), None).compared >= len(self._names)
 
-    def _compare(self, patterns: tuple[str, ...], so_far: Matched | None) -> Matched:
+    def _compare(self, patterns: tuple[str, ...], so_far: Matched | None, may: May | None = None) -> Matched:
         """Go on with the next few names, from what is remembered or `so_far`, whichever is further."""
         with self._lock:
-            found = self._matches.pop(patterns, None) or so_far or Matched(matcher(patterns))
+            key = patterns, may
+            found = self._matches.pop(key, None) or so_far or Matched(_both(matcher(patterns), may))
             if so_far is not None and so_far.compared > found.compared:
                 found = so_far  # forgotten, and begun anew by another: they would never come to an end
-            self._matches[patterns] = found  # at the end: it was asked for last
+            self._matches[key] = found  # at the end: it was asked for last
             for name in self._names[found.compared : found.compared + NAMES_COMPARED]:
                 if found.wanted(name):
                     found.add(self._rows[name])
@@ -183,3 +187,7 @@ class RoomStates:
         kept = sum(len(each.ids) for each in self._matches.values())
         while len(self._matches) > MATCHES_KEPT or (kept > IDS_KEPT and len(self._matches) > 1):
             kept -= len(self._matches.pop(next(iter(self._matches))).ids)
+
+
+def _both(wanted: Callable[[str], bool], may: May | None) -> Callable[[str], bool]:
+    return wanted if may is None else lambda room: wanted(room) and may(room)

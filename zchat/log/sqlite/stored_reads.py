@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from zchat.core.log import CursorRow, GroupRow, LogPage, ScheduledRow, SeenRow, SessionRow, Sliced
+from zchat.core.log import CursorRow, GroupRow, LogPage, May, ScheduledRow, SeenRow, SessionRow, Sliced
 from zchat.log.sqlite import latest, reading, seek
 from zchat.log.sqlite.deduplication import Deduplication
 from zchat.log.sqlite.readers import Readers
@@ -27,28 +27,32 @@ class StoredReads:
     _deduplication: Deduplication
     _trouble: Trouble
 
-    def read(self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int) -> Sliced[LogPage]:
+    def read(
+        self, patterns: list[str], after: int, until: int, limit: int, bytes_max: int, may: May | None = None
+    ) -> Sliced[LogPage]:
         """Each slice within one snapshot of the database."""
         snapshot = self._readers.snapshot
-        page = yield from reading.page(snapshot, self._rooms, patterns, after, until, limit, bytes_max)
+        page = yield from reading.page(snapshot, self._rooms, (patterns, may), after, until, limit, bytes_max)
         if page.gaps:
             self._trouble.met(page.gaps)
         return page
 
-    def latest(self, patterns: list[str], after: int, until: int, count: int, bytes_max: int) -> Sliced[LogPage]:
+    def latest(
+        self, patterns: list[str], after: int, until: int, count: int, bytes_max: int, may: May | None = None
+    ) -> Sliced[LogPage]:
         """By the index, room by room."""
         snapshot = self._readers.snapshot
-        page = yield from latest.page(snapshot, self._rooms, patterns, after, until, count, bytes_max)
+        page = yield from latest.page(snapshot, self._rooms, (patterns, may), after, until, count, bytes_max)
         if page.gaps:
             self._trouble.met(page.gaps)
         return page
 
-    def seek(self, patterns: list[str], last: int, since: int, presence: bool) -> Sliced[int]:
+    def seek(self, patterns: list[str], last: int, since: int, presence: bool, may: May | None = None) -> Sliced[int]:
         """Back from the newest batch; a time by halving."""
         snapshot = self._readers.snapshot
         if last:
-            return seek.last_records(snapshot, self._rooms, patterns, last, presence)
-        return seek.since(snapshot, self._rooms, patterns, since)
+            return seek.last_records(snapshot, self._rooms, (patterns, may), last, presence)
+        return seek.since(snapshot, self._rooms, (patterns, may), since)
 
     def find(self, session: str, seq: int) -> Sliced[int]:
         """Back from what was the newest batch when it was opened; then from what is."""
