@@ -262,7 +262,7 @@ def test_what_cannot_be_started_is_told_once_with_the_status_of_today(tmp_path: 
     for args, status in (
         (("--data", str(tmp_path / "file")), 1),
         (("--memory", "--bind", "tcp://127.0.0.1:99999"), 2),
-        (("--memory", "--bind", "tcp://no-such-host.invalid:0"), 1),
+        (("--memory", "--insecure", "--bind", "tcp://no-such-host.invalid:0"), 1),
         (("--memory", "--retain", "x=0"), 2),
     ):
         shown = zchat("broker", "--bind", "tcp://127.0.0.1:0", *args)
