@@ -201,7 +201,7 @@ def longest(struct: Any, field: str) -> int:
         ("batches that a subscriber does not read", options.BATCHES_QUEUED_MAX),
         ("FETCH, SEEK, LATEST and SEARCH of a connection that wait", Settings().connection_reads_max),
         ("subscriptions of a connection", Settings().connection_subscriptions_max),
-        ("sessions that have subscribed to a direct topic", RECIPIENTS_MAX),
+        ("sessions that have subscribed to a topic of an inbox", RECIPIENTS_MAX),
         ("cursors of a user", Settings().user_cursors_max),
         ("groups of a broker", Settings().groups_max),
         ("records that a member of a group has", wire.GROUP_IN_FLIGHT_MAX),

@@ -92,6 +92,8 @@ class Settings:
     calls_max: int = 65_536  # and of all
     servers_max: int = 65_536  # sessions that serve rooms, as often as they do, in all
     address_servers_max: int = 16_384  # of the sessions of one address
+    subscriptions_max: int = 1_048_576  # topics that sessions have on the ROUTER, together: about 100 MB
+    address_subscriptions_max: int = 524_288  # of the sessions of one address
     group_runs_max: int = 262_144  # runs of records that are pending, of all groups: about 60 MB
 
     # What is kept of rooms; of those that no rule names, all is.

@@ -9,6 +9,8 @@ from tests.core.test_channels import Gateway
 from zchat import wire
 from zchat.core.channels import Channel
 from zchat.core.recipients import RECIPIENTS_MAX
+from zchat.core.rights import PRESENCE as SEES_WHO
+from zchat.core.rights import READ, RoomRule, Rules
 from zchat.names import topic
 
 INBOX, PRESENCE = topic("@alice"), wire.PRESENCE_TOPIC + topic("@alice")
@@ -196,3 +198,92 @@ def test_sessions_on_channels_are_told_on_theirs() -> None:
     cycle.disconnect(b"gate")
     tell(cycle, 3)
     assert cycle.core.take_direct() == []
+
+
+# --- rooms that not everybody may read ----------------------------------------------------------
+
+OPS = Rules(True, (RoomRule("ops.**", {READ: ("ann", "carol"), SEES_WHO: ("ann",)}),))
+
+
+def heard(cycle: Cycle) -> dict[bytes, list[str]]:
+    """Who is told what of which topic one by one; what everybody is told stands under `b""`."""
+    told: dict[bytes, list[str]] = {}
+    for name, _ in cycle.take_broadcasts():
+        told.setdefault(b"", []).append(name)
+    for _, reply, endpoints in cycle.core.take_direct():
+        direct = wire.decode_broker(reply)
+        assert isinstance(direct, wire.Direct)
+        for endpoint in endpoints:
+            assert isinstance(endpoint, bytes)
+            told.setdefault(endpoint, []).append(direct.topic[:-1].decode())
+    return told
+
+
+def test_a_room_is_said_to_those_who_may_read_it_and_listen_to_it_by_name_or_pattern() -> None:
+    cycle = Cycle(rules=OPS)
+    ann, bob, carol, _ = cycle.clients("ann", "bob", "carol", "dave")
+    subscribed(cycle, ann, b"#ops.")
+    subscribed(cycle, bob, b"#", topic("ops.a"))
+    subscribed(cycle, carol, topic("ops.a"), b"#", b"+#")
+    for seq, room in enumerate(("ops.a", "ops.b", "general"), 1):
+        cycle.publish(bob, seq, room, b"x")
+    cycle.commit()
+    cycle.take_replies()
+    assert heard(cycle) == {ann: ["#ops.a", "#ops.b"], carol: ["#ops.a", "#ops.b"], b"": ["general"]}
+    cycle.send(ann, wire.Join(9, ["ops.a"]))
+    cycle.commit()
+    cycle.take_replies()
+    subscribed(cycle, ann, b"+#ops.")
+    cycle.send(ann, wire.Part(10, ["ops.a"]))
+    cycle.commit()
+    cycle.take_replies()
+    assert heard(cycle) == {ann: ["+#ops.a"]}, "who may not see who is there is not told of it"
+
+
+def test_other_rules_hold_from_the_next_batch_on_and_who_named_the_room_is_told() -> None:
+    cycle = Cycle(rules=OPS)
+    ann, bob = cycle.clients("ann", "bob")
+    subscribed(cycle, ann, topic("ops.a"))
+    subscribed(cycle, bob, b"#ops.")
+
+    def said_now(seq: int) -> dict[bytes, list[str]]:
+        cycle.publish(bob, seq, "ops.a", b"x")
+        cycle.commit()
+        cycle.take_replies()
+        return heard(cycle)
+
+    assert said_now(1) == {ann: ["#ops.a"]}
+    cycle.core.rules_changed(Rules(), cycle.now)
+    assert said_now(2) == {b"": ["ops.a"]}
+    cycle.core.rules_changed(Rules(True, (RoomRule("ops.**", {READ: ("bob",)}),)), cycle.now)
+    assert cycle.take_replies() == [(ann, wire.HelloAgain())]
+    assert said_now(3) == {bob: ["#ops.a"]}
+    cycle.disconnect(bob)
+    cycle.hello("bob", b"other")
+    cycle.publish(ann, 1, "ops.a", b"x")
+    cycle.commit()
+    assert heard(cycle) == {}
+
+
+def test_inboxes_are_found_by_no_beginning_of_their_topic() -> None:
+    cycle = Cycle(rules=OPS)
+    cycle.clients("alice", "bob")
+    for name in (b"", b"@", b"+", b"+@", b"\xff", b"#" + bytes(200), b"#\0", b"#\xff\0"):
+        answer = cycle.ask(b"bob", wire.Subscribe(8, [name]))
+        assert isinstance(answer, wire.Error), name
+    subscribed(cycle, b"bob", b"#", b"+#")
+    subscribed(cycle, b"alice", INBOX)
+    tell(cycle)
+    assert heard(cycle) == {b"alice": ["@alice"]}
+
+
+def test_subscriptions_of_an_address_and_of_all_are_bounded() -> None:
+    cycle = Cycle(rules=OPS, subscriptions_max=3, address_subscriptions_max=3)
+    ann, bob = cycle.clients("ann", "bob")
+    subscribed(cycle, ann, b"#a", b"#b")
+    answer = cycle.ask(bob, wire.Subscribe(8, [b"#a", b"#b"]))
+    assert isinstance(answer, wire.Error) and answer.code == "over-limit"
+    subscribed(cycle, ann, b"#c")
+    subscribed(cycle, bob, b"#a", b"#b")
+    cycle.disconnect(bob)
+    subscribed(cycle, ann, b"#c", b"#d", b"#e")

@@ -46,6 +46,7 @@ from zchat.core.rooms import BrokerRooms, Feed, Watermarks
 from zchat.core.rule_changes import RuleChanges
 from zchat.core.schedule import BrokerSchedule
 from zchat.core.session import PENDING, Session
+from zchat.core.ways import Ways
 from zchat.core.welcomes import Welcomes
 from zchat.errors import BadName, LogError, WireError
 from zchat.settings import Settings
@@ -67,12 +68,13 @@ class BrokerCore:
         self.settings = settings
         self.rights = rights or Rights()
         self.head = facts.head
-        self.registry = Registry(facts.secret, settings)
+        self._ways = Ways(self.rights)
+        self.registry = Registry(facts.secret, settings, self.rights)
         self._allowances = Allowances(settings)
         self._addresses: dict[bytes, str] = {}  # of connections
         self._next = facts.head + 1
         self._time = facts.last_time
-        self._welcomes = Welcomes(settings, self.registry, facts, published)
+        self._welcomes = Welcomes(settings, self.registry, facts, published, self.rights)
         self._rooms = BrokerRooms(facts.rooms, self._allowances, settings.rooms_max)
         self._watermarks = Watermarks(settings.watermark_first_seconds, settings.watermark_last_seconds)
         self._cursors = BrokerCursors(facts.cursors, facts.log_id, settings, self._allowances)
@@ -358,7 +360,7 @@ class BrokerCore:
 
     def _broadcast(self, feed: Feed, frame: bytes) -> None:
         """To all, or to who may have it."""
-        if feed.is_direct:
+        if self._ways.is_direct(feed):
             self.registry.recipients.tell(feed.topic, frame)
         else:
             self._broadcasts.append((feed.topic, frame))

@@ -133,6 +133,7 @@ class ClientCore(SessionCore):
         for listener in self.listening.listeners:
             self._timeline.saw(listener.ordering.highest)
         self._publishing.window.told(welcome.limits)
+        self.listening.welcomed(welcome)
         self.listening.handshake.introduction = introduction(welcome.session, welcome.token)
         return self._timeline.welcomed(welcome)
 

@@ -56,6 +56,7 @@ class Listening:
         self.trouble = ""  # what keeps the subscriptions from being live, once it is told
         self._routes = Routes()
         self._direct = DirectTopics()
+        self._has_direct_rooms = False
         self.handshake = Handshake(nonces)
         self._strangers = 0  # SYNCs of another broker, in a row
         self._is_strange = False  # the last one was
@@ -113,6 +114,14 @@ class Listening:
         for listener in self._direct.is_ready(session, self._reports.of(session)):
             listener.ordering.unsynced()
             self._unsynced[listener] = inf
+
+    def welcomed(self, welcome: wire.Welcome) -> None:
+        """A broker where rooms may be direct is listened to both ways, in all of them."""
+        if bool(welcome.limits.get("direct_rooms")) != self._has_direct_rooms:
+            self._has_direct_rooms = not self._has_direct_rooms
+            for listener in self.listeners:
+                self._direct.remove(listener)
+                self._add_direct(listener)
 
     def stopping(self, reason: str, now: Instant) -> None:
         """The broker says that it is about to go. If it does not, a fresh nonce follows."""
@@ -265,7 +274,7 @@ class Listening:
             self._cursors.add(listener)
             self._marks.add(listener, now.seconds)
         self._reports.add(listener)
-        self._direct.add(listener, self._routes.direct_of(listener))
+        self._add_direct(listener)
         self._unsynced[listener] = self._round(listener, self.handshake.rounds + 1)
         if self._unsynced[listener] != inf and not self.handshake.is_out:  # else the next one is for it
             self.handshake.ask(now)
@@ -378,6 +387,9 @@ class Listening:
         if session is None:
             return room, listeners
         return room, [listener for listener in self._reports.of(session) if listener in listeners]
+
+    def _add_direct(self, listener: Listener) -> None:
+        self._direct.add(listener, self._routes.direct_of(listener, all_may_be=self._has_direct_rooms))
 
     def _round(self, listener: Listener, of: int = 0) -> float:
         """The nonce whose SYNC, or a later one, says that it is live: that one, unless it first has to subscribe."""

@@ -2,6 +2,7 @@
 
     resumes a cursor:  CURSORS ─► its offset;  none yet, and a start: SEEK ─► SET_CURSOR
     begins above the head as WELCOME told it:  SEEK ─► refused, if it is
+    where rooms may be direct:  HEADS of those that are named ─► refused, if one may not read them
     listen ─► live ─► JOIN ─► resumes, without any start: SET_CURSOR where it went live
 
 Rules of this file
@@ -23,6 +24,7 @@ from zchat.core.ordering import OrderedDelivery
 from zchat.core.progress import Progress, is_one_room
 from zchat.core.steps import Ask, BecomeMember, Listen, Steps
 from zchat.errors import Refused
+from zchat.names import is_pattern
 
 
 class Opening:
@@ -49,6 +51,9 @@ class Opening:
     def steps(self, welcome: wire.Welcome) -> Steps[Listener]:
         """On the broker that said WELCOME last. Raises Refused, WireError."""
         progress, log_id = self._progress, welcome.log_id
+        named = [pattern for pattern in self._patterns if not is_pattern(pattern)]
+        if named and welcome.limits.get("direct_rooms"):  # what one may not read just would not come
+            given((yield Ask(wire.Heads(0, named))), wire.HeadsAre)
         start, is_stored = self.start, True
         if progress.cursor:
             start, is_stored = yield from self._resumed(log_id)

@@ -30,9 +30,9 @@ from zchat.core.rights import PRESENCE, READ, Rights
 from zchat.core.rooms import BrokerRoom
 from zchat.core.schedule import BrokerSchedule
 from zchat.core.session import Session, member_of
-from zchat.core.ways import is_direct
+from zchat.core.ways import is_direct, verb_of
 from zchat.errors import BadName, WireError
-from zchat.names import ROOM_BYTES_MAX, inbox, is_pattern, matcher, room_of
+from zchat.names import ROOM_BYTES_MAX, inbox, is_pattern, matcher
 
 STEP = 64  # rooms, or sessions in few rooms
 STEP_NAMES = 32  # of rooms that a session is in or listens to cost as much as one more session
@@ -46,6 +46,8 @@ Element = TypeVar("Element")
 LastMessages = dict[tuple[str, Callable[[str], bool]], int]
 
 LISTENS_BYTES_MAX = 128 << 10  # of the names of a REPORT: a listener of 1,024 rooms with usual names fits
+TOPIC_BYTES_MAX = ROOM_BYTES_MAX + 3  # of a room's joins and leaves
+_OF_ROOMS = (b"#", wire.PRESENCE_TOPIC + b"#")
 NAME_BYTES = 64  # what a name takes beside its letters
 
 
@@ -167,13 +169,18 @@ class Questions:
         return MaySee(rights.may_of(user, READ), rights.may_of(user, PRESENCE)) if rights.has_rules else EVERYTHING
 
     def may_subscribe(self, session: Session, topics: list[bytes]) -> None:
-        """Raises for what is no direct topic, and for those of another user's inbox."""
+        """Raises for what is never direct, and for another user's inbox. What else it may not read does not come."""
         for topic in topics:
-            if not is_direct(topic):
+            if is_direct(topic):
+                verb, room = verb_of(topic)
+                check_patterns([room])
+                self._rights.check(session.user, verb, room)
+            elif not self._rights.may_change:
                 raise WireError("bad-request", "what comes on that topic is broadcast: subscribe on the SUB")
-            room = room_of(topic.removeprefix(wire.PRESENCE_TOPIC))
-            check_patterns([room])
-            self._rights.check(session.user, READ, room)
+            elif len(topic) > TOPIC_BYTES_MAX or not topic.startswith(_OF_ROOMS):
+                raise WireError("bad-request", "that is the topic of no room or pattern")
+            elif topic.endswith(b"\0"):
+                verb_of(topic)
 
     def listens(self, session: Session, told: list[tuple[int, list[str]]]) -> tuple[list[tuple[int, list[str]]], int]:
         """How far its listeners are, and how many bytes that takes. WHO tells others of the lag: nothing is kept of

@@ -29,6 +29,7 @@ from zchat.core.allowances import Remembered, Share, origin
 from zchat.core.channels import Carrier, Channel, Endpoint, connection_of
 from zchat.core.log import SeenRow, SessionRow
 from zchat.core.recipients import Recipients
+from zchat.core.rights import Rights
 from zchat.core.session import GONE, LIVE, LOST, TRANSITIONS, Session
 from zchat.errors import WireError
 from zchat.names import user_key
@@ -42,7 +43,7 @@ EXPIRED_MAX = 1_024  # rooms and sessions that are left in one call: each is som
 class Registry:
     """All sessions of a broker. It decides who is where; it writes no record and sends nothing."""
 
-    def __init__(self, secret: bytes, settings: Settings) -> None:
+    def __init__(self, secret: bytes, settings: Settings, rights: Rights | None = None) -> None:
         self._secret = secret
         self._settings = settings
         self._sessions: dict[str, Session] = {}
@@ -61,7 +62,7 @@ class Registry:
         self._members: dict[str, dict[str, Session]] = {}  # room -> session id -> session
         self._memberships = Share(settings.memberships_max, settings.address_memberships_max)
         self._listens_bytes = Share(settings.listens_bytes_max, settings.address_listens_bytes_max)
-        self.recipients = Recipients()
+        self.recipients = Recipients(rights or Rights(), settings)
         # User key -> user, last seen; of users who have gone
         self._users_seen = Remembered[tuple[str, int]](settings.users_seen_max, settings.address_users_seen_max)
         self._present: dict[str, int] = {}  # user key -> sessions that are live or lost

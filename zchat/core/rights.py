@@ -187,7 +187,8 @@ class Rights:
     """Of one broker."""
 
     def __init__(self, rules: Rules | None = None) -> None:
-        """Without `rules` everybody may do everything."""
+        """Without `rules` everybody may do everything, and there never are any."""
+        self.may_change = rules is not None
         self.version = 0  # counts the changes
         self.table = RuleTable(rules or Rules())
 

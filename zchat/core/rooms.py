@@ -21,7 +21,6 @@ import msgspec
 from zchat.core import Instant
 from zchat.core.allowances import Allowances
 from zchat.core.session import Session
-from zchat.core.ways import is_direct
 from zchat.errors import BadName, WireError
 from zchat.names import room_name, topic
 from zchat.wire import PRESENCE, PRESENCE_TOPIC, RawEntry
@@ -72,11 +71,11 @@ class OpenBatch:
 class Feed:
     """One of a room's two topics: that of its messages, or that of joins and leaves."""
 
-    __slots__ = ("is_direct", "last", "quiet", "topic", "watermark_due", "watermark_entry")
+    __slots__ = ("is_direct", "last", "quiet", "rules", "topic", "watermark_due", "watermark_entry")
 
     def __init__(self, topic: bytes, last: int) -> None:
         self.topic = topic
-        self.is_direct = is_direct(topic)
+        self.is_direct, self.rules = True, -1  # until it is looked at: ways.py
         self.last = last  # offset of the last record that was broadcast on it
         self.quiet = 0.0  # seconds from the last watermark, or from its last batch, to the next one
         self.watermark_due = 0.0

@@ -76,9 +76,9 @@ class Routes:
         subscriptions, self._subscriptions = self._subscriptions, []
         return subscriptions
 
-    def direct_of(self, listener: Listener) -> frozenset[bytes]:
-        """Its topics that come on the DEALER instead."""
-        return frozenset(topic for name in _names(listener) if is_direct(topic := _topic(name)))
+    def direct_of(self, listener: Listener, *, all_may_be: bool = False) -> frozenset[bytes]:
+        """Its topics that come on the DEALER instead, or may come there too, where all may be direct."""
+        return frozenset(topic for name in _names(listener) if is_direct(topic := _topic(name)) or all_may_be)
 
     def of(self, topic: bytes) -> tuple[str, ListenerSet]:
         """The room of a topic, and who listens to it."""

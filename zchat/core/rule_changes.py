@@ -1,6 +1,7 @@
 """Other rules hold: what is no longer allowed ends, and what is under way is begun anew by them.
 
-    new rules ──► memberships (a leave, `denied`), members of groups, servers ──► HELLO_AGAIN, to who lost something
+    new rules ──► memberships (a leave, `denied`), members of groups, servers, subscriptions to rooms by name
+              ──► HELLO_AGAIN, to who lost something
 
 Rules of this file
 1. Who is told HELLO_AGAIN says HELLO again, and then all that it wants: the refusals tell what it has lost.
@@ -22,7 +23,7 @@ from zchat.core.questions import Questions
 from zchat.core.reads import Lookup, Read
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
-from zchat.core.rights import READ, Rights, Rules
+from zchat.core.rights import READ, Rights, Rules, RuleTable
 from zchat.core.session import Session
 from zchat.core.stocking import StockRead
 from zchat.core.views import View
@@ -54,11 +55,12 @@ class RuleChanges:
 
     def rules_changed(self, rules: Rules, now: Instant) -> None:
         """These hold from now on. Then take everything."""
+        former = self._rights.table
         self._rights.change(rules)
         self._asked.begin_anew()
         self._questions.none_waits()
         for session in self._registry.sessions_in(""):
-            if self._ends(session, now) and session.connection:
+            if self._ends(session, former, now) and session.connection:
                 self._replies.reply(session.connection, wire.HelloAgain())
 
     def renew(self, read: Read) -> bytes | None:
@@ -75,10 +77,15 @@ class RuleChanges:
         read.view = View(self._rights, session.user, session.since)
         return None
 
-    def _ends(self, session: Session, now: Instant) -> bool:
-        """End what it may have no more. Returns whether there was anything."""
+    def _ends(self, session: Session, former: RuleTable, now: Instant) -> bool:
+        """End what it may have no more. Returns whether there was anything; of patterns nobody is told."""
         may_read = self._rights.may_of(session.user, READ)
+        could_read = former.may_of(former.role(session.user), READ)
         rooms = [room for room in session.rooms if not may_read(room)]
         self._memberships.part(session, rooms, "denied")
-        ended = self._groups.denied(session, may_read, now)
-        return self._calls.denied(session, may_read, now) or ended or bool(rooms)
+        ended = (
+            self._groups.denied(session, may_read, now),
+            self._calls.denied(session, may_read, now),
+            self._registry.recipients.denied(session, could_read, may_read),
+        )
+        return any(ended) or bool(rooms)

@@ -11,6 +11,7 @@ from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.log import LogFacts
 from zchat.core.registry import Registry
+from zchat.core.rights import Rights
 from zchat.core.session import Session
 from zchat.settings import Settings
 
@@ -18,7 +19,10 @@ from zchat.settings import Settings
 class Welcomes:
     """Made for a session once it is known."""
 
-    def __init__(self, settings: Settings, registry: Registry, facts: LogFacts, published: Published) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, facts: LogFacts, published: Published, rights: Rights
+    ) -> None:
+        self._has_direct_rooms = rights.may_change
         self._settings = settings
         self._registry = registry
         self._log_id = facts.log_id
@@ -30,6 +34,8 @@ class Welcomes:
         """The answer to its HELLO, where the log is and what time it is there."""
         is_connection = isinstance(session.connection, bytes)
         limits = self._settings.told() if is_connection else {}
+        if is_connection and self._has_direct_rooms:
+            limits["direct_rooms"] = 1
         if not session.last_seq:  # it may be one that was forgotten early
             limits["session_kept_seconds"] = int(self._registry.kept_seconds(now))
         return wire.Welcome(

@@ -34,7 +34,7 @@ ChannelNumber = Annotated[int, msgspec.Meta(ge=1, le=(1 << 32) - 1)]  # of a con
 
 # Of what a client sends. A longer list is not decoded at all: 4 MiB of them would become some hundred MiB of objects.
 Names: TypeAlias = Annotated[list[str], msgspec.Meta(max_length=4096)]  # above 1,024 the broker says what is wrong
-TopicList: TypeAlias = Annotated[list[bytes], msgspec.Meta(max_length=1024)]
+TopicList: TypeAlias = Annotated[list[bytes], msgspec.Meta(max_length=4096)]
 Listeners: TypeAlias = Annotated[
     list[tuple[Natural, Annotated[list[str], msgspec.Meta(max_length=1024)]]], msgspec.Meta(max_length=256)
 ]
