@@ -4,9 +4,10 @@
     .venv/bin/python scripts/torture.py --seconds 60
     .venv/bin/python scripts/torture.py --seconds 900 --seed 7 --faults broker-kill,disk-full --keep /tmp/kept
 
-Writers publish and write down what they sent and what became of it, listeners what they got; a fault maker kills,
-stops, cuts and fills. Then all is calm, everyone catches up, and the journals are checked: every acked message is
-stored and reached every listener that asked for it, once and in order, and presence adds up.
+Writers publish and write down what they sent and what became of it, listeners what they got, workers what they have
+done, askers what was answered, planners what is to be sent later; a fault maker kills, stops, cuts and fills. Then all
+is calm, everyone catches up, and the journals are checked: every acked message is stored and reached every listener
+that asked for it, once and in order, presence adds up, every job was done, and none by two who were alive.
 As root it makes network namespaces and a small disk of its own; without, those faults are left out, and it says so.
 Exit status: 0; 1 when a promise was broken, with the anomalies and the folder that has all journals; 2 usage.
 """
@@ -30,7 +31,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from trials import cast, faults, histories, places, presence, report  # noqa: E402
+from trials import cast, faults, histories, places, presence, report, tasks  # noqa: E402
 from trials.calm import Calm  # noqa: E402
 from trials.commands import Command  # noqa: E402
 from trials.places import Disk, Namespaces, Network  # noqa: E402
@@ -118,9 +119,11 @@ class Course:
         verdict = checker.check(histories.history(run))
         full = [(begin, end) for begin, kind, end in faults.spans(stage.events) if kind == "disk-full"]
         notes = histories.notes(run, stage.broker.readies, full)
+        undone, looked_at = tasks.check(run, stage.events)
+        notes.counts.update(looked_at)
         causeless = presence.without_cause(run, stage.events)
         checked = time.monotonic() - began
-        complaints = [*self._complaints, *calm.complaints, *notes.complaints, *causeless]
+        complaints = [*self._complaints, *calm.complaints, *notes.complaints, *causeless, *undone]
         return report.Result(
             self._seed, tortured, checked, verdict, complaints, notes, stage.counts, stage.broker, self._folder
         )

@@ -20,29 +20,19 @@ import sys
 import tempfile
 import threading
 import time
-from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import zchat  # noqa: E402
+from tests.simulation.tasks import Taken, jobs  # noqa: E402
 from zchat.testing import broker  # noqa: E402
 
 ROOM, GROUP = "jobs", "workers"
 WAIT_SECONDS = 300.0
-
-
-class Taken(NamedTuple):
-    """One job with one worker."""
-
-    offset: int
-    deliveries: int
-    begin: float
-    end: float  # when it was done, or its worker was killed
-    is_done: bool
 
 
 class Worker:
@@ -101,8 +91,8 @@ def work(address: str, journal: str, in_flight: str) -> int:
     """One worker, until it is killed."""
     descriptor = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with zchat.connect(address, f"worker-{os.getpid()}") as client:
-        jobs = client.listen(ROOM, group=GROUP, max_in_flight=int(in_flight), ack_wait=600.0, max_deliveries=0)
-        for job in jobs:
+        mine = client.listen(ROOM, group=GROUP, max_in_flight=int(in_flight), ack_wait=600.0, max_deliveries=0)
+        for job in mine:
             deliveries = job.deliveries if isinstance(job, zchat.Job) else 0
             os.write(descriptor, b"take %d %d %.6f\n" % (job.offset, deliveries, time.monotonic()))
             os.write(descriptor, b"done %d %d %.6f\n" % (job.offset, deliveries, time.monotonic()))
@@ -141,30 +131,17 @@ def run(address: str, folder: Path, options: argparse.Namespace) -> tuple[dict[s
     return judge(found, offsets, [taken for worker in workers for taken in worker.taken()])
 
 
-def send(boss: zchat.Client, jobs: int) -> None:
+def send(boss: zchat.Client, count: int) -> None:
     """All jobs."""
-    for number in range(jobs):
+    for number in range(count):
         boss.publish(ROOM, b"job %d" % number)
     boss.flush()
 
 
 def judge(found: dict[str, int], offsets: set[int], taken: list[Taken]) -> tuple[dict[str, int], list[str]]:
     """What is wrong."""
-    complaints: list[str] = []
-    by_offset: dict[int, list[Taken]] = {}
-    for each in sorted(taken, key=lambda one: one.begin):
-        by_offset.setdefault(each.offset, []).append(each)
-    undone = offsets - {each.offset for each in taken if each.is_done}
-    if undone:
-        complaints.append(f"{len(undone)} jobs were not done, the first at offset {min(undone)}")
-    twice = [each for each in by_offset.values() if any(two.begin < one.end for one, two in pairwise(each))]
-    if twice:
-        complaints.append(f"{len(twice)} jobs were with two at once, the first at offset {twice[0][0].offset}")
-    silent = [each for each in by_offset.values() for two in each[1:] if two.deliveries < 2]
-    if silent:
-        complaints.append(f"{len(silent)} jobs came again, and were not told to")
     found["taken"], found["again"] = len(taken), sum(each.deliveries > 1 for each in taken)
-    return found, complaints
+    return found, [f"{kind}: {where}: {what}" for kind, where, what in jobs(offsets, taken)]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tests.simulation import checker
 
 MODULES = ("histories", "presence", "processes")
 KINDS = (
-    "broker-kill,broker-term,listener-stop,listener-kill,listener-restart,writer-kill,joiner-kill,"
+    "broker-kill,broker-term,listener-stop,listener-kill,listener-restart,writer-kill,joiner-kill,worker-kill,"
     "relay-stall,relay-reset,link-cut,disk-full"
 )
 

@@ -4,6 +4,10 @@ rooms: hall, hall.east, yard, 会议    everybody's
        fat                           large messages
        short                         of which the broker keeps only so many; nobody is a member
        new.*                         one more every few seconds
+       jobs                          a group works on it
+       ask                           is served
+       later                         what was scheduled
+       purged                        again and again; nobody is a member
        @reader                       an inbox, which nobody else hears
 """
 
@@ -24,7 +28,8 @@ READER = "reader"
 INBOX = inbox(READER)
 SHORT = "short"
 SHORT_RECORDS = 2_000
-BROKER_ARGS = ("--retain", f"{SHORT}={SHORT_RECORDS}", "--grace", "2", "--restart-grace", "8")
+JOBS, ASK, LATER, PURGED = "jobs", "ask", "later", "purged"
+BROKER_ARGS = ("--insecure", "--retain", f"{SHORT}={SHORT_RECORDS}", "--grace", "2", "--restart-grace", "8")
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,18 @@ PARTS = (
     Part("j-1", "joiners", {"rooms": ROOMS, "user": "jo"}),
     Part("j-2", "joiners", {"rooms": ROOMS, "user": "jo"}),
     Part("j-relay", "joiners", {"rooms": ROOMS}, "relay"),
+    Part("w-jobs", "writers", {"style": "bursts", "rooms": [JOBS]}),
+    Part("w-purged", "writers", {"style": "steady", "rooms": [PURGED]}),
+    Part("m-1", "members", {"room": JOBS}),
+    Part("m-2", "members", {"room": JOBS}),
+    Part("m-3", "members", {"room": JOBS}),
+    Part("s-1", "servers", {"room": ASK}),
+    Part("s-2", "servers", {"room": ASK}),
+    Part("a-1", "askers", {"room": ASK}),
+    Part("a-relay", "askers", {"room": ASK}, "relay"),
+    Part("p-soon", "planners", {"room": LATER, "delay": 0.3}),
+    Part("p-late", "planners", {"room": LATER, "delay": 3.0}),
+    Part("p-purged", "purgers", {"room": PURGED}),
 )
 
 

@@ -129,6 +129,10 @@ def _joiner_kill(stage: Stage, draw: Random) -> None:
     _kill(stage, draw.choice(stage.of("joiners")), draw)
 
 
+def _worker_kill(stage: Stage, draw: Random) -> None:
+    _kill(stage, draw.choice(stage.of("members", "servers")), draw)
+
+
 def _kill(stage: Stage, actor: Actor, draw: Random) -> None:
     stage.note("kill", actor.name)
     actor.kill()
@@ -179,7 +183,10 @@ LANES: dict[str, tuple[tuple[float, float], dict[str, Fault]]] = {  # lane -> se
             "listener-restart": _listener_restart,
         },
     ),
-    "clients": ((0.5, 3.0), {"writer-kill": _writer_kill, "joiner-kill": _joiner_kill}),
+    "clients": (
+        (0.5, 3.0),
+        {"writer-kill": _writer_kill, "joiner-kill": _joiner_kill, "worker-kill": _worker_kill},
+    ),
     "network": (
         (0.5, 3.0),
         {"relay-stall": _relay_stall, "relay-reset": _relay_reset, "link-cut": _link_cut},

@@ -12,6 +12,12 @@
     N kind offset records             it was told something else
     T received sent                   when it got the next one, and when the broker had taken it (microseconds)
     I time room …                     since then it is in these rooms, as soon as the log can be written
+    H offset deliveries time          it was handed a job
+    D offset time                     it has done it
+    Q number timeout                  it is about to ask
+    R number seconds right error      what came of it (-: a reply)
+    C number                          the broker will send that message later
+    U number                          or perhaps not: it is about to be taken back
     O                                 it has left them by its own word
     K offset clean                    it closed; where its cursor was kept (-1: nowhere), whether nothing was in the way
     E                                 it has got all that it was told to wait for

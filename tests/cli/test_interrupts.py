@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import termios
 import threading
 import time
@@ -221,3 +222,24 @@ def test_a_second_signal_ends_a_listener_whose_reader_takes_nothing(
 
     eventually(is_ended, "it ends", within=HELD_SECONDS - 0.5)
     assert listener.returncode == -signal.SIGINT
+
+
+WHILE_TYPES_ARE_READ = """
+import os, signal, sys
+
+def once(frame, event, arg):
+    if event == "call" and frame.f_code.co_name == "__hash__" and "zchat/wire" in frame.f_back.f_code.co_filename:
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+sys.setprofile(once)
+sys.argv[1:] = ["ping", "--broker", "ipc:///nowhere", "--wait", "0"]
+from zchat.__main__ import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_that_comes_while_modules_are_imported_is_not_lost() -> None:
+    done = subprocess.run([sys.executable, "-c", WHILE_TYPES_ARE_READ], env=environment(), capture_output=True)
+    assert done.returncode == -signal.SIGTERM, done

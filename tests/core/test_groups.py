@@ -8,6 +8,7 @@ import pytest
 
 from tests.core.sharing import MEMBER, Sharing
 from zchat import wire
+from zchat.core.groups import AGAIN_SECONDS
 from zchat.core.log import RetentionRule
 from zchat.log.memory import MemoryLog
 
@@ -121,8 +122,31 @@ def test_to_take_part_said_twice_changes_nothing() -> None:
     assert cycle.offsets(ann) == [1]
     cycle.work(ann)  # with the same number, as its answer was late
     assert cycle.offsets(ann) == [] and cycle.told().out == 1
-    cycle.work(ann, request=9)
-    assert cycle.offsets(ann) == [1]
+    cycle.work(ann, request=9, max_in_flight=2)
+    assert cycle.offsets(ann) == [] and cycle.told().out == 1, "what it does not name may be on its way to it"
+    cycle.jobs(boss, 2, b"2", b"3")
+    assert cycle.offsets(ann) == [2]
+
+
+def test_nothing_is_handed_out_while_the_log_keeps_nothing() -> None:
+    cycle, boss, ann = started("ann")
+    cycle.jobs(boss, 1, b"1", b"2", b"3", b"4")
+    assert cycle.offsets(ann) == [1, 2, 3, 4]
+    cycle.ack(ann, nacks=[(1, 4, 0)])
+    assert cycle.offsets(ann) == [1, 2, 3, 4]
+    cycle.send(ann, wire.Settle(8, MEMBER, [], [(1, 4, 0)]))
+    cycle.fail()
+    cycle.turn(commits=False)
+    assert cycle.offsets(ann) == []
+    due = cycle.core.next_deadline()
+    assert due is not None and due <= cycle.now.seconds + AGAIN_SECONDS
+    cycle.wait(AGAIN_SECONDS)
+    cycle.fail()
+    cycle.turn(commits=False)
+    assert cycle.offsets(ann) == []
+    cycle.wait(AGAIN_SECONDS)
+    cycle.turn()
+    assert cycle.offsets(ann) == [1, 2, 3, 4], "a commit was kept"
 
 
 def test_who_leaves_gives_back_what_it_has() -> None:

@@ -131,6 +131,19 @@ def test_what_the_log_refuses_is_undone_and_tried_again() -> None:
     assert sent(cycle) == ["ann: lunch?"]
 
 
+def test_what_is_said_again_while_the_log_refuses_is_there_all_the_same() -> None:
+    cycle = begun()
+    kept(cycle, b"ann", later("one", 10))
+    kept(cycle, b"ann", later("two", 10))
+    kept(cycle, b"ann", wire.Cancel(8, "two"))
+    cycle.send(b"ann", later("three", 10))
+    assert cycle.ask(b"ann", later("one", 10, request=20)) == wire.Done(20), "it waits for no commit"
+    assert cycle.ask(b"ann", wire.Cancel(21, "two")) == wire.Done(21)
+    cycle.fail()
+    assert [code for *_, code in cycle.take_errors()] == ["log-full"]
+    assert listed(cycle, b"ann") == [("one", "ops", "lunch?")]
+
+
 def test_what_one_address_and_all_may_have_is_bounded() -> None:
     cycle = begun(address_scheduled_max=2, address_scheduled_bytes_max=60)
     kept(cycle, b"ann", later("one"))

@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from zchat.cli import completion, exit_status, groups, guesses, home, streams, usage
+from zchat.cli.interrupts import interrupts
 
 
 class CommandRow(NamedTuple):
@@ -101,7 +102,8 @@ class Commands(TyperGroup):
         if name not in COMMANDS:
             return None
         if name not in self.commands:
-            module = importlib.import_module(COMMANDS[name].module)
+            with interrupts.held():  # as in connecting.py
+                module = importlib.import_module(COMMANDS[name].module)
             self.commands[name] = _command(name, module)
         return self.commands[name]
 

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from zchat.cli.interrupts import interrupts
+
 if TYPE_CHECKING:
     from zchat import Client, Notice
 
@@ -25,14 +27,15 @@ def connect(
     on_notice: Callable[[Notice], object] | None = None,
 ) -> Client:
     """As `zchat.connect`."""
-    import zchat  # 80 ms of zmq and msgspec, which `--help` need not wait for
+    with interrupts.held():  # msgspec loses what is raised while it looks at types, and nobody would ever end
+        from zchat import connect as connected  # 40 ms of zmq and msgspec, which `--help` need not wait for
 
     telling = threading.Timer(TOLD_SECONDS, _tell, (wait,))
     telling.daemon = True
     if wait > TOLD_SECONDS and sys.stderr.isatty():
         telling.start()
     try:
-        return zchat.connect(broker, user, wait=wait, timeout=timeout, on_notice=on_notice)
+        return connected(broker, user, wait=wait, timeout=timeout, on_notice=on_notice)
     finally:
         telling.cancel()
 

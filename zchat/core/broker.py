@@ -206,7 +206,7 @@ class BrokerCore:
                     self._replies.ack(session.connection, entry.seq, offset)
                     offset += count
         self._cursors.committed(commit.append, self._gathering.cursors)
-        self.groups.buried(commit.dying)
+        self.groups.kept(commit.dying)
         self._schedule.committed(commit.scheduled)
         for endpoint, request in commit.done:
             self._replies.reply(endpoint, wire.Done(request))

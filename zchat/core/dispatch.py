@@ -112,9 +112,11 @@ class Dispatch:
             case wire.SetGroup():
                 self._groups.set(session, message, head, now)
             case wire.Schedule():
-                self._schedule.schedule(session, message, now)
+                if not self._schedule.schedule(session, message, now):
+                    return wire.Done(message.request)
             case wire.Cancel():
-                self._schedule.cancel(session, message, now)
+                if not self._schedule.cancel(session, message, now):
+                    return wire.Done(message.request)
             case _:
                 return self._answer_at_once(session, message, now)
         return KEPT

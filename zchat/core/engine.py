@@ -29,7 +29,6 @@ from zchat.core import Instant
 from zchat.core.client import AWAY, GREETING, READY, ClientCore
 from zchat.core.deliveries import Delivery
 from zchat.core.lines import Lines
-from zchat.core.listener import Listener
 from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES, Consumer, Outgoing, Owner, Port
 from zchat.core.publishing import Chunk
 from zchat.core.working import Receiver
@@ -225,7 +224,7 @@ class Engine:
             consumer = self.consumers.get(listener)
             if consumer is not None:
                 consumer.put(out)
-                if isinstance(listener, Listener) and listener.refused is not None:
+                if listener.refused is not None:
                     consumer.end()  # nothing more comes
                 if consumer.waiting > BEHIND_BYTES:
                     self._fell_behind(listener, out, now)

@@ -39,7 +39,7 @@ from zchat.names import ROOM_BYTES_MAX, group_name, is_pattern, room_name
 from zchat.settings import Settings
 
 HANDED_OUT_MAX = 256  # groups in a turn
-AGAIN_SECONDS = 1.0  # dead letters that could not be written are written then
+AGAIN_SECONDS = 1.0  # what could not be written is tried again then
 LISTED_STEP = 64  # groups
 PENDING_TOLD_MAX = 1_000  # runs
 
@@ -70,6 +70,8 @@ class BrokerGroups:
         self._handing_out = HandingOut(replies)
         self._runs = 0  # pending, of all
         self._due = inf
+        self._rests = False  # the log has refused what it was given last,
+        self._tried_at = 0.0  # and is to be tried again a while after that
         for row in rows:
             group = WorkGroup.of_row(row, now.seconds + settings.restart_grace_seconds)
             self.rooms.setdefault(row.room, {})[row.name] = group
@@ -102,10 +104,12 @@ class BrokerGroups:
         if group.max_deliveries != message.max_deliveries:
             group.max_deliveries = message.max_deliveries
             self._keep(group)
+        is_back = known is None or not known.is_there  # else nothing was lost on the way: more is on it perhaps
         member = known or self._add(group, session, message.member)
         member.endpoint, member.asked = session.connection, message.request
         member.max_in_flight, member.ack_wait = message.max_in_flight, message.ack_wait / 1000
-        group.claim(member, message.holds, now)
+        if is_back:
+            group.claim(member, message.holds, now)
         self._changed(group)
 
     def settle(self, session: Session, message: wire.Settle, now: Instant) -> None:
@@ -163,14 +167,19 @@ class BrokerGroups:
             self._stocking.store(group, StockBatch(batch.frame, batch.base, batch.records), prev)
             self._eager[group] = None
 
-    def buried(self, dying: list[tuple[WorkGroup, Run]]) -> None:
-        """The dead letters are stored."""
+    def kept(self, dying: list[tuple[WorkGroup, Run]]) -> None:
+        """The log keeps what it is given; these dead letters are stored."""
+        self._rests = False
         for group, run in dying:
             group.buried(run)
             self._note(group)
 
     def not_kept(self, dying: list[tuple[WorkGroup, Run]], now: Instant) -> None:
-        """They are not: they are written again later."""
+        """It does not: those are written again later, and nothing is handed out meanwhile.
+
+        Else all of that would be handed out once more, as if for the first time, by a broker that is started then.
+        """
+        self._rests, self._tried_at = True, now.seconds
         for group, run in dying:
             if run.state == DYING:
                 group.comes_later(run, now.seconds + AGAIN_SECONDS)
@@ -178,6 +187,9 @@ class BrokerGroups:
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed."""
+        if self._rests and self._eager and now.seconds >= self._tried_at + AGAIN_SECONDS:
+            self._tried_at = now.seconds
+            self._keep(next(iter(self._eager)))  # a commit is tried
         if self._due > now.seconds:
             return
         due = inf
@@ -192,18 +204,19 @@ class BrokerGroups:
     @property
     def next_deadline(self) -> float | None:
         """When `elapsed` has something to do."""
-        return None if self._due == inf else self._due
+        due = min(self._due, self._tried_at + AGAIN_SECONDS) if self._rests and self._eager else self._due
+        return None if due == inf else due
 
     # --- handing out ------------------------------------------------------------------------
 
     @property
     def is_eager(self) -> bool:
         """Whether `hand_out` may have something to do."""
-        return bool(self._eager)
+        return bool(self._eager) and not self._rests
 
     def hand_out(self, full: Container[bytes], now: Instant) -> None:
         """Divide what is there. Who is in `full` does not read what it is sent. Then take replies and reads."""
-        for _ in range(min(HANDED_OUT_MAX, len(self._eager))):
+        for _ in range(0 if self._rests else min(HANDED_OUT_MAX, len(self._eager))):
             group = next(iter(self._eager))
             del self._eager[group]
             takes_new, before = self._runs < self._settings.group_runs_max, group.stock_bytes

@@ -81,10 +81,15 @@ class BrokerSchedule:
 
     # --- what users want --------------------------------------------------------------------
 
-    def schedule(self, session: Session, message: wire.Schedule, now: Instant) -> None:
-        """Keep it with the next commit. Raises BadName, WireError; then nothing has changed."""
+    def schedule(self, session: Session, message: wire.Schedule, now: Instant) -> bool:
+        """Keep it with the next commit. Returns False where the log has it already, as it was said before.
+
+        Raises BadName, WireError; then nothing has changed.
+        """
         key = user_key(session.user), _checked(message.id)
         row = self._rows.get(key)
+        if row is not None and key not in self._before:
+            return False  # a commit that the log refuses would have it refused, and it is sent all the same
         if row is None:
             count = checked_records(message, bytes(message.records), self._settings)
             if count != 1:
@@ -98,13 +103,16 @@ class BrokerSchedule:
             self._may_add(peer, len(message.records))
             row = ScheduledRow(*key, session.user, session.id, message.room, due, peer, bytes(message.records))
         self._change(key, row)
+        return True
 
-    def cancel(self, session: Session, message: wire.Cancel, now: Instant) -> None:
-        """Take it back with the next commit, if it is there. Raises WireError."""
+    def cancel(self, session: Session, message: wire.Cancel, now: Instant) -> bool:
+        """Take it back with the next commit. Returns False where there is nothing to take back. Raises WireError."""
         key = user_key(session.user), _checked(message.id)
         row = self._rows.get(key)
-        if row is not None:
-            self._change(key, row if _is_done(row) else row._replace(records=b"", due=now.micros))
+        if row is None or (_is_done(row) and key not in self._before):
+            return False
+        self._change(key, row if _is_done(row) else row._replace(records=b"", due=now.micros))
+        return True
 
     def page(self, session: Session, question: wire.Scheduled) -> wire.ScheduledAre:
         """What the user has behind a place."""

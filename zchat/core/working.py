@@ -44,7 +44,8 @@ SettledRange = tuple[int, int, int, int]  # first and last offset, ACK or a dela
 class GroupWorker:
     """One member of a group."""
 
-    is_begun = True  # nothing is to be waited for besides its JOIN_GROUP
+    is_begun = True  # nothing is to be waited for besides its JOIN_GROUP,
+    refused = None  # which says what there is to be refused
 
     def __init__(
         self, number: int, room: str, group: str, max_in_flight: int, ack_wait: int, max_deliveries: int
