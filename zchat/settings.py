@@ -7,6 +7,7 @@ test compares.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 from zchat import wire
@@ -42,6 +43,7 @@ class Settings:
     session_rooms_max: int = 1_024  # rooms that one session is a member of
 
     # Limits that only the broker acts on.
+    log_bytes_max: float = inf  # of the log's files: above it, what is sent is refused
     user_cursors_max: int = 1_000  # cursors that the broker keeps for one user
     connection_reads_max: int = 32  # FETCH, SEEK, LATEST and SEARCH of one connection that wait for a reader
     reads_max: int = 1_024  # that wait of all connections; above it, who has most of them is refused
@@ -55,6 +57,16 @@ class Settings:
     batch_bytes_max: int = 128 * 1024  # records joined into one batch; SNDHWM counts batches, so it bounds memory
     users_seen_max: int = 10_000  # users who have gone of whom `who` tells when they were last seen
     address_users_seen_max: int = 1_000  # of these, whose last session came from one address
+
+    # What a user may do, over all of its sessions.
+    user_records_max: int = 10_000  # records that a user publishes at once,
+    user_records_a_second_max: float = inf  # and so many more a second
+    user_bytes_max: int = 16 << 20  # the same of the bytes of its PUBLISH frames
+    user_bytes_a_second_max: float = inf
+    user_day_bytes_max: float = inf  # bytes that a user stores in a day
+    user_sessions_max: int = 16_384  # live and lost sessions of one user
+    user_new_rooms_max: int = 65_536  # new rooms of one user at once: as many as of one address,
+    user_new_rooms_a_second_max: float = 100.0  # and so many more a second
 
     # What a stranger can make the broker keep: so much at once, and so much more a second (core/allowances.py).
     address_makings_max: int = (

@@ -291,6 +291,20 @@ def test_sessions_that_begin_on_channels_again_and_again_are_told_busy() -> None
     gate.hello(1, "user-3")
 
 
+def test_live_and_lost_sessions_of_one_user_have_a_bound_and_other_users_come() -> None:
+    cycle = Cycle(user_sessions_max=2, grace_seconds=3.0)
+    known = cycle.hello("alice", b"a")
+    cycle.hello("ALICE", b"b")
+    cycle.send(b"c", wire.Hello(wire.VERSION, "Alice"))
+    assert cycle.take_errors() == [(b"c", "connection", 0, "busy")]
+    cycle.hello("bob", b"d")
+    cycle.disconnect(b"a")
+    assert cycle.hello("alice", b"e", known.session, known.token).resumed, "one that is lost comes back"
+    cycle.disconnect(b"b")
+    cycle.wait(4.0)
+    cycle.hello("alice", b"f")
+
+
 @pytest.mark.parametrize("bound", ["sessions_max", "address_sessions_max"])
 def test_live_and_lost_sessions_have_a_bound_in_all_and_for_an_address(bound: str) -> None:
     settings: dict[str, Any] = {bound: 2}

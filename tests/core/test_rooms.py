@@ -72,7 +72,7 @@ def rooms_of(lasts: dict[str, int] | None = None, **limits: int) -> BrokerRooms:
 def test_a_room_is_opened_once() -> None:
     rooms = rooms_of()
     assert rooms.open("general") is rooms.open("general") is rooms["general"]
-    assert rooms.admit(["general"], "", NOW) == [rooms["general"]]
+    assert rooms.admit(["general"], None, NOW) == [rooms["general"]]
 
 
 @pytest.mark.parametrize("name", ["General", "a..b", "", "a.*", "**", "@Alice", "a b", "x" * 129])
@@ -81,7 +81,7 @@ def test_a_name_that_is_not_canonical_opens_no_room(name: str) -> None:
     with pytest.raises(BadName):
         rooms.open(name)
     with pytest.raises(BadName):
-        rooms.admit(["general", name], "", NOW)
+        rooms.admit(["general", name], None, NOW)
     assert rooms == {}
 
 
@@ -90,35 +90,35 @@ def test_a_name_that_is_not_canonical_opens_no_room(name: str) -> None:
 
 def test_there_are_so_many_rooms_and_those_that_are_there_can_be_used() -> None:
     rooms = rooms_of({"a": 7}, rooms_max=2)
-    (b,) = rooms.admit(["b"], "", NOW)
+    (b,) = rooms.admit(["b"], None, NOW)
     for names in (["c"], ["a", "c"]):
         with pytest.raises(WireError) as caught:
-            rooms.admit(names, "", NOW)
+            rooms.admit(names, None, NOW)
         assert caught.value.code == "over-limit" and set(rooms) == {"a", "b"}
-    assert rooms.admit(["a", "b"], "", NOW) == [rooms["a"], b]
+    assert rooms.admit(["a", "b"], None, NOW) == [rooms["a"], b]
 
 
 def test_a_log_that_has_more_rooms_than_the_limit_is_served() -> None:
     rooms = rooms_of({"a": 7, "b": 8}, rooms_max=1)
-    assert len(rooms.admit(["a", "b"], "", NOW)) == 2
+    assert len(rooms.admit(["a", "b"], None, NOW)) == 2
 
 
 def test_rooms_of_volatile_messages_are_not_counted_until_something_is_kept() -> None:
     rooms = rooms_of(rooms_max=1)
     for name in "abc":
         rooms.open(name)
-    rooms.admit(["a"], "", NOW)
+    rooms.admit(["a"], None, NOW)
     with pytest.raises(WireError):
-        rooms.admit(["b"], "", NOW)
+        rooms.admit(["b"], None, NOW)
     for name in "abc":
         rooms.forget(rooms[name], members=0)
     assert rooms == {}
-    rooms.admit(["b"], "", NOW)
+    rooms.admit(["b"], None, NOW)
 
 
 def test_a_room_goes_only_when_nothing_is_left_of_it() -> None:
     rooms = rooms_of({"stored": 7}, rooms_max=3)
-    batch, member = rooms.admit(["run", "member"], "", NOW)
+    batch, member = rooms.admit(["run", "member"], None, NOW)
     batch.open_batch = OpenBatch(batch, wire.MESSAGES)
     for room, members in ((rooms["stored"], 0), (batch, 0), (member, 1)):
         rooms.forget(room, members)
@@ -127,17 +127,31 @@ def test_a_room_goes_only_when_nothing_is_left_of_it() -> None:
     rooms.forget(batch, 0)
     rooms.forget(batch, 0)
     assert set(rooms) == {"stored", "member"}
-    assert rooms.admit(["next"], "", NOW)
+    assert rooms.admit(["next"], None, NOW)
+
+
+def of(address: str, user: str = "alice") -> Session:
+    return Session("s", user, 0, 0, address=address)
+
+
+def test_new_rooms_of_a_user_have_an_allowance_from_whatever_address() -> None:
+    rooms = rooms_of(user_new_rooms_max=2, user_new_rooms_a_second_max=0)
+    rooms.admit(["a", "b"], of("10.0.0.1"), NOW)
+    with pytest.raises(WireError, match="new rooms of this user"):
+        rooms.admit(["c"], of("10.0.0.2", "ALICE"), NOW)
+    assert "c" not in rooms
+    rooms.admit(["c"], of("10.0.0.2", "bob"), NOW)
+    rooms.admit(["d", "e", "f"], None, NOW)  # the broker's own
 
 
 def test_new_rooms_of_an_address_have_an_allowance() -> None:
     rooms = rooms_of({"old": 7}, address_makings_max=2)
-    rooms.admit(["a"], "10.0.0.1", NOW)
+    rooms.admit(["a"], of("10.0.0.1"), NOW)
     with pytest.raises(WireError) as caught:
-        rooms.admit(["old", "b", "c"], "10.0.0.1", NOW)
+        rooms.admit(["old", "b", "c"], of("10.0.0.1"), NOW)
     assert caught.value.code == "busy" and set(rooms) == {"old", "a"}
-    rooms.admit(["old", "b"], "10.0.0.1", NOW)
-    rooms.admit(["c", "d"], "10.0.0.2", NOW)
+    rooms.admit(["old", "b"], of("10.0.0.1"), NOW)
+    rooms.admit(["c", "d"], of("10.0.0.2"), NOW)
 
 
 # --- tails --------------------------------------------------------------------------------------

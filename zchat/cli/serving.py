@@ -62,7 +62,7 @@ def serve(
     ports = child.ports if child else watch.Ports()
     if ports.port:
         at = at._replace(port=ports.port)
-    log = _patiently(lambda: _open_log(folder, sync))
+    log = _patiently(lambda: _open_log(folder, sync, settings.log_bytes_max))
     filler = _filler(log, folder) if folder and searches else None
     index = filler.index if filler else None
 
@@ -107,14 +107,14 @@ def _patiently(opens: Callable[[], Opened]) -> Opened:
         time.sleep(IN_USE_LOOK_SECONDS)
 
 
-def _open_log(folder: Path | None, sync: str) -> Log:
+def _open_log(folder: Path | None, sync: str, bytes_max: float) -> Log:
     if folder is None:
         from zchat.log.memory import MemoryLog
 
         return MemoryLog()
     from zchat.log.sqlite.log import SqliteLog
 
-    return SqliteLog(folder, sync=sync, tell=exit_status.tell)
+    return SqliteLog(folder, sync=sync, tell=exit_status.tell, bytes_max=bytes_max)
 
 
 def _filler(log: Log, folder: Path) -> Filler:

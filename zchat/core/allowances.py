@@ -25,6 +25,7 @@ from typing import Generic, TypeVar
 from zchat.core import Instant
 from zchat.core.channels import Channel, Endpoint, connection_of
 from zchat.errors import WireError
+from zchat.names import user_key
 from zchat.settings import Settings
 
 KEYS_MAX = 65_536  # buckets that are not full; beyond it the one that was used longest ago is taken for full
@@ -46,7 +47,7 @@ def origin(address: str) -> str:
 class Allowance(Generic[Key]):
     """Token buckets of one kind, by key."""
 
-    def __init__(self, burst: int, refill: float, keys_max: int = KEYS_MAX) -> None:
+    def __init__(self, burst: float, refill: float, keys_max: int = KEYS_MAX) -> None:
         self._burst = burst
         self._refill = refill  # a second
         self._keys_max = keys_max
@@ -65,16 +66,25 @@ class Allowance(Generic[Key]):
         missing = self._missing(key, now) + tokens
         if missing > self._burst:
             return False
+        self._note(key, missing, now)
+        return True
+
+    def overdraw(self, key: Key, tokens: int, now: Instant) -> float:
+        """Take them, also those that there are not. Returns in how many seconds none is owed any more."""
+        missing = self._missing(key, now) + tokens
+        self._note(key, missing, now)
+        return max(0.0, missing - self._burst) / self._refill
+
+    def forget(self, key: Key) -> None:
+        """There is nobody of that key any more."""
+        self._taken.pop(key, None)
+
+    def _note(self, key: Key, missing: float, now: Instant) -> None:
         self._taken.pop(key, None)
         self._taken[key] = (missing, now.seconds)
         for oldest in list(islice(self._taken, 2)):  # two for each that comes, so full ones do not pile up
             if len(self._taken) > self._keys_max or not self._missing(oldest, now):
                 del self._taken[oldest]
-        return True
-
-    def forget(self, key: Key) -> None:
-        """There is nobody of that key any more."""
-        self._taken.pop(key, None)
 
     def _missing(self, key: Key, now: Instant) -> float:
         missing, since = self._taken.get(key, (0.0, 0.0))
@@ -88,6 +98,7 @@ class Allowances:
         self._makings = Allowance[str](settings.address_makings_max, settings.address_makings_a_second_max)
         self._sessions = Allowance[bytes](settings.connection_sessions_max, settings.connection_sessions_a_second_max)
         self._channels = Allowance[bytes](settings.connection_channels_max, settings.connection_channels_a_second_max)
+        self._rooms = Allowance[str](settings.user_new_rooms_max, settings.user_new_rooms_a_second_max)
         self._joins = Allowance[bytes](settings.connection_joins_max, settings.connection_joins_a_second_max)
         self._address_joins = Allowance[str](settings.address_joins_max, settings.address_joins_a_second_max)
 
@@ -95,6 +106,14 @@ class Allowances:
         """A peer of that address makes what outlives its connection. Raises WireError when it was too much."""
         if things and not self._makings.take(origin(address), things, now):
             raise WireError("busy", "too many new sessions, rooms and cursors from this address: later")
+
+    def make_rooms(self, user: str, address: str, rooms: int, now: Instant) -> None:
+        """A user makes so many rooms; nobody's are the broker's own. Raises WireError when it were too many."""
+        if rooms and user and not self._rooms.has(user_key(user), rooms, now):
+            raise WireError("busy", "too many new rooms of this user: later")
+        self.make(address, rooms, now)
+        if rooms and user:
+            self._rooms.take(user_key(user), rooms, now)
 
     def begin(self, endpoint: Endpoint, address: str, now: Instant) -> None:
         """A new session begins. Raises WireError when there were too many on the connection, or of the address."""

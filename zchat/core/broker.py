@@ -25,7 +25,7 @@ from zchat.core.allowances import Allowances
 from zchat.core.asked import Asked
 from zchat.core.calls import Calls
 from zchat.core.channels import Channel, Endpoint, connection_of
-from zchat.core.checking import checked_records
+from zchat.core.checking import checked_publish
 from zchat.core.commits import Commit, Gathering
 from zchat.core.cursors import BrokerCursors
 from zchat.core.dispatch import Dispatch
@@ -34,6 +34,7 @@ from zchat.core.log import Append, LogFacts
 from zchat.core.memberships import Memberships
 from zchat.core.needs import check
 from zchat.core.outlet import Outlet
+from zchat.core.paces import Paces
 from zchat.core.purges import Purges
 from zchat.core.questions import Questions
 from zchat.core.reads import Lookup as Lookup
@@ -82,12 +83,13 @@ class BrokerCore:
         self._commit: Commit | None = None  # under way
         self._gathering = Gathering(settings.batch_bytes_max)
         self._replies = Replies()
+        self._paces = Paces(settings, self._replies)
         self.groups = BrokerGroups(
             facts.groups, settings, self._rooms, self._gathering, self._replies, self._allowances, now
         )
         self._schedule = BrokerSchedule(facts.scheduled, settings, self._rooms, self._gathering, now, self.rights)
         self._questions = Questions(self.registry, self._rooms, self._cursors, self.groups, self._schedule, self.rights)
-        self._outlet = Outlet(self._replies, settings.batch_bytes_max, self._welcomes.start)
+        self._outlet = Outlet(self._replies, self._paces, settings.batch_bytes_max, self._welcomes.start)
         self._asked = Asked(settings.connection_questions_max)
         self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
         self.take_reads, self.read_gave_way, self.read_done = self._reads.take, self._reads.gave_way, self._reads.done
@@ -191,6 +193,7 @@ class BrokerCore:
         if error is not None:
             self._not_kept(commit, error, now)
             return
+        paces = self._paces
         for batch in commit.batches:
             room, feed, offset = batch.room, batch.room.feed(batch.kind), batch.base
             self._broadcast(feed, batch.frame)
@@ -202,8 +205,9 @@ class BrokerCore:
                 for entry, session, count, size in zip(
                     batch.entries, batch.sessions, batch.counts, batch.sizes, strict=True
                 ):
-                    session.finish(entry.seq, offset, size)
-                    self._replies.ack(session.connection, entry.seq, offset)
+                    if not (paces.is_on and paces.is_late(session, entry.seq, offset, size)):
+                        session.finish(entry.seq, offset, size)
+                        self._replies.ack(session.connection, entry.seq, offset)
                     offset += count
         self._cursors.committed(commit.append, self._gathering.cursors)
         self.groups.kept(commit.dying)
@@ -222,6 +226,7 @@ class BrokerCore:
         self.groups.elapsed(now)
         self._schedule.elapsed(now)
         self._calls.elapsed(now)
+        self._paces.elapsed(now)
         for feed in self._watermarks.due(now.seconds):
             self._broadcast(feed, wire.encode(wire.Watermark(feed.last)))
 
@@ -239,6 +244,7 @@ class BrokerCore:
             self.groups.next_deadline,
             self._schedule.next_deadline,
             self._calls.next_deadline,
+            self._paces.next_deadline,
         )
         return min([time for time in times if time is not None], default=None)
 
@@ -314,19 +320,16 @@ class BrokerCore:
             return
         session.accept(seq)
         try:
-            holder = session.carrier or session
-            if holder.waiting_bytes >= wire.WINDOW_BYTES_MAX:  # who keeps to the window is never here
-                raise WireError("busy", f"{holder.waiting_bytes} bytes wait for the log, more than any window")
-            if holder.waiting >= self.settings.in_flight_max:
-                raise WireError("busy", f"{holder.waiting} publishes wait for the log, as many as may")
             if self.rights.has_rules:
                 check(self.rights, session.user, message)
-            count = checked_records(message, frame, self.settings)
+            count = checked_publish(session, message, frame, self.settings)
             is_volatile = message.flags & wire.VOLATILE
             room = self._rooms.get(message.room)
             if room is None or not (room.is_counted or is_volatile):
                 rooms = self._rooms
-                room = rooms.open(message.room) if is_volatile else rooms.admit([message.room], session.address, now)[0]
+                room = rooms.open(message.room) if is_volatile else rooms.admit([message.room], session, now)[0]
+            if self._paces.is_on:
+                self._paces.publish(session, seq, count, len(frame), now, is_stored=not is_volatile)
         except (BadName, WireError) as error:
             session.settle(seq, error.code)
             self._replies.refuse(session.connection, "publish", seq, error.code, str(error))
@@ -372,6 +375,7 @@ class BrokerCore:
         for batch in undone.batches:
             if batch.kind == wire.MESSAGES:
                 for entry, session, size in zip(batch.entries, batch.sessions, batch.sizes, strict=True):
+                    self._paces.dropped(session, entry.seq)
                     session.finish(entry.seq, error.code, size)
                     self._replies.refuse(session.connection, "publish", entry.seq, error.code, str(error))
         for endpoint, request in undone.done:

@@ -6,10 +6,21 @@ Tests: tests/core/test_checking.py.
 from __future__ import annotations
 
 from zchat import wire
+from zchat.core.session import Session
 from zchat.errors import WireError
 from zchat.settings import Settings
 
 RESERVED_EVENTS = frozenset({"join", "leave"})  # the broker's own; nobody can publish them
+
+
+def checked_publish(session: Session, message: wire.Publish, frame: bytes, settings: Settings) -> int:
+    """How many records it has. Raises WireError, also where too many publishes wait already."""
+    holder = session.carrier or session
+    if holder.waiting_bytes >= wire.WINDOW_BYTES_MAX:  # who keeps to the window is never here
+        raise WireError("busy", f"{holder.waiting_bytes} bytes wait for the log, more than any window")
+    if holder.waiting >= settings.in_flight_max:
+        raise WireError("busy", f"{holder.waiting} publishes wait for the log, as many as may")
+    return checked_records(message, frame, settings)
 
 
 def checked_records(message: wire.Publish | wire.Schedule, frame: bytes, settings: Settings) -> int:

@@ -25,7 +25,7 @@ from zchat.errors import BadName, WireError
 def bury(group: WorkGroup, run: Run, batch: StockBatch, rooms: BrokerRooms, gathering: Gathering, now: Instant) -> bool:
     """Have them written with the next commit. False: there may be no such room now."""
     try:
-        (room,) = rooms.admit([group.room + DEAD], "", now)
+        (room,) = rooms.admit([group.room + DEAD], None, now)
     except (BadName, WireError):
         return False
     told = {"dead-room": group.room, "dead-group": group.name, "dead-deliveries": str(run.deliveries)}

@@ -83,7 +83,7 @@ class Memberships:
         if session is None and current is not None and user_key(current.user) == user_key(hello.user):
             session = current  # said twice, as the answer was late or lost: it is one session
         try:
-            registry.may_come(endpoint, address, is_held=session is not None and session.state != GONE)
+            registry.may_come(endpoint, hello.user, address, is_held=session is not None and session.state != GONE)
             if session is None:
                 self._allowances.begin(endpoint, address, now)
         except WireError as error:
@@ -126,7 +126,7 @@ class Memberships:
         address = session.address
         self._registry.may_join(session, len(fresh))
         self._allowances.may_join(session.connection, address, len(fresh), now)
-        rooms = self._rooms.admit(fresh, address, now)
+        rooms = self._rooms.admit(fresh, session, now)
         self._allowances.join(session.connection, address, len(fresh), now)
         for room in rooms:
             written = self._registry.members(room.name) < self._settings.crowd_members

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from zchat import wire
 from zchat.core import Instant
+from zchat.core.paces import Paces
 from zchat.core.replies import Replies
 from zchat.core.rooms import BrokerRoom, OpenBatch
 from zchat.core.session import Session
@@ -31,8 +32,9 @@ AGAIN_SECONDS = 0.002  # then what is held is offered again
 class Outlet:
     """The volatile records that have not gone out. `publish`, `take`, and then `out` with what was refused."""
 
-    def __init__(self, replies: Replies, batch_bytes_max: int, start: str) -> None:
+    def __init__(self, replies: Replies, paces: Paces, batch_bytes_max: int, start: str) -> None:
         self._replies = replies
+        self._paces = paces
         self._batch_bytes_max = batch_bytes_max
         self._counts = Counts(start)
         self._batches: list[OpenBatch] = []
@@ -53,6 +55,11 @@ class Outlet:
             session.wait(size)
             batch.waiting.append((session, message.seq, size))
             return
+        if self._paces.is_on:
+            session.wait(size)
+            if self._paces.is_late(session, message.seq, 0, size):
+                return
+            session.finish(message.seq, 0, size)
         session.settle(message.seq, 0)
         if not message.flags & wire.QUIET:
             self._replies.ack(session.connection, message.seq, 0)
@@ -87,8 +94,9 @@ class Outlet:
                 seq,
                 size,
             ) in batch.waiting:  # quiet ones are told of, too: their sender may have asked meanwhile
-                session.finish(seq, 0, size)
-                self._replies.ack(session.connection, seq, 0)
+                if not self._paces.is_late(session, seq, 0, size):
+                    session.finish(seq, 0, size)
+                    self._replies.ack(session.connection, seq, 0)
 
     def is_patient(self, now: Instant) -> bool:
         """Whether a subscriber without room may refuse a batch; else it loses it."""

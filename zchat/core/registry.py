@@ -135,7 +135,7 @@ class Registry:
         """All connections that have a session."""
         return [endpoint for endpoint in self._connections if isinstance(endpoint, bytes)]
 
-    def may_come(self, endpoint: Endpoint, address: str, *, is_held: bool) -> None:
+    def may_come(self, endpoint: Endpoint, user: str, address: str, *, is_held: bool) -> None:
         """Raises WireError where there would be too many sessions; one that is live or lost `is_held` already."""
         most = self._settings.connection_channels_max
         if isinstance(endpoint, Channel) and endpoint not in self._connections:
@@ -144,6 +144,8 @@ class Registry:
                 raise WireError("over-limit", f"the connection has {most} channels with a session")
         if not is_held and not self._held.has_room(address, 1):
             raise WireError("busy", "there are too many sessions, or too many of this address: later")
+        if not is_held and self._present.get(user_key(user), 0) >= self._settings.user_sessions_max:
+            raise WireError("busy", "there are too many sessions of this user: later")
 
     def begin(self, session_id: str, user: str, endpoint: Endpoint, address: str, now: Instant) -> Session:
         """A new session says hello."""

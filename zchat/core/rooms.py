@@ -147,8 +147,8 @@ class BrokerRooms(dict[str, BrokerRoom]):
             room = self[name] = BrokerRoom(name, 0)
         return room
 
-    def admit(self, names: list[str], address: str, now: Instant) -> list[BrokerRoom]:
-        """The rooms of these names, all different, which get a record or a member by a peer of that address.
+    def admit(self, names: list[str], maker: Session | None, now: Instant) -> list[BrokerRoom]:
+        """The rooms of these names, all different, which get a record or a member; by the broker itself: nobody's.
 
         Raises BadName, and WireError when they would be too many; then nothing is kept.
         """
@@ -158,7 +158,8 @@ class BrokerRooms(dict[str, BrokerRoom]):
                 raise BadName("room", name, "not in its canonical form")
         if fresh and self._counted + len(fresh) > self._rooms_max:
             raise WireError("over-limit", f"the broker keeps {self._counted} rooms, limit {self._rooms_max}")
-        self._allowances.make(address, len(fresh), now)
+        user, address = ("", "") if maker is None else (maker.user, maker.address)
+        self._allowances.make_rooms(user, address, len(fresh), now)
         for name in fresh:
             self.open(name).is_counted = True
         self._counted += len(fresh)

@@ -173,7 +173,7 @@ class BrokerSchedule:
             self._change(key, row._replace(records=b"", due=now.micros))
             return True
         try:
-            (room,) = self._rooms.admit([row.room], "", now)
+            (room,) = self._rooms.admit([row.room], None, now)
         except (BadName, WireError):
             return False
         records = msgspec.Raw(row.records)

@@ -57,6 +57,7 @@ class Session:
     last_seq: int = 0
     waiting: int = 0  # publishes that wait for the log,
     waiting_bytes: int = 0  # and the bytes of their frames
+    late: int = 0  # publishes that are done, and acked when its user's rate allows
     outcomes: dict[int, PublishOutcome] = field(default_factory=dict)
     deadline: float = 0.0  # monotonic: end of the grace time (lost) or of the kept time (gone); else 0
     listens: list[tuple[int, list[str]]] = field(default_factory=list)  # how far its listeners of those patterns are
@@ -96,16 +97,24 @@ class Session:
 
     def finish(self, seq: int, outcome: PublishOutcome, size: int) -> None:
         """What became of one that waited."""
-        self.waiting -= 1
-        self.waiting_bytes -= size
-        if self.carrier is not None:
-            self.carrier.add(-1, -size)
+        self._waited(size)
         self.settle(seq, outcome)
+
+    def done_late(self, size: int) -> None:
+        """One that waited is done, and is told later: then `settle`."""
+        self.late += 1
+        self._waited(size)
 
     def settle(self, seq: int, outcome: PublishOutcome) -> None:
         """What became of a publish."""
         if seq in self.outcomes:
             self.outcomes[seq] = outcome
+
+    def _waited(self, size: int) -> None:
+        self.waiting -= 1
+        self.waiting_bytes -= size
+        if self.carrier is not None:
+            self.carrier.add(-1, -size)
 
 
 def member_of(session: Session, room: str) -> Member:

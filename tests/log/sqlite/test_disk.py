@@ -181,3 +181,17 @@ def test_a_log_opens_and_is_read_on_a_disk_without_a_byte_left(open_log: OpenLog
     assert code(append(log, Append([Scribe(log).batch("a", b"y")], [], [], {}))) == "log-full"
     other.unlink()
     Scribe(log).write("a", b"z")
+
+
+def test_a_log_takes_so_much_of_the_disk_and_no_more(database: Path) -> None:
+    database.write_bytes(bytes(2 * MEGABYTE))
+    seen = Disk(database, 4 * MEGABYTE)
+    assert seen.refusal(MEGABYTE // 2) is None
+    assert code(seen.refusal(2 * MEGABYTE)) == "log-full", "it goes into the WAL, and then into the database"
+    assert seen.refusal(1_000) is None, "what was refused was not written"
+    database.write_bytes(bytes(5 * MEGABYTE))
+    seen.look()
+    assert code(seen.refusal(0)) == "log-full"
+    database.write_bytes(bytes(MEGABYTE))
+    seen.look()
+    assert seen.refusal(1_000) is None

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from math import inf
 from pathlib import Path
 
 from zchat.errors import LogError
@@ -39,10 +40,12 @@ def make_room(folder: Path) -> None:
 
 
 class Disk:
-    """The disk that a log's database is on."""
+    """The disk that a log's database is on, and how much of it the log may take."""
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, bytes_max: float = inf) -> None:
         self._database = database
+        self._bytes_max = bytes_max
+        self._used = 0  # by the log, when it was looked at
         self._folder = database.parent
         self._ballast = self._folder / BALLAST
         self._wal = [database.with_name(f"{database.name}{suffix}") for suffix in ("-wal", "-shm")]
@@ -76,7 +79,16 @@ class Disk:
         if self._is_full:
             self._is_full = False
             self._make_ballast()
-        return None
+        return self._is_too_much(size) if self._used + self._written > self._bytes_max else None
+
+    def _is_too_much(self, size: int) -> LogError | None:
+        """Why the log may not grow by so much, as what was written may have taken the place of something."""
+        self.look()
+        self._written = 2 * size
+        if self._used + self._written <= self._bytes_max:
+            return None
+        self._written = 0
+        return LogError("log-full", f"the log has {self._used:,} bytes, limit {self._bytes_max:,.0f}")
 
     def ran_out(self) -> None:
         """It is full: let go of the ballast, so that something can be removed."""
@@ -111,6 +123,7 @@ class Disk:
         try:
             disk = os.statvfs(self._folder)
             self._free = disk.f_bavail * disk.f_frsize
+            self._used = sum(path.stat().st_size for path in (self._database, self._wal[0]) if path.exists())
             if disk.f_flag & os.ST_RDONLY:
                 self._refusal = LogError("log-read-only", f"the disk of {self._folder} is read-only")
         except OSError as error:

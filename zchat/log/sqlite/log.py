@@ -21,6 +21,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 
 from zchat import wire
@@ -55,10 +56,11 @@ _ROLLED_BACK = ("IOERR_WRITE", "IOERR_READ", "IOERR_SHORT_READ", "IOERR_SHM", "I
 class SqliteLog(StoredReads):
     """See `zchat.core.log.Log`."""
 
-    def __init__(self, folder: Path, sync: str = "full", tell: Tell | None = None) -> None:
+    def __init__(self, folder: Path, sync: str = "full", tell: Tell | None = None, bytes_max: float = inf) -> None:
         """Open the log in that folder, or make one. Raises StartError.
 
-        `sync` is `full` or `normal`. `tell` is called with a line, from any thread, when a read meets damage.
+        `sync` is `full` or `normal`. It takes at most `bytes_max` of the disk. `tell` is called with a line, from any
+        thread, when a read meets damage.
         """
         self._folder = Folder(folder)
         try:
@@ -70,7 +72,7 @@ class SqliteLog(StoredReads):
             self._deduplication = Deduplication(opened.rooms.head)
             self._writer = opened.connection
             self._starts = [*opened.starts, starts.new_start(self._rooms.head)][-wire.STARTS_MAX :]
-            self._disk = disk.Disk(path)
+            self._disk = disk.Disk(path, bytes_max)
             self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
             self._readers = opening.open_readers(path, lambda: self._tasks.put(self._begin_wal_anew))
         except BaseException:
