@@ -31,6 +31,7 @@ from zchat.core.log import SeenRow, SessionRow
 from zchat.core.recipients import Recipients
 from zchat.core.rights import Rights
 from zchat.core.session import GONE, LIVE, LOST, TRANSITIONS, Session
+from zchat.core.users import Users
 from zchat.errors import WireError
 from zchat.names import user_key
 from zchat.settings import Settings
@@ -63,9 +64,7 @@ class Registry:
         self._memberships = Share(settings.memberships_max, settings.address_memberships_max)
         self._listens_bytes = Share(settings.listens_bytes_max, settings.address_listens_bytes_max)
         self.recipients = Recipients(rights or Rights(), settings)
-        # User key -> user, last seen; of users who have gone
-        self._users_seen = Remembered[tuple[str, int]](settings.users_seen_max, settings.address_users_seen_max)
-        self._present: dict[str, int] = {}  # user key -> sessions that are live or lost
+        self._users = Users(settings)
 
     # --- at start ---------------------------------------------------------------------------
 
@@ -87,7 +86,7 @@ class Registry:
         too_many = {row.session for row in surplus}
         cut_off = [SeenRow(row.user, row.seen) for row in without_rooms]
         for user, micros in sorted([*seen, *cut_off], key=lambda row: row.seen):  # the latest is remembered longest
-            self._users_seen.put(user_key(user), (user, micros), None)
+            self._users.seen(user, micros)
         for row in rows:
             if row.session in too_many:
                 continue
@@ -144,8 +143,8 @@ class Registry:
                 raise WireError("over-limit", f"the connection has {most} channels with a session")
         if not is_held and not self._held.has_room(address, 1):
             raise WireError("busy", "there are too many sessions, or too many of this address: later")
-        if not is_held and self._present.get(user_key(user), 0) >= self._settings.user_sessions_max:
-            raise WireError("busy", "there are too many sessions of this user: later")
+        if not is_held:
+            self._users.may_come(user)
 
     def begin(self, session_id: str, user: str, endpoint: Endpoint, address: str, now: Instant) -> Session:
         """A new session says hello."""
@@ -296,8 +295,7 @@ class Registry:
 
     def users_gone(self) -> list[Member]:
         """The users who have gone, with when."""
-        gone = (seen for key, seen in self._users_seen.items() if key not in self._present)
-        return [Member(user, "", GONE, 0, seen, []) for user, seen in gone]
+        return [Member(user, "", GONE, 0, seen, []) for user, seen in self._users.gone()]
 
     # --- parts ------------------------------------------------------------------------------
 
@@ -344,20 +342,12 @@ class Registry:
         heappush(self._waiting, (deadline, next(self._ties), session))
 
     def _came(self, session: Session) -> None:
-        key = user_key(session.user)
-        self._present[key] = self._present.get(key, 0) + 1
+        self._users.came(session.user)
         self._held.add(session.address, 1)
 
     def _went(self, session: Session) -> None:
-        key = user_key(session.user)
+        self._users.went(session)
         self._held.add(session.address, -1)
-        left = self._present.get(key, 0) - 1
-        if left > 0:
-            self._present[key] = left
-        else:
-            self._present.pop(key, None)
-        if session.is_known:
-            self._users_seen.put(key, (session.user, session.seen), origin(session.address))
 
     def _next_waiting(self) -> float | None:
         while self._waiting and self._waiting[0][0] != self._waiting[0][2].deadline:
