@@ -18,6 +18,7 @@ import zchat
 import zchat.aio
 from tests.conftest import BrokerProcess, Result, Running, environment, eventually
 from tests.conftest import zchat as run
+from tests.scripts import run as run_script
 
 pytestmark = pytest.mark.slow  # a broker is a process
 
@@ -227,3 +228,8 @@ def test_commands_ask_and_serve(broker: BrokerProcess, start_zchat: Callable[...
     assert failed.status == 4 and "the command failed with status 3: why" in failed.stderr
     ended = failing.end(signal.SIGTERM)
     assert ended.status == -signal.SIGTERM and "Traceback" not in ended.stderr and "status 3: why" in ended.stderr
+
+
+def test_servers_that_are_killed_leave_no_request_without_an_answer() -> None:
+    done = run_script("servers.py", "--seconds", "3", "--between", "0.5", "--servers", "2")
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -11,10 +11,10 @@ from trials.control import Control
 TIMEOUT_SECONDS = 2.0
 
 
-def ask(client: zchat.Client, room: str, body: bytes, timeout: float) -> tuple[str, bool]:
+def ask(client: zchat.Client, room: str, body: bytes, timeout: float, *, retry: bool = False) -> tuple[str, bool]:
     """The code of the error, or empty, and whether the reply is the right one."""
     try:
-        reply = client.request(room, body, timeout=timeout)
+        reply = client.request(room, body, timeout=timeout, retry=retry)
     except zchat.Refused as refused:
         return refused.code, False
     except zchat.Unreachable:
