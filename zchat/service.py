@@ -9,11 +9,11 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from zchat import wire
 from zchat.core import Instant
-from zchat.core.client_session import SessionCore
+from zchat.core.client_session import CLOSED, SessionCore
 from zchat.core.steps import ServeNoMore, ServeRoom, done
 from zchat.errors import ZchatError
 from zchat.message import Message, message_of
@@ -61,6 +61,7 @@ class Service:
             return
         self._is_closed = True
         self._queue.put(None)
+        self._connection.stir()
         if threading.current_thread() is not self._thread:
             self._thread.join(CLOSE_SECONDS)
         try:
@@ -69,11 +70,25 @@ class Service:
             pass  # the client has ended, or the broker is away
 
     def _serve(self) -> None:
-        while (called := self._queue.get()) is not None:
+        while (called := self._next()) is not None:
             try:
-                self._connection.do(partial(self._reply, called, *self._handled(called)))
+                reply = partial(self._reply, called, *self._handled(called))
+                if self._queue.empty():
+                    self._connection.begin(reply)  # by the wait that follows
+                else:
+                    self._connection.do(reply)
             except ZchatError:
                 return
+
+    def _next(self) -> wire.Called | None:
+        """What is asked next; None at the end. Whoever waits takes the connection's turns: nothing is handed over."""
+        while True:
+            try:
+                return self._queue.get_nowait()
+            except Empty:
+                if self._connection.broke is not None or self._connection.state == CLOSED:
+                    return None
+            self._connection.wait_until(lambda: not self._queue.empty(), Deadline("a request", None))
 
     def _reply(
         self, called: wire.Called, record: wire.RecordOrBody, error: str, core: SessionCore, now: Instant

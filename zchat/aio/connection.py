@@ -126,7 +126,7 @@ class LoopConnection(Link):
 
         Raises TimedOut, Closed.
         """
-        number = self._expect(ask)
+        number = self.do(self._expecting(ask))
         if not number:
             return wire.Done(0)
         try:

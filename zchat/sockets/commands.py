@@ -31,6 +31,11 @@ class AwaitedCommand(Generic[T]):
             self._raised = error
 
     @property
+    def has_failed(self) -> bool:
+        """Whether it raised something."""
+        return self._raised is not None
+
+    @property
     def was_done(self) -> bool:
         """Whether the engine has come to it."""
         return bool(self._result) or self._raised is not None

@@ -107,6 +107,24 @@ class Driver:
             raise Over
         return once.result
 
+    def begin(self, command: Callable[[ClientCore, Instant], T]) -> AwaitedCommand[T]:
+        """The same for who is about to wait: the first turn of that does it, unless somebody else leads."""
+        once = AwaitedCommand(command)
+        if not self._lead.locked():
+            self._engine.add(once)
+            return once
+        mine = held.hold()
+        try:
+            with self._lock:
+                self._engine.add(once)
+                self._turn(_never, beside=True)
+        except Exception:
+            pass  # it is over, as whoever waits is told
+        finally:
+            held.let_go(mine)
+        self._tell()
+        return once
+
     def push(self) -> None:
         """Something was published, and nobody is awake to send it: send it here, but never wait for that."""
         since = monotonic() - self._engine.sent_at

@@ -248,8 +248,8 @@ class Link:
         self.outbox.record_bytes_max = max(CHUNK_BYTES, welcome.limits.get("record_bytes_max", wire.RECORD_BYTES_MAX))
         return welcome
 
-    def _expect(self, ask: Callable[[SessionCore, Instant], int]) -> int:
-        """Ask, and have the answer kept. `ask` gives the number of a request; 0 is done already."""
+    def _expecting(self, ask: Callable[[SessionCore, Instant], int]) -> Callable[[SessionCore, Instant], int]:
+        """What asks, and has the answer kept. `ask` gives the number of a request; 0 is done already."""
 
         def expect(core: SessionCore, now: Instant) -> int:
             number = ask(core, now)
@@ -257,7 +257,7 @@ class Link:
                 self._answers[number] = None
             return number
 
-        return self.do(expect)
+        return expect
 
     def _subscribe(self, listener: Receiver, consumer: Consumer) -> Callable[[], bool]:
         """Subscribe. What is ordered goes to `consumer`. Returns whether that is over, one way or the other."""

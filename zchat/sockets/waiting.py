@@ -21,6 +21,7 @@ from zchat.core.client_session import Answer, Request, SessionCore
 from zchat.core.steps import Ask, Listen, Steps, begin
 from zchat.core.working import Receiver
 from zchat.sockets.clock import Deadline
+from zchat.sockets.commands import AwaitedCommand
 from zchat.sockets.driver import Driver, Over
 from zchat.sockets.link import Link
 
@@ -79,16 +80,28 @@ class Waiting(Link):
 
         Raises TimedOut, Closed.
         """
-        number = self._expect(ask)
-        if not number:
-            return wire.Done(0)
+        asked = self.begin(self._expecting(ask))
         try:
-            self.wait_for(lambda: self._answers[number] is not None, deadline)
-            answer = self._answers[number]
+            self.wait_for(lambda: asked.was_done and self._is_answered(asked), deadline)
+            number = asked.result
         except BaseException:  # a signal, too
-            self.later(lambda core, now: core.forget(number))
+            self.later(lambda core, now: self._forget(asked, core))
             raise
-        finally:
-            self._answers.pop(number, None)
+        answer = self._answers.pop(number, None) if number else wire.Done(0)
         assert answer is not None
         return answer
+
+    def begin(self, command: Callable[[SessionCore, Instant], T]) -> AwaitedCommand[T]:
+        """As `do`, for who waits for what it brings: it is done soon, unless all is over."""
+        return self._driver.begin(partial(self._command, command))
+
+    # --- parts ------------------------------------------------------------------------------
+
+    def _is_answered(self, asked: AwaitedCommand[int]) -> bool:
+        return asked.has_failed or not asked.result or self._answers[asked.result] is not None
+
+    def _forget(self, asked: AwaitedCommand[int], core: SessionCore) -> None:
+        """Nobody waits any more. It was asked by now, as it was to be done before this."""
+        if asked.was_done and not asked.has_failed and asked.result:
+            self._answers.pop(asked.result, None)
+            core.forget(asked.result)
