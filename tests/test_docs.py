@@ -222,20 +222,30 @@ def test_the_thirty_seconds_of_the_readme_come_true(start_zchat: Start, folder: 
 
 
 @pytest.mark.slow
-def test_the_broker_for_several_hosts_warns_and_is_reached_by_its_name(start_zchat: Start, folder: Path) -> None:
+def test_the_broker_for_several_hosts_lets_in_who_was_invited(start_zchat: Start, folder: Path) -> None:
     port = free_ports()
-    broker_line, export, listen_line = shell_of("## Several hosts")
-    assert broker_line.endswith("'tcp://*:5555' --insecure") and export == "export ZCHAT_BROKER=chat.example"
-    env = {"ZCHAT_DATA": str(folder / "data"), "ZCHAT_BROKER": f"localhost:{port}"}
+    broker_line, invite_line, join_line, listen_line = shell_of("## Several hosts")
+    env = {"ZCHAT_DATA": str(folder / "data"), "ZCHAT_CONFIG": str(folder / "alice" / "zchat.toml")}
     broker = start_zchat("-c", f"exec {broker_line.replace('5555', str(port))}", env=env, run=("bash",))
     eventually(lambda: "broker ready" in broker.stderr, "the broker is ready")
-    assert "whoever reaches the port can read and write every room" in broker.stderr
+    invite = start_zchat("-c", f"exec {invite_line} -b localhost:{port}", env=env, run=("bash",)).end().stdout.strip()
+    shape = invite_of(join_line).replace("chat.example:5555", f"localhost:{port}")
+    assert re.fullmatch(re.escape(shape).replace("…", "[0-9a-f]{64}"), invite)
+    joining = join_line.replace(invite_of(join_line), invite)
+    assert start_zchat("-c", f"exec {joining}", env=env, run=("bash",)).end().status == 0
     assert zchat("send", "ops", "hello", env=env).status == 0
     listener = start_zchat("-c", f"exec {listen_line}", env=env, run=("bash",))
     eventually(
-        lambda: listener.stdout.endswith("hello\n"), "the listener reaches it, and a line is written as it comes"
+        lambda: listener.stdout.endswith("alice: hello\n"), "the listener reaches it, and a line is written as it comes"
     )
+    assert zchat("send", "ops", "hello", "-b", f"localhost:{port}", env={"ZCHAT_USER": "eve"}).status == 4
     assert (listener.end(15).status, broker.end(15).status) == (-15, 0)
+
+
+def invite_of(line: str) -> str:
+    found = re.search(r"'(zchat://.*)'", line)
+    assert found is not None, line
+    return found[1]
 
 
 @pytest.mark.slow

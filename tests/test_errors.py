@@ -25,6 +25,12 @@ EXAMPLES: list[tuple[ZchatError, str, dict[str, object]]] = [
         "message is 2097152 bytes, limit 1048576",
         {"size": 2097152, "limit": 1048576},
     ),
+    (errors.BadKey("this is no key"), "this is no key", {}),
+    (
+        errors.KeyRefused("no-key", "ask for an invite"),
+        "the broker lets in only who has a key, and you have none for it: ask for an invite [no-key]",
+        {"code": "no-key", "text": "ask for an invite", "definite": False},
+    ),
     (errors.BadFile("a", "its checksum is wrong"), 'file "a": its checksum is wrong', {"name": "a"}),
     (
         errors.Unreachable("tcp://127.0.0.1:5555", 5.0),

@@ -32,7 +32,7 @@ class Layer(NamedTuple):
     others: tuple[str, ...]
 
 
-LEVEL_0 = ("errors", "expiry", "names", "address", "settings", "printable", "message", "times")
+LEVEL_0 = ("errors", "expiry", "names", "address", "settings", "printable", "message", "times", "keys")
 WORDS = (*(f"zchat.{name}" for name in LEVEL_0), "zchat.wire.")
 WORLD = ("asyncio", "concurrent", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time")
 WEB = ("engineio", "socketio", "starlette", "uvicorn")  # of the extra `web`
@@ -83,13 +83,23 @@ LAYERS = [
     Layer("zchat/receiving.py", (*WORDS, "zchat.files"), WORLD),
     Layer("zchat/service.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
     Layer("zchat/publisher.py", (*WORDS, "zchat.core.", *FACES), WORLD),
-    Layer("zchat/profile.py", WORDS, WORLD),
+    Layer("zchat/key_files.py", WORDS, WORLD),
+    Layer("zchat/key_folder.py", (*WORDS, "zchat.core.identity", "zchat.key_files"), WORLD),
+    Layer("zchat/profile.py", (*WORDS, "zchat.key_files"), WORLD),
     Layer("zchat/config.py", (*WORDS, "zchat.core.rights"), ("tomllib", *WORLD)),
     Layer("zchat/private_files.py", WORDS, WORLD),
     Layer("zchat/ring.py", (*WORDS, "zchat.core.sealed", "zchat.private_files"), WORLD),
     # It alone has the cipher.
     Layer("zchat/sealing.py", (*WORDS, "zchat.core.sealed", "zchat.profile", "zchat.ring"), ("nacl", *WORLD)),
     Layer("zchat/arguments.py", (*WORDS, "zchat.core.", "zchat.profile"), WORLD),
+    Layer(
+        "zchat/joining.py",
+        (
+            *(*WORDS, "zchat.arguments", "zchat.key_files", "zchat.profile"),
+            *(f"zchat.sockets.{name}" for name in ("client", "clock", "curve", "enrolling")),
+        ),
+        WORLD,
+    ),
     Layer("zchat/work.py", (*WORDS, "zchat.core.", "zchat.arguments"), WORLD),
     Layer(
         "zchat/client.py",
@@ -127,6 +137,15 @@ LAYERS = [
     ),
     Layer("zchat/cli/log_actions.py", (*WORDS, "zchat.cli.", "zchat.core.log", "zchat.log."), WORLD),  # of no broker
     Layer("zchat/cli/broker.py", (*WORDS, "zchat.cli.", "zchat.config"), ("typer", *WORLD)),
+    Layer(
+        "zchat/cli/key_actions.py",
+        (
+            *(*WORDS, "zchat.cli.", "zchat.joining", "zchat.key_files", "zchat.key_folder", "zchat.profile"),
+            "zchat.sockets.curve",
+        ),
+        WORLD,
+    ),
+    Layer("zchat/cli/join.py", (*WORDS, "zchat.arguments", "zchat.cli.", "zchat.joining"), ("typer", *WORLD)),
     Layer(
         "zchat/cli/",
         (

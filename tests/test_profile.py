@@ -30,16 +30,16 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_argument_goes_before_the_environment_that_before_the_file(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert meant(None, None) == (DEFAULT_ADDRESS, None), "there is no file"
+    assert meant(None, None)[:2] == (DEFAULT_ADDRESS, None), "there is no file"
     (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "client.md").read_text(), re.S)
     file.write_text(example)
-    assert meant(None, None) == ("chat.example:5555", "alice")
-    assert meant("home", None) == ("nas.local", "al") and meant("home", "bob") == ("nas.local", "bob")
-    assert meant("other:1", None) == ("other:1", "alice")
+    assert meant(None, None)[:2] == ("chat.example:5555", "alice")
+    assert meant("home", None)[:2] == ("nas.local", "al") and meant("home", "bob")[:2] == ("nas.local", "bob")
+    assert meant("other:1", None)[:2] == ("other:1", "alice")
     monkeypatch.setenv("ZCHAT_BROKER", "home")
-    assert meant(None, None) == ("nas.local", "al") and meant("office", None).address == "chat.example:5555"
+    assert meant(None, None)[:2] == ("nas.local", "al") and meant("office", None).address == "chat.example:5555"
     monkeypatch.setenv("ZCHAT_USER", "carol")
-    assert meant(None, None) == ("nas.local", "carol") and meant(None, "bob").user == "bob"
+    assert meant(None, None)[:2] == ("nas.local", "carol") and meant(None, "bob").user == "bob"
 
 
 def test_it_is_in_the_users_folder_for_such_things(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,13 +61,17 @@ def test_it_is_in_the_users_folder_for_such_things(monkeypatch: pytest.MonkeyPat
         ("brokr = 'a'", "brokr is none of broker, user, brokers and chat"),
         ("user = 7", "user is text"),
         ("brokers = 'a'", "brokers is a table of names"),
-        ("brokers.a = 7", "brokers.a is an address, or a table of address and user"),
-        ("brokers.a.user = 'x'", "brokers.a is an address, or a table of address and user"),
-        ("brokers.a = { address = 'x', port = 1 }", "brokers.a is an address, or a table of address and user"),
+        ("brokers.a = 7", "brokers.a is an address, or a table of address, user, key"),
+        ("brokers.a.user = 'x'", "brokers.a is an address, or a table of address, user, key"),
+        (
+            "brokers.a = { address = 'x', port = 1 }",
+            "brokers.a is an address, or a table of address, user, key",
+        ),
         ("chat = 7", "chat is a table of theme, notify, downloads"),
         ("chat.them = 'x'", "chat is a table of theme, notify, downloads"),
         ("chat.theme = 'pink'", "theme pink is none of dark, light, contrast"),
         ("chat.notify = 'horn'", "notify horn is none of off, bell, osc9, osc777"),
+        ("brokers.a = { address = 'x', key = 'k' }", "brokers.a has one of key and server_key"),
         ("\xff", "Invalid statement (at line 1, column 1)"),
         ("a = " + "[" * 5_000, ""),
     ],

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from zchat.errors import (
         BadAddress,
         BadFile,
+        BadKey,
         BadName,
         Closed,
+        KeyRefused,
         LogError,
         Refused,
         StartError,
@@ -44,8 +46,10 @@ _HOMES = {
     "zchat.errors": (
         "BadAddress",
         "BadFile",
+        "BadKey",
         "BadName",
         "Closed",
+        "KeyRefused",
         "LogError",
         "Refused",
         "StartError",
@@ -67,6 +71,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "BadAddress",
     "BadFile",
+    "BadKey",
     "BadName",
     "Client",
     "Closed",
@@ -74,6 +79,7 @@ __all__ = [
     "FileReceiver",
     "Group",
     "Job",
+    "KeyRefused",
     "LogError",
     "Member",
     "Message",

@@ -30,6 +30,7 @@ from zchat.wire.records import SEALED_EVENT
 if TYPE_CHECKING:
     from zchat.core.history import History
     from zchat.core.opening import Opening
+    from zchat.keys import Credentials
 
 F = TypeVar("F", bound=Callable[..., Any])
 SealRecord: TypeAlias = "Callable[[str, wire.RecordOrBody, int], tuple[wire.RecordOrBody, int]]"
@@ -41,12 +42,12 @@ SEARCH_LAST = 20  # messages that a search finds, where nothing else is asked
 INFO_VALUE_CHARACTERS = 64  # of host and program; a broker takes 256 of all, names too
 
 
-def whom(address: str | None, user: str | None) -> tuple[Address, str]:
-    """Where the broker is and who speaks: as told, else as the environment says, else the profile, else here and the
-    login name. An address may be the name of a broker in the profile. Raises BadAddress, BadName, UsageError."""
+def whom(address: str | None, user: str | None) -> tuple[Address, str, Credentials | None]:
+    """Where the broker is, who speaks, and with which key: as told, else as the environment says, else the profile,
+    else here and the login name. An address may be a name in the profile. Raises BadAddress, BadName, UsageError."""
     where = meant(address, user)
     name = login_name() if where.user is None else text_of("user", where.user)
-    return parse(where.address), user_name(name)
+    return parse(where.address), user_name(name), where.credentials
 
 
 def name_of(user: str) -> str:

@@ -52,9 +52,9 @@ def connect(
     Raises Unreachable when no broker answers, Refused when it will not have us, BadAddress, BadName, UsageError.
     """
     seconds, timeout = tried(wait), waitable(timeout)
-    where, name = whom(address, user)
+    where, name, credentials = whom(address, user)
     told = function_of("on_notice", on_notice)
-    connection = Connection(where, name, info(), told, sealing(flag_of("seals", seals)))
+    connection = Connection(where, name, info(), told, sealing(flag_of("seals", seals)), credentials)
     connection.timeout = timeout
     connection.start(seconds)
     return Client(connection)

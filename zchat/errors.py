@@ -4,9 +4,11 @@
     ├── UsageError          the caller asked for something that cannot be (exit 2)
     │   ├── BadName         a room, pattern, user or cursor name that is not allowed
     │   ├── BadAddress      an address that names no broker
-    │   └── TooLarge        a message above the limit; nothing was sent
+    │   ├── TooLarge        a message above the limit; nothing was sent
+    │   └── BadKey          what is no key, or a file of keys that is not as it must be
     ├── BadFile             a file that came cannot be had: a piece is missing, the checksum is wrong (exit 1)
     ├── Refused             the broker said no, with a code of `CODES` (exit 4)
+    │   └── KeyRefused      a key does not fit: the broker's, or ours to the broker, with a code of `KEY_CODES`
     ├── TimedOut            what was waited for did not come in time; also a TimeoutError (exit 124)
     │   └── Unreachable     no broker answered at the address in time (exit 3)
     ├── Closed              the client is closed; what was not acked may or may not be stored (exit 1)
@@ -49,6 +51,10 @@ CODES: dict[str, Code] = {
     "other-log": Code(True, False, "the offset is of another log than the broker's"),
     "bad-request": Code(True, False, "an argument of the request is out of its range"),
     "denied": Code(True, False, "the policy does not allow it"),
+    "wrong-user": Code(True, True, "the key of the connection is another user's"),
+    "unknown-key": Code(True, True, "the broker does not know the key of the connection"),
+    "revoked-key": Code(True, True, "the key of the connection is revoked, or its time is over"),
+    "keys-failed": Code(True, False, "the broker could not write its file of keys"),
     "log-full": Code(True, False, "the disk of the log is full"),
     "log-read-only": Code(True, False, "the log cannot be written"),
     "log-damaged": Code(True, False, "the log's file is damaged"),
@@ -61,6 +67,16 @@ CODES: dict[str, Code] = {
     "over-limit": Code(True, False, "the broker keeps as many of these as its limits allow"),
 }
 """Every code that an ERROR message can carry. Codes are stable: one may be added, none changes."""
+
+
+KEY_CODES: dict[str, str] = {
+    "unknown-key": "the broker does not know your key, or it is not authorized any more",
+    "revoked-key": "your key is revoked",
+    "wrong-server-key": "the broker does not have the key that it is known by",
+    "no-key": "the broker lets in only who has a key, and you have none for it",
+    "broker-without-keys": "the broker has no keys, and is known by one",
+}
+"""Why two keys do not fit, as a client finds out. No message carries these: there is no connection to carry it."""
 
 
 EXIT_STATUSES: dict[int, str] = {
@@ -131,6 +147,10 @@ class TooLarge(UsageError):
         return f"message is {self.size} bytes, limit {self.limit}"
 
 
+class BadKey(UsageError):
+    """What is no key, or no file of keys; it repeats nothing that may be a secret."""
+
+
 class BadFile(ZchatError):
     """A file that came in pieces, and cannot be had: `name` as its sender called it, `why`."""
 
@@ -162,6 +182,19 @@ class Refused(ZchatError):
         """Code and sentence."""
         known = CODES.get(self.code)
         return f"the broker refused: {self.text or (known.sentence if known else '?')} [{self.code}]"
+
+
+class KeyRefused(Refused):
+    """Two keys do not fit, so there is no connection. `code` is one of `KEY_CODES`, `text` says what to do."""
+
+    @property
+    def definite(self) -> bool:
+        """Of what was sent before it, nothing is known."""
+        return False
+
+    def __str__(self) -> str:
+        """Sentence, what to do, and code."""
+        return f"{KEY_CODES.get(self.code, self.code)}{f': {self.text}' if self.text else ''} [{self.code}]"
 
 
 class TimedOut(ZchatError, TimeoutError):

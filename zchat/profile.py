@@ -4,8 +4,8 @@
     user = "alice"
 
     [brokers]
-    office = "chat.example:5555"
     home = { address = "nas.local", user = "al" }
+    office = { address = "chat.example:5555", user = "alice", key = "keys/office.key", server_key = "0f3a…" }
 
     [chat]                                              # of `zchat chat`
     theme = "light"
@@ -22,9 +22,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zchat.errors import UsageError
+from zchat.address import parse
+from zchat.errors import BadAddress, UsageError
+
+if TYPE_CHECKING:
+    from zchat.keys import Credentials
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 THEMES = ("dark", "light", "contrast")
@@ -36,6 +40,8 @@ class KnownBroker(NamedTuple):
 
     address: str
     user: str | None = None  # who one is there
+    key: str | None = None  # the file of one's key, from the profile's folder on
+    server_key: str | None = None  # which the broker has
 
 
 class ChatProfile(NamedTuple):
@@ -60,6 +66,7 @@ class Meant(NamedTuple):
 
     address: str
     user: str | None
+    credentials: Credentials | None = None  # where one has a key
 
 
 def path() -> Path | None:
@@ -99,10 +106,10 @@ def meant(address: str | None, user: str | None) -> Meant:
     """What an address or a name of a broker stands for, and a user; None is what nobody has said. Raises UsageError."""
     profile = read()
     named = address if address is not None else os.environ.get("ZCHAT_BROKER") or profile.broker or DEFAULT_ADDRESS
-    broker = profile.brokers.get(named, KnownBroker(named)) if isinstance(named, str) else KnownBroker(named)
+    broker = _named(profile, named) if isinstance(named, str) else KnownBroker(named)
     if user is None:
         user = os.environ.get("ZCHAT_USER") or broker.user or profile.user
-    return Meant(broker.address, user)
+    return Meant(broker.address, user, _credentials(broker) if broker.key else None)
 
 
 def check_chat(chat: ChatProfile) -> ChatProfile:
@@ -136,9 +143,13 @@ def _chat(found: object) -> ChatProfile:
 def _broker(name: str, found: object) -> KnownBroker:
     if isinstance(found, str):
         return KnownBroker(found)
-    if not isinstance(found, dict) or found.keys() - {"address", "user"} or "address" not in found:
-        raise UsageError(f"brokers.{name} is an address, or a table of address and user")
-    return KnownBroker(_text(found, "address") or "", _text(found, "user"))
+    if not isinstance(found, dict) or found.keys() - {"address", "user", "key", "server_key"} or "address" not in found:
+        raise UsageError(f"brokers.{name} is an address, or a table of address, user, key and server_key")
+    if ("key" in found) != ("server_key" in found):
+        raise UsageError(f"brokers.{name} has one of key and server_key: one's key is for the broker that has that one")
+    return KnownBroker(
+        _text(found, "address") or "", _text(found, "user"), _text(found, "key"), _text(found, "server_key")
+    )
 
 
 def _text(found: dict[str, Any], name: str) -> str | None:
@@ -146,3 +157,27 @@ def _text(found: dict[str, Any], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise UsageError(f"{name} is text")
     return value
+
+
+def _named(profile: Profile, named: str) -> KnownBroker:
+    """The broker of that name; or that has that address, if one of those with a key has: it lets in nobody without."""
+    if named in profile.brokers:
+        return profile.brokers[named]
+    with_keys = [broker for broker in profile.brokers.values() if broker.key]
+    try:
+        where = parse(named) if with_keys else None
+        return next((broker for broker in with_keys if parse(broker.address) == where), KnownBroker(named))
+    except BadAddress:
+        return KnownBroker(named)
+
+
+def _credentials(broker: KnownBroker) -> Credentials:
+    """What one proves oneself with there. Raises UsageError."""
+    from zchat.key_files import read_credentials  # only who has a key
+
+    where = path()
+    assert where is not None and broker.key is not None and broker.server_key is not None, "checked"
+    try:
+        return read_credentials(where.parent / os.path.expanduser(broker.key), broker.server_key)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}: the key for {broker.address} is not there") from None

@@ -29,7 +29,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from zchat.address import parse
 from zchat.arguments import info, lasting, record_of, whom
 from zchat.client import Client
 from zchat.errors import Refused, UsageError
@@ -58,7 +57,7 @@ class Spool:
 
     def __init__(self, folder: Path, address: str | None = None, user: str | None = None) -> None:
         """Made where it is not there. Raises BadAddress, BadName, OSError."""
-        where, self.user = whom(address, user)
+        where, self.user, _ = whom(address, user)
         self.address = str(where)
         name = hashlib.sha256(f"{self.address}\0{self.user}".encode()).hexdigest()[:16]
         self._folder = folder / name
@@ -128,7 +127,8 @@ class Spool:
                 self._clear()
                 return flushed
             state = self._state()
-            connection = Connection(parse(self.address), self.user, info(), None, sealing(True))
+            where, _, credentials = whom(self.address, self.user)
+            connection = Connection(where, self.user, info(), None, sealing(True), credentials)
             if state.session:
                 connection.go_on(state.session, base64.b64decode(state.token), state.seq)
             connection.start(tried(wait))

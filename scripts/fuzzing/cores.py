@@ -143,6 +143,13 @@ class FuzzPort:
             connection, frame = self.frames.popleft()
             yield connection, frame, len(frame), None if connection in self._greeted else origin(connection)
 
+    def key_of(self, connection: bytes) -> str:
+        """It has no keys."""
+        return ""
+
+    def admit(self, admits: Callable[[str, float], str], now: Instant) -> None:
+        """Nor subscribers that have one."""
+
     def spoke(self, connection: bytes, ttl_ms: int | None) -> None:
         if ttl_ms is not None:
             self._greeted.add(connection)

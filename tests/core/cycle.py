@@ -16,6 +16,7 @@ from zchat import wire
 from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
+from zchat.core.identity import Identities
 from zchat.core.log import Append, facts_of, whole
 from zchat.core.rights import Rights, Rules
 from zchat.errors import LogError, WireError
@@ -40,8 +41,14 @@ class Heard(NamedTuple):
 class Cycle:
     """One broker. `take_…` gives decoded what the core wants done, once."""
 
-    def __init__(self, log: MemoryLog | None = None, rules: Rules | None = None, **settings: Any) -> None:
-        self.rules = rules
+    def __init__(
+        self,
+        log: MemoryLog | None = None,
+        rules: Rules | None = None,
+        identities: Identities | None = None,
+        **settings: Any,
+    ) -> None:
+        self.rules, self._identities = rules, identities
         self.now = BEGIN
         self.log = log or MemoryLog()
         self.settings = Settings(**settings)
@@ -61,6 +68,7 @@ class Cycle:
             Published(PUBLISH_PORT, "there", PORT),
             self.now,
             None if self.rules is None else Rights(self.rules),
+            self._identities,
         )
         self.append = None
 

@@ -39,6 +39,7 @@ class ListPort:
         self.is_full = False
         self.number = "127.0.0.1"
         self.seen = "refused"
+        self.refusal: Refused | None = None
         self.place = ("there", "nobody")
         self.ups: list[bool] = []
         self.is_sub_lost = False

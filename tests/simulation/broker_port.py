@@ -126,6 +126,13 @@ class SimulatedPort:
             else:
                 yield name, frame, len(frame), None if name in self._greeted else "127.0.0.1"
 
+    def key_of(self, connection: bytes) -> str:
+        """The simulated broker has no keys."""
+        return ""
+
+    def admit(self, admits: Callable[[str, float], str], now: Instant) -> None:
+        """Nor subscribers that have one."""
+
     def spoke(self, connection: bytes, ttl_ms: int | None) -> None:
         """Whether it has said HELLO."""
         if ttl_ms is not None:

@@ -31,13 +31,13 @@ class WatchedCore(BrokerCore):
     world: World
     log: SimulatedLog
 
-    def received(self, connection: bytes, frame: bytes, now: Instant, address: str = "") -> None:
+    def received(self, connection: bytes, frame: bytes, now: Instant, address: str = "", key: str = "") -> None:
         """Count."""
         self.world.counts["messages received"] += 1
         message, session = wire.decode_client(frame), self.registry.of(connection)
         if isinstance(message, wire.Publish) and session is not None and message.seq <= session.last_seq:
             self.world.counts["repeats"] += 1
-        super().received(connection, frame, now, address)
+        super().received(connection, frame, now, address, key)
 
     def take_replies(self) -> list[tuple[bytes, bytes]]:
         """Look at the ACKs."""

@@ -40,6 +40,7 @@ class SimulatedPort:
     due = inf
     number = ADDRESS.host
     seen = ""
+    refusal = None
     place = ("", "")
 
     def __init__(self, world: World, port: Port, wake: Callable[[], None], listening: Listening) -> None:

@@ -26,12 +26,12 @@ from zchat.errors import LogError
 class ForgetsSeq(WatchedCore):
     """Every publish is taken for a new one."""
 
-    def received(self, connection: bytes, frame: bytes, now: Instant, address: str = "") -> None:
+    def received(self, connection: bytes, frame: bytes, now: Instant, address: str = "", key: str = "") -> None:
         """Forget the `seq` that it has."""
         message, session = wire.decode_client(frame), self.registry.of(connection)
         if isinstance(message, wire.Publish) and session is not None:
             session.last_seq = message.seq - 1
-        BrokerCore.received(self, connection, frame, now, address)
+        BrokerCore.received(self, connection, frame, now, address, key)
 
     def take_replies(self) -> list[tuple[bytes, bytes]]:
         """Nobody looks."""

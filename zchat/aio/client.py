@@ -44,7 +44,9 @@ def connect(
     """
     seconds, timeout = tried(wait), waitable(timeout)
     told = function_of("on_notice", on_notice)
-    connection = partial(LoopConnection, *whom(address, user), info(), told, sealing(flag_of("seals", seals)))
+    where, name, credentials = whom(address, user)
+    seal = sealing(flag_of("seals", seals))
+    connection = partial(LoopConnection, where, name, info(), told, seal, credentials)
     return Connecting(connection, seconds, timeout)
 
 

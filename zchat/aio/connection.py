@@ -34,7 +34,7 @@ from zchat.errors import Closed, Refused, TimedOut
 from zchat.sockets import context, exits
 from zchat.sockets.clock import Deadline
 from zchat.sockets.commands import AwaitedCommand
-from zchat.sockets.link import Link, OnNotice, Seals
+from zchat.sockets.link import Link, OnNotice, OwnKey, Seals
 
 T = TypeVar("T")
 
@@ -46,10 +46,10 @@ class LoopConnection(Link):
     """One client's connection. `start` waits for the broker; `close` ends the session."""
 
     def __init__(
-        self, address: Address, user: str, info: dict[str, str], on_notice: OnNotice, seals: Seals | None
+        self, address: Address, user: str, info: dict[str, str], told: OnNotice, seals: Seals | None, known: OwnKey
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        super().__init__(address, user, info, on_notice, seals, made=Publication, call=self._call_soon)
+        super().__init__(address, user, info, told, seals, known, made=Publication, call=self._call_soon)
         self._port.read_for(READ_SECONDS)
         self._turns = Turns(self._engine, self._port, self._end)
         self._asked: dict[int, asyncio.Future[bool]] = {}  # number of a request -> who waits for its answer

@@ -53,6 +53,8 @@ COMMANDS: dict[str, CommandRow] = {
     "ping": CommandRow("zchat.cli.ping", "Ask the broker for answers, and show how long they take."),
     "status": CommandRow("zchat.cli.status", "Show what the broker has: its log, sessions, users and rooms."),
     "log": CommandRow("zchat.cli.log", "Check, repair, export, import, back up or clear the log of a broker."),
+    "keys": CommandRow("zchat.cli.keys", "Make, show, let in and keep out keys."),
+    "join": CommandRow("zchat.cli.join", "Join a broker that has keys, with an invite."),
     "web": CommandRow("zchat.cli.web", "Let browsers, Socket.IO clients and curl into the rooms."),
 }
 

@@ -91,7 +91,7 @@ def broker(
 
     Examples:
       zchat broker
-      zchat broker --bind 'tcp://*:5555' --insecure --data /var/lib/zchat
+      zchat broker --bind 'tcp://*:5555' --keys /etc/zchat --data /var/lib/zchat
       zchat broker --memory --bind ipc:///tmp/zchat
       zchat broker --retain '**=30d' --retain 'build.**=7d,100000'
       zchat broker --config /etc/zchat/broker.toml
@@ -118,4 +118,4 @@ def broker(
     child = None if no_watch else watch.fork()
     from zchat.cli.serving import serve
 
-    serve(at, published, folder, sync.value, settings, child, searches=not no_search, rules=rules)
+    serve(at, published, folder, sync.value, settings, child, reach.keys, searches=not no_search, rules=rules)

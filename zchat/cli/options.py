@@ -77,6 +77,16 @@ def check_log(given: Place | None, log_id: str) -> None:
         raise Refused("other-log", f"offset {given.offset} is of log {given.log_id}, the broker has log {log_id}")
 
 
+KeysFolder: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys",
+        envvar="ZCHAT_KEYS",
+        metavar="DIR",
+        show_envvar=True,
+        help="Folder of the broker's keys: who has none is not let in.",
+    ),
+]
 BrokerAddress: TypeAlias = Annotated[
     str | None,
     typer.Option(

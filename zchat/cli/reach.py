@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from zchat.address import Address, Published
 
 OPEN = (
-    "{} can be reached from other machines, and who comes may read and write every room: "
-    "bind to 127.0.0.1 and lead others there through a tunnel, or add --insecure if everybody there may"
+    "{0} can be reached from other machines, and who comes may read and write every room: let in only who has a key "
+    "(zchat broker --bind '{0}' --keys DIR, and for each user zchat keys invite NAME --keys DIR), "
+    "or add --insecure if everybody there may"
 )
 
 
@@ -39,6 +40,7 @@ class Reach(NamedTuple):
             help="Where clients find the second port, if a container or NAT gives it another number or host.",
         ),
     ] = None
+    keys: options.KeysFolder = None
     insecure: Annotated[
         bool,
         typer.Option(
@@ -55,6 +57,8 @@ def listening(reach: Reach) -> tuple[Address, Published | None]:
     published = None if reach.advertise is None else address.parse_published(reach.advertise)
     if published and at.scheme == "ipc":
         raise UsageError("--advertise names a port, and an ipc broker has none")
-    if not at.is_local and not reach.insecure:
+    if reach.keys and reach.insecure:
+        raise UsageError("--keys lets in only who has a key, --insecure whoever comes: not both")
+    if not (at.is_local or reach.keys or reach.insecure):
         raise UsageError(OPEN.format(reach.bind))
     return at, published

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from zchat.address import Address, Published
     from zchat.core.log import Log
     from zchat.core.rights import RuleSource
+    from zchat.key_folder import KeyFolder
+    from zchat.keys import KeyPair
     from zchat.log.search.filler import Filler
     from zchat.settings import Settings
     from zchat.sockets.broker import Broker
@@ -47,11 +49,15 @@ def serve(
     sync: str,
     settings: Settings,
     child: watch.Child | None,
+    keys: Path | None = None,
     *,
     searches: bool = True,
     rules: RuleSource | None = None,
 ) -> None:
-    """Be the broker, until a signal ends it. Where it `searches`, a log on disk has an index of words."""
+    """Be the broker, until a signal ends it. Where it `searches`, a log on disk has an index of words.
+
+    `keys` is the folder of those that it lets in; None: everybody.
+    """
     faulthandler.enable()  # libzmq ends a process that trips over one of its asserts: then say where
     threading.excepthook = _end_with_thread
     from zchat.sockets.broker import Broker
@@ -62,12 +68,14 @@ def serve(
     ports = child.ports if child else watch.Ports()
     if ports.port:
         at = at._replace(port=ports.port)
+    key_folder, own = _open_keys(keys) if keys is not None else (None, None)
     log = _patiently(lambda: _open_log(folder, sync, settings.log_bytes_max))
     filler = _filler(log, folder) if folder and searches else None
     index = filler.index if filler else None
 
     def start() -> Broker:
-        running = Broker(log, at, settings, exit_status.tell, ports.publisher_port, published, index, rules)
+        of_keys = (own, key_folder)
+        running = Broker(log, at, settings, exit_status.tell, ports.publisher_port, published, index, rules, *of_keys)
         running.start()
         return running
 
@@ -83,7 +91,9 @@ def serve(
             handle(signum, stop)
         if child:  # first: whoever reads the line may count on these ports from then on
             child.ready(watch.Ports(running.address.port, running.publisher_address.port))
-        _announce(running, "in memory" if folder is None else str(folder))
+        if key_folder:
+            key_folder.note_address(str(running.address))
+        _announce(running, "in memory" if folder is None else str(folder), own)
         running.run()
         for signum in ENDS:  # Ctrl-C comes twice: from the terminal, and passed on by the parent
             handle(signum, signal.SIG_IGN)
@@ -117,15 +127,34 @@ def _open_log(folder: Path | None, sync: str, bytes_max: float) -> Log:
     return SqliteLog(folder, sync=sync, tell=exit_status.tell, bytes_max=bytes_max)
 
 
+def _open_keys(folder: Path) -> tuple[KeyFolder, KeyPair]:
+    """The folder, and the broker's own key, which is made at the first start. Raises BadKey, StartError."""
+    from zchat.key_folder import SERVER, KeyFolder
+    from zchat.sockets.curve import new_pair
+
+    keys = KeyFolder(folder)
+    try:
+        keys.make()
+        own = keys.pair(SERVER)
+        if own is None:
+            own = new_pair()
+            keys.add_pair(SERVER, own)
+    except OSError as error:
+        raise StartError(f"{error.filename or folder}: {error.strerror}") from error
+    return keys, own
+
+
 def _filler(log: Log, folder: Path) -> Filler:
     from zchat.log.search.filler import Filler
 
     return Filler(log, folder, exit_status.tell)
 
 
-def _announce(running: Broker, log: str) -> None:
+def _announce(running: Broker, log: str, own: KeyPair | None) -> None:
     """The ready line: programs wait for it, so it is the last thing before serving."""
-    if not running.address.is_local:
+    if own is not None:
+        exit_status.tell(f"lets in who has a key; its own is {own.public}")
+    elif not running.address.is_local:
         exit_status.tell(
             f"warning: {running.address} is open to the network: whoever reaches the port can read and write every room"
         )

@@ -21,6 +21,7 @@ from collections.abc import Container, Iterator
 from zchat import wire
 from zchat.address import Published
 from zchat.core import Instant
+from zchat.core.admission import Admission
 from zchat.core.allowances import Allowances
 from zchat.core.asked import Asked
 from zchat.core.calls import Calls
@@ -30,6 +31,7 @@ from zchat.core.commits import Commit, Gathering
 from zchat.core.cursors import BrokerCursors
 from zchat.core.dispatch import Dispatch
 from zchat.core.groups import BrokerGroups
+from zchat.core.identity import Identities
 from zchat.core.log import Append, LogFacts
 from zchat.core.memberships import Memberships
 from zchat.core.needs import check
@@ -64,6 +66,7 @@ class BrokerCore:
         published: Published,
         now: Instant,
         rights: Rights | None = None,
+        identities: Identities | None = None,  # None: the broker has no keys
     ) -> None:
         """Without `rights` everybody may do everything, and that does not change."""
         self.settings = settings
@@ -72,9 +75,9 @@ class BrokerCore:
         self._ways = Ways(self.rights)
         self.registry = Registry(facts.secret, settings, self.rights)
         self._allowances = Allowances(settings)
-        self._addresses: dict[bytes, str] = {}  # of connections
         self._next = facts.head + 1
         self._time = facts.last_time
+        self.identities = identities or Identities()
         self._welcomes = Welcomes(settings, self.registry, facts, published, self.rights)
         self._rooms = BrokerRooms(facts.rooms, self._allowances, settings.rooms_max)
         self._watermarks = Watermarks(settings.watermark_first_seconds, settings.watermark_last_seconds)
@@ -93,6 +96,7 @@ class BrokerCore:
         self._asked = Asked(settings.connection_questions_max)
         self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
         self.take_reads, self.read_gave_way, self.read_done = self._reads.take, self._reads.gave_way, self._reads.done
+        self.is_patient, self.broadcast = self._outlet.is_patient, self._outlet.out  # then take replies
         self.take_cutoffs = self._replies.take_cutoffs
         self._memberships = Memberships(
             settings,
@@ -108,6 +112,7 @@ class BrokerCore:
         self._dispatch = self._dispatching()
         changes = self._changes()
         self.rules_changed, self.renew = changes.rules_changed, changes.renew
+        self.admission = Admission(self.identities, self.registry, self._replies, self._dispatch.end)
         self.refuse_subscriptions = self._memberships.refuse_subscriptions
         # What the shell takes.
         self._broadcasts: list[tuple[bytes, bytes]] = []
@@ -136,10 +141,10 @@ class BrokerCore:
 
     # --- what happened ----------------------------------------------------------------------
 
-    def received(self, connection: bytes, frame: bytes, now: Instant, address: str = "") -> None:
+    def received(self, connection: bytes, frame: bytes, now: Instant, address: str = "", key: str = "") -> None:
         """A frame came from a client. Then take replies, reads, broadcasts, cut-offs and the append."""
-        if address:  # the shell tells it once
-            self._addresses[connection] = address
+        if address or key:  # the shell tells it once
+            self.identities.came(connection, address, key)
         self._received(connection, frame, now)
 
     def _received(self, endpoint: Endpoint, frame: bytes, now: Instant) -> None:
@@ -150,29 +155,28 @@ class BrokerCore:
                 self._replies.refuse_frame(endpoint, frame, error)
             return
         session = self.registry.of(endpoint)
-        if session is None:
-            if isinstance(message, wire.Hello):
-                self._hello(endpoint, message, now)
-            elif endpoint not in self._memberships.former:
-                self._replies.reply(endpoint, wire.HelloAgain())
-            return
-        session.seen = now.micros
-        if type(message) is wire.Publish:
+        if session is not None:
+            session.seen = now.micros
+        if session is not None and type(message) is wire.Publish:
             self._publish(session, message, frame, now)
-        elif type(message) is wire.From:
-            if isinstance(endpoint, bytes):
-                self._received(Channel(endpoint, message.channel), bytes(message.message), now)
-            else:
-                self._replies.refuse(endpoint, "connection", 0, "bad-frame", "a FROM in a FROM")
         elif isinstance(message, wire.Hello):
-            self._hello(session.connection, message, now)
-        else:
+            self._hello(endpoint, message, now)
+        elif isinstance(message, wire.Enroll):
+            self.admission.enrol(endpoint, message, now)
+        elif session is None:
+            if endpoint not in self._memberships.former:
+                self._replies.reply(endpoint, wire.HelloAgain())
+        elif type(message) is not wire.From:
             self._dispatch.take(session, endpoint, message, self.head, self._commit, now)
+        elif isinstance(endpoint, bytes):
+            self._received(Channel(endpoint, message.channel), bytes(message.message), now)
+        else:
+            self._replies.refuse(endpoint, "connection", 0, "bad-frame", "a FROM in a FROM")
 
     def disconnected(self, connection: bytes, now: Instant) -> None:
         """A connection ended: its session has the grace time to come back."""
         self._memberships.former.discard(connection)
-        self._addresses.pop(connection, None)
+        self.identities.disconnected(connection)
         self._allowances.disconnected(connection)
         self._reads.forget(connection)
         self._replies.forget(connection)
@@ -267,14 +271,6 @@ class BrokerCore:
         self._flush_volatile(now)
         broadcasts, self._broadcasts = self._broadcasts, []
         return broadcasts
-
-    def is_patient(self, now: Instant) -> bool:
-        """Whether volatile batches for which a subscriber has no room are to be refused; else it loses them."""
-        return self._outlet.is_patient(now)
-
-    def broadcast(self, refused: set[bytes], now: Instant) -> None:
-        """What was taken was sent, but for these frames: they come again. Then take replies."""
-        self._outlet.out(refused, now)
 
     def take_replies(self) -> list[tuple[bytes, bytes]]:
         """(connection, frame) to send on ROUTER, in order: one ACK for each connection."""
@@ -388,7 +384,9 @@ class BrokerCore:
         self._schedule.not_kept(now)
 
     def _hello(self, endpoint: Endpoint, hello: wire.Hello, now: Instant) -> None:
-        address = self._addresses.get(connection_of(endpoint), "")
+        if not self.admission.may_greet(endpoint, hello, now):
+            return
+        address = self.identities.address_of(connection_of(endpoint))
         greeted = self._memberships.hello(endpoint, hello, address, now)
         if greeted is None:
             return

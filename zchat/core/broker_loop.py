@@ -27,6 +27,8 @@ from zchat.core import Instant
 from zchat.core.broker import BrokerCore, Read
 from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN, BrokerPort
 from zchat.core.clocks import NOTICED_SECONDS, Clocks
+from zchat.core.identity import KeyStore
+from zchat.core.key_worker import KeyWorker
 from zchat.core.log import Append, Log, WordIndex
 from zchat.core.read_worker import Later, ReadWorker
 from zchat.core.rights import Rules
@@ -60,9 +62,10 @@ class BrokerLoop:
         tell: Callable[[str], object],
         index: WordIndex | None = None,
         changed_rules: Callable[[], Rules | None] | None = None,
+        keys: KeyStore | None = None,
     ) -> None:
         """`tell` is given one line for the operator; searches look through the log where there is no `index`.
-        `changed_rules` is asked once a second; None: there never are any."""
+        `changed_rules` is asked once a second; None: there never are any. Without `keys` everybody is let in."""
         self.core = core
         self.is_over = False
         self.failure: LogError | None = None  # the log keeps nothing more
@@ -71,6 +74,7 @@ class BrokerLoop:
         self._tell = tell
         self._changed_rules = changed_rules
         self._read_worker = ReadWorker(log, core, port, self.later, tell, index)
+        self._key_worker = KeyWorker(keys, core.admission, port, self.later, tell) if keys is not None else None
         self._finished: deque[Later] = deque()  # from other threads
         self._receives = True
         self._more = False  # may be there to be received
@@ -120,6 +124,8 @@ class BrokerLoop:
             until = min(until, now.seconds + ENDED_LOOK_SECONDS)
         if self._changed_rules is not None:
             until = min(until, self._look_at)
+        if self._key_worker is not None:
+            until = min(until, self._key_worker.due)
         return max(0.0, until - now.seconds)
 
     def turn(self, ready: int) -> None:
@@ -139,6 +145,8 @@ class BrokerLoop:
             self._take_ends(now, dry=dry)
         if ready & WOKEN:
             self._take_finished(now)
+        if self._key_worker is not None:
+            self._key_worker.turn(now)
         self._cycle(now)
         self._pass_time(now)
         if self._is_stopping:
@@ -163,7 +171,7 @@ class BrokerLoop:
             if frame is not None and address is None:
                 received(connection, frame, now)
             elif frame is not None:
-                received(connection, frame, now, address or "")
+                received(connection, frame, now, address or "", self._port.key_of(connection))
                 session = self.core.registry.of(connection)
                 self._port.spoke(connection, None if session is None else session.ttl_ms)
             taken += size

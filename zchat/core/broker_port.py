@@ -68,6 +68,9 @@ class BrokerPort(Protocol):
         No frame: it came of one that is cut off. An address: it has not been `greeted` yet.
         """
 
+    def key_of(self, connection: bytes) -> str:
+        """The public key that it has proved; empty where the broker has no keys."""
+
     def spoke(self, connection: bytes, ttl_ms: int | None) -> None:
         """What was received of one that was not greeted yet was looked at.
 
@@ -91,6 +94,9 @@ class BrokerPort(Protocol):
 
     def flushed(self) -> None:
         """The broker ends: wait a moment for what was sent to be out. The only wait beside `poll`."""
+
+    def admit(self, admits: Callable[[str, float], str], now: Instant) -> None:
+        """The keys have changed: end the subscribers whose key is let in no more, which is what `admits` says."""
 
     # --- who subscribes ---------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ class SessionCore(Inquiries):
         self.working = working
         self.calling = calling
         self.broker_ahead = 0  # microseconds: what the broker's clock said more than ours, when it said WELCOME
+        self.next_key = b""  # that the broker has from some later start on, where it said so
         self._leaving = False  # BYE was said
         self._greeting = greeting
         self._publishing = publishing
@@ -114,6 +115,8 @@ class SessionCore(Inquiries):
                     self._forgotten(now)
             case wire.Goodbye():
                 self._said_goodbye(message, now)
+            case wire.NextKey():
+                self.next_key, self._news = message.key, True
             case wire.For():
                 self._said_on_channel(message, now)
             case wire.Direct():

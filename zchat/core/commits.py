@@ -35,6 +35,7 @@ _PRESENCE_RECORDS = {
     "bye": msgspec.Raw(wire.encode_records([wire.Record(b"bye", "leave")])),
     "denied": msgspec.Raw(wire.encode_records([wire.Record(b"denied", "leave")])),
     "lost": msgspec.Raw(wire.encode_records([wire.Record(b"lost", "leave")])),
+    "revoked": msgspec.Raw(wire.encode_records([wire.Record(b"revoked", "leave")])),  # its key
 }
 _PRESENCE_BYTES = 64  # about what one takes in a batch
 

@@ -141,12 +141,7 @@ class Dispatch:
                 self._calls.serve(session, message, now)
                 return wire.Done(message.request)
             case wire.Bye():
-                endpoint = session.connection
-                self._calls.left(session, now)
-                self._groups.left(session, "bye", now)
-                self._memberships.bye(session, now)
-                if isinstance(endpoint, bytes):  # who is left on its channels has no connection any more
-                    self._registry.disconnected(endpoint, now)
+                self.end(session, "bye", now)
                 return wire.Goodbye("bye")
             case wire.Subscribe():
                 self._questions.may_subscribe(session, message.topics)
@@ -155,6 +150,15 @@ class Dispatch:
             case wire.Report():
                 self._registry.listens(session, *self._questions.listens(session, message.listeners))
         return None
+
+    def end(self, session: Session, reason: str, now: Instant) -> None:
+        """It ends for good, and leaves its rooms with that reason."""
+        endpoint = session.connection
+        self._calls.left(session, now)
+        self._groups.left(session, reason, now)
+        self._memberships.end(session, reason, now)
+        if isinstance(endpoint, bytes):  # who is left on its channels has no connection any more
+            self._registry.disconnected(endpoint, now)
 
     def _answer_kept(self, session: Session, request: int, under_way: Commit | None) -> None:
         """DONE once it is kept: with the next commit, with the one under way, or now when it is already."""

@@ -42,6 +42,8 @@ CAUGHT_UP_BYTES = 8 << 20  # until it has no more than these
 BEHIND_SECONDS = 1.0  # so long is it waited for,
 BEHIND_LOOK_SECONDS = 0.01  # and looked at so often
 
+FINAL = ("unknown-key", "revoked-key")  # what the broker says; else it may be what was there before, once more
+
 Command = Callable[[ClientCore, Instant], object]
 
 
@@ -182,8 +184,14 @@ class Engine:
                     self.core.disconnected("")  # nothing is known but that it was lost
                     self._owner.lost()
                     self.lines.lost()
+            self._look_at_keys()
         if ready & SUB_CHANGES and self._port.is_unsubscribed(now.seconds):
             self.core.unsubscribed(now)
+
+    def _look_at_keys(self) -> None:
+        refusal = self._port.refusal
+        if refusal is not None and (self.core.welcome is None or refusal.code in FINAL):
+            self.failure = refusal
 
     def _take_batches(self, now: Instant) -> None:
         core = self.core
@@ -215,6 +223,7 @@ class Engine:
         self._tick = now.seconds + TICK_SECONDS
         self.core.elapsed(now)
         self._port.go_on(now.seconds)
+        self._look_at_keys()
         self.seen = self._port.seen
         self.core.listening.publisher, self.core.listening.seen = self._port.place
 

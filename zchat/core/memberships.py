@@ -150,9 +150,9 @@ class Memberships:
             if name in session.rooms and self._registry.part(session, name):
                 self._write(PresenceRecord(session, self._rooms.open(name), reason))
 
-    def bye(self, session: Session, now: Instant) -> None:
-        """It ends by its own word."""
-        self.part(session, list(session.rooms), "bye")
+    def end(self, session: Session, reason: str, now: Instant) -> None:
+        """It ends for good: by its own word, or because it has to."""
+        self.part(session, list(session.rooms), reason)
         self._registry.bye(session, now)
         self._gathering.end(session)
         self._note_seen(session)

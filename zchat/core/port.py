@@ -39,6 +39,10 @@ class Port(Protocol):
         """What happened last on the way to the broker."""
 
     @property
+    def refusal(self) -> Refused | None:
+        """Why the broker's key and ours do not fit, if they do not."""
+
+    @property
     def place(self) -> tuple[str, str]:
         """Where it subscribes, and what keeps it from that."""
 

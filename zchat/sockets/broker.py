@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from zchat.address import Address, Published
 from zchat.core.broker import BrokerCore
 from zchat.core.broker_loop import BrokerLoop
+from zchat.core.identity import Identities, KeyStore
 from zchat.core.log import Log, WordIndex, facts_of
 from zchat.core.rights import Rights, RuleSource
+from zchat.keys import KeyPair
 from zchat.settings import Settings
 from zchat.sockets import options
 from zchat.sockets.broker_port import SocketBrokerPort
@@ -32,6 +34,8 @@ class Broker:
         advertised: Published | None = None,  # None: clients find it by that
         index: WordIndex | None = None,  # for searches; None: they look through the log
         rules: RuleSource | None = None,  # who may do what; None: everybody everything
+        own: KeyPair | None = None,  # its own key,
+        keys: KeyStore | None = None,  # and those that it lets in; None: everybody
     ) -> None:
         options.check_libzmq()
         self.settings = settings or Settings()
@@ -41,11 +45,13 @@ class Broker:
         self._log = log
         self._index = index
         self._rules = rules
+        self._own, self._keys = own, keys
         self._tell = tell or (lambda text: None)  # for the operator: one line
 
     def start(self) -> None:
-        """Bind both sockets. Raises StartError or BadAddress."""
-        self._port = port = SocketBrokerPort(self.settings, self._tell)
+        """Bind both sockets. Raises StartError, BadAddress or BadKey."""
+        identities = Identities(self._keys.read() if self._keys is not None else None)
+        self._port = port = SocketBrokerPort(self.settings, self._tell, self._own, identities)
         try:
             self.address = options.bind(port.router, self.address)
             options.name_every_peer(port.router)
@@ -54,13 +60,13 @@ class Broker:
             published = self._advertised or Published(publisher_port, beside=self.address.port)
             facts = facts_of(self._log, self.settings.users_seen_max)
             rights = None if self._rules is None else Rights(self._rules.rules)
-            core = BrokerCore(self.settings, facts, _session_ids(), published, instant(), rights)
+            core = BrokerCore(self.settings, facts, _session_ids(), published, instant(), rights, identities)
             port.start(publisher_port)
         except BaseException:
             port.close()
             raise
         changed = None if self._rules is None else self._rules.changed
-        self._loop = BrokerLoop(core, self._log, port, self._tell, self._index, changed)
+        self._loop = BrokerLoop(core, self._log, port, self._tell, self._index, changed, self._keys)
 
     def stop(self) -> None:
         """Make `run` end: what was accepted is committed and told first. Safe in a signal handler."""

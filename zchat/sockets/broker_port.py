@@ -28,10 +28,12 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN
 from zchat.core.channels import connection_of, reply_to
+from zchat.core.identity import Identities
 from zchat.core.reads import READERS
 from zchat.core.recipients import Addressed
+from zchat.keys import KeyPair
 from zchat.settings import Settings
-from zchat.sockets import options
+from zchat.sockets import curve, options
 from zchat.sockets.broadcasts import Broadcasts
 from zchat.sockets.clock import instant
 from zchat.sockets.cutoffs import CutOffs
@@ -40,8 +42,10 @@ from zchat.sockets.meters import Meters
 from zchat.sockets.options import DONTWAIT, EVENTS, POLLIN, SNDMORE
 from zchat.sockets.peers import Peers
 from zchat.sockets.workers import Workers
+from zchat.sockets.zap import ZapHandler
 
 LONG_FRAME_BYTES = 256  # its size takes 8 bytes on the wire, and else one; and one says what the frame is
+ASKED = 16  # who is let in
 NO_SUBSCRIPTION = "sent what is no subscription, or subscribed at that moment"
 GOODBYE_SECONDS = 0.3  # for what was said last
 
@@ -49,16 +53,30 @@ GOODBYE_SECONDS = 0.3  # for what was said last
 class SocketBrokerPort:
     """See `zchat.core.broker_port.BrokerPort`."""
 
-    def __init__(self, settings: Settings, tell: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tell: Callable[[str], object],
+        keys: KeyPair | None = None,
+        identities: Identities | None = None,
+    ) -> None:
+        """With the broker's own `keys` only those get in whom `identities` admit."""
         each_max = connections_max()
         self._settings = settings
         self._cutoffs = CutOffs(tell)
         self._context = options.broker_context()
-        self.router = options.broker_router(self._context)  # to be bound, then `start`
-        self.xpub = options.broker_xpub(self._context)
+        self._zap: ZapHandler | None = None
+        if keys is not None and identities is not None:
+            self._zap = ZapHandler(self._context, keys, identities)
+            self._zap.show(instant)
+        self._frame_bytes = curve.FRAME_BYTES if keys is not None else 0  # that a frame has more of on the wire
+        self.router = options.broker_router(self._context, keys)  # to be bound, then `start`
+        self.xpub = options.broker_xpub(self._context, keys)
         self._send = options.sender(self.router)
         self._broadcasts = Broadcasts(self.xpub)
-        self._peers = peers = Peers(self._context, self.router, self.xpub, settings, self._cutoffs, each_max)
+        admits = identities.admits if identities is not None and keys is not None else None
+        self._peers = peers = Peers(self._context, self.router, self.xpub, settings, self._cutoffs, each_max, admits)
+        self.admit = peers.admit
         self.refusals = peers.refusals
         self.ends, self.read_ends, self.forget = peers.ends, peers.read_monitors, peers.forget
         self.due, self.cut_off = peers.next_deadline, peers.cut_off_later
@@ -78,11 +96,14 @@ class SocketBrokerPort:
         self._poll = select.poll()
         self._tells = {self._waker.fileno(): WOKEN, options.descriptor(self.xpub): SUBSCRIPTIONS}
         self._tells.update((options.descriptor(monitor), ENDS) for monitor in self._peers.monitors)
+        if self._zap is not None:
+            self._tells[options.descriptor(self._zap.socket)] = ASKED
         for descriptor in self._tells:
             self._poll.register(descriptor, select.POLLIN)
         self._router_tells = options.descriptor(self.router)
         self._tells[self._router_tells] = FRAMES
         self._receives = False
+        self._is_asked = self._zap is not None  # whether somebody is let in: since it was bound
         self._touched = FRAMES | SUBSCRIPTIONS  # what may be there, and no descriptor would tell of it
         self._peers.read_monitors(self.now())  # one that was never found empty would not tell of what comes first
 
@@ -93,6 +114,8 @@ class SocketBrokerPort:
         if self._meters is not None:
             self._meters.close()
         self._peers.close()
+        if self._zap is not None:
+            self._zap.close()
         self.router.close(linger=0)
         self.xpub.close(linger=0)
         self._context.term()
@@ -113,11 +136,13 @@ class SocketBrokerPort:
             else:
                 self._poll.unregister(self._router_tells)
         found = self._look() if self._touched else 0
-        for descriptor, _ in self._poll.poll(0 if found or seconds <= 0 else int(seconds * 1000) + 1):
+        for descriptor, _ in self._poll.poll(0 if found or self._is_asked or seconds <= 0 else int(seconds * 1000) + 1):
             found |= self._tells[descriptor]
         assert self._meters is not None, "started"
         self._meters.turns += 1
-        return found
+        if self._zap is not None and (found & ASKED or self._is_asked):
+            self._is_asked = self._zap.answer(self.now())
+        return found & ~ASKED
 
     def _look(self) -> int:
         """What is there, of what may be and no descriptor would tell of."""
@@ -141,7 +166,7 @@ class SocketBrokerPort:
 
     def received(self, now: Instant) -> Iterator[tuple[bytes, bytes | None, int, str | None]]:
         """What clients sent: a loop that asks for one more spends no call on it."""
-        receive, known, is_first = self.router.recv, self._peers.of, True
+        receive, known, is_first, more = self.router.recv, self._peers.of, True, self._frame_bytes
         self._touched |= FRAMES
         while True:
             try:
@@ -152,11 +177,13 @@ class SocketBrokerPort:
             peer = known.get(connection)
             if peer is None:
                 peer = self._peers.meet(connection, part, now)
-            taken = len(part) + (9 if len(part) >= LONG_FRAME_BYTES else 2)
+            size = len(part) + more
+            taken = size + (9 if size >= LONG_FRAME_BYTES else 2)
             frame = b"" if peer.is_cut_off or part.more else part.bytes
             while part.more:  # the protocol has one frame a message
                 part = receive(copy=False)
-                taken += len(part) + (9 if len(part) >= LONG_FRAME_BYTES else 2)
+                size = len(part) + more
+                taken += size + (9 if size >= LONG_FRAME_BYTES else 2)
             peer.taken += taken
             peer.messages += 1
             if peer.is_cut_off:
@@ -168,6 +195,11 @@ class SocketBrokerPort:
                 break
             is_first = False
         self._touched &= ~FRAMES
+
+    def key_of(self, connection: bytes) -> str:
+        """The public key that it has proved; empty where the broker has no keys."""
+        peer = self._peers.of.get(connection)
+        return "" if peer is None else peer.key
 
     def spoke(self, connection: bytes, ttl_ms: int | None) -> None:
         """It has said HELLO, or not yet."""
@@ -227,7 +259,8 @@ class SocketBrokerPort:
             data, is_last, granted = frame.bytes, not frame.more, b""
             peer = peers.subscriber(frame, now)
             if peer is not None:
-                peer.taken += len(data) + (9 if len(data) >= LONG_FRAME_BYTES else 2)
+                size = len(data) + self._frame_bytes
+                peer.taken += size + (9 if size >= LONG_FRAME_BYTES else 2)
                 peer.messages += is_last
             if data[:1] not in (b"\0", b"\1"):
                 self._suspicious = True

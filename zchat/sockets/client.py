@@ -24,10 +24,13 @@ from zchat.errors import TimedOut
 from zchat.sockets import context, exits
 from zchat.sockets.clock import Deadline
 from zchat.sockets.driver import Driver
-from zchat.sockets.link import OnNotice, Seals
+from zchat.sockets.link import OnNotice, OwnKey, Seals
 from zchat.sockets.notices import Caller
 from zchat.sockets.publication import Publication
 from zchat.sockets.waiting import Waiting
+
+if TYPE_CHECKING:
+    pass
 
 if TYPE_CHECKING:
     from zchat.sockets.incoming import Incoming
@@ -37,10 +40,16 @@ class Connection(Waiting):
     """One client's connection. `start` waits for the broker; `close` ends the session."""
 
     def __init__(
-        self, address: Address, user: str, info: dict[str, str], on_notice: OnNotice, seals: Seals | None
+        self,
+        address: Address,
+        user: str,
+        info: dict[str, str],
+        on_notice: OnNotice = None,
+        seals: Seals | None = None,
+        credentials: OwnKey = None,
     ) -> None:
         self._caller = Caller()
-        super().__init__(address, user, info, on_notice, seals, made=Publication, call=self._caller.call)
+        super().__init__(address, user, info, on_notice, seals, credentials, made=Publication, call=self._caller.call)
         self._driver = Driver(self._engine, self._port, self._end)
 
     def push(self) -> None:

@@ -14,23 +14,32 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from math import inf
+from typing import TYPE_CHECKING
 
 import zmq
 
 from zchat.address import Address
 from zchat.core.dialling import LOOK_UP, LOOKING, UP, Dial
-from zchat.sockets import context, options
+from zchat.errors import KEY_CODES, KeyRefused
+from zchat.sockets import context, curve, options
+from zchat.sockets.fitting import Fitting
 from zchat.sockets.resolve import Resolver, is_number
 
+if TYPE_CHECKING:
+    from zchat.keys import Credentials
+
+ENDED = "it ended the handshake: it has another key, or has just gone"
 CAME_UP, WENT_DOWN, IN_VAIN = "came up", "went down", "in vain"
 
 
 class Connector:
     """One socket that connects to one address at a time."""
 
-    def __init__(self, socket: zmq.Socket[bytes], wake: Callable[[], object]) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], credentials: Credentials | None, wake: Callable[[], object]) -> None:
         self.socket = socket
-        self.monitor = options.open_monitor(context.shared(), socket, options.CLIENT_MONITORED)
+        watched = options.CLIENT_MONITORED | curve.HANDSHAKE_FAILED
+        self.monitor = options.open_monitor(context.shared(), socket, watched)
+        self._fitting = Fitting(credentials, wake)
         self.address: Address | None = None
         self.seen = ""  # what happened last on the way there
         self._wake = wake
@@ -54,26 +63,42 @@ class Connector:
         return self._dial.current if self._dial is not None else ""
 
     @property
+    def refusal(self) -> KeyRefused | None:
+        """Why the broker's key and ours do not fit, if they do not."""
+        return self._fitting.refusal
+
+    @property
     def due(self) -> float:
         """When `go_on` is to be called at the latest."""
-        if self._resolver is not None and self._resolver.has_answer:
+        if self._fitting.has_answer or (self._resolver is not None and self._resolver.has_answer):
             return 0.0
         return inf if self._dial is None else self._dial.due
 
     def changes(self, seconds: float) -> Iterator[str]:
         """What happened to the connection."""
+        has_failed = False
         while (event := options.read_event(self.monitor)) is not None:
-            kind, _value = event
+            kind, value = event
             dial = self._dial
             if dial is None or not dial.current:
                 continue  # of a connection that was given up
+            if kind & curve.HANDSHAKE_FAILED:  # its end follows
+                assert self.address is not None, "it was dialled"
+                self._fitting.failed(kind, value, self.address.at(dial.current))
+                has_failed = True
+                continue
             if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.seen = ""
+                self._fitting.fits()
                 dial.came_up(seconds)
                 yield CAME_UP
             else:  # DISCONNECTED; or CONNECT_RETRIED, in which libzmq says that it will not for years
                 was_up = dial.state == UP
                 self.seen = "the connection was lost" if was_up else "connection refused, or nobody there"
+                if self.refusal is not None:
+                    self.seen = KEY_CODES[self.refusal.code]
+                elif has_failed:
+                    self.seen = ENDED
                 dial.failed(seconds)
                 yield WENT_DOWN if was_up else IN_VAIN
 
@@ -82,6 +107,8 @@ class Connector:
         dial, resolver = self._dial, self._resolver
         if dial is None or self.address is None:
             return
+        if self._fitting.has_answer:
+            self._fitting.look(self.address)
         while resolver is not None and (answer := resolver.take()) is not None:
             if not answer.numbers:
                 self.seen = answer.why
@@ -92,6 +119,7 @@ class Connector:
                 resolver.look_up()
             elif isinstance(step, str):
                 self._endpoint = self.address.at(step).endpoint
+                self._fitting.prove(self.socket)
                 self.socket.connect(self._endpoint)
 
     def refuse(self, seconds: float) -> None:

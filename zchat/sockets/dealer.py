@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import zmq
 
 from zchat.address import Address
+from zchat.errors import KeyRefused
 from zchat.sockets import context, options
 from zchat.sockets.connector import CAME_UP, WENT_DOWN, Connector
 from zchat.sockets.options import DONTWAIT, EVENTS, POLLIN
+
+if TYPE_CHECKING:
+    from zchat.keys import Credentials
 
 RECEIVED_MAX = 256  # replies per turn, …
 RECEIVED_SECONDS_MAX = 0.1  # … or as many as this takes: then it is time to deliver and send
@@ -24,9 +29,15 @@ RECEIVED_SECONDS_MAX = 0.1  # … or as many as this takes: then it is time to d
 class Dealer:
     """The way to the broker."""
 
-    def __init__(self, address: Address, wake: Callable[[], object], is_dry: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        credentials: Credentials | None,
+        wake: Callable[[], object],
+        is_dry: Callable[[], object],
+    ) -> None:
         """`is_dry` is called when all that has come was received."""
-        self._connector = Connector(options.client_dealer(context.shared()), wake)
+        self._connector = Connector(options.client_dealer(context.shared()), credentials, wake)
         self._connector.aim(address)
         self.socket, self.monitor = self._connector.socket, self._connector.monitor
         self.go_on, self.proved = self._connector.go_on, self._connector.proved
@@ -49,6 +60,11 @@ class Dealer:
     def seen(self) -> str:
         """What happened last on the way to the broker."""
         return self._connector.why
+
+    @property
+    def refusal(self) -> KeyRefused | None:
+        """Why the broker's key and ours do not fit, if they do not."""
+        return self._connector.refusal
 
     @property
     def is_full(self) -> bool:

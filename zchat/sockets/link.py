@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from time import monotonic, time_ns
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import zmq
 
@@ -36,8 +36,12 @@ from zchat.sockets.notices import Notices
 from zchat.sockets.outbox import CHUNK_BYTES, Outbox
 from zchat.sockets.port import SocketPort
 
+if TYPE_CHECKING:
+    from zchat.keys import Credentials
+
 T = TypeVar("T")
 OnNotice: TypeAlias = Callable[[Notice], object] | None
+OwnKey: TypeAlias = "Credentials | None"  # its key and the broker's
 
 
 class Settled(Protocol):
@@ -76,13 +80,15 @@ class Link:
         info: dict[str, str],
         on_notice: OnNotice,
         seals: Seals | None,
+        credentials: OwnKey,
         *,
         made: Callable[[Any, Chunk, int], Any],
         call: Callable[[Callable[[], object]], object],
     ) -> None:
         own = ClientCore(user, info, iter(partial(os.urandom, 16), b""))
         try:
-            self._port = SocketPort(address)
+            self._port = SocketPort(address, credentials)
+            self._credentials = credentials
         except zmq.ZMQError as error:
             raise Closed(f"the connection failed: {error.strerror}") from error
         self._begin(own, address, Outbox(self.push, self, made), on_notice, call, seals)
@@ -217,6 +223,8 @@ class Link:
 
     def there(self) -> None:
         """The broker is there."""
+        if self._own.next_key and self._credentials is not None:
+            self._credentials.told(self._own.next_key.hex())
         self._notices.there()
 
     def lost(self) -> None:

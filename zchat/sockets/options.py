@@ -13,13 +13,17 @@ import socket
 import stat
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
 from zchat import wire
 from zchat.address import Address
 from zchat.errors import BadAddress, StartError
+from zchat.sockets import curve
+
+if TYPE_CHECKING:
+    from zchat.keys import KeyPair
 
 LIBZMQ_MIN = (4, 3, 5)  # all known CVEs are fixed at or before 4.3.4
 
@@ -36,6 +40,7 @@ CONNECT_TIMEOUT_MS = 3000  # the kernel's own is minutes: a link that comes back
 ANSWER_BYTES_MAX = 64 << 20  # a frame to a client: above it the connection is given up; WHO of 100,000 is below
 FRAME_BYTES_MAX = 4 << 20  # above it libzmq cuts the sender off unheard; below, it gets an ERROR
 SUBSCRIPTION_BYTES_MAX = 192  # a frame to the XPUB: the longest topic of a room has 130 bytes, a tree costs 48 each
+ZAP_DOMAIN = b"zchat"
 SUBSCRIPTIONS_BUFFER_BYTES = 64 << 10  # in the kernel: still read after a cut-off
 REPLIES_QUEUED_MAX = 1_024  # per client that does not read: then its replies are dropped, and it asks again
 BATCHES_QUEUED_MAX = 400  # per subscriber that does not read: then its batches are dropped, and it fetches them
@@ -75,9 +80,9 @@ def broker_context() -> zmq.Context[zmq.Socket[bytes]]:
     return context
 
 
-def broker_router(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
-    """The socket that clients talk to."""
-    router = _listener(context, zmq.ROUTER)
+def broker_router(context: zmq.Context[zmq.Socket[bytes]], keys: KeyPair | None = None) -> zmq.Socket[bytes]:
+    """The socket that clients talk to; with `keys` only to those whom zap.py lets in."""
+    router = _listener(context, zmq.ROUTER, keys)
     router.router_mandatory = True  # a send to a gone peer says so; only ever used with DONTWAIT
     router.maxmsgsize = FRAME_BYTES_MAX
     router.sndhwm = REPLIES_QUEUED_MAX
@@ -97,11 +102,11 @@ def name_every_peer(router: zmq.Socket[bytes]) -> None:
     router.setsockopt(zmq.ROUTER_RAW, 0)
 
 
-def broker_xpub(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+def broker_xpub(context: zmq.Context[zmq.Socket[bytes]], keys: KeyPair | None = None) -> zmq.Socket[bytes]:
     """The socket that batches are broadcast on."""
-    xpub = _listener(context, zmq.XPUB)
+    xpub = _listener(context, zmq.XPUB, keys)
     xpub.setsockopt(zmq.XPUB_MANUAL, 1)  # each subscription is seen, and granted by hand
-    xpub.maxmsgsize = SUBSCRIPTION_BYTES_MAX
+    xpub.maxmsgsize = curve.HANDSHAKE_BYTES_MAX if keys else SUBSCRIPTION_BYTES_MAX
     xpub.sndhwm = BATCHES_QUEUED_MAX
     xpub.rcvbuf = SUBSCRIPTIONS_BUFFER_BYTES
     return xpub
@@ -130,15 +135,17 @@ def client_sub(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     return sub
 
 
-def _listener(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
+def _listener(context: zmq.Context[zmq.Socket[bytes]], kind: int, keys: KeyPair | None) -> zmq.Socket[bytes]:
     listener = context.socket(kind)
     # libzmq 4.3.5 ends its process (`!_io_error`, stream_engine_base.cpp:310) when it has to write to a peer that went
     # while it had stopped reading from it. It stops where a queue is full, and writes by itself where it has
     # heartbeats. So it never stops, and pings nobody; what a peer may have waiting is bounded by meters.py.
     listener.rcvhwm = 0
     # Refuses peers of ZMTP 1 and 2: bytes that do not begin as a greeting are a ZMTP 1 peer to libzmq, and noise can
-    # become messages and subscriptions. No handler is asked.
-    listener.zap_domain = b"zchat"
+    # become messages and subscriptions. Without keys no handler is asked.
+    listener.zap_domain = ZAP_DOMAIN
+    if keys is not None:
+        curve.protect(listener, keys)
     _keep_alive(listener)
     listener.ipv6 = True  # before bind; takes IPv4 as well
     listener.backlog = BACKLOG

@@ -27,6 +27,7 @@ class Peer:
         "introduction",
         "is_cut_off",
         "is_greeted",
+        "key",
         "looked_at",
         "looked_messages",
         "message_bytes",
@@ -48,6 +49,7 @@ class Peer:
         self.address = address_of(name)  # as people know it, once it has spoken
         self.host = origin(self.address)  # what counts as one peer
         self.since = seconds
+        self.key = ""  # its public key, once it has spoken, where the broker has keys
         # What came of it.
         self.taken = 0  # bytes that the program got, with the framing of ZMTP
         self.messages = 0

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import zmq
 
@@ -38,6 +39,7 @@ GIVING_BACK_TIMES = 3  # looks after a cut-off: what a peer had filled is freed 
 MESSAGES_BEFORE_HELLO_MAX = 1_024  # a client that does not know yet that the broker is another one may send some
 TOO_MANY = "came when there was no descriptor left for it (ulimit -n)"
 REFUSED = "comes again at once after it has flooded"
+NO_KEY = "-"  # of a subscriber for whom libzmq names none: it is let in by nobody
 SILENT = "did not say HELLO"
 
 
@@ -52,7 +54,9 @@ class Peers:
         settings: Settings,
         cutoffs: CutOffs,
         each_max: int,
+        admits: Callable[[str, float], str] | None = None,
     ) -> None:
+        """`admits` says why a key is not let in; None: the broker has no keys."""
         self.of: dict[bytes, Peer] = {}  # connection of the ROUTER -> who it is
         self.clients: dict[int, Peer] = {}  # of the ROUTER, by descriptor
         self.subscribers: dict[int, Peer] = {}  # of the XPUB, by descriptor
@@ -69,6 +73,7 @@ class Peers:
         self._router, self._xpub = router, xpub
         self._router_monitor = options.open_monitor(context, router, options.MONITORED)
         self._xpub_monitor = options.open_monitor(context, xpub, options.MONITORED)
+        self._admits = admits
         self._each_max = each_max  # connections of either socket
         self.ends: dict[bytes, float] = {}  # connection of the ROUTER -> since when its end is known
         self._passed_over: list[bytes] = []  # connections that were forgotten and may have frames left in the ROUTER
@@ -104,6 +109,8 @@ class Peers:
             self._came(descriptor, now)
             peer = self.clients[descriptor]
         peer.connection, peer.address = connection, address
+        if self._admits is not None:
+            peer.key = options.metadata(frame, "User-Id") or ""
         self.of[connection] = peer
         if peer.descriptor < 0:
             self.ends.setdefault(connection, now.seconds)
@@ -159,7 +166,18 @@ class Peers:
     def subscriber(self, frame: zmq.Frame, now: Instant) -> Peer | None:
         """Who sent that to the XPUB; None for one that has ended."""
         self._read_xpub_monitor(now)  # its descriptor may have been another's a moment ago
-        return self.subscribers.get(options.metadata(frame, zmq.SRCFD))
+        peer = self.subscribers.get(options.metadata(frame, zmq.SRCFD))
+        if self._admits is not None and peer is not None and not peer.key:
+            peer.key = options.metadata(frame, "User-Id") or NO_KEY
+            self._end_if_revoked(peer, now)
+        return peer
+
+    def admit(self, admits: Callable[[str, float], str], now: Instant) -> None:
+        """The keys have changed: end the subscribers whose key is let in no more. Who has not spoken yet is met."""
+        self._admits = admits
+        for peer in list(self.subscribers.values()):
+            if peer.key:
+                self._end_if_revoked(peer, now)
 
     def subscribes(self, peer: Peer, topic: bytes) -> bool:
         """One more topic of a peer; False when it has too many, and is cut off."""
@@ -299,6 +317,12 @@ class Peers:
     def _cut_off(self, peer: Peer, reason: str) -> None:
         if self._cutoffs.cut_off(peer.descriptor, peer.name, reason):
             self.has_cut_off = True
+
+    def _end_if_revoked(self, subscriber: Peer, now: Instant) -> None:
+        """What it subscribes to from now on is not granted."""
+        if self._admits is not None and not subscriber.is_cut_off and self._admits(subscriber.key, now.micros / 1e6):
+            subscriber.is_cut_off = True
+            self._cutoffs.end(subscriber.descriptor, subscriber.name)
 
     def _refuse(self, subscriber: Peer, why: str) -> None:
         """Cut it off for its subscriptions; its session is told, once."""

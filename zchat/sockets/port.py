@@ -15,15 +15,20 @@ from __future__ import annotations
 import selectors
 from collections.abc import Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import zmq
 
 from zchat.address import Address
 from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES
+from zchat.errors import KeyRefused
 from zchat.sockets import clock, options
 from zchat.sockets.dealer import Dealer
 from zchat.sockets.options import EVENTS, POLLIN
 from zchat.sockets.subscriber import Subscriber
+
+if TYPE_CHECKING:
+    from zchat.keys import Credentials
 
 WOKEN = 16
 ALL = CHANGES | SUB_CHANGES | BATCHES | REPLIES
@@ -32,7 +37,7 @@ ALL = CHANGES | SUB_CHANGES | BATCHES | REPLIES
 class SocketPort:
     """See `zchat.core.port.Port`. `sleep`, then `look` for what is there."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, credentials: Credentials | None = None) -> None:
         self.now = clock.instant
         self._waker = waker = options.Waker()
         self.wake = waker.wake
@@ -43,11 +48,11 @@ class SocketPort:
         self._sockets: dict[int, zmq.Socket[bytes]] = {}
         self._watched = 0  # the flags of those
         self._register(waker.fileno(), WOKEN)
-        self._dealer = dealer = Dealer(address, waker.wake, partial(self._read_to_its_end, REPLIES))
+        self._dealer = dealer = Dealer(address, credentials, waker.wake, partial(self._read_to_its_end, REPLIES))
         self.changes, self.replies, self.proved = dealer.changes, dealer.received, dealer.proved
         self._watch(CHANGES, dealer.monitor)
         self._watch(REPLIES, dealer.socket)
-        self._subscriber = subscriber = Subscriber(waker.wake, partial(self._read_to_its_end, BATCHES))
+        self._subscriber = subscriber = Subscriber(credentials, waker.wake, partial(self._read_to_its_end, BATCHES))
         self.batches, self.is_unsubscribed = subscriber.received, subscriber.is_disconnected
 
     @property
@@ -69,6 +74,11 @@ class SocketPort:
     def seen(self) -> str:
         """What happened last on the way to the broker."""
         return self._dealer.seen
+
+    @property
+    def refusal(self) -> KeyRefused | None:
+        """Why the broker's key and ours do not fit, if they do not."""
+        return self._dealer.refusal
 
     @property
     def place(self) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from math import inf
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import zmq
 
@@ -17,6 +18,9 @@ from zchat.address import Address
 from zchat.sockets import context, options
 from zchat.sockets.connector import WENT_DOWN, Connector
 from zchat.sockets.options import DONTWAIT, EVENTS, POLLIN, RCVMORE
+
+if TYPE_CHECKING:
+    from zchat.keys import Credentials
 
 RECEIVED_MAX = 256  # batches per turn, …
 RECEIVED_BYTES_MAX = 512 << 10  # … or so much: it is read while the processor has it in its cache
@@ -30,8 +34,11 @@ ARRAYS = frozenset([*(bytes([first]) for first in range(0x90, 0xA0)), b"\xdc", b
 class Subscriber:
     """Batches as they arrive."""
 
-    def __init__(self, wake: Callable[[], object], is_dry: Callable[[], object]) -> None:
+    def __init__(
+        self, credentials: Credentials | None, wake: Callable[[], object], is_dry: Callable[[], object]
+    ) -> None:
         """`is_dry` is called when all that has come was received."""
+        self._credentials = credentials
         self._wake = wake
         self._is_dry = is_dry
         self.read_seconds = RECEIVED_SECONDS_MAX
@@ -49,7 +56,7 @@ class Subscriber:
         if self._connector is None or self.sub is None:
             if not subscriptions:
                 return
-            self._connector = Connector(options.client_sub(context.shared()), self._wake)
+            self._connector = Connector(options.client_sub(context.shared()), self._credentials, self._wake)
             self.sub, self.monitor = self._connector.socket, self._connector.monitor
         self._connector.aim(publisher)
         for subscribes, topic in subscriptions:

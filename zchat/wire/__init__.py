@@ -61,6 +61,7 @@ from zchat.wire.groups import (
     SetGroup,
     Settle,
 )
+from zchat.wire.keys import Enroll, NextKey
 from zchat.wire.messages import (
     IN_FLIGHT_MAX,
     INFO_CHARACTERS_MAX,
@@ -201,6 +202,7 @@ __all__ = [
     "Done",
     "DropCursor",
     "Encodable",
+    "Enroll",
     "Entry",
     "Error",
     "Fetch",
@@ -221,6 +223,7 @@ __all__ = [
     "Latest",
     "Member",
     "Natural",
+    "NextKey",
     "Page",
     "Part",
     "PendingRun",

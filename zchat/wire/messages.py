@@ -12,6 +12,7 @@ import msgspec
 
 from zchat.wire.calls import Call, Called, Replied, Reply, Serve
 from zchat.wire.groups import Deliver, Gap, Groups, GroupsAre, JoinGroup, SetGroup, Settle
+from zchat.wire.keys import Enroll, NextKey
 from zchat.wire.records import ChannelNumber, Info, Listeners, Names, Natural, TopicList
 from zchat.wire.room_requests import Latest, Purge
 from zchat.wire.schedule import Cancel, Schedule, Scheduled, ScheduledAre
@@ -184,6 +185,7 @@ ClientMessage: TypeAlias = (
     | From
     | Latest
     | Purge
+    | Enroll
     | Subscribe
     | JoinGroup
     | Settle
@@ -360,6 +362,7 @@ BrokerMessage: TypeAlias = (
     | RoomsAre
     | HelloAgain
     | Goodbye
+    | NextKey
     | CursorsAre
     | For
     | Direct

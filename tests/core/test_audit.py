@@ -1,0 +1,38 @@
+"""Lines for the operator: nobody forges one, and nobody fills a disk with them."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zchat.core.audit import AT_ONCE, Audit, line_of_event
+
+
+def test_a_line_has_its_fields_and_leaves_out_what_is_empty() -> None:
+    audit = Audit()
+    audit.note("connected", 0.0, user="alice", key="", address="10.0.0.7")
+    assert audit.take() == ["audit event=connected user=alice address=10.0.0.7"] and audit.take() == []
+
+
+@given(st.text(min_size=1))
+def test_a_value_is_one_value_whatever_is_in_it(value: str) -> None:
+    line = line_of_event("refused", {"user": value, "code": "x"})
+    assert line.isprintable() and line.startswith("audit event=refused user=") and line.endswith(" code=x")
+    told = line.removeprefix("audit event=refused user=").removesuffix(" code=x")
+    if told.startswith('"'):
+        assert isinstance(json.loads(told), str)
+    else:
+        assert " " not in told and "=" not in told and '"' not in told
+
+
+def test_a_flood_is_counted_and_not_told() -> None:
+    audit = Audit()
+    for _ in range(1000):
+        audit.note("refused", 0.0, key="k")
+    audit.note("connected", 0.0, user="alice")
+    lines = audit.take()
+    assert len(lines) == AT_ONCE + 1, "of each kind so many; others do not suffer"
+    audit.note("refused", 1.0, key="k")
+    assert audit.take() == ["audit event=refused key=k others=940"]

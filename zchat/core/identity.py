@@ -1,0 +1,186 @@
+"""Who each connection is, by its key: the one place that says which user a session may be.
+
+    a handshake --admits--> yes or no      a HELLO --check--> may it be that user?      ENROLL --enrol--> a new line
+
+Rules of this file
+1. The user of a session is its key's; the key of a gateway says for whom else it may speak. On an open broker, which
+   has no keys, every name is free.
+2. A connection keeps its key as long as it lasts. What the key may is looked up each time: the file changes meanwhile.
+3. Who is let in with an invite has no session: it may have its own key written in the place of the invite, once.
+4. What a message costs has nothing of this: a key is looked at when somebody comes, and when the file has changed.
+
+Spec: docs/protocol.md, "Keys". Tests: tests/core/test_identity.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf
+from typing import NamedTuple, Protocol
+
+from zchat.core.audit import Audit
+from zchat.errors import WireError
+from zchat.keys import Grant, KeyList, short
+from zchat.printable import printable
+
+KEY_BYTES = 32
+ADMITTED = ""  # else the code of why not
+
+
+class Enrolment(NamedTuple):
+    """A new line for authorized_keys, and what becomes of the key that it was asked for with."""
+
+    connection: bytes
+    request: int
+    key: str
+    grant: Grant
+    by: str  # the key of the connection
+    by_grant: Grant  # what is kept of it: of an invite nothing
+    is_invite: bool
+
+
+class KeyStore(Protocol):
+    """Where the keys of a broker are kept: key_folder.py. Its methods may wait for a disk."""
+
+    def read(self) -> KeyList:
+        """All of them. Raises BadKey, OSError."""
+
+    def has_changed(self) -> bool:
+        """Whether something is another since this was asked last, or they were read."""
+
+    def enrol(self, enrolment: Enrolment) -> KeyList:
+        """Write it. Returns what is there then. Raises BadKey, OSError."""
+
+
+class Identities:
+    """Of all connections of a broker; `listed` is None where it has no keys."""
+
+    def __init__(self, listed: KeyList | None = None) -> None:
+        self.audit = Audit()
+        self._listed = listed
+        self._addresses: dict[bytes, str] = {}  # connection -> where it comes from,
+        self._keys: dict[bytes, str] = {}  # and its key
+        self._enrolling: dict[str, str] = {}  # the key that is used up -> the one that is written
+        self._used: dict[str, str] = {}  # the same of invites, once it is done
+        self._ends_at = 0.0  # when the time of the next key is over, in seconds since 1970
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the broker lets in only who has one."""
+        return self._listed is not None
+
+    @property
+    def next_server(self) -> str:
+        """The broker's public key from some later start on, where that is known."""
+        return self._listed.next_server if self._listed is not None else ""
+
+    # --- who may come -----------------------------------------------------------------------
+
+    def admits(self, key: str, seconds: float) -> str:
+        """ADMITTED, or the code of why not. `seconds` since 1970."""
+        if self._listed is None:
+            return ADMITTED
+        grant = self._listed.users.get(key)
+        if grant is not None:
+            return "revoked-key" if grant.is_revoked or grant.is_over(seconds) else ADMITTED
+        invite = self._listed.invites.get(key)
+        return "unknown-key" if invite is None or invite.is_over(seconds) else ADMITTED
+
+    def came(self, connection: bytes, address: str, key: str) -> None:
+        """The connection comes from there, and has that key; empty: none."""
+        self._addresses[connection] = address
+        if key:
+            self._keys[connection] = key
+
+    def disconnected(self, connection: bytes) -> None:
+        """It has ended."""
+        self._addresses.pop(connection, None)
+        self._keys.pop(connection, None)
+
+    def address_of(self, connection: bytes) -> str:
+        """Where a connection comes from."""
+        return self._addresses.get(connection, "")
+
+    def key_of(self, connection: bytes) -> str:
+        """The key of a connection; empty where it has none."""
+        return self._keys.get(connection, "")
+
+    def check(self, connection: bytes, user: str, seconds: float) -> None:
+        """Raises WireError where no session of that user may be on the connection."""
+        if self._listed is None:
+            return
+        key = self.key_of(connection)
+        if code := self.admits(key, seconds):
+            raise WireError(code, f"key {short(key)}…: ask who runs the broker")
+        grant = self._listed.users.get(key)
+        if grant is None:
+            raise WireError("unknown-key", "an invite is no key of a user: zchat join makes one of it")
+        if not grant.may_be(user):
+            raise WireError("wrong-user", f"the key is {printable(grant.user)}'s, and not {printable(user)}'s")
+
+    # --- a new key --------------------------------------------------------------------------
+
+    def enrol(self, connection: bytes, request: int, key: bytes, keep_seconds: int, seconds: float) -> Enrolment | None:
+        """A connection has a key to be written. None: it is already. Raises WireError."""
+        by = self.key_of(connection)
+        if self._listed is None or not by:
+            raise WireError("bad-request", "the broker has no keys")
+        if len(key) != KEY_BYTES:
+            raise WireError("bad-request", f"a key has {KEY_BYTES} bytes")
+        new = key.hex()
+        if self._used.get(by) == new:
+            return None  # said twice, as the answer was late or lost
+        if code := self.admits(by, seconds):
+            raise WireError(code, f"key {short(by)}…: ask who runs the broker")
+        if by in self._enrolling:
+            raise WireError("busy", "a key is being written for this one")
+        invite, own = self._listed.invites.get(by), self._listed.users.get(by)
+        grant = own or invite
+        assert grant is not None, "admitted"
+        known = self._listed.users.get(new)
+        if known is not None and not (known.user == grant.user and not known.is_revoked):
+            raise WireError("bad-request", "the key is there already")
+        self._enrolling[by] = new
+        expires = int(seconds) + keep_seconds
+        kept = grant._replace(expires=min(expires, grant.expires or expires))
+        return Enrolment(connection, request, new, grant._replace(expires=0), by, kept, own is None)
+
+    def enrolled(self, enrolment: Enrolment, *, kept: bool) -> None:
+        """It was written, or not."""
+        self._enrolling.pop(enrolment.by, None)
+        if kept:
+            self._used[enrolment.by] = enrolment.key
+
+    # --- what changes -----------------------------------------------------------------------
+
+    def changed(self, listed: KeyList) -> None:
+        """The files are so from now on. Then look who may stay."""
+        self._listed, self._ends_at = listed, 0.0
+
+    def refused(self, seconds: float) -> Iterator[tuple[bytes, str, str]]:
+        """(connection, key, code) of those whose key is not let in any more."""
+        if self._listed is None:
+            return
+        for connection, key in list(self._keys.items()):
+            code = self.admits(key, seconds)
+            is_used = key in self._used and key not in self._listed.users  # an invite: it may ask again whether it was
+            if code and not is_used:
+                yield connection, key, "revoked-key" if code == "unknown-key" else code
+
+    def may_be(self, connection: bytes, user: str) -> bool:
+        """Whether a session of that user, which is there, may stay."""
+        if self._listed is None:
+            return True
+        grant = self._listed.users.get(self.key_of(connection))
+        return grant is not None and grant.may_be(user)
+
+    def may_have_ended(self, seconds: float) -> bool:
+        """Whether some key is let in no more since this was asked last."""
+        if seconds < self._ends_at:
+            return False
+        self._note_next_end(seconds)
+        return True
+
+    def _note_next_end(self, seconds: float) -> None:
+        grants = self._listed.users.values() if self._listed is not None else ()
+        self._ends_at = min((grant.expires for grant in grants if grant.expires > seconds), default=inf)
