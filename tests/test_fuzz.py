@@ -13,8 +13,8 @@ import pytest
 from tests.scripts import module, run
 from zchat import wire
 from zchat.core.memberships import Memberships
-from zchat.core.questions import Questions
 from zchat.core.reads import Reads
+from zchat.core.rights import Rights
 from zchat.errors import WireError
 
 
@@ -102,7 +102,7 @@ def input_of(fuzzing: Any, *messages: list[Any]) -> bytes:
 
 
 def test_an_inbox_that_is_open_to_all_is_found(fuzzing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Questions, "may_read", lambda *_: None)
+    monkeypatch.setattr(Rights, "may", lambda *_: True)
     monkeypatch.setattr(fuzzing.cores, "WARDEN_ROOM", "@fuzz-0")  # the honest client's words are in another's
     with pytest.raises(AssertionError, match="was sent what is another's"):
         fuzzing.cores.give(input_of(fuzzing, [26, 1, [b"@fuzz-0\0"]]))
