@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zmq
 
 import zchat
-from tests.conftest import BrokerProcess
+from tests.conftest import BrokerProcess, eventually
+from tests.conftest import zchat as run_zchat
 
 pytestmark = pytest.mark.slow  # processes
 
@@ -53,6 +56,39 @@ def test_who_stores_too_much_in_a_day_is_refused_and_others_are_not(start_broker
         with pytest.raises(zchat.Refused):
             much.flush(30.0)
         good.send("room", bytes(60_000))
+
+
+def test_operators_see_which_limits_were_met_and_how_often(start_broker: StartBroker, tmp_path: Path) -> None:
+    broker = limited(start_broker, tmp_path, "user_cursors_max = 2", "record_bytes_max = 1000")
+    with zchat.connect(broker.address, "busy") as client:
+        assert client.limits_met() == {}
+        for number in range(4):
+            try:
+                client.set_cursor(f"c{number}", 0)
+            except zchat.Refused as refusal:
+                assert refusal.code == "too-many-cursors"
+        assert client.limits_met() == {"user_cursors_max": 2}
+    found = json.loads(run_zchat("status", "--json", broker=broker).stdout)
+    assert found["limits_met"] == {"user_cursors_max": 2}
+    assert "user_cursors_max met 2 times" in run_zchat("status", broker=broker).stdout
+    eventually(lambda: "limits were met: user_cursors_max 2 times\n" in broker.stderr(), "the operator is told")
+
+
+def test_a_subscriber_that_is_cut_off_is_counted(start_broker: StartBroker, tmp_path: Path) -> None:
+    broker = limited(start_broker, tmp_path, "connection_subscriptions_max = 10")
+    with zmq.Context() as context, zchat.connect(broker.address, "looker") as looker:
+        subscriber = context.socket(zmq.SUB)
+        subscriber.linger, subscriber.sndhwm = 0, 0
+        subscriber.connect(broker.publish_address)
+        for number in range(20):
+            subscriber.subscribe(b"#room-%d\0" % number)
+
+        def is_counted() -> bool:
+            subscriber.poll(0)  # a SUB subscribes while it is looked at
+            return looker.limits_met().get("connection_subscriptions_max", 0) > 0
+
+        eventually(is_counted, "it is counted")
+        subscriber.close()
 
 
 def test_a_log_that_may_not_grow_refuses_and_is_read_on(start_broker: StartBroker, tmp_path: Path) -> None:

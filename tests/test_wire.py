@@ -80,6 +80,7 @@ BROKER_EXAMPLES: list[wire.BrokerMessage] = [
     wire.HeadsAre(6, 41, [("general", 41, 41)]),
     wire.Present(7, [wire.Member("alice", "s1", "live", 1, 2, ["general"], "127.0.0.1")]),
     wire.Present(7, [MEMBER]),
+    wire.Present(7, [], {"user_cursors_max": 3}),
     wire.RoomsAre(8, [wire.Room("general", 41, 2)]),
     wire.HelloAgain(),
     wire.Goodbye("stopping"),

@@ -100,6 +100,10 @@ class Asking(SendingClient):
         """
         return self._connection.ask(who_of(room, lag), wire.Present, self._deadline("who", timeout)).members
 
+    def limits_met(self, *, timeout: float | None = None) -> dict[str, int]:
+        """How often each limit was met since the broker was started, by anybody; names as in docs/settings.md."""
+        return self._connection.ask(who_of(inbox(self.user), False), wire.Present, self._deadline("met", timeout)).met
+
     @overload
     def rooms(self, *patterns: str, last: Literal[False] = False, timeout: float | None = None) -> list[wire.Room]: ...
 

@@ -235,11 +235,11 @@ class Closed(ZchatError):
 
 
 class WireError(ZchatError):
-    """Bytes that do not follow the protocol; `code` is one of `CODES`."""
+    """Bytes that do not follow the protocol; `code` is one of `CODES`. `limit`: which one was met, if one was."""
 
-    def __init__(self, code: str, text: str) -> None:
+    def __init__(self, code: str, text: str, limit: str = "") -> None:
         super().__init__(code, text)
-        self.code, self.text = code, text
+        self.code, self.text, self.limit = code, text, limit
 
     def __str__(self) -> str:
         """What is wrong with the bytes."""
@@ -270,3 +270,8 @@ class LogError(ZchatError):
     def __str__(self) -> str:
         """What the log said."""
         return self.text
+
+
+def over_limit(limit: str, code: str, text: str) -> WireError:
+    """What a peer wants is more than a limit allows, which is named as in docs/settings.md."""
+    return WireError(code, text, limit)

@@ -170,6 +170,9 @@ class FuzzPort:
         if connection != WARDEN:
             self.ends.setdefault(connection, now.seconds)
 
+    def take_met(self) -> dict[str, int]:
+        return {}
+
     def flushed(self) -> None:
         pass
 

@@ -91,6 +91,11 @@ class LoopAsking(LoopSending):
         """
         return (await self._connection.ask(who_of(room, lag), wire.Present, self._deadline("who", timeout))).members
 
+    async def limits_met(self, *, timeout: float | None = None) -> dict[str, int]:
+        """How often each limit was met since the broker was started, by anybody; names as in docs/settings.md."""
+        own = who_of(inbox(self.user), False)
+        return (await self._connection.ask(own, wire.Present, self._deadline("met", timeout))).met
+
     @overload
     async def rooms(
         self, *patterns: str, last: Literal[False] = False, timeout: float | None = None

@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 
 from zchat.core import Instant
 from zchat.core.channels import Channel, Endpoint, connection_of
-from zchat.errors import WireError
+from zchat.errors import over_limit
 from zchat.names import user_key
 from zchat.settings import Settings
 
@@ -105,12 +105,14 @@ class Allowances:
     def make(self, address: str, things: int, now: Instant) -> None:
         """A peer of that address makes what outlives its connection. Raises WireError when it was too much."""
         if things and not self._makings.take(origin(address), things, now):
-            raise WireError("busy", "too many new sessions, rooms and cursors from this address: later")
+            raise over_limit(
+                "address_makings_max", "busy", "too many new sessions, rooms and cursors from this address: later"
+            )
 
     def make_rooms(self, user: str, address: str, rooms: int, now: Instant) -> None:
         """A user makes so many rooms; nobody's are the broker's own. Raises WireError when it were too many."""
         if rooms and user and not self._rooms.has(user_key(user), rooms, now):
-            raise WireError("busy", "too many new rooms of this user: later")
+            raise over_limit("user_new_rooms_max", "busy", "too many new rooms of this user: later")
         self.make(address, rooms, now)
         if rooms and user:
             self._rooms.take(user_key(user), rooms, now)
@@ -120,7 +122,8 @@ class Allowances:
         connection = connection_of(endpoint)
         begun = self._channels if isinstance(endpoint, Channel) else self._sessions
         if not begun.has(connection, 1, now):
-            raise WireError("busy", "too many sessions on this connection")
+            kind = "connection_channels_max" if isinstance(endpoint, Channel) else "connection_sessions_max"
+            raise over_limit(kind, "busy", "too many sessions on this connection")
         self.make(address, 1, now)
         begun.take(connection, 1, now)
 
@@ -130,9 +133,9 @@ class Allowances:
         What is joined on channels counts for the address alone: it may be of thousands of sessions.
         """
         if isinstance(endpoint, bytes) and not self._joins.has(endpoint, rooms, now):
-            raise WireError("busy", "too many joins on this connection: later")
+            raise over_limit("connection_joins_max", "busy", "too many joins on this connection: later")
         if not self._address_joins.has(origin(address), rooms, now):
-            raise WireError("busy", "too many joins from this address: later")
+            raise over_limit("address_joins_max", "busy", "too many joins from this address: later")
 
     def join(self, endpoint: Endpoint, address: str, rooms: int, now: Instant) -> None:
         """It joins so many rooms, as `may_join` has allowed."""

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from zchat import wire
 from zchat.core.channels import Endpoint, connection_of
-from zchat.errors import WireError
+from zchat.errors import over_limit
 
 TRIED_STEPS = 32  # about 2 ms
 
@@ -71,7 +71,7 @@ class Asked:
             queue = self._queues[connection] = QuestionQueue(connection)
             self._tried.append(queue)
         if len(queue.waiting) >= self._connection_questions_max:
-            raise WireError("busy", f"{len(queue.waiting)} questions are waiting")
+            raise over_limit("connection_questions_max", "busy", f"{len(queue.waiting)} questions are waiting")
         self.count += 1
         queue.waiting.append(WaitingQuestion(question, self.count, endpoint))
 

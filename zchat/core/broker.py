@@ -43,12 +43,13 @@ from zchat.core.reads import Lookup as Lookup
 from zchat.core.reads import Read as Read
 from zchat.core.reads import Reads
 from zchat.core.registry import Registry
+from zchat.core.repeats import repeat
 from zchat.core.replies import Replies
 from zchat.core.rights import Rights
 from zchat.core.rooms import BrokerRooms, Feed, Watermarks
 from zchat.core.rule_changes import RuleChanges
 from zchat.core.schedule import BrokerSchedule
-from zchat.core.session import PENDING, Session
+from zchat.core.session import Session
 from zchat.core.ways import Ways
 from zchat.core.welcomes import Welcomes
 from zchat.errors import BadName, LogError, WireError
@@ -91,7 +92,10 @@ class BrokerCore:
             facts.groups, settings, self._rooms, self._gathering, self._replies, self._allowances, now
         )
         self._schedule = BrokerSchedule(facts.scheduled, settings, self._rooms, self._gathering, now, self.rights)
-        self._questions = Questions(self.registry, self._rooms, self._cursors, self.groups, self._schedule, self.rights)
+        self.met = self._replies.met
+        self._questions = Questions(
+            self.registry, self._rooms, self._cursors, self.groups, self._schedule, self.rights, self.met
+        )
         self._outlet = Outlet(self._replies, self._paces, settings.batch_bytes_max, self._welcomes.start)
         self._asked = Asked(settings.connection_questions_max)
         self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
@@ -99,13 +103,7 @@ class BrokerCore:
         self.is_patient, self.broadcast = self._outlet.is_patient, self._outlet.out  # then take replies
         self.take_cutoffs = self._replies.take_cutoffs
         self._memberships = Memberships(
-            settings,
-            self.registry,
-            self._rooms,
-            self._gathering,
-            self._replies,
-            self._allowances,
-            session_ids,
+            settings, self.registry, self._rooms, self._gathering, self._replies, self._allowances, session_ids
         )
         self._memberships.restore(facts.sessions, facts.users_seen, now)
         self._calls = Calls(settings, self._replies)
@@ -312,7 +310,7 @@ class BrokerCore:
     def _publish(self, session: Session, message: wire.Publish, frame: bytes, now: Instant) -> None:
         seq = message.seq
         if seq <= session.last_seq:
-            self._repeat(session, message)
+            repeat(session, message, self._reads, self._replies)
             return
         session.accept(seq)
         try:
@@ -328,7 +326,7 @@ class BrokerCore:
                 self._paces.publish(session, seq, count, len(frame), now, is_stored=not is_volatile)
         except (BadName, WireError) as error:
             session.settle(seq, error.code)
-            self._replies.refuse(session.connection, "publish", seq, error.code, str(error))
+            self._replies.refuse_error(session.connection, "publish", seq, error)
             return
         if is_volatile:
             self._outlet.publish(session, room, message, count, len(frame))
@@ -337,19 +335,6 @@ class BrokerCore:
         self._gathering.open_batch(room, wire.MESSAGES).add(session, seq, message.records, count, len(frame))
         self._gathering.sessions[session.id] = session
         session.wait(len(frame))
-
-    def _repeat(self, session: Session, message: wire.Publish) -> None:
-        seq = message.seq
-        if not seq:
-            self._replies.refuse(session.connection, "publish", 0, "bad-request", "seq begins with 1")
-            return
-        outcome = session.outcomes.get(seq)
-        if outcome is None:
-            self._reads.look_up(session, message)
-        elif isinstance(outcome, str):
-            self._replies.refuse(session.connection, "publish", seq, outcome)
-        elif outcome != PENDING:
-            self._replies.ack(session.connection, seq, outcome)
 
     def _flush_volatile(self, now: Instant) -> None:
         """Volatile records go out at once: they wait for no commit, and have no offset, only a count."""

@@ -17,7 +17,7 @@ Spec: docs/design.md, "The cycle". Tests: tests/core/test_broker_loop.py, tests/
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from math import inf
@@ -46,6 +46,7 @@ ENDED_WAIT_SECONDS = 1.0  # for the frames that ended connections have left in a
 ENDED_LOOK_SECONDS = 0.02  # whether it is
 STOP_SECONDS = 5.0  # to commit what had arrived
 LOOK_SECONDS = 1.0  # whether the clock was set
+LIMITS_SECONDS = 60.0  # between two lines on limits that were met
 PROBE_SECONDS = 30.0  # a connection whose end was missed is found by a send that fails
 
 
@@ -87,6 +88,7 @@ class BrokerLoop:
         self._clocks = Clocks(now)
         self._trim_at = self._look_at = now.seconds
         self._probe_at = now.seconds + PROBE_SECONDS
+        self._limits_at, self._told_met = now.seconds, Counter[str]()
         if ahead := self._ahead(now):
             tell(f"the clock is behind{ahead}")
 
@@ -278,6 +280,8 @@ class BrokerLoop:
             self._probe_at = now.seconds + PROBE_SECONDS
             nothing = wire.encode(wire.Ack([]))
             self._port.send([(connection, nothing) for connection in self.core.registry.connections()], now)
+        if now.seconds >= self._look_at:
+            self._look_at_limits(now)
         if now.seconds >= self._look_at or (retention and now.seconds >= self._trim_at):
             self._look_at = now.seconds + LOOK_SECONDS
             self._look_at_the_clock(now)
@@ -286,6 +290,19 @@ class BrokerLoop:
         if retention and now.seconds >= self._trim_at:
             self._trim_at = now.seconds + self.core.settings.trim_seconds
             self._log.trim(list(retention), self._clocks.for_ages(now))
+
+    def _look_at_limits(self, now: Instant) -> None:
+        """Count those for which the port cut peers off; tell once a minute which were met since the last time."""
+        met = self.core.met
+        for limit, times in self._port.take_met().items():
+            met[limit] += times
+        if now.seconds < self._limits_at or met == self._told_met:
+            return
+        self._limits_at = now.seconds + LIMITS_SECONDS
+        since, self._told_met = met - self._told_met, met.copy()
+        self._tell(
+            f"limits were met: {', '.join(f'{limit} {times:,} times' for limit, times in sorted(since.items()))}"
+        )
 
     def _stop(self, now: Instant, *, dry: bool) -> None:
         """Once what had arrived is taken and committed, say goodbye, and end."""

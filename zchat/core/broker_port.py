@@ -92,6 +92,9 @@ class BrokerPort(Protocol):
     def cut_off(self, connection: bytes, now: Instant) -> None:
         """End it, once what was sent to it is out. What it says from now on is passed over."""
 
+    def take_met(self) -> dict[str, int]:
+        """Limits for which peers were cut off since the last time, and how often."""
+
     def flushed(self) -> None:
         """The broker ends: wait a moment for what was sent to be out. The only wait beside `poll`."""
 

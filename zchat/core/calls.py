@@ -27,7 +27,7 @@ from zchat.core.allowances import Share
 from zchat.core.channels import Endpoint, connection_of
 from zchat.core.replies import Replies
 from zchat.core.session import Session
-from zchat.errors import BadName, WireError
+from zchat.errors import BadName, WireError, over_limit
 from zchat.names import group_name, is_pattern, room_name
 from zchat.settings import Settings
 
@@ -95,7 +95,7 @@ class Calls:
             return
         if known is None:
             if not self._shares.has_room(session.address, 1):
-                raise WireError("over-limit", "there are as many servers as there may be")
+                raise over_limit("servers_max", "over-limit", "there are as many servers as there may be")
             known = CallServer(session, message.server, message.room, message.group)
             self._shares.add(known.address, 1)
             self._of.setdefault(session.id, {})[message.server] = known
@@ -113,11 +113,11 @@ class Calls:
         if not 0 < message.replies <= wire.REPLIES_MAX or not 0 < message.timeout <= wire.CALL_SECONDS_MAX * 1000:
             raise WireError("bad-request", "replies or timeout is out of its range")
         if len(message.record) > self._settings.publish_bytes_max:
-            raise WireError("too-large", f"request is {len(message.record)} bytes")
+            raise over_limit("record_bytes_max", "too-large", f"request is {len(message.record)} bytes")
         wire.check_records(msgspec.Raw(b"\x91" + bytes(message.record)))
         most = self._settings.session_calls_max
         if len(asked) >= most or len(self._open) >= self._settings.calls_max:
-            raise WireError("busy", f"{len(asked)} requests have no reply, limit {most}")
+            raise over_limit("session_calls_max", "busy", f"{len(asked)} requests have no reply, limit {most}")
         call = OpenCall(session, message, next(self._numbers), now.micros)
         chosen = self._choose(call, message.replies)
         if not chosen:

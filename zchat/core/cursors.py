@@ -18,7 +18,7 @@ from zchat.core import Instant
 from zchat.core.allowances import Allowances
 from zchat.core.log import Append, CursorRow
 from zchat.core.session import Session
-from zchat.errors import WireError
+from zchat.errors import WireError, over_limit
 from zchat.names import cursor_name, user_key
 from zchat.settings import Settings
 
@@ -82,9 +82,9 @@ class BrokerCursors:
     def _may_add(self, session: Session, known: Set[str], coming: set[str], now: Instant) -> None:
         of_user, in_all = self._settings.user_cursors_max, self._settings.cursors_max
         if len(known) + len(coming) >= of_user and len(known | coming) >= of_user:
-            raise WireError("too-many-cursors", f"limit {of_user} cursors for a user")
+            raise over_limit("user_cursors_max", "too-many-cursors", f"limit {of_user} cursors for a user")
         if self._count + self._coming_count >= in_all:
-            raise WireError("over-limit", f"the broker keeps {self._count} cursors, limit {in_all}")
+            raise over_limit("cursors_max", "over-limit", f"the broker keeps {self._count} cursors, limit {in_all}")
         self._allowances.make(session.address, 1, now)
 
     def _came(self, user: str, name: str, gathered: dict[tuple[str, str], CursorRow | None]) -> None:

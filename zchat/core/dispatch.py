@@ -83,7 +83,7 @@ class Dispatch:
             check(self._rights, session.user, message)
             answer = self._answer(session, message, head, now)
         except (BadName, WireError) as error:
-            self._replies.refuse(endpoint, "request", number, error.code, str(error))
+            self._replies.refuse_error(endpoint, "request", number, error)
             return
         if answer is KEPT:
             self._answer_kept(session, number, under_way)

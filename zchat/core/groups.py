@@ -34,7 +34,7 @@ from zchat.core.rooms import BrokerRooms, OpenBatch
 from zchat.core.session import Session
 from zchat.core.stock import StockBatch
 from zchat.core.stocking import Stocking, StockPage, StockRead
-from zchat.errors import BadName, WireError
+from zchat.errors import BadName, WireError, over_limit
 from zchat.names import ROOM_BYTES_MAX, group_name, is_pattern, room_name
 from zchat.settings import Settings
 
@@ -97,7 +97,7 @@ class BrokerGroups:
         if not wire.ACK_WAIT_MS_MIN <= message.ack_wait <= wire.ACK_WAIT_MS_MAX:
             raise WireError("bad-request", f"ack_wait is not in {wire.ACK_WAIT_MS_MIN}..{wire.ACK_WAIT_MS_MAX} ms")
         if known is None and not self._shares.has_room(session.address, 1):
-            raise WireError("over-limit", "there are as many members of groups as there may be")
+            raise over_limit("group_members_max", "over-limit", "there are as many members of groups as there may be")
         if group is None:
             after = head if message.after is None else message.after
             group = self._make(session, message.room, message.group, after, head, now)
@@ -291,7 +291,9 @@ class BrokerGroups:
         if after > head:
             raise WireError("bad-request", f"offset {after} is above the head, {head}")
         if self._count >= self._settings.groups_max:
-            raise WireError("over-limit", f"the broker keeps {self._count} groups, limit {self._settings.groups_max}")
+            raise over_limit(
+                "groups_max", "over-limit", f"the broker keeps {self._count} groups, limit {self._settings.groups_max}"
+            )
         self._allowances.make(session.address, 1, now)
         group = self.rooms.setdefault(room, {})[name] = WorkGroup(room, name, after)
         group.time = now.micros

@@ -24,7 +24,7 @@ from zchat.core.registry import Registry
 from zchat.core.replies import Replies
 from zchat.core.rooms import BrokerRooms
 from zchat.core.session import FORGOTTEN, GONE, Session
-from zchat.errors import BadName, WireError
+from zchat.errors import BadName, WireError, over_limit
 from zchat.names import is_pattern, user_key, user_name
 from zchat.settings import Settings
 
@@ -87,7 +87,7 @@ class Memberships:
             if session is None:
                 self._allowances.begin(endpoint, address, now)
         except WireError as error:
-            self._replies.refuse(endpoint, "connection", 0, error.code, str(error), is_fatal=True)
+            self._replies.refuse_error(endpoint, "connection", 0, error, is_fatal=True)
             return None
         is_elsewhere = session is not None and session.connection not in (b"", endpoint)
         if session is not None and is_elsewhere and hello.number < session.hello:
@@ -120,7 +120,7 @@ class Memberships:
         check_patterns(message.rooms)
         fresh = [room for room in dict.fromkeys(message.rooms) if room not in session.rooms]
         if len(session.rooms) + len(fresh) > self._settings.session_rooms_max:
-            raise WireError("too-many-rooms", f"limit {self._settings.session_rooms_max} rooms")
+            raise over_limit("session_rooms_max", "too-many-rooms", f"limit {self._settings.session_rooms_max} rooms")
         if pattern := next(filter(is_pattern, fresh), ""):
             raise BadName("room", pattern, "a pattern is no room, nobody can be in it")
         address = session.address

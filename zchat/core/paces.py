@@ -23,7 +23,7 @@ from zchat.core import Instant
 from zchat.core.allowances import Allowance
 from zchat.core.replies import Replies
 from zchat.core.session import Session
-from zchat.errors import WireError
+from zchat.errors import over_limit
 from zchat.names import user_key
 from zchat.settings import Settings
 
@@ -59,14 +59,16 @@ class Paces:
         """It has sent so many records, in a frame of that size. Raises WireError."""
         user = user_key(session.user)
         if session.late >= self._in_flight_max:  # who waits for its ACKs is never here
-            raise WireError("busy", f"{session.late} publishes were sent faster than the user may")
+            raise over_limit(
+                "user_records_a_second_max", "busy", f"{session.late} publishes were sent faster than the user may"
+            )
         if is_stored and self._day is not None and not self._day.take(user, size, now):
-            raise WireError("over-limit", "the user has stored as much as it may in a day")
-        late = 0.0
-        for bucket, tokens in ((self._records, records), (self._bytes, size)):
-            if bucket is not None:
-                late = max(late, bucket.overdraw(user, tokens, now))
+            raise over_limit("user_day_bytes_max", "over-limit", "the user has stored as much as it may in a day")
+        late_records = 0.0 if self._records is None else self._records.overdraw(user, records, now)
+        late_bytes = 0.0 if self._bytes is None else self._bytes.overdraw(user, size, now)
+        late = max(late_records, late_bytes)
         if late:
+            self._replies.met["user_records_a_second_max" if late > late_bytes else "user_bytes_a_second_max"] += 1
             self._dues[session.id, seq] = now.seconds + late
 
     def is_late(self, session: Session, seq: int, offset: int, size: int) -> bool:

@@ -84,8 +84,10 @@ class Questions:
         groups: BrokerGroups,
         schedule: BrokerSchedule,
         rights: Rights,
+        met: dict[str, int],
     ) -> None:
         self._rights = rights
+        self._met = met  # limit -> how often
         self._registry = registry
         self._rooms = rooms
         self._cursors = cursors
@@ -135,7 +137,7 @@ class Questions:
             made = yield from self._list(
                 ("who", may_see, room, lag), asked, count, head, lambda: self.who(room, lag, may_see)
             )
-            return wire.encode(wire.Present(number, _as_list(made)))
+            return wire.encode(wire.Present(number, _as_list(made), dict(self._met)))
         own = inbox(session.user)
         own = own if own in self._rooms else ""
         made = yield from self._list(("rooms", may_see, own), asked, count, head, lambda: self.rooms(own, may_see))

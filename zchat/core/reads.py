@@ -31,7 +31,7 @@ from zchat.core.session import Session
 from zchat.core.stocking import StockRead
 from zchat.core.views import View
 from zchat.core.words import asked_for
-from zchat.errors import WireError
+from zchat.errors import WireError, over_limit
 
 READERS = 2  # threads
 LOOKUPS_MAX = wire.IN_FLIGHT_MAX  # of one session; more are ignored, and looked up when they are sent again
@@ -123,9 +123,9 @@ class Reads:
         if queue.has_asked(endpoint, message):
             return  # it comes again for want of an answer
         if queue.unanswered >= self._connection_reads_max:
-            raise WireError("busy", f"{queue.unanswered} reads are waiting")
+            raise over_limit("connection_reads_max", "busy", f"{queue.unanswered} reads are waiting")
         if not self._has_room(queue):
-            raise WireError("busy", f"{self._waiting} reads of all are waiting")
+            raise over_limit("reads_max", "busy", f"{self._waiting} reads of all are waiting")
         queue.unanswered += 1
         self._add(queue, Read(endpoint, message, view))
 
@@ -278,7 +278,9 @@ class Reads:
             greediest.unanswered -= 1
             text = f"{self._reads_max} reads of all are waiting, most of them yours"
             assert not isinstance(read.request, StockRead), "groups have their own turns"
-            self._replies.refuse(read.endpoint, "request", read.request.request, "busy", text)
+            self._replies.refuse_error(
+                read.endpoint, "request", read.request.request, over_limit("reads_max", "busy", text)
+            )
         return True
 
     def _looked_up(self, read: Read) -> None:

@@ -23,7 +23,7 @@ from zchat.core.channels import Endpoint
 from zchat.core.rights import Rights
 from zchat.core.session import Session
 from zchat.core.ways import is_direct, verb_of
-from zchat.errors import WireError
+from zchat.errors import over_limit
 from zchat.settings import Settings
 
 RECIPIENTS_MAX = 1_024  # sessions that have an inbox: whoever writes there makes the broker send to each of them
@@ -58,10 +58,12 @@ class Recipients:
         for topic in wanted:
             of_topic = self._sessions.get(topic, {})
             if is_direct(topic) and len(of_topic) >= RECIPIENTS_MAX and session not in of_topic:
-                raise WireError("over-limit", f"{RECIPIENTS_MAX:,} sessions have subscribed to that")
+                raise over_limit("recipients_max", "over-limit", f"{RECIPIENTS_MAX:,} sessions have subscribed to that")
         if not self._shares.has_room(session.address, len(wanted) - len(before)):
-            raise WireError(
-                "over-limit", "all sessions, or those of this address, have as many topics as they may have"
+            raise over_limit(
+                "subscriptions_max",
+                "over-limit",
+                "all sessions, or those of this address, have as many topics as they may have",
             )
         for topic in before.keys() - wanted.keys():
             self._remove(session, topic)

@@ -32,7 +32,7 @@ from zchat.core.recipients import Recipients
 from zchat.core.rights import Rights
 from zchat.core.session import GONE, LIVE, LOST, TRANSITIONS, Session
 from zchat.core.users import Users
-from zchat.errors import WireError
+from zchat.errors import over_limit
 from zchat.names import user_key
 from zchat.settings import Settings
 from zchat.wire import Member
@@ -140,9 +140,11 @@ class Registry:
         if isinstance(endpoint, Channel) and endpoint not in self._connections:
             carrier = self._carriers.get(endpoint.connection)
             if carrier is not None and len(carrier.channels) >= most:
-                raise WireError("over-limit", f"the connection has {most} channels with a session")
+                raise over_limit(
+                    "connection_channels_max", "over-limit", f"the connection has {most} channels with a session"
+                )
         if not is_held and not self._held.has_room(address, 1):
-            raise WireError("busy", "there are too many sessions, or too many of this address: later")
+            raise over_limit("sessions_max", "busy", "there are too many sessions, or too many of this address: later")
         if not is_held:
             self._users.may_come(user)
 
@@ -191,7 +193,11 @@ class Registry:
     def may_join(self, session: Session, rooms: int) -> None:
         """Raises WireError where there would be too many members: WHO tells of all."""
         if not self._memberships.has_room(session.address, rooms):
-            raise WireError("over-limit", "all sessions, or those of this address, are in as many rooms as they may be")
+            raise over_limit(
+                "memberships_max",
+                "over-limit",
+                "all sessions, or those of this address, are in as many rooms as they may be",
+            )
 
     def join(self, session: Session, room: str, written: bool, now: Instant) -> None:
         """The session becomes a member; `written` when the room's log gets a record of it."""

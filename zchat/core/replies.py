@@ -5,9 +5,11 @@ Tests: tests/core/test_broker.py.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from zchat import wire
 from zchat.core.channels import Channel, Endpoint, reply_to
-from zchat.errors import CODES, WireError
+from zchat.errors import CODES, BadName, WireError
 
 TEXT_MAX = 400  # characters of a refusal: it quotes what was sent, which may have megabytes
 
@@ -19,6 +21,7 @@ class Replies:
         self._acks: dict[Endpoint, list[tuple[int, int]]] = {}
         self._replies: list[tuple[bytes, bytes]] = []
         self._cutoffs: list[bytes] = []
+        self.met: Counter[str] = Counter()  # limit -> how often somebody met it
 
     def reply(self, endpoint: Endpoint, message: wire.BrokerMessage) -> None:
         """An answer."""
@@ -46,6 +49,14 @@ class Replies:
             self.reply(endpoint, wire.Error(about, number, code, text[:TEXT_MAX] or CODES[code].sentence))
             if (is_fatal or CODES[code].fatal) and about == "connection" and isinstance(endpoint, bytes):
                 self._cutoffs.append(endpoint)
+
+    def refuse_error(
+        self, endpoint: Endpoint, about: str, number: int, error: BadName | WireError, *, is_fatal: bool = False
+    ) -> None:
+        """An ERROR of what was raised; a limit that was met is counted."""
+        if isinstance(error, WireError) and error.limit:
+            self.met[error.limit] += 1
+        self.refuse(endpoint, about, number, error.code, str(error), is_fatal=is_fatal)
 
     def refuse_frame(self, endpoint: Endpoint, frame: bytes, error: WireError) -> None:
         """An ERROR to who said what is no message, about what it is about."""

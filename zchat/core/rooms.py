@@ -21,7 +21,7 @@ import msgspec
 from zchat.core import Instant
 from zchat.core.allowances import Allowances
 from zchat.core.session import Session
-from zchat.errors import BadName, WireError
+from zchat.errors import BadName, over_limit
 from zchat.names import room_name, topic
 from zchat.wire import PRESENCE, PRESENCE_TOPIC, RawEntry
 
@@ -157,7 +157,9 @@ class BrokerRooms(dict[str, BrokerRoom]):
             if room_name(name) != name:
                 raise BadName("room", name, "not in its canonical form")
         if fresh and self._counted + len(fresh) > self._rooms_max:
-            raise WireError("over-limit", f"the broker keeps {self._counted} rooms, limit {self._rooms_max}")
+            raise over_limit(
+                "rooms_max", "over-limit", f"the broker keeps {self._counted} rooms, limit {self._rooms_max}"
+            )
         user, address = ("", "") if maker is None else (maker.user, maker.address)
         self._allowances.make_rooms(user, address, len(fresh), now)
         for name in fresh:

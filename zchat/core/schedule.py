@@ -31,7 +31,7 @@ from zchat.core.log import ScheduledRow
 from zchat.core.rights import WRITE, Rights
 from zchat.core.rooms import BrokerRooms
 from zchat.core.session import Session
-from zchat.errors import BadName, WireError
+from zchat.errors import BadName, WireError, over_limit
 from zchat.message import NOT_OPENED
 from zchat.names import room_name, user_key
 from zchat.settings import Settings
@@ -241,9 +241,13 @@ class BrokerSchedule:
         ):
             of = "of one address " if whose else ""
             if self._counts[whose] >= messages:
-                raise WireError("over-limit", f"{self._counts[whose]} messages {of}are scheduled, limit {messages}")
+                raise over_limit(
+                    "scheduled_max", "over-limit", f"{self._counts[whose]} messages {of}are scheduled, limit {messages}"
+                )
             if self._bytes[whose] + size > most:
-                raise WireError("over-limit", f"{self._bytes[whose]} bytes {of}are scheduled, limit {most}")
+                raise over_limit(
+                    "scheduled_bytes_max", "over-limit", f"{self._bytes[whose]} bytes {of}are scheduled, limit {most}"
+                )
 
     def _forget(self, now: Instant) -> None:
         """What was done long ago."""

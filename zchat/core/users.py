@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from zchat.core.allowances import Remembered, origin
 from zchat.core.session import Session
-from zchat.errors import WireError
+from zchat.errors import over_limit
 from zchat.names import user_key
 from zchat.settings import Settings
 
@@ -28,7 +28,7 @@ class Users:
     def may_come(self, user: str) -> None:
         """Raises WireError where it has as many sessions as one may."""
         if self._present.get(user_key(user), 0) >= self._sessions_max:
-            raise WireError("busy", "there are too many sessions of this user: later")
+            raise over_limit("user_sessions_max", "busy", "there are too many sessions of this user: later")
 
     def came(self, user: str) -> None:
         """One more session of it is there."""

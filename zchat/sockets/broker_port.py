@@ -79,6 +79,7 @@ class SocketBrokerPort:
         self.admit = peers.admit
         self.refusals = peers.refusals
         self.ends, self.read_ends, self.forget = peers.ends, peers.read_monitors, peers.forget
+        self.take_met = self._cutoffs.take_met
         self.due, self.cut_off = peers.next_deadline, peers.cut_off_later
         self.now, self.seconds = instant, time.monotonic
         self._waker = options.Waker()

@@ -30,16 +30,21 @@ class CutOffs:
         self._nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._held = os.dup(self._nothing)  # the duplicate's place
         self._told: dict[str, float] = {}  # reason -> when
+        self._met: dict[str, int] = {}
         self._untold: dict[str, int] = {}  # reason -> cut off since then
 
-    def cut_off(self, descriptor: int, name: object, reason: str) -> bool:
+    def cut_off(self, descriptor: int, name: object, reason: str, limit: str = "") -> bool:
         """End the connection of that descriptor if its other end still is `name`, and tell `reason`.
+
+        Where it met a limit, that is counted.
 
         libzmq sees the end of the stream. Returns False where the connection is gone already.
         """
         with self._lock:
             if not self._shut_down(descriptor, name):
                 return False
+            if limit:
+                self._met[limit] = self._met.get(limit, 0) + 1
         self._tell_of(name, reason)
         return True
 
@@ -47,6 +52,12 @@ class CutOffs:
         """The same without telling: the peer was told why."""
         with self._lock:
             self._shut_down(descriptor, name)
+
+    def take_met(self) -> dict[str, int]:
+        """Limits for which one was cut off since the last time, and how often."""
+        with self._lock:
+            met, self._met = self._met, {}
+        return met
 
     def close(self) -> None:
         """Give the descriptors back."""

@@ -53,6 +53,13 @@ SUBSCRIBES = "subscribes without end"
 HOARDS = "takes most of the broker's memory, which is short"
 MAY_HOARD = "may take most of the broker's memory, which is short: on ipc nobody counts it"
 
+MET = {  # the limits that these are
+    FLOODS: "floods",
+    SUBSCRIBES: "connection_topic_bytes_max",
+    HOARDS: "memory_watch_bytes",
+    MAY_HOARD: "memory_watch_bytes",
+}
+
 
 class Hoard(NamedTuple):
     """About what a peer takes of the broker's memory."""
@@ -214,7 +221,7 @@ class Meters:
                     self._cut_off(hoard.peer, MAY_HOARD)
 
     def _cut_off(self, peer: Peer, reason: str) -> None:
-        if self._cutoffs.cut_off(peer.descriptor, peer.name, reason):
+        if self._cutoffs.cut_off(peer.descriptor, peer.name, reason, MET[reason]):
             self._peers.has_cut_off = True
             if reason in (FLOODS, SUBSCRIBES):
                 self._peers.refused[peer.host, reason == SUBSCRIBES] = time.monotonic() + REFUSED_SECONDS

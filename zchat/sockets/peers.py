@@ -126,7 +126,7 @@ class Peers:
             self._greetings.done(peer)
         elif peer.descriptor < 0 or peer.messages > MESSAGES_BEFORE_HELLO_MAX:
             peer.is_cut_off = True
-            self._cutoffs.cut_off(peer.descriptor, peer.name, SILENT)
+            self._cutoffs.cut_off(peer.descriptor, peer.name, SILENT, "address_silent_max")
 
     def sent(self, connection: bytes, size: int) -> None:
         """An answer of so many bytes was handed to libzmq."""
@@ -218,7 +218,7 @@ class Peers:
             low = self._settings.connection_unread_bytes_max // 2
             self.full = {each for each in self.full if each in self.of and self._unread(self.of[each]) > low}
         for peer in self._greetings.overdue(now.seconds, dry=dry) if self._greetings.waiting else ():
-            self._cutoffs.cut_off(peer.descriptor, peer.name, SILENT)
+            self._cutoffs.cut_off(peer.descriptor, peer.name, SILENT, "address_silent_max")
         if now.seconds - self._looked >= LOOK_SECONDS:
             self._looked = now.seconds
             self.refused = {at: until for at, until in self.refused.items() if until > now.seconds}
@@ -300,7 +300,7 @@ class Peers:
 
     def _refuse_who_floods(self, peer: Peer, now: Instant, *, subscribes: bool) -> None:
         if now.seconds < self.refused.get((peer.host, subscribes), 0.0):
-            peer.is_cut_off = self._cutoffs.cut_off(peer.descriptor, peer.name, REFUSED)
+            peer.is_cut_off = self._cutoffs.cut_off(peer.descriptor, peer.name, REFUSED, "floods")
 
     def _refuse_too_many(self, peers: dict[int, Peer], newest: Peer) -> None:
         """Out of descriptors libzmq spins, and the log opens no file. The newest of the host that has most goes."""
@@ -311,11 +311,11 @@ class Peers:
         for peer in (newest, *reversed(peers.values())):
             if not peer.is_cut_off and hosts[peer.host] == most:
                 peer.is_cut_off = True
-                self._cutoffs.cut_off(peer.descriptor, peer.name, TOO_MANY)
+                self._cutoffs.cut_off(peer.descriptor, peer.name, TOO_MANY, "descriptors")
                 return
 
-    def _cut_off(self, peer: Peer, reason: str) -> None:
-        if self._cutoffs.cut_off(peer.descriptor, peer.name, reason):
+    def _cut_off(self, peer: Peer, reason: str, limit: str) -> None:
+        if self._cutoffs.cut_off(peer.descriptor, peer.name, reason, limit):
             self.has_cut_off = True
 
     def _end_if_revoked(self, subscriber: Peer, now: Instant) -> None:
@@ -326,7 +326,7 @@ class Peers:
 
     def _refuse(self, subscriber: Peer, why: str) -> None:
         """Cut it off for its subscriptions; its session is told, once."""
-        self._cut_off(subscriber, why)
+        self._cut_off(subscriber, why, "connection_subscriptions_max")
         if subscriber.introduction:
             self.refusals.append((subscriber.introduction, why))
             subscriber.introduction = b""

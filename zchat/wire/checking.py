@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from zchat.errors import WireError
+from zchat.errors import WireError, over_limit
 from zchat.wire.nesting import count_of
 from zchat.wire.records import Record, RecordOrBody
 
@@ -60,7 +60,7 @@ def check_records(raw: msgspec.Raw | bytes, records_max: int | None = None) -> S
     if records_max is not None and len(raw) > records_max:
         count = count_of(bytes(memoryview(raw)[:5]))
         if count > records_max:
-            raise WireError("too-many-records", f"{count} records, limit {records_max}")
+            raise over_limit("publish_records_max", "too-many-records", f"{count} records, limit {records_max}")
     try:
         return _known_decoder.decode(raw)
     except DECODING_ERRORS:

@@ -294,6 +294,7 @@ class Present(msgspec.Struct, array_like=True, tag=40):
 
     request: Natural
     members: list[Member]
+    met: dict[str, Natural] = {}  # limit -> how often somebody met it, since the broker was started
 
 
 class Room(msgspec.Struct, array_like=True, frozen=True):
