@@ -215,7 +215,11 @@ class Process:
 
     def go(self) -> None:
         """Let it go on."""
-        self._process.stdin.write(b"\n")
+        self.say("")
+
+    def say(self, line: str) -> None:
+        """Tell it something."""
+        self._process.stdin.write(f"{line}\n".encode())
         self._process.stdin.flush()
 
     @property

@@ -218,18 +218,20 @@ class SocketBrokerPort:
         self._touched |= FRAMES
         for frame, said, endpoints in direct:
             may_wait = patient and frame[1] == wire.VOLATILE_MESSAGES
+            shared = zmq.Frame(said, copy=True)  # its bytes are copied once, and not for each
             for endpoint in endpoints:
                 is_full = connection_of(endpoint) in full
-                if (is_full or not self._say(*reply_to(endpoint, said), now)) and may_wait:
+                connection, part = (endpoint, shared) if isinstance(endpoint, bytes) else reply_to(endpoint, said)
+                if (is_full or not self._say(connection, part, now)) and may_wait:
                     refused.add(frame)  # who has it already leaves it out the next time
                     break
         return refused
 
-    def _say(self, connection: bytes, frame: bytes, now: Instant) -> bool:
+    def _say(self, connection: bytes, frame: bytes | zmq.Frame, now: Instant) -> bool:
         """Send it, if there is room for it. Returns whether there was."""
         try:
             self._send(connection, SNDMORE | DONTWAIT)
-            self._send(frame, DONTWAIT)
+            self._send(frame, DONTWAIT, isinstance(frame, bytes))
             self._peers.sent(connection, len(frame))
         except zmq.Again:
             return False

@@ -287,8 +287,8 @@ def descriptor(watched: zmq.Socket[bytes]) -> int:
     return int(watched.getsockopt(zmq.FD))
 
 
-def sender(through: zmq.Socket[bytes]) -> Callable[[bytes, int], object]:
-    """Its `send`, without the arguments that nobody uses: those take as long as the rest of it."""
+def sender(through: zmq.Socket[bytes]) -> Callable[..., object]:
+    """Its `send` of bytes or a frame, with flags, and whether to copy. What nobody uses would take as long again."""
     return super(zmq.Socket, through).send
 
 
