@@ -88,6 +88,7 @@ LAYERS = [
     Layer("zchat/profile.py", (*WORDS, "zchat.key_files"), WORLD),
     Layer("zchat/config.py", (*WORDS, "zchat.core.rights"), ("tomllib", *WORLD)),
     Layer("zchat/private_files.py", WORDS, WORLD),
+    Layer("zchat/tokens.py", (*WORDS, "zchat.private_files"), WORLD),
     Layer("zchat/ring.py", (*WORDS, "zchat.core.sealed", "zchat.private_files"), WORLD),
     # It alone has the cipher.
     Layer("zchat/sealing.py", (*WORDS, "zchat.core.sealed", "zchat.profile", "zchat.ring"), ("nacl", *WORLD)),
@@ -111,11 +112,11 @@ LAYERS = [
     ),
     Layer("zchat/aio/", (*WORDS, "zchat.core.", *FACES, *LOOP, "zchat.aio."), WORLD),
     *(Layer(f"zchat/tcp/{name}.py", (*WORDS, "zchat.tcp."), ()) for name in ("shown", "spoken", "telnet", "typed")),
-    Layer("zchat/tcp/", (*WORDS, "zchat.aio.", "zchat.core.gaps", "zchat.tcp."), WORLD),
+    Layer("zchat/tcp/", (*WORDS, "zchat.aio.", "zchat.core.gaps", "zchat.tcp.", "zchat.tokens"), WORLD),
     Layer("zchat/__init__.py", ("zchat.",), ("importlib",)),
     Layer("zchat/testing.py", ("zchat.errors",), ("pathlib", "subprocess", "sys", "tempfile", "time")),
     Layer("zchat/web/core/", (*WORDS, "zchat.web.core."), ()),
-    Layer("zchat/web/", (*WORDS, "zchat", "zchat.aio.", "zchat.web."), (*WORLD, *WEB)),
+    Layer("zchat/web/", (*WORDS, "zchat", "zchat.aio.", "zchat.tokens", "zchat.web."), (*WORLD, *WEB)),
     Layer(
         "zchat/cli/web.py",
         (*WORDS, "zchat.cli.", "zchat.web.", "zchat.profile", "zchat.sockets.kernel"),
@@ -150,7 +151,7 @@ LAYERS = [
         "zchat/cli/",
         (
             *(*WORDS, "zchat", "zchat.cli.", "zchat.files", "zchat.profile", "zchat.receiving", "zchat.spool"),
-            *("zchat.ring", "zchat.sealing"),
+            *("zchat.ring", "zchat.sealing", "zchat.tokens"),
         ),
         ("typer", *WORLD),
     ),

@@ -21,7 +21,7 @@ from tests.conftest import COMMAND, BrokerProcess, environment, eventually, stea
 
 PACKAGES = {"socket.io-client": "4.8.1", "axe-core": "4.10.2"}
 INSTALL_SECONDS = 120
-READY = re.compile(r"^zchat web ready on (http://\S+),", re.M)
+READY = re.compile(r"^zchat web ready on (https?://\S+),", re.M)
 
 
 def npm_modules() -> Path:

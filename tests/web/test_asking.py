@@ -30,7 +30,7 @@ def test_what_cannot_be_read_is_refused(query: dict[str, str]) -> None:
 
 def test_who_publishes_is_said_by_the_query_or_by_headers() -> None:
     form = {"content-type": "application/x-www-form-urlencoded"}
-    assert posted({}, form) == Posted("web", "message", {}, "")
+    assert posted({}, form) == Posted("", "message", {}, "")
     assert posted({"user": "ci"}, {"x-user": "no", "x-event": "deploy"}) == Posted("ci", "deploy", {}, "")
     file = posted({}, {"content-type": "Image/PNG; x", "x-filename": "a.png", "idempotency-key": "k"})
     assert (file.headers, file.key) == ({"content-type": "image/png", "filename": "a.png"}, "k")

@@ -47,6 +47,7 @@ COMMANDS: dict[str, CommandRow] = {
     "groups": CommandRow("zchat.cli.work_groups", "List, move or remove the groups that share work."),
     "request": CommandRow("zchat.cli.request", "Ask who serves a room, and print the reply."),
     "serve": CommandRow("zchat.cli.serve", "Have a command answer the requests to a room."),
+    "tokens": CommandRow("zchat.cli.tokens", "Make and take back tokens for zchat web and zchat tcp."),
     "seal": CommandRow("zchat.cli.seal", "Keep the keys of sealed rooms."),
     "run": CommandRow("zchat.cli.run", "Run a command, and send to a room how it ended."),
     "spool": CommandRow("zchat.cli.spool", "Show, or send, what send --spool keeps on disk."),

@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zchat.cli import completion, exit_status, options
+from zchat.cli import completion, exit_status, options, tls
 from zchat.cli.interrupts import ENDS, interrupts
-from zchat.errors import StartError, UsageError
+from zchat.errors import UsageError
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -27,37 +26,6 @@ LISTEN = "127.0.0.1:8000"
 ROOM = "general"
 CONNECTIONS = 10_000
 SPARE_DESCRIPTORS = 400  # of the process itself, and of visitors that are accepted at once
-
-Certificate: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--cert", metavar="FILE", help="Speak TLS, with this certificate.", autocompletion=completion.path),
-]
-Key: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--key", metavar="FILE", help="The certificate's private key.", autocompletion=completion.path),
-]
-
-
-class Tls(NamedTuple):
-    """See groups.py."""
-
-    cert: Certificate = None
-    key: Key = None
-
-    def context(self) -> SSLContext | None:
-        """What a server needs. Raises UsageError, StartError."""
-        if self.cert is None and self.key is None:
-            return None
-        if self.cert is None or self.key is None:
-            raise UsageError("--cert and --key go together")
-        import ssl
-
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        try:
-            context.load_cert_chain(self.cert, self.key, password=lambda: "")
-        except OSError as error:  # ssl.SSLError, too
-            raise StartError(f"{self.cert}, {self.key}: {error.strerror or error}") from None
-        return context
 
 
 def tcp(
@@ -77,7 +45,8 @@ def tcp(
         int, typer.Option("--connections", metavar="N", min=1, help="How many visitors there may be.")
     ] = CONNECTIONS,
     *,
-    tls: Tls,
+    encrypted: tls.Tls,
+    tokens: tls.Tokens = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say on stderr who comes, goes and is cut off.")
     ] = False,
@@ -93,7 +62,7 @@ def tcp(
       zchat tcp
       zchat tcp --listen '*:8000' --room lobby --allow 'games.**'
       zchat tcp --raw --room general
-      zchat tcp --listen '[::]:6697' --cert chat.pem --key chat.key
+      zchat tcp --listen '[::]:6697' --cert chat.pem --key chat.key --tokens tokens
     """
     from zchat.address import parse_listen
     from zchat.names import pattern_name, room_name
@@ -102,14 +71,16 @@ def tcp(
     if room.startswith("@"):
         raise UsageError(f"--room {room}: an inbox is no room that people meet in")
     allowed = tuple(map(pattern_name, allow)) if allow else ("**",)
-    context = tls.context()
+    context, known = encrypted.context(), tls.tokens_of(tokens)
+    if raw and known is not None:
+        raise UsageError("--raw and --tokens exclude each other: a plain chat server has no line to log in with")
     from zchat.sockets.kernel import raise_descriptor_limit
     from zchat.tcp.gateway import GatewayOptions
 
     most = max(1, min(connections, raise_descriptor_limit() - SPARE_DESCRIPTORS))
     if most < connections and connections != CONNECTIONS:
         exit_status.tell(f"the system lets a process have descriptors for {most:,} visitors (ulimit -n)")
-    asked = GatewayOptions(room, allowed, raw, not no_echo, most)
+    asked = GatewayOptions(room, allowed, raw, not no_echo, most, known)
     came: list[int] = []
     asyncio.run(_serve(at, asked, context, connecting, verbose, came))
     if signal.SIGINT in came[:1]:
@@ -142,7 +113,7 @@ async def _serve(
             if signum == signal.SIGTERM or signal.getsignal(signum) is not signal.SIG_IGN:
                 loop.add_signal_handler(signum, stop, signum)
         where = at._replace(host=host, port=port)
-        if not where.is_local:
+        if not where.is_local and asked.tokens is None:
             exit_status.tell(
                 f"warning: {where} is open to the network: whoever reaches it can read and write in the rooms"
             )

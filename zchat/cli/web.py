@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zchat.cli import completion, options
+from zchat.cli import completion, options, tls
 from zchat.cli.interrupts import interrupts
 from zchat.errors import StartError, UsageError
 
@@ -40,24 +40,28 @@ def web(
             "--origin", metavar="URL", help="Pages of this origin may use it, too. May be repeated; * is all."
         ),
     ] = None,
+    *,
+    encrypted: tls.Tls,
+    tokens: tls.Tokens = None,
     broker: options.BrokerAddress = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:
     """Let browsers, Socket.IO clients and curl into the rooms.
 
-    Whoever reaches it can read and write every room, under any name, as long as there are no keys. A
-    line on stderr says when it is ready.
+    Whoever reaches it can read and write every room, under any name, unless --tokens says who may come in.
+    A line on stderr says when it is ready.
 
     Examples:
       zchat web
       zchat web --listen 0.0.0.0:8080 --room lobby
+      zchat web --listen 0.0.0.0:8443 --cert chat.pem --key chat.key --tokens tokens
       zchat web --app chat:handlers --origin https://example.com
     """
     from zchat.names import room_name
     from zchat.profile import meant
 
     where = meant(broker, None).address
-    at = _host_and_port(listen)
+    at, context, known = _host_and_port(listen), encrypted.context(), tls.tokens_of(tokens)
     room_name(room)
     try:
         from zchat.web import serving
@@ -68,15 +72,21 @@ def web(
 
     raise_descriptor_limit()
     application = WebApplication(
-        broker, room=room, handlers=None if app is None else _handlers(app), origins=origin or (), wait=wait
+        broker,
+        room=room,
+        handlers=None if app is None else _handlers(app),
+        origins=origin or (),
+        wait=wait,
+        tokens=known,
     )
     socket = serving.listening(*at)
+    scheme = "http" if context is None else "https"
     address = serving.shown(at[0], socket.getsockname()[1])
 
     def ready() -> None:
-        print(f"zchat web ready on http://{address}, broker {where}", file=sys.stderr, flush=True)
+        print(f"zchat web ready on {scheme}://{address}, broker {where}", file=sys.stderr, flush=True)
 
-    signum = asyncio.run(serving.serve(application, socket, ready))
+    signum = asyncio.run(serving.serve(application, socket, ready, context))
     if signum:
         interrupts.end_by(signum)
 

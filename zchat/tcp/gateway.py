@@ -23,6 +23,7 @@ from zchat.errors import Closed, Refused, StartError, Unreachable
 from zchat.names import matcher
 from zchat.tcp.audience import Audience
 from zchat.tcp.visitor import Visitor
+from zchat.tokens import TokenFile
 
 READ_BYTES = 16 << 10  # taken of one visitor before others have their turn
 WAITING_BYTES_IN_ALL_MAX = 64 << 20  # what may wait to be read by visitors, before slow ones are cut off
@@ -33,6 +34,7 @@ ENDED_AT_ONCE = 64  # who waits for the end of a session is looked at in each tu
 SESSION_SECONDS = 10.0  # a broker that does not answer for so long is away
 BUSY_SECONDS = 1.0  # a broker that has too much to do is asked again this often
 GOODBYE_SECONDS = 3.0  # at the end, for what is not stored, and then for what is not read
+LOOK_SECONDS = 1.0  # at the tokens of visitors
 BACKLOG = 256
 HANDSHAKE_SECONDS = 10.0  # of TLS
 GUEST_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # none that looks like another
@@ -46,6 +48,7 @@ class GatewayOptions(NamedTuple):
     is_raw: bool = False
     echoes: bool = True
     connections_max: int = 10_000
+    tokens: TokenFile | None = None  # who has none of them stays outside
 
 
 class Gateway:
@@ -96,9 +99,12 @@ class Gateway:
 
     async def serve(self) -> None:
         """Until it is stopped; visitors are told. Raises why it cannot go on."""
+        watching = None if self.options.tokens is None else self.run(self._watch())
         try:
             await self._end
         finally:
+            if watching is not None:
+                watching.cancel()
             self._server.close()
             await self._say_goodbye()
 
@@ -160,6 +166,16 @@ class Gateway:
     def guest(self) -> str:
         """A name for who has not said one."""
         return "guest-" + "".join(secrets.choice(GUEST_LETTERS) for _ in range(5))
+
+    async def _watch(self) -> None:
+        """Who is inside by a token that is good no more, goes; so does who says none."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for visitor in list(self.visitors):
+                login = visitor.participant.login
+                if login is not None and (why := login.why_outside()):
+                    visitor.cut_off(why)
+                    visitor.leave()
 
     # --- rooms ------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from zchat.message import Message
 from zchat.names import inbox
 from zchat.printable import printable
 from zchat.tcp import shown
+from zchat.tcp.login import VisitorLogin
 from zchat.tcp.spoken import COMMANDS, Said, SlashCommand, understood
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ RECORD_BYTES = 64  # that a message costs beside its body
 STORED_SECONDS = 60.0  # a session that is over waits so long for what it said to be stored
 SHOWN_SECONDS = 2.0  # and then for that to be shown to the visitor, too
 READ_SECONDS = 30.0  # for what /last shows to be read
+OUTSIDE = ("login", "quit")  # what may be done before one has come in
 ROOMS_MAX = 32  # that it may be in
 
 
@@ -51,17 +53,25 @@ class Participant:
         self._unstored = 0  # messages,
         self._unstored_bytes = 0
         self._last_offset = 0  # of what it said and is stored
+        tokens = gateway.options.tokens
+        self.login = None if tokens is None else VisitorLogin(tokens)  # where a token is needed
 
     @property
-    def has_begun(self) -> bool:
-        """Whether it has a session."""
-        return self._session is not None
+    def takes_lines(self) -> bool:
+        """Whether what it types is looked at: it has a session, or is to log in."""
+        return self._session is not None or self.login is not None
 
     async def begin(self) -> None:
         """It comes."""
+        if self.login is not None:
+            self._visitor.tell("who are you? /login TOKEN")
+        else:
+            await self._come_in(self._gateway.guest())
+
+    async def _come_in(self, user: str) -> None:
         gateway, visitor, room = self._gateway, self._visitor, self._gateway.options.room
         try:
-            session = await gateway.begin(visitor, gateway.guest(), self._notice)
+            session = await gateway.begin(visitor, user, self._notice)
             self.session_id = session.session_id
             self._session = session
             await self._enter(room)
@@ -97,10 +107,14 @@ class Participant:
     def typed(self, line: bytes) -> None:
         """A line. Raises ZchatError."""
         match understood(line):
-            case Said(body):
-                self.say(body)
-            case SlashCommand() as command:
+            case None:
+                pass
+            case SlashCommand() as command if self._session is not None or command.word in OUTSIDE:
                 self._visitor.do(getattr(self, f"_{command.word}")(command))
+            case Said(body) if self._session is not None:
+                self.say(body)
+            case _:
+                raise UsageError("you have not logged in: /login TOKEN")
 
     def say(self, body: bytes, end: bytes = b"\n") -> None:
         """Something for the room. Raises ZchatError."""
@@ -178,9 +192,18 @@ class Participant:
     async def _quit(self, command: SlashCommand) -> None:
         self._visitor.leave()
 
+    async def _login(self, command: SlashCommand) -> None:
+        if self.login is None:
+            raise UsageError("no token is needed here; /nick NAME says who you are")
+        await self._come_in(self.login.user(command.text))
+        if self._session is not None:
+            await self._listen_to_inbox()
+
     async def _nick(self, command: SlashCommand) -> None:
         former = self._session
         assert former is not None, "it has begun"
+        if self.login is not None:
+            self.login.check_name()
         if command.name == former.user:
             raise UsageError(f"you are {former.user} already")
         session = await self._gateway.begin(self._visitor, command.name, self._notice)

@@ -25,6 +25,7 @@ class VisitorCommand(NamedTuple):
 
 
 COMMANDS: dict[str, VisitorCommand] = {
+    "login": VisitorCommand("/login TOKEN", "come in, where a token is needed"),
     "nick": VisitorCommand("/nick NAME", "be called so"),
     "join": VisitorCommand("/join ROOM", "go to a room, too; what you type is said there"),
     "part": VisitorCommand("/part [ROOM]", "leave a room"),
@@ -63,6 +64,8 @@ def understood(line: bytes) -> Said | SlashCommand | None:
         raise UsageError(f"no command /{word}; /help lists them, and // begins a line that is said with a slash")
     if command in ("help", "quit"):
         return SlashCommand(command)
+    if command == "login":
+        return SlashCommand(command, text=rest)
     if command == "last":
         return SlashCommand(command, number=_number(rest))
     if command == "msg":

@@ -181,7 +181,7 @@ class Visitor(asyncio.BufferedProtocol):
     def go_on(self) -> None:
         """Do what was typed, as far as it may be done now."""
         while self._may_go_on():
-            typed = self._typed.take() if self.participant.has_begun else None
+            typed = self._typed.take() if self.participant.takes_lines else None
             if typed is None:
                 if self._has_ended:
                     self._is_over = True

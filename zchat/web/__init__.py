@@ -10,7 +10,10 @@ It needs `pip install 'zchat[web]'`. Spec: docs/web.md.
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zchat.web.hooks import EventCaller, Handlers
@@ -27,12 +30,16 @@ def app(
     room: str = "general",
     handlers: Handlers | None = None,
     origins: Iterable[str] = (),
+    tokens: str | os.PathLike[str] | None = None,
 ) -> WebApplication:
     """The application. `room` is where clients are who name none; `origins` whose pages may use it besides its own.
+    With `tokens`, a file that `zchat tokens` makes, nobody comes in without one of these.
 
     It connects to the broker with its first request, and ends with the server's life; where it is mounted in another
-    application, `await app.close()` in that one's. Raises BadName.
+    application, `await app.close()` in that one's. Raises BadName, UsageError, OSError.
     """
+    from zchat.tokens import TokenFile
     from zchat.web.application import WebApplication  # with python-socketio and starlette, which are of an extra
 
-    return WebApplication(broker, room=room, handlers=handlers, origins=origins)
+    known = None if tokens is None else TokenFile(Path(tokens), logging.getLogger("zchat.web").warning).load()
+    return WebApplication(broker, room=room, handlers=handlers, origins=origins, tokens=known)

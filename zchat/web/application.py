@@ -9,15 +9,18 @@ Spec: docs/web.md, "In an application of yours". Tests: tests/web/test_applicati
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable
 
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 
 from zchat.names import room_name
+from zchat.tokens import TokenFile
 from zchat.web.core.bounds import WebLimits, address_of, header, is_allowed
 from zchat.web.door import SocketDoor
+from zchat.web.entry import PASS, Entrance, unauthorized
 from zchat.web.gateway import WebGateway
 from zchat.web.guard import Receive, Scope, Send
 from zchat.web.hooks import Handlers
@@ -43,6 +46,7 @@ class WebApplication:
         origins: Iterable[str] = (),
         limits: WebLimits | None = None,
         wait: float = WAIT_SECONDS,
+        tokens: TokenFile | None = None,
     ) -> None:
         self.limits = limits or WebLimits()
         self.gateway = WebGateway(broker, self.limits, wait)
@@ -51,10 +55,12 @@ class WebApplication:
         self._origins = tuple(origins)
         self._of_address: Counter[str] = Counter()
         keys = PublishedKeys(self.limits.keys_max)
-        self._door = SocketDoor(self.gateway, self._room, handlers or Handlers(), keys, self.counts)
+        self._entry = None if tokens is None else Entrance(tokens)
+        self._door = SocketDoor(self.gateway, self._room, handlers or Handlers(), keys, self.counts, self._entry)
         plain, talk = PlainDoor(self.gateway, keys, self.counts), TalkDoor(self.gateway, keys, self.counts)
-        page = PageDoor(self._room)
-        self._routes = Starlette(routes=[*page.routes, *talk.routes, *plain.routes, *page.rooms])
+        page = PageDoor(self._room, needs_login=tokens is not None)
+        logging_in = [] if self._entry is None else self._entry.routes
+        self._routes = Starlette(routes=[*page.routes, *logging_in, *talk.routes, *plain.routes, *page.rooms])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, one WebSocket, or the life of the server."""
@@ -64,19 +70,26 @@ class WebApplication:
         why = self._refused(scope)
         if why:
             self.counts.refused += 1
-            await _refuse(scope, receive, send, why)
+            await _refuse(scope, receive, send, why, PlainTextResponse(f"{why}\n", 403))
+            return
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if self._entry is not None and (why := self._entry.admit(scope, path)):
+            self.counts.refused += 1
+            await _refuse(scope, receive, send, why, unauthorized(why))
             return
         address = address_of(scope)
+        self._begins(scope)
         self.counts.connections += 1
         self._of_address[address] += 1
         try:
-            if scope["path"].removeprefix(scope.get("root_path", "")).startswith(SOCKET_IO):
+            if path.startswith(SOCKET_IO):
                 await self._door(
                     scope, receive, send
                 )  # past the layers of Starlette, of which each connection had its own
             else:
                 await self._routes(scope, receive, send)
         finally:
+            self._ends(scope)
             self.counts.connections -= 1
             self._of_address[address] -= 1
             if not self._of_address[address]:
@@ -84,10 +97,22 @@ class WebApplication:
 
     async def close(self) -> None:
         """All clients go, all users leave, and the connection to the broker ends."""
+        if self._entry is not None:
+            self._entry.close()
         await self._door.close()
         await self.gateway.close()
 
     # --- parts ------------------------------------------------------------------------------
+
+    def _begins(self, scope: Scope) -> None:
+        """Whoever is inside by a token goes with it."""
+        task = asyncio.current_task()
+        if self._entry is not None and scope[PASS] is not None and task is not None:
+            self._entry.begins(id(scope), scope[PASS], task.cancel)
+
+    def _ends(self, scope: Scope) -> None:
+        if self._entry is not None:
+            self._entry.ends(id(scope))
 
     def _refused(self, scope: Scope) -> str:
         """Why not; empty: it may."""
@@ -112,9 +137,9 @@ class WebApplication:
                 return
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, why: str) -> None:
+async def _refuse(scope: Scope, receive: Receive, send: Send, why: str, answer: Response) -> None:
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": why})
     else:
-        await PlainTextResponse(f"{why}\n", 403)(scope, receive, send)
+        await answer(scope, receive, send)

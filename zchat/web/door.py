@@ -23,6 +23,7 @@ import socketio
 from zchat import Refused, TimedOut, UsageError, ZchatError
 from zchat.web.core import events, lines, resuming
 from zchat.web.core.bounds import WebLimits
+from zchat.web.entry import Entrance, named
 from zchat.web.gateway import LINGER_SECONDS, WebGateway
 from zchat.web.guard import CutOff, Guard, Receive, Scope, Send
 from zchat.web.hooks import CONNECT, DISCONNECT, Handlers
@@ -44,8 +45,15 @@ class SocketDoor:
     """An ASGI application for the path /socket.io/."""
 
     def __init__(
-        self, gateway: WebGateway, room: str, handlers: Handlers, keys: PublishedKeys, counts: WebCounts
+        self,
+        gateway: WebGateway,
+        room: str,
+        handlers: Handlers,
+        keys: PublishedKeys,
+        counts: WebCounts,
+        entry: Entrance | None,
     ) -> None:
+        self._entry = entry
         self._gateway, self._room, self._handlers, self._keys, self._counts = gateway, room, handlers, keys, counts
         self._limits: WebLimits = gateway.limits
         self._windows: dict[str, SocketWindow] = {}  # sid
@@ -116,13 +124,15 @@ class SocketDoor:
         query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
         try:
             said = resuming.introduction(auth, query, is_npm=_is_npm(environ, auth))
+            token = None if self._entry is None else self._entry.introduced(environ["asgi.scope"], auth)
+            user = said.user if self._entry is None else named(token, said.user)
             log_id = (await self._gateway.start()).log_id
-        except UsageError as error:
+        except (UsageError, Refused) as error:
             raise socketio.exceptions.ConnectionRefusedError(str(error)) from None
         except ZchatError:
             self.cut(eio_sid)
             return False
-        user = said.user or f"guest-{secrets.token_hex(3)}"
+        user = user or f"guest-{secrets.token_hex(3)}"
         places = said.places if said.places is not None and said.places.log_id == log_id else None
         id = said.own_id or (said.id if places is not None else "")
         id = id or f"{secrets.token_urlsafe(ID_BYTES)}.{user}"
@@ -141,6 +151,8 @@ class SocketDoor:
         )
         socket.queue.overflows = window.cut
         self._windows[sid] = window
+        if self._entry is not None and token is not None:
+            self._entry.begins(window, token, window.cut)
         if places is not None:
             self._counts.recovered += 1
         self._gateway.later(self._welcome(window, after))
@@ -171,6 +183,8 @@ class SocketDoor:
         self._ids.pop(sid, None)
         if window is None:
             return
+        if self._entry is not None:
+            self._entry.ends(window)
         linger = 0.0 if reason == CLIENT_LEFT else LINGER_SECONDS
         window.go(linger)
         with suppress(ZchatError):

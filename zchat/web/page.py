@@ -32,17 +32,18 @@ TYPES = {
     "svg": "image/svg+xml",
     "json": "application/json",
 }
-FILES = ("chat.js", "view.js", "connection.js", "chat.css", "icon.svg", "api.js", "api.css")
+FILES = ("chat.js", "view.js", "connection.js", "chat.css", "icon.svg", "api.js", "api.css", "login.js")
 
 
 class PageDoor:
     """The routes of the page."""
 
-    def __init__(self, room: str) -> None:
-        self._room = room
-        self._read = {name: _content(name) for name in ("index.html", "api.html", "openapi.json", *FILES)}
+    def __init__(self, room: str, *, needs_login: bool = False) -> None:
+        self._room, self._login = room, b"token" if needs_login else b""
+        self._read = {name: _content(name) for name in ("index.html", "api.html", "openapi.json", "login.html", *FILES)}
         self.routes = [
             Route("/", self._page),
+            *([Route("/login", self._login_page)] if needs_login else []),
             Route("/docs", self._file("api.html")),
             Route("/openapi.json", self._file("openapi.json")),
             *(Route(f"/static/{name}", self._file(name)) for name in FILES),
@@ -52,6 +53,12 @@ class PageDoor:
     async def _page(self, request: Request) -> Response:
         root = request.scope.get("root_path", "")
         shown = self._read["index.html"].replace(b"{root}", root.encode()).replace(b"{room}", self._room.encode())
+        shown = shown.replace(b"{login}", self._login)
+        return Response(shown, headers=HEADERS, media_type="text/html")
+
+    async def _login_page(self, request: Request) -> Response:
+        root = request.scope.get("root_path", "")
+        shown = self._read["login.html"].replace(b"{root}", root.encode())
         return Response(shown, headers=HEADERS, media_type="text/html")
 
     def _file(self, name: str) -> Any:

@@ -26,6 +26,7 @@ from zchat.web.core import asking, lines
 from zchat.web.core.asking import RoomQuery
 from zchat.web.core.bounds import Buckets, address_of
 from zchat.web.core.events import Spoken
+from zchat.web.entry import user_of
 from zchat.web.gateway import IDLE_SECONDS, WebGateway, WebUser
 from zchat.web.lined import JOINED_BYTES, LineWaiter, attach, error_line
 from zchat.web.metrics import WebCounts
@@ -69,7 +70,7 @@ class PlainDoor:
         if "filename" in posted.headers:  # a header is Latin-1: other letters come as %C3%A4
             posted.headers["filename"] = unquote(posted.headers["filename"])
         body = await self._body_of(request)
-        user = await self._gateway.user(posted.user)
+        user = await self._gateway.user(user_of(request.scope, posted.user) or asking.NAMELESS)
         try:
             async with asyncio.timeout(self._limits.silent_seconds):
                 said = Spoken(posted.event, body, posted.headers)
@@ -169,8 +170,12 @@ class PlainDoor:
         return read()
 
     async def _who(self, request: Request) -> Response:
-        client = await self._gateway.start()
-        members = await client.who(_room_of(request))
+        room, user = _room_of(request), await self._user_of(request)
+        try:
+            client = user.client if user is not None else await self._gateway.start()
+            members = await client.who(room)
+        finally:
+            self._let_go(user)
         return _json([{"user": each.user, "state": each.state, "since": each.since / 1_000_000} for each in members])
 
     async def _body(self, request: Request) -> Response:
@@ -209,7 +214,7 @@ class PlainDoor:
         return answered
 
     async def _user_of(self, request: Request) -> WebUser | None:
-        name = request.query_params.get("user")
+        name = user_of(request.scope, request.query_params.get("user", ""))
         return await self._gateway.user(name) if name else None
 
     def _let_go(self, user: WebUser | None) -> None:

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from ssl import SSLContext
 from typing import Any
 
 import uvicorn
@@ -118,7 +119,9 @@ def shown(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def serve(app: WebApplication, at: socket.socket, ready: Callable[[], None]) -> int:
+async def serve(
+    app: WebApplication, at: socket.socket, ready: Callable[[], None], context: SSLContext | None = None
+) -> int:
     """Serve until a signal comes; returns which. Raises ZchatError where the broker is not there at the start."""
     await app.gateway.start()
     config = uvicorn.Config(
@@ -135,6 +138,7 @@ async def serve(app: WebApplication, at: socket.socket, ready: Callable[[], None
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
+        ssl_context_factory=None if context is None else lambda config, default: context,
     )
     server = WebServer(config, ready)
     came: list[int] = []

@@ -26,9 +26,10 @@ from zchat import Refused, UsageError, ZchatError
 from zchat.names import inbox, room_name
 from zchat.web.core import asking, lines
 from zchat.web.core.events import Spoken
+from zchat.web.entry import user_of
 from zchat.web.feeds import RoomFeed
 from zchat.web.gateway import LINGER_SECONDS, WebGateway, WebUser
-from zchat.web.guard import Guard
+from zchat.web.guard import Guard, Scope
 from zchat.web.lined import LineWaiter, attach, error_line
 from zchat.web.metrics import WebCounts
 from zchat.web.once import PublishedKeys
@@ -66,7 +67,7 @@ class TalkDoor:
         guard = Guard(socket.scope, socket.receive, socket.send, self._gateway.limits)
         waiter = LineWaiter(self._gateway.limits)
         waiter.on_cut = guard.cut
-        talk = PageTalk(self._gateway, self._keys, self._counts, waiter)
+        talk = PageTalk(self._gateway, self._keys, self._counts, waiter, socket.scope)
         guarded = WebSocket(socket.scope, guard.receive, guard.send)
         await guarded.accept()
         writing = asyncio.create_task(write_all(guarded, waiter))
@@ -92,7 +93,7 @@ class TalkDoor:
         user: WebUser | None = None
         feed: RoomFeed | None = None
         try:
-            name = socket.query_params.get("user")
+            name = user_of(socket.scope, socket.query_params.get("user", ""))
             room, asked = room_name(socket.path_params["room"]), asking.room_query(socket.query_params)
             user = await self._gateway.user(name) if name else None
             feed = await self._gateway.feed(room, user)
@@ -127,8 +128,10 @@ class TalkDoor:
 class PageTalk:
     """One page that is open."""
 
-    def __init__(self, gateway: WebGateway, keys: PublishedKeys, counts: WebCounts, waiter: LineWaiter) -> None:
-        self._gateway, self._keys, self._counts, self._waiter = gateway, keys, counts, waiter
+    def __init__(
+        self, gateway: WebGateway, keys: PublishedKeys, counts: WebCounts, waiter: LineWaiter, scope: Scope
+    ) -> None:
+        self._gateway, self._keys, self._counts, self._waiter, self._scope = gateway, keys, counts, waiter, scope
         self._user: WebUser | None = None
         self._feeds: dict[str, RoomFeed] = {}
         self._is_gone = False
@@ -170,7 +173,7 @@ class PageTalk:
     async def _hello(self, ask: PageAsk) -> dict[str, Any]:
         if self._user is not None:
             raise UsageError("it has said who it is")
-        user = await self._gateway.user(ask.user)
+        user = await self._gateway.user(user_of(self._scope, ask.user))
         if self._is_gone or self._user is not None:
             self._gateway.release(user)
             raise UsageError("it has said who it is")

@@ -31,7 +31,7 @@ class RoomQuery(NamedTuple):
 class Posted(NamedTuple):
     """What a request that publishes says besides its body."""
 
-    user: str
+    user: str  # empty: it has not said
     event: str
     headers: dict[str, str]
     key: str
@@ -63,7 +63,7 @@ def room_query(query: Mapping[str, str], last_event_id: str | None = None) -> Ro
 
 def posted(query: Mapping[str, str], headers: Mapping[str, str]) -> Posted:
     """Who publishes, and as what: by the query, or by headers. Raises UsageError."""
-    user = query.get("user") or headers.get("x-user") or NAMELESS
+    user = query.get("user") or headers.get("x-user") or ""
     event = query.get("event") or headers.get("x-event") or "message"
     if event in CONNECTION_EVENTS:
         raise UsageError(f"event {event} is the gateway's own")

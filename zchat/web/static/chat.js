@@ -7,6 +7,7 @@ import { at, body, day, face, made, message, note, separator } from "./view.js";
 
 const root = document.querySelector("meta[name=zchat-root]").content;
 const firstRoom = document.querySelector("meta[name=zchat-room]").content;
+const needsLogin = Boolean(document.querySelector("meta[name=zchat-login]").content);
 const PAGE = 50; // messages that are fetched at once
 const FILE_BYTES_MAX = 1000000;
 const NEAR_END = 80; // pixels: who is as near follows what comes
@@ -64,10 +65,23 @@ function connect() {
 
 function away() {
   me.isHere = false;
+  if (needsLogin) whoAmI(); // its log-in may be over
   at("state").className = "state";
   at("state").textContent = "reconnecting…";
   at("away").textContent = "The connection is away. What you write is kept, and sent when it is back.";
   at("away").hidden = false;
+}
+
+// Where there are tokens, the gateway knows who it is; who is not known logs in.
+async function whoAmI() {
+  let answer;
+  try {
+    answer = await fetch(`${root}/me`);
+  } catch {
+    return; // it is away, and asked again
+  }
+  if (answer.status === 401) location.replace(`${root}/login`);
+  else if (answer.ok) me.name = (await answer.json()).user;
 }
 
 async function comeIn() {
@@ -588,9 +602,14 @@ for (const waiting of outbox) {
   opened(waiting.room).lines.push({ event: "message", room: waiting.room, user: me.name, time: Date.now() / 1000, text: waiting.text, waiting });
 }
 open(inAddress && !inAddress.startsWith("@") ? inAddress : firstRoom);
+if (needsLogin) {
+  me.name = "";
+  at("rename").hidden = true; // the token says who it is
+  await whoAmI();
+}
 if (me.name) {
   showMe();
   connect();
-} else {
+} else if (!needsLogin) {
   askName();
 }
