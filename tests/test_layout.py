@@ -114,9 +114,13 @@ LAYERS = [
     *(Layer(f"zchat/tcp/{name}.py", (*WORDS, "zchat.tcp."), ()) for name in ("shown", "spoken", "telnet", "typed")),
     Layer("zchat/tcp/", (*WORDS, "zchat.aio.", "zchat.core.gaps", "zchat.tcp.", "zchat.tokens"), WORLD),
     Layer("zchat/__init__.py", ("zchat.",), ("importlib",)),
-    Layer("zchat/testing.py", ("zchat.errors",), ("pathlib", "subprocess", "sys", "tempfile", "time")),
+    Layer("zchat/testing.py", ("zchat.errors",), ("os", "pathlib", "subprocess", "sys", "tempfile", "time")),
     Layer("zchat/web/core/", (*WORDS, "zchat.web.core."), ()),
-    Layer("zchat/web/", (*WORDS, "zchat", "zchat.aio.", "zchat.tokens", "zchat.web."), (*WORLD, *WEB)),
+    Layer(
+        "zchat/web/",
+        (*WORDS, "zchat", "zchat.aio.", "zchat.profile", "zchat.tokens", "zchat.web."),
+        (*WORLD, *WEB),
+    ),
     Layer(
         "zchat/cli/web.py",
         (*WORDS, "zchat.cli.", "zchat.web.", "zchat.profile", "zchat.sockets.kernel"),

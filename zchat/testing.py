@@ -13,6 +13,7 @@ Docs: docs/client.md, "Testing". Tests: tests/test_testing.py.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from zchat.errors import StartError
 
@@ -53,6 +55,44 @@ def broker(*options: str) -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+class BrokerWithKeys(NamedTuple):
+    """A broker that lets in only who has joined it."""
+
+    address: str
+    folder: Path
+
+    def profile(self, user: str, *, gateway: str = "") -> str:
+        """The path of a zchat.toml whose user has joined, for ZCHAT_CONFIG. `gateway`: users for whom it speaks, too.
+
+        Raises StartError, with what the command said.
+        """
+        file = self.folder / "profiles" / user / "zchat.toml"
+        if not file.exists():
+            options = ("--gateway", gateway) if gateway else ()
+            invite = self._zchat(file, "keys", "invite", user, "--keys", str(self.folder / "keys"), *options)
+            self._zchat(file, "join", invite, "--name", "test")
+        return str(file)
+
+    def _zchat(self, file: Path, *args: str) -> str:
+        env = {**os.environ, "ZCHAT_CONFIG": str(file)}
+        done = subprocess.run([sys.executable, "-m", "zchat", *args], env=env, capture_output=True, text=True)
+        if done.returncode:
+            raise StartError(done.stderr.strip())
+        return done.stdout.strip()
+
+
+@contextmanager
+def broker_with_keys(*options: str) -> Iterator[BrokerWithKeys]:
+    """Run a broker that has keys; otherwise as `broker`.
+
+    Who is to get in has a profile: `monkeypatch.setenv("ZCHAT_CONFIG", keyed.profile("alice"))`.
+    """
+    with tempfile.TemporaryDirectory(prefix="zchat-") as name:
+        folder = Path(name)
+        with broker("--keys", str(folder / "keys"), *options) as address:
+            yield BrokerWithKeys(address, folder)
 
 
 def _address(process: subprocess.Popen[bytes], said: Path) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 OPEN_FILES = 20_000
+PROFILE = "ZCHAT_CONFIG"
 
 _ZCHAT_READY = re.compile(r"zchat broker ready on (\S+) ")
 
@@ -38,9 +39,13 @@ def find_program(name: str) -> str | None:
 
 
 def child_environment() -> dict[str, str]:
-    """For what is started: no settings of the caller, and byte code is kept, as on a user's machine."""
+    """For what is started: no settings of the caller, and byte code is kept, as on a user's machine.
+
+    What stays is ZCHAT_CONFIG, which `keyed_zchat_broker` has set: a profile with a key.
+    """
     left_out = ("PYTHONDONTWRITEBYTECODE",)
-    return {name: value for name, value in os.environ.items() if name not in left_out and not name.startswith("ZCHAT_")}
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    return {name: value for name, value in kept.items() if name == PROFILE or not name.startswith("ZCHAT_")}
 
 
 @contextmanager
@@ -55,6 +60,25 @@ def zchat_broker(folder: Path, *options: str) -> Iterator[Server]:
 
     with _running([*command, "--data", str(folder / "data"), *options], log, address) as server:
         yield server
+
+
+@contextmanager
+def keyed_zchat_broker(folder: Path, *options: str) -> Iterator[Server]:
+    """The same with keys. The profile of this process, and of those that it starts, has one meanwhile."""
+    keys = ("--keys", str(folder / "keys"))
+    with zchat_broker(folder, *options, *keys) as server:
+        os.environ[PROFILE] = str(folder / "zchat.toml")
+        try:
+            invite = _zchat("keys", "invite", "bench", "--gateway", "*", *keys)
+            _zchat("join", invite)
+            yield server
+        finally:
+            del os.environ[PROFILE]
+
+
+def _zchat(*args: str) -> str:
+    command = [sys.executable, "-m", "zchat", *args]
+    return subprocess.run(command, env=child_environment(), check=True, capture_output=True, text=True).stdout.strip()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contenders.contender import PING, PONG, ROOM, Contender, Signal, Tally
-from contenders.servers import Server, zchat_broker
+from contenders.servers import Server, keyed_zchat_broker, zchat_broker
 
 
 @dataclass(frozen=True)
@@ -85,3 +85,13 @@ class Zchat(Contender):
         tally.finish()
         for client in connected:
             client.close()
+
+
+@dataclass(frozen=True)
+class KeyedZchat(Zchat):
+    """The same with a broker that has keys: all is encrypted and signed on its way."""
+
+    @contextmanager
+    def serve(self, folder: Path) -> Iterator[Server]:
+        with keyed_zchat_broker(folder, "--sync", "full") as server:
+            yield server

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -217,3 +219,45 @@ def test_a_subscription_of_a_room_with_a_long_name_is_granted(keyed: KeyedBroker
         client.send(room, "hello")
         assert messages.get(SECONDS).text == "hello"
     assert options.SUBSCRIPTION_BYTES_MAX + curve.FRAME_BYTES < curve.HANDSHAKE_BYTES_MAX
+
+
+# --- what ends an open libzmq -------------------------------------------------------------------
+
+
+def as_null(keyed: KeyedBroker, name: bytes | None = None) -> bytes:
+    """Greet as ZMTP without keys, under that routing id, and say messages and a PING. What came of it, to its end."""
+    address = parse(keyed.address)
+    ready = b"\x05READY\x0bSocket-Type\0\0\0\x06DEALER"
+    if name is not None:
+        ready += b"\x08Identity" + len(name).to_bytes(4, "big") + name
+    greeting = b"\xff" + b"\0" * 8 + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" * 32
+    message = b"\x00\x01x"
+    came = b""
+    with socket.create_connection((address.host, address.port), SECONDS) as peer:
+        try:
+            peer.sendall(greeting + b"\x04" + bytes([len(ready)]) + ready)
+            peer.sendall(message * 1500 + b"\x04\x07\x04PING\0\0" + message * 2000)
+            while more := peer.recv(4096):
+                came += more
+        except OSError:
+            pass  # reset: it was ended
+    return came
+
+
+def test_what_ends_an_open_libzmq_is_refused_before_it_can(keyed: KeyedBroker) -> None:
+    """A full queue whose peer goes (stream_engine_base.cpp:310), and a squatted routing id (socket_base.cpp:2113)."""
+    alice = keyed.let_in("alice")
+    libc = ctypes.CDLL(None)
+    libc.srand(1)
+    numbers = [libc.rand() for _ in range(16)]
+    names = [
+        b"\0" + ((low | high << 31) + ahead & 0xFFFFFFFF).to_bytes(4, "big")
+        for low, high in zip(numbers[::2], numbers[1::2], strict=True)
+        for ahead in range(4)
+    ]
+    for name in (None, *names):
+        assert len(as_null(keyed, name)) <= 64, "no more than a greeting"
+    with connected(keyed, "alice", alice) as client:
+        client.send("den", "it lives")
+        assert [member.user for member in client.who()] == ["alice"]
+    assert keyed.broker.process is not None and keyed.broker.process.poll() is None

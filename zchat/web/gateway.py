@@ -18,6 +18,7 @@ from contextlib import suppress
 import zchat.aio
 from zchat import Refused, ZchatError
 from zchat.names import inbox, user_key
+from zchat.profile import meant
 from zchat.web.core.bounds import WebLimits
 from zchat.web.feeds import RoomFeed
 
@@ -77,7 +78,9 @@ class WebGateway:
         """The connection; made when it is first needed, and again when it has ended. Raises ZchatError."""
         async with self._starting:
             if self._client is None:
-                self._client = await zchat.aio.connect(self._broker, GATEWAY_USER, wait=self._wait, seals=False)
+                has_key = meant(self._broker, None).credentials is not None  # whose user it is then
+                user = None if has_key else GATEWAY_USER
+                self._client = await zchat.aio.connect(self._broker, user, wait=self._wait, seals=False)
             return self._client
 
     async def close(self) -> None:
