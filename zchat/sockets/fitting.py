@@ -1,11 +1,12 @@
 """Whether a client's key and the broker's fit, as far as the client can find out: its monitor says what failed.
 
     HANDSHAKE_FAILED_AUTH       400 the broker does not know our key, 500 it is revoked
-    …_PROTOCOL                  the other side has another mechanism: one of the two has keys, and one has none
-    …_NO_DETAIL                 the other side ended it: that, or our first word is not for its key, or it has just gone
+    …_PROTOCOL                  the other side has another mechanism, or speaks no ZMTP at all
+    …_NO_DETAIL                 it ended it: for that, or our first word is not for its key, or it has just gone
 
 Rules of this file: what is certain is said at once. Where it is not, the other side is asked for its mechanism
-(probe.py); if that is right, and it ends handshakes twice for each key that it is known by, it has another key.
+(probe.py). If one of the two has keys and the other none, that is said; if both have, and it ends two handshakes for
+each key that it is known by, it has another key.
 
 Source: libzmq 4.3.5, curve_client.cpp and zmtp_engine.cpp. Tests: tests/sockets/test_keys.py.
 """
@@ -63,13 +64,11 @@ class Fitting:
         """It failed like that, there."""
         if event == AUTH:
             self.refusal = _unknown(value == REVOKED_STATUS, self._credentials)
-        elif event == NO_DETAIL:
-            self._ended += 1
+        elif event == NO_DETAIL or value == OTHER_MECHANISM:
+            self._ended += event == NO_DETAIL
             if not self._said and self._probe is None:
                 self._probe = MechanismProbe(address, self._wake)
             self._conclude(address)
-        elif value == OTHER_MECHANISM:
-            self._other_mechanism(address)
 
     @property
     def has_answer(self) -> bool:
@@ -84,14 +83,13 @@ class Fitting:
 
     def _conclude(self, address: Address) -> None:
         has_key = self._credentials is not None
-        if self._said in (NULL, CURVE) and (self._said == CURVE) != has_key:
-            self._other_mechanism(address)
         servers = self._credentials.servers if self._credentials is not None else []
-        if self._said == CURVE and servers and self._ended >= TRIES * len(servers):
+        if self._said == CURVE and not has_key:
+            self.refusal = _no_key(str(address))
+        elif self._said == NULL and has_key:
+            self.refusal = _without_keys(str(address))
+        elif self._said == CURVE and self._ended >= TRIES * len(servers):
             self.refusal = _another(str(address), servers[0])
-
-    def _other_mechanism(self, address: Address) -> None:
-        self.refusal = _no_key(str(address)) if self._credentials is None else _without_keys(str(address))
 
 
 def _unknown(is_revoked: bool, credentials: Credentials | None) -> KeyRefused:
