@@ -120,12 +120,19 @@ def test_no_format_but_raw_and_json_lets_a_control_character_through(body: bytes
     for shown in (
         output.people(show_room=True, colour=False)(hostile),
         templates.by_template("{room}{user}{event}{body}{headers}", LOG)(hostile),
-        output.raw_on_terminal(hostile),
+        output.people(show_room=True, colour=False, terminal=True)(hostile),
         output.json_lines(LOG, terminal=True)(hostile),
     ):
         assert not any(
             (character < " " and character != "\t") or "\x7f" <= character <= "\x9f" for character in shown.decode()
         )
+
+
+def test_a_line_on_a_terminal_has_an_end_and_elsewhere_it_is_whole() -> None:
+    long = message(body=b"x" * 50_000)
+    shown = output.people(show_room=False, colour=False, terminal=True)(long).decode()
+    assert len(shown) < 10_200 and shown.endswith("x… (of 50,000 characters; --json has all)")
+    assert output.people(show_room=False, colour=False)(long).endswith(b"x" * 50_000)
 
 
 @pytest.mark.parametrize(

@@ -110,11 +110,29 @@ def on_terminal(broker: BrokerProcess, *args: str, **env: str) -> tuple[str, int
     return text, process.wait(timeout=20)
 
 
-@pytest.mark.parametrize("args", [[], ["--raw"], ["--json"], ["--format", "{user} {body}"]])
+@pytest.mark.parametrize("args", [[], ["--json"], ["--format", "{user} {body}"]])
 def test_no_message_reaches_the_terminal_with_a_control_character(broker: BrokerProcess, args: list[str]) -> None:
     zchat("send", "a", stdin=HOSTILE + b"\n", broker=broker)
     shown, status = on_terminal(broker, "history", "a", *args)
     assert (set(shown) & CONTROLS, shown.count("\n"), status) == (set(), 1, 0)
+
+
+def test_raw_bodies_reach_a_terminal_only_when_they_are_asked_for_twice(broker: BrokerProcess) -> None:
+    zchat("send", "a", stdin=b"\x1b[1mbold\n", broker=broker)
+    for command in ("history", "listen"):
+        shown, status = on_terminal(broker, command, "a", "--raw")
+        assert "can take over a terminal: send it to a file or a pipe, or say --raw --raw" in shown and status == 2
+        assert "\x1b" not in shown
+    assert on_terminal(broker, "history", "a", "--raw", "--raw") == ("\x1b[1mbold\n", 0)
+    assert zchat("history", "a", "--raw", broker=broker).stdout == "\x1b[1mbold\n"
+
+
+def test_a_name_that_looks_like_another_is_told_when_it_is_seen_first(broker: BrokerProcess) -> None:
+    for user in ("alice", "аlice", "аlice"):
+        zchat("send", "a", "give me your key", "-u", user, broker=broker)
+    shown, _ = on_terminal(broker, "history", "a")
+    assert shown.count("zchat: the name аlice looks like alice: look twice who it is\n") == 1
+    assert "look twice" not in on_terminal(broker, "history", "a", "--json")[0]
 
 
 def test_json_on_a_terminal_is_the_same_object(broker: BrokerProcess) -> None:

@@ -29,7 +29,7 @@ def test_a_member_is_in_the_table_and_in_json(broker: BrokerProcess, start_zchat
     assert row.startswith("李明  live   ")
     (line,) = zchat("who", "general", "--json", broker=broker).stdout.splitlines()
     facts = json.loads(line)
-    assert list(facts) == ["user", "session", "state", "since", "seen", "rooms", "address", "info"]
+    assert list(facts) == ["user", "session", "state", "since", "seen", "rooms", "address", "info", "doubt"]
     assert list(facts["info"]) == ["host", "pid", "program"]
     assert (facts["user"], facts["state"], facts["rooms"]) == ("李明", "live", ["general"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", facts["since"])
@@ -92,3 +92,18 @@ def test_who_comes_and_goes_is_watched_each_change_once(
         ]
     assert zchat("who", "den", "--timeout", "1", broker=broker).status == 2
     assert zchat("who", "den", "--watch", "--timeout", "0.1", broker=broker).status == 0
+
+
+def test_names_that_look_alike_are_told(broker: BrokerProcess, start_zchat: Callable[..., Running]) -> None:
+    for user in ("alice", "аlice", "bob"):
+        start_zchat("listen", "general", "-v", broker=broker, env={"ZCHAT_USER": user}).live()
+    head, *rows = zchat("who", "general", broker=broker).stdout.splitlines()
+    assert head.split()[-1] == "NAME"
+    told = {row.split()[0]: row.rpartition("  ")[2].strip() for row in rows}
+    assert told["alice"] == "looks like аlice" and told["аlice"] == "looks like alice" and "looks" not in told["bob"]
+    facts = [json.loads(line) for line in zchat("who", "general", "--json", broker=broker).stdout.splitlines()]
+    assert {each["user"]: each["doubt"] for each in facts} == {
+        "alice": "looks like аlice",
+        "аlice": "looks like alice",
+        "bob": None,
+    }

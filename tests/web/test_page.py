@@ -94,7 +94,9 @@ def test_two_people_and_a_terminal_talk(shared_web: WebProcess, open_page: Open,
         assert (heard.user, heard.text) == ("Anna", "hello https://example.com/a.")
         terry.send(room, SCRIPT)
         terry.send(room, SCRIPT, event=SCRIPT)
+        terry.send(room, "a\u202egpj.exe\x1b[2J\u200b")
         expect(anna.locator(".body", has_text="onerror")).to_have_count(2)
+        expect(anna.locator(".body", has_text="gpj.exe")).to_have_text("a\\u202egpj.exe\\u001b[2J\\u200b")
         assert SCRIPT in texts(anna) and anna.locator("#messages img, #messages script, #messages b").count() == 0
         assert texts(anna).count("hello https://example.com/a.") == 1, "its own stands there once"
         # unread counts, and another room

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeAlias, TypedDict
@@ -169,7 +170,14 @@ Template: TypeAlias = Annotated[
         "and \\n.",
     ),
 ]
-Raw: TypeAlias = Annotated[bool, typer.Option("--raw", help="Print bodies only, byte for byte, a newline after each.")]
+Raw: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--raw",
+        count=True,
+        help="Print bodies only, byte for byte, a newline after each; to a terminal only when it is said twice.",
+    ),
+]
 Data: TypeAlias = Annotated[
     Path | None,
     typer.Option(
@@ -196,7 +204,7 @@ class Printed(NamedTuple):
 
     json: Json = False
     template: Template = None
-    raw: Raw = False
+    raw: Raw = 0
 
     def check(self, presence: bool) -> None:
         """Refuse outputs that exclude each other."""
@@ -204,6 +212,9 @@ class Printed(NamedTuple):
         if self.raw and presence:
             text = "--raw prints bodies, and joins and leaves have none"
             raise UsageError(f"{text}: use --json or --format with --presence")
+        if self.raw == 1 and sys.stdout.isatty():
+            text = "--raw prints what others sent byte for byte, and that can take over a terminal"
+            raise UsageError(f"{text}: send it to a file or a pipe, or say --raw --raw")
 
 
 class ToBroker(NamedTuple):

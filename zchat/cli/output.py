@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -36,6 +37,7 @@ Format: TypeAlias = "Callable[[Message], bytes]"
 UNMARKED = ("join", "leave", "sealed")  # events of messages that are never sealed, or say so themselves
 HIDDEN = b""  # a line that is not printed: a piece of a file
 
+SHOWN_CHARACTERS_MAX = 10_000  # of a body, on a terminal
 NAME_COLOURS = (31, 32, 33, 34, 35, 36, 91, 92, 93, 94, 95, 96)
 
 _UNPRINTABLE = re.compile(r"[^ -~]")
@@ -50,8 +52,8 @@ def choose(*, json: bool, template: str | None, raw: bool, one_room: bool, termi
 
         return by_template(template, log)
     if raw:
-        return raw_on_terminal if terminal else attrgetter("body")
-    return people(show_room=not one_room, colour=terminal and coloured(os.environ))
+        return attrgetter("body")
+    return people(show_room=not one_room, colour=terminal and coloured(os.environ), terminal=terminal)
 
 
 def coloured(environment: os._Environ[str] | dict[str, str]) -> bool:
@@ -62,9 +64,10 @@ def coloured(environment: os._Environ[str] | dict[str, str]) -> bool:
 # --- for people ---------------------------------------------------------------------------------
 
 
-def people(*, show_room: bool, colour: bool) -> Format:
-    """A line for people."""
+def people(*, show_room: bool, colour: bool, terminal: bool = False) -> Format:
+    """A line for people; on a terminal no longer than they read."""
     name = _coloured_name if colour else printable
+    most = SHOWN_CHARACTERS_MAX if terminal else sys.maxsize
     grey, plain = ("\x1b[2m", "\x1b[0m") if colour else ("", "")
 
     def line(message: Message) -> bytes:
@@ -77,13 +80,13 @@ def people(*, show_room: bool, colour: bool) -> Format:
         head = f"{grey}[{_local_second(message.time // 1_000_000)}]{plain} {room}"
         user, event = name(message.user), message.event
         if event == "message":
-            return f"{head}{user}: {printable(message.text)}".encode()
+            return f"{head}{user}: {_shown(message.text, most)}".encode()
         if event == "join":
             return f"{head}* {user} joined".encode()
         if event == "leave":
-            reason = printable(message.text)
+            reason = _shown(message.text, most)
             return f"{head}* {user} left{f' ({reason})' if reason not in ('', 'bye') else ''}".encode()
-        return f"{head}{user} [{printable(event)}]: {printable(message.text)}".encode()
+        return f"{head}{user} [{printable(event)}]: {_shown(message.text, most)}".encode()
 
     return line
 
@@ -142,9 +145,11 @@ def _local_second(seconds: int) -> str:
     return time.strftime("%H:%M:%S" if then[:3] == time.localtime()[:3] else "%Y-%m-%d %H:%M:%S", then)
 
 
-def raw_on_terminal(message: Message) -> bytes:
-    """The body, as far as a terminal may show it."""
-    return printable(message.text).encode()
+def _shown(text: str, most: int) -> str:
+    """What people see of a body: on a terminal a line without end would be the last that is seen."""
+    if len(text) <= most:
+        return printable(text)
+    return f"{printable(text[:most])}… (of {len(text):,} characters; --json has all)"
 
 
 # --- for programs -------------------------------------------------------------------------------

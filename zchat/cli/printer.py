@@ -17,6 +17,7 @@ from zchat.cli import exit_status, output, streams
 from zchat.cli.inboxes import ME
 from zchat.cli.interrupts import interrupts
 from zchat.errors import TimedOut, ZchatError
+from zchat.lookalikes import Lookalikes
 from zchat.names import inbox
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Printer:
     """Prints messages in one format, and what happens to the subscription beside them."""
 
     def __init__(
-        self, patterns: list[str], *, json: bool, template: str | None, raw: bool, verbose: bool = False
+        self, patterns: list[str], *, json: bool, template: str | None, raw: int, verbose: bool = False
     ) -> None:
         one_room = len(patterns) == 1 and "*" not in patterns[0]
         streams.watch_reader()
@@ -44,8 +45,9 @@ class Printer:
         self._verbose = verbose or sys.stderr.isatty()
         self.log = output.KnownLog()  # of the messages that are printed
         self._format = output.choose(
-            json=json, template=template, raw=raw, one_room=one_room, terminal=self._terminal, log=self.log
+            json=json, template=template, raw=bool(raw), one_room=one_room, terminal=self._terminal, log=self.log
         )
+        self._names = Lookalikes()
         self._lines: list[bytes] = []
         self._size = 0
         self._choice: Choice | None = None
@@ -83,6 +85,9 @@ class Printer:
         if not line and self._is_for_people and message.headers:
             self._pass_over()
             return
+        if self._is_for_people and (why := self._names.doubt(message.user)):
+            self.flush()
+            exit_status.tell(f"the name {message.user} {why}: look twice who it is")
         self._lines.append(line)
         self._size += len(line)
         self.printed += message.event not in self._uncounted

@@ -41,6 +41,7 @@ def who(
       zchat who ops --watch --json
     """
     from zchat.cli import inboxes, output
+    from zchat.lookalikes import doubts
     from zchat.names import room_name
 
     if room is not None:
@@ -57,16 +58,23 @@ def who(
         return
     with connect(broker, user, wait=wait, timeout=wait) as client:
         members = client.who(room and inboxes.of(client.user, room), lag=lag)
+    odd = doubts(member.user for member in members)
     if json:
         terminal = sys.stdout.isatty()
         facts = [
-            _facts(member) | ({"lag": None if member.lag < 0 else member.lag} if lag else {}) for member in members
+            _facts(member)
+            | {"doubt": odd.get(member.user)}
+            | ({"lag": None if member.lag < 0 else member.lag} if lag else {})
+            for member in members
         ]
         lines = [output.object_line(one, terminal=terminal) for one in facts]
         sys.stdout.write("".join(f"{line.decode()}\n" for line in lines))
     else:
-        heads = ["USER", "STATE", "SINCE", "SEEN", "ROOMS", "ADDRESS"] + ["LAG"] * lag
-        rows = [_row(member) + ["-" if member.lag < 0 else str(member.lag)] * lag for member in members]
+        heads = ["USER", "STATE", "SINCE", "SEEN", "ROOMS", "ADDRESS"] + ["LAG"] * lag + ["NAME"] * bool(odd)
+        rows = [
+            _row(member) + ["-" if member.lag < 0 else str(member.lag)] * lag + [odd.get(member.user, "")] * bool(odd)
+            for member in members
+        ]
         sys.stdout.write(output.table(heads, rows))
 
 

@@ -1,4 +1,5 @@
-// What is on the page for a message, a member, a room. Whatever others wrote is text, and never markup.
+// What is on the page for a message, a member, a room. Whatever others wrote is text, and never markup; what turns the
+// direction of what stands beside it, or is not seen, is shown as an escape, as on a terminal.
 
 const PICTURES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"]);
 const LINK = /\bhttps?:\/\/[^\s<>"'`]+[^\s<>"'`.,;:!?)\]}]/g;
@@ -6,10 +7,13 @@ const TOGETHER = 300; // seconds: what one writes within them stands together
 
 export const at = (id) => document.getElementById(id);
 
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
+export const visible = (text) => text.replace(HIDDEN, (hidden) => `\\u${hidden.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
 export function made(name, className, ...inside) {
   const element = document.createElement(name);
   if (className) element.className = className;
-  element.append(...inside);
+  element.append(...inside.map((each) => (typeof each === "string" ? visible(each) : each)));
   return element;
 }
 
@@ -56,7 +60,7 @@ function size(bytes) {
 
 function file(line, place) {
   const headers = line.headers || {};
-  const name = headers.filename || "file";
+  const name = visible(headers.filename || "file");
   if (PICTURES.has(headers["content-type"])) {
     const picture = made("img", "picture");
     picture.src = place;
@@ -75,7 +79,7 @@ export function body(line, placeOf) {
   if (line.event !== "message") shown.append(made("span", "event", line.event));
   if (line.bytes !== undefined) shown.append(file(line, placeOf(line)));
   else if (line.args) shown.append(made("code", "", JSON.stringify(line.args)));
-  else shown.append(...withLinks(line.text));
+  else shown.append(...withLinks(visible(line.text)));
   return shown;
 }
 
