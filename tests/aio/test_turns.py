@@ -15,6 +15,7 @@ import zchat.aio
 from tests.aio.conftest import Around, Loops, until
 from tests.conftest import BrokerProcess
 from zchat.core import Instant
+from zchat.sockets.clock import Deadline
 
 pytestmark = pytest.mark.slow  # a broker is a process
 
@@ -139,5 +140,34 @@ def test_waits_of_many_tasks_are_over_when_their_own_is(run: Loops, shared_broke
             answers = await asyncio.gather(*asked)
             assert all(isinstance(answer, list) for answer in answers if answer is not None)
             assert anna._connection._asked == {} and anna._connection._turns._waits == {}
+
+    run(talk())
+
+
+def test_a_turn_looks_only_at_those_who_wait_for_what_it_touched(
+    run: Loops, shared_broker: BrokerProcess, room: str
+) -> None:
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, "anna") as anna:
+            turns, looks, told = anna._connection._turns, list[str](), set[str]()
+
+            def waits_for(what: str) -> asyncio.Task[bool]:
+                def is_done() -> bool:
+                    looks.append(what)
+                    return what in told
+
+                return asyncio.create_task(turns.wait(is_done, Deadline("it", None), what, "both"))
+
+            waiting = {what: waits_for(what) for what in ("one", "other")}
+            for number in range(10):
+                await anna.send(room, str(number))
+            assert sorted(looks) == ["one", "other"], "once, before they wait"
+            told.update(waiting)
+            turns.touch("one")
+            turns.turn()
+            assert await waiting["one"] and not waiting["other"].done()
+            turns.touch("both")
+            turns.turn()
+            assert await waiting["other"] and not turns._waits
 
     run(talk())

@@ -70,13 +70,13 @@ class LoopConnection(Link):
 
     # --- waiting ----------------------------------------------------------------------------
 
-    async def wait_until(self, condition: Callable[[], object], deadline: Deadline) -> bool:
-        """Wait for it, or the end. False when the time is over."""
-        return await self._turns.wait(lambda: condition() or self._failure is not None, deadline)
+    async def wait_until(self, condition: Callable[[], object], deadline: Deadline, *what: object) -> bool:
+        """Wait for it, or the end. False when the time is over. `what`: as `Turns.wait` has it."""
+        return await self._turns.wait(lambda: condition() or self._failure is not None, deadline, *what)
 
-    async def wait_for(self, condition: Callable[[], object], deadline: Deadline) -> None:
+    async def wait_for(self, condition: Callable[[], object], deadline: Deadline, *what: object) -> None:
         """Wait for it. Raises TimedOut, and Closed or Refused when it has ended."""
-        if not await self.wait_until(condition, deadline):
+        if not await self.wait_until(condition, deadline, *what):
             raise self.late(deadline)
         if not condition():
             assert self._failure is not None
@@ -147,7 +147,7 @@ class LoopConnection(Link):
         """
         is_over, began = self._subscribe(listener, incoming), monotonic()
         try:
-            await self.wait_for(is_over, deadline)
+            await self.wait_for(is_over, deadline, self._core, incoming, self._own)
         except TimedOut:
             raise self._not_live(deadline, began, is_late=True) from None
         if not listener.is_begun:
@@ -170,7 +170,7 @@ class LoopConnection(Link):
 
     async def flush(self, timeout: float | None) -> None:
         """Wait until all that was published is settled. Raises the first Refused since the last flush, TimedOut."""
-        await self.wait_for(self._want_acks(), self.deadline("acks", timeout))
+        await self.wait_for(self._want_acks(), self.deadline("acks", timeout), self._core)
         self._flushed()
 
     @property
@@ -210,10 +210,10 @@ class LoopConnection(Link):
         try:
             if self._failure is None and timeout > 0:
                 is_settled = self._want_acks()
-                await self.wait_until(lambda: is_settled() or not self.is_ready, deadline)
+                await self.wait_until(lambda: is_settled() or not self.is_ready, deadline, self._core)
                 has_ended = self._bye()
                 if has_ended is not None:
-                    await self.wait_until(has_ended, deadline)
+                    await self.wait_until(has_ended, deadline, self._core)
         finally:  # it may have been cancelled
             self.end()
 
@@ -271,6 +271,7 @@ class LoopConnection(Link):
             future = self._asked.get(number)
             if future is not None:
                 settle(future, True)
+        self._turns.touch(self._core)
 
     # --- parts ------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ class LoopIncoming(Incoming):
         """What was ordered. By the engine."""
         super().put(items)
         self.stir()
+        self._turns.touch(self)
 
     def stir(self) -> None:
         """There is something to be taken, or there never will be."""

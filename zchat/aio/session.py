@@ -51,6 +51,7 @@ class LoopSession(ChannelLink, LoopConnection):
     def ended(self, error: ZchatError, unsettled: int) -> None:
         """The session goes on no more."""
         super().ended(error, unsettled)
+        self._turns.touch(self._core)
         settle(self._begun, True)
         for future in self._asked.values():
             settle(future, True)

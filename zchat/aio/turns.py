@@ -6,7 +6,8 @@
 Rules of this file
 1. All of it is called in the loop's thread; only `push` may be called in another one, and does nothing there but wake.
 2. A wait that is cancelled has changed nothing. Nobody is called in the middle of a turn.
-3. A handler of signals never runs in the middle of a turn (sockets/held.py).
+3. A wait that says what it waits for is looked at when that was touched: thousands of them cost a turn nothing.
+4. A handler of signals never runs in the middle of a turn (sockets/held.py).
 
 Spec: docs/design.md, "The client". Tests: tests/aio/test_turns.py.
 """
@@ -25,6 +26,8 @@ from zchat.sockets.clock import Deadline
 from zchat.sockets.driver import LOOP_SECONDS, PUSH_SECONDS
 from zchat.sockets.port import SocketPort
 
+EACH_TURN = "each turn"  # what those wait for who name nothing
+
 
 class Turns:
     """Of one engine over its port. `start` it; `finish` is called once, when it is over."""
@@ -41,7 +44,8 @@ class Turns:
         self._is_soon = False  # a turn follows as soon as the loop comes round
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when that is, by the loop's clock
-        self._waits: dict[asyncio.Future[bool], Callable[[], object]] = {}
+        self._waits: dict[object, dict[asyncio.Future[bool], Callable[[], object]]] = {}  # by what each waits for
+        self._touched: dict[object, None] = {EACH_TURN: None}
 
     def start(self) -> None:
         """From here on the loop takes turns."""
@@ -55,8 +59,11 @@ class Turns:
         if get_ident() != self._thread or asyncio.get_running_loop() is not self.loop:
             raise UsageError("a client of zchat.aio is used in the event loop that it was connected in")
 
-    async def wait(self, done: Callable[[], object], deadline: Deadline) -> bool:
-        """Until it is `done`, or all is over; False when the time is over before."""
+    async def wait(self, done: Callable[[], object], deadline: Deadline, *what: object) -> bool:
+        """Until it is `done`, or all is over; False when the time is over before.
+
+        It can be done by a turn that touched one of `what`; by any turn, if nothing is named.
+        """
         if done():
             return True
         self.check()
@@ -65,11 +72,21 @@ class Turns:
             await asyncio.sleep(0)
             return bool(done())
         future = self.loop.create_future()
-        self._waits[future] = done
+        keys = set(what) or {EACH_TURN}
+        for key in keys:
+            self._waits.setdefault(key, {})[future] = done
         try:
             return await self.in_time(future, deadline) or bool(done())
         finally:
-            del self._waits[future]
+            for key in keys:
+                del self._waits[key][future]
+                if not self._waits[key]:
+                    del self._waits[key]
+
+    def touch(self, what: object) -> None:
+        """Something about it has changed: who waits for that is looked at after the turn."""
+        if what in self._waits:
+            self._touched[what] = None
 
     async def in_time(self, future: asyncio.Future[bool], deadline: Deadline) -> bool:
         """What the future brings; False when the time is over before."""
@@ -93,9 +110,11 @@ class Turns:
             self.soon()
         else:
             self._arm(seconds)
-        for future, done in list(self._waits.items()):
-            if done():
-                settle(future, True)
+        touched, self._touched = self._touched, {EACH_TURN: None}
+        for what in touched:
+            for future, done in list(self._waits.get(what, {}).items()):
+                if done():
+                    settle(future, True)
 
     def push(self) -> None:
         """Something was published while the engine rests: send it now, unless the program is in a loop of publishes."""
@@ -143,8 +162,9 @@ class Turns:
                 self._timer.cancel()
         self._finish(error)
         if not self.loop.is_closed():
-            for future in self._waits:
-                settle(future, True)
+            for futures in self._waits.values():
+                for future in futures:
+                    settle(future, True)
 
     # --- parts ------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ SESSION_SECONDS = 10.0  # a broker that does not answer for so long is away
 BUSY_SECONDS = 1.0  # a broker that has too much to do is asked again this often
 GOODBYE_SECONDS = 3.0  # at the end, for what is not stored, and then for what is not read
 LOOK_SECONDS = 1.0  # at the tokens of visitors
-BACKLOG = 256
+BACKLOG = 4_096  # connections that wait to be accepted: of more, each waits a second to come again
 HANDSHAKE_SECONDS = 10.0  # of TLS
 GUEST_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # none that looks like another
 
