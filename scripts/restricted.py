@@ -181,7 +181,7 @@ def run(members: int, processes: int, messages: int, rounds: int) -> dict[str, A
     with tempfile.TemporaryDirectory(prefix="zchat-restricted-") as name:
         config = Path(name, "broker.toml")
         config.write_text(RULES)
-        options_ = ["--no-watch", "--memory", "--bind", "tcp://127.0.0.1:0", "--config", str(config)]
+        options_ = ["--no-watch", "--memory", "--insecure", "--bind", "tcp://127.0.0.1:0", "--config", str(config)]
         broker = Process(["-m", "zchat", "broker", *options_], listens="stderr")
         crowd: list[Process] = []
         try:

@@ -69,7 +69,7 @@ def test_what_is_not_understood_is_an_error_that_names_it(text: str, why: str) -
 def test_it_is_read_again_when_it_was_written_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
     path, told = tmp_path / "broker.toml", list[str]()
     path.write_text("")
-    file = ConfigFile(path)
+    file = ConfigFile(path, has_names=True)
     source = file.source(file.read(), told.append)
     assert source.changed() is None and not told
 
@@ -91,6 +91,21 @@ def test_it_is_read_again_when_it_was_written_and_a_broken_one_changes_nothing(t
     new, broken, gone, limits, again = told
     assert new.endswith("the new rules hold") and again.endswith("the new rules hold")
     assert "'ajar': what it said before still holds" in broken and "No such file" in gone and "other limits" in limits
+
+
+def test_rules_where_names_are_free_are_refused_unless_that_is_meant(tmp_path: Path) -> None:
+    path = tmp_path / "broker.toml"
+    path.write_text("default = 'closed'")
+    shown = zchat("broker", "--memory", "--bind", "tcp://127.0.0.1:0", "--config", str(path))
+    assert (shown.stdout, shown.status) == ("", 2)
+    assert shown.stderr.count("\n") == 1 and "add --keys DIR, or --insecure" in shown.stderr
+    told = list[str]()
+    path.write_text("[limits]\nrooms_max = 7")
+    file = ConfigFile(path, has_names=False)
+    source = file.source(file.read(), told.append)
+    path.write_text("default = 'closed' # and later")
+    assert source.changed() is None and "what it said before still holds" in told[0]
+    assert not ConfigFile(path, has_names=True).read().rules.is_open
 
 
 def test_a_file_that_is_not_there_is_told_before_anything_begins(tmp_path: Path) -> None:

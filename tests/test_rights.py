@@ -21,8 +21,14 @@ import zmq
 
 import zchat
 from tests.conftest import BrokerProcess, eventually
+from tests.keyed import KeyedBroker, start_keyed
 from zchat import wire
+from zchat.address import parse
+from zchat.client import Client
 from zchat.errors import WireError
+from zchat.keys import Credentials, Grant
+from zchat.sockets import curve
+from zchat.sockets.client import Connection
 
 pytestmark = pytest.mark.slow  # a process, and sockets
 
@@ -143,7 +149,7 @@ class Setup:
     def __init__(self, start_broker: Callable[..., BrokerProcess], path: Path, rules: str) -> None:
         self.path = path
         path.write_text(rules)
-        self.broker = start_broker("--memory", "--config", str(path))
+        self.broker = start_broker("--memory", "--insecure", "--config", str(path))
         self.users: list[Bare] = []
 
     def user(self, name: str) -> Bare:
@@ -341,7 +347,7 @@ def test_a_listener_is_told_why_it_ends_and_one_of_a_pattern_goes_on(
 ) -> None:
     path = tmp_path / "broker.toml"
     write(path, RULES)
-    broker = start_broker("--memory", "--config", str(path))
+    broker = start_broker("--memory", "--insecure", "--config", str(path))
     with zchat.connect(broker.address, user="bob") as bob, zchat.connect(broker.address, user="ann") as ann:
         with pytest.raises(zchat.Refused, match=r"bob may not read ops\.a"):
             bob.listen("ops.a")
@@ -359,3 +365,76 @@ def test_a_listener_is_told_why_it_ends_and_one_of_a_pattern_goes_on(
             eventually(lambda: "ops.a" in [room.name for room in ann.rooms()], "the rules hold")
             bob.publish("ops.a", "3").result(WAIT_MS / 1000)
             assert pattern.get(WAIT_MS / 1000).text == "3"
+
+
+# --- with keys ----------------------------------------------------------------------------------
+
+KEYED = '[rooms."ops.**"]\nread = ["ann", "web.ann"]\nwrite = ["ann", "web.ann"]\n'
+
+
+def keyed_client(keyed: KeyedBroker, user: str, credentials: Credentials | None) -> Client:
+    connection = Connection(parse(keyed.address), user, {}, None, None, credentials)
+    connection.start(WAIT_MS / 1000)
+    return Client(connection)
+
+
+def subscriber(keyed: KeyedBroker, credentials: Credentials | None) -> zmq.Socket[bytes]:
+    """A SUB that subscribes to everything, if it is let in."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+    sub = context.socket(zmq.SUB)
+    sub.linger = 0
+    if credentials is not None:
+        curve.prove(sub, credentials.pair, keyed.server)
+    sub.connect(keyed.broker.publish_address)
+    sub.subscribe(b"")
+    return sub
+
+
+def test_with_keys_a_right_is_its_keys_users_and_who_has_no_key_gets_no_byte(
+    start_broker: Callable[..., BrokerProcess], tmp_path: Path
+) -> None:
+    write(tmp_path / "broker.toml", KEYED)
+    keyed = start_keyed(start_broker, tmp_path, "--config", str(tmp_path / "broker.toml"))
+    ann, bob, web, eve = (keyed.let_in(*each) for each in (("ann",), ("bob",), ("web", "web.*"), ("eve",)))
+    with keyed.keys.locked():
+        keyed.keys.set_user(eve.pair.public, Grant("eve", is_revoked=True))
+    eventually(lambda: "event=keys-changed" in keyed.told_of_late(), "the broker has seen it")
+    unknown = Credentials(curve.new_pair(), [keyed.server])
+    for user, credentials in (("ann", None), ("ann", unknown), ("eve", eve), ("bob", ann), ("ann", web)):
+        with pytest.raises(zchat.Refused):
+            keyed_client(keyed, user, credentials).close(0)
+    outside = [subscriber(keyed, each) for each in (None, unknown, eve)]
+    inside = subscriber(keyed, bob)
+    with (
+        keyed_client(keyed, "ann", ann) as writer,
+        keyed_client(keyed, "bob", bob) as reader,
+        keyed_client(keyed, "web", web) as gateway,
+        gateway.session("web.ann") as its_ann,
+        gateway.session("web.bob") as its_bob,
+        its_ann.listen("ops.a") as hers,
+    ):
+        for denied in (reader, gateway, its_bob):
+            with pytest.raises(zchat.Refused, match=r"may not read ops\.a"):
+                denied.listen("ops.a")
+            with pytest.raises(zchat.Refused, match=r"may not write to ops\.a"):
+                denied.send("ops.a", "x")
+            with pytest.raises(zchat.Refused):
+                denied.flush(WAIT_MS / 1000)  # it tells what was refused since the last one
+        with its_bob.listen("**") as his:
+            writer.send("ops.a", SECRET)
+            writer.send("general", PUBLIC)
+            assert hers.get(WAIT_MS / 1000).body == SECRET and his.get(WAIT_MS / 1000).body == PUBLIC
+            its_ann.send("ops.a", SECRET)
+            assert hers.get(WAIT_MS / 1000).body == SECRET
+    came = b""
+    while PUBLIC not in came:
+        writer_again = keyed_client(keyed, "ann", ann)
+        writer_again.send("general", PUBLIC)
+        writer_again.close()
+        while inside.poll(200):
+            came += b"".join(inside.recv_multipart())
+    assert SECRET not in came
+    for sub in outside:
+        assert not sub.poll(0), "it was not let in"
+    for sub in (*outside, inside):
+        sub.close()

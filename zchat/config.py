@@ -34,6 +34,9 @@ from zchat.names import group_name, is_pattern, pattern_name, user_key, user_nam
 from zchat.settings import Settings
 
 GROUP = "group:"  # before the name of one, where users are named
+NO_NAMES = (
+    "without keys anybody takes any name, and rules keep out nobody: add --keys DIR, or --insecure if that is meant"
+)
 BYTES_MAX = 8 << 20  # of a file: a larger one is none of ours
 
 _BY_OPTION = {"grace_seconds": "--grace", "restart_grace_seconds": "--restart-grace", "retention": "--retain"}
@@ -49,8 +52,10 @@ class Config(NamedTuple):
 class ConfigFile:
     """A file that may change while the broker runs."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, has_names: bool) -> None:
+        """`has_names`: a user is who he says he is, or nobody minds. Else rules would be a lock without a door."""
         self.path = path
+        self._has_names = has_names
         self._seen: tuple[int, ...] = ()
 
     def read(self) -> Config:
@@ -64,7 +69,10 @@ class ConfigFile:
         try:
             if len(content) > BYTES_MAX:
                 raise UsageError(f"it is larger than {BYTES_MAX >> 20} MiB")
-            return parse(content.decode())
+            config = parse(content.decode())
+            if config.rules != Rules() and not self._has_names:
+                raise UsageError(NO_NAMES)
+            return config
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{self.path}: {error}") from None
 

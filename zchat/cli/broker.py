@@ -105,7 +105,7 @@ def broker(
     if config is not None:
         from zchat.config import ConfigFile
 
-        file = ConfigFile(config.absolute())
+        file = ConfigFile(config.absolute(), has_names=bool(reach.keys) or reach.insecure)
         said = file.read()
         rules, default = file.source(said, exit_status.tell), replace(default, **said.limits)  # type: ignore[arg-type]
     settings = replace(
