@@ -133,7 +133,8 @@ class ChatSession:
 
     async def look_for_topic(self, conversation: Conversation) -> None:
         """Look back for the last topic of a room."""
-        if not conversation.topic and not conversation.is_direct:
+        if not (conversation.topic or conversation.is_direct or conversation.is_topic_known):
+            conversation.is_topic_known = True
             topic = await self.reader.topic(conversation)
             conversation.topic = conversation.topic or topic
             self.face.changed(conversation)

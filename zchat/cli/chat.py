@@ -17,8 +17,11 @@ from zchat.cli import completion, exit_status, options
 from zchat.cli.interrupts import ENDS, interrupts
 
 if TYPE_CHECKING:
+    from zchat.chat.plain.chat import PlainChat
+    from zchat.chat.screen.app import ChatApp
     from zchat.profile import ChatProfile
 
+INSTALL = "pip install 'zchat[chat]'"
 TOLD_SECONDS = 1.0  # nobody wonders before that
 
 
@@ -50,8 +53,8 @@ def chat(
     """Chat in rooms, and with one user alone.
 
     The rooms that you are in, and how far you have read, are kept by the broker: they are there on each
-    machine. /help shows the commands. Where input or output is no terminal, lines go in
-    and come out.
+    machine. F1 or /help shows the commands and keys. Where input or output is no terminal, or Textual is
+    not installed, it is --plain.
 
     Examples:
       zchat chat
@@ -77,10 +80,11 @@ async def _chat(
     names: list[str], plain: bool, asked: ChatProfile, connecting: options.ToBroker, came: list[int]
 ) -> int:
     import zchat.aio
-    from zchat.chat.plain.chat import PlainChat
+    from zchat.chat.plain.terminal import is_terminal
 
     loop = asyncio.get_running_loop()
-    faces: list[PlainChat] = []
+    screen = None if plain or not is_terminal() else _screen()
+    faces: list[PlainChat | ChatApp] = []
     broker, user, wait = connecting
     tells = exit_status.tell if sys.stderr.isatty() else str
     telling = loop.call_later(TOLD_SECONDS, tells, f"no broker answers yet, waiting up to {wait:g} s")
@@ -92,7 +96,12 @@ async def _chat(
         telling.cancel()
     async with client:
         downloads = Path(asked.downloads or ".").expanduser()
-        faces.append(PlainChat(client, names, downloads))
+        if screen is None:
+            from zchat.chat.plain.chat import PlainChat
+
+            faces.append(PlainChat(client, names, downloads))
+        else:
+            faces.append(screen(client, names, asked, downloads))
 
         def stop(signum: int) -> None:
             came.append(signum)
@@ -102,3 +111,13 @@ async def _chat(
             if signum == signal.SIGTERM or signal.getsignal(signum) is not signal.SIG_IGN:
                 loop.add_signal_handler(signum, stop, signum)
         return await faces[0].run_to_end()
+
+
+def _screen() -> type[ChatApp] | None:
+    """The whole screen; None where what it needs is missing."""
+    try:
+        from zchat.chat.screen.app import ChatApp
+    except ModuleNotFoundError as error:
+        exit_status.tell(f"this is the plain chat, as {error.name} is not installed", INSTALL)
+        return None
+    return ChatApp

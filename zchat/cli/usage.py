@@ -21,6 +21,7 @@ COMMANDS_MEANT = {
     **dict.fromkeys(("users", "members", "sessions", "clients"), "who"),
     **dict.fromkeys(("list", "channels", "topics", "channel"), "rooms"),
     **dict.fromkeys(("start", "daemon"), "broker"),
+    **dict.fromkeys(("tui", "irc", "talk", "ui"), "chat"),
     **{action: f"log {action}" for action in ("check", "repair", "export", "import", "backup")},
 }
 OPTIONS_MEANT = {

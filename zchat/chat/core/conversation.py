@@ -11,6 +11,8 @@ Tests: tests/chat/core/test_conversation.py.
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from zchat.chat.core.members import Members
 from zchat.chat.core.mentions import mentions
 from zchat.chat.core.outbox import TypedTexts
@@ -31,6 +33,7 @@ class Conversation:
         self.typed = TypedTexts()
         self.members = Members()
         self.topic = ""
+        self.is_topic_known = False  # it was looked for
         self.unread = self.mentions = 0
         self.is_more = False  # more may be unread than was counted
         self.is_live = False  # its history has come
@@ -81,7 +84,9 @@ class Conversation:
 
     def count(self) -> None:
         """What is unread of what is in memory."""
-        left = [record for record in self.window.records if self._counts(record)]
+        upto = self.read_upto or 0
+        above = takewhile(lambda record: not record.offset or record.offset > upto, reversed(self.window.records))
+        left = [record for record in above if self._counts(record)]
         self.unread = len(left) + self.window.newer
         self.mentions = sum(self.is_direct or mentions(record.text, self._me) for record in left)
 

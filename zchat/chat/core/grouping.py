@@ -45,7 +45,7 @@ def blocks(
         day = day_of(record.time, zone)
         is_other_day = before is None or day_of(before.time, zone) != day
         if record.kind in PRESENCE:
-            while until < len(records) and _goes_on(records[until], day, read_upto, zone):
+            while until < len(records) and _goes_on(records[until], record, read_upto, zone):
                 until += 1
         is_new = read_upto is not None and record.offset > read_upto and (before is None or before.offset <= read_upto)
         is_named = is_other_day or is_new or before is None or not _follows(record, before)
@@ -54,9 +54,9 @@ def blocks(
     return found
 
 
-def _goes_on(record: Shown, day: str, read_upto: int | None, zone: tzinfo | None) -> bool:
-    is_other_side = read_upto is not None and record.offset > read_upto
-    return record.kind in PRESENCE and day_of(record.time, zone) == day and not is_other_side
+def _goes_on(record: Shown, first: Shown, read_upto: int | None, zone: tzinfo | None) -> bool:
+    is_same_side = read_upto is None or (record.offset > read_upto) == (first.offset > read_upto)
+    return record.kind in PRESENCE and is_same_side and day_of(record.time, zone) == day_of(first.time, zone)
 
 
 def _follows(record: Shown, before: Shown) -> bool:

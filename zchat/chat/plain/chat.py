@@ -14,10 +14,10 @@ from pathlib import Path
 
 from zchat.aio import Client
 from zchat.chat.acting import Actor
-from zchat.chat.core.completion import KnownNames, offers, users_first
 from zchat.chat.core.conversation import Conversation
 from zchat.chat.core.rooms import count_text
 from zchat.chat.core.shown import PRESENCE, Shown
+from zchat.chat.offering import offered
 from zchat.chat.plain import terminal
 from zchat.chat.plain.editing import Drawn, LineEditor, drawn_anew
 from zchat.chat.plain.lines import ASIDE, aside, line_of
@@ -171,13 +171,10 @@ class PlainChat:
         self.quit()
 
     def _complete(self, step: int) -> None:
-        editor, conversations = self._editor, self._session.conversations.all
-        current = self._current
+        editor, current = self._editor, self._current
         if current is None:
             return
-        spoke = [record.user for record in current.window.records if record.user]
-        users = users_first(spoke, [user for user, _ in current.members.users()], self._session.client.user)
-        found = offers(editor.text[: editor.at], KnownNames(users, [n for n in conversations if not n.startswith("@")]))
+        found = offered(editor.text[: editor.at], self._session, current)
         editor.complete(found, step)
         if len(found) > 1:
             self._print(aside("  ".join(offer.shown for offer in found[:OFFERED_SHOWN])))
