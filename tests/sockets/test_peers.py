@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -87,7 +88,14 @@ def cut_off_soon(bound: Bound, *, is_stuck: bool = False) -> None:
 def ping(peer: Peer, connection: socket.socket, size: int) -> None:
     """So many bytes of pings, until the kernel has them. libzmq answers each by itself: a million take a while."""
     before = traffic(peer.descriptor).received
-    connection.sendall(PING * (size // len(PING)))
+    left = memoryview(PING * (size // len(PING)))
+    while left:  # the answers are read: who takes nothing for seconds is given up by the kernel
+        readable, writable, _ = select.select([connection], [connection], [], 10)
+        assert readable or writable, "neither takes anything"
+        if readable:
+            connection.recv(1 << 20)
+        if writable:
+            left = left[connection.send(left, socket.MSG_DONTWAIT) :]
     eventually(lambda: traffic(peer.descriptor).received - before > size - len(PING), "they came", within=120)
 
 
