@@ -10,6 +10,8 @@
     tcp        a broker: bytes of anything, on both ports, ended in any way
     zmtp       a broker: greetings of ZMTP 1, 2 and 3, handshakes of NULL, PLAIN and CURVE, commands and PINGs anywhere
     frames     a broker: messages of all kinds behind a HELLO, plausible and changed; subscriptions
+    strangers  a broker with keys: any of these three
+    keyed      a broker with keys: messages and subscriptions of one whom it knows, encrypted
     lines      `zchat tcp`: what is typed, and telnet
     http       `zchat web`: requests; with `websocket` its frames, packets of Socket.IO and lines of JSON
 
@@ -43,14 +45,16 @@ sys.path.insert(0, str(ROOT))
 
 from attacks import meters  # noqa: E402
 from fuzzing import guests  # noqa: E402
+from fuzzing.holders import Holders  # noqa: E402
 from trials.journal import lines  # noqa: E402
 from trials.places import Network, free_port  # noqa: E402
 from trials.processes import Actor, Broker, Started, environment  # noqa: E402
 
 GUIDED = ("codecs", "core")
 BROKER = ("tcp", "zmtp", "frames")
+KEYED = ("strangers", "keyed")
 DOORS = ("lines", "http", "websocket")
-LEVELS = (*GUIDED, *BROKER, *DOORS)
+LEVELS = (*GUIDED, *BROKER, *KEYED, *DOORS)
 DOOR_ENDS = {"tcp": 0, "web": 128 + signal.SIGTERM}  # how each ends at SIGTERM
 LOOK_SECONDS = 0.2
 GUEST_SECONDS = 1.0  # between two words of the guests
@@ -107,7 +111,9 @@ class Stage:
         network = Network()
         self._host = network.broker_host
         port = free_port(network)
-        self._broker = Broker(folder, self._complain, f"tcp://{self._host}:{port}", folder / "data")
+        self._holders = Holders(folder) if set(levels) & set(KEYED) else None
+        args = () if self._holders is None else ("--keys", str(self._holders.keys))
+        self._broker = Broker(folder, self._complain, f"tcp://{self._host}:{port}", folder / "data", args)
         self._place: tuple[str, int, int] = (self._host, port, port + 1)
         self._doors: list[Started] = []
         if set(levels) & set(DOORS):
@@ -117,8 +123,8 @@ class Stage:
         secret = secrets.token_bytes(16).hex()
         task = {"address": self._broker.address}
         self._honest = [
-            Actor("witness", "attacks.gauge", {**task, "room": "witness"}, folder, self._complain, ()),
-            Actor("keeper", "attacks.gauge", {**task, "room": "@keeper.0", "mark": secret}, folder, self._complain, ()),
+            self._honest_one("witness", {**task, "room": "witness"}),
+            self._honest_one("keeper", {**task, "room": "@keeper.0", "mark": secret}),
         ]
         fuzzed = {"place": self._place, "secret": secret, "levels": levels, "seed": options.seed}
         self._fuzzers = [
@@ -135,6 +141,10 @@ class Stage:
         for started in (self._broker, *self._doors, *self._honest, *self._fuzzers):
             stack.callback(started.close)
 
+    def _honest_one(self, name: str, task: dict[str, str]) -> Actor:
+        prefix = () if self._holders is None else self._holders.prefix(f"{name}.0")
+        return Actor(name, "attacks.gauge", task, self._folder, self._complain, prefix)
+
     def run(self, seconds: float) -> Found:
         """All of it."""
         if not self._broker.start():
@@ -143,8 +153,15 @@ class Stage:
             listen = ["--listen", f"{self._host}:{port}", "-b", self._broker.address]
             door.launch([sys.executable, "-m", "zchat", door.name, *listen], piped=False)
             door.said("ready on")
-        for actor in (*self._honest, *self._fuzzers):
+        more = {}
+        if self._holders is not None:
+            for actor in self._honest:
+                self._holders.join(f"{actor.name}.0", self._broker.address)
+            more["keys"] = self._holders.fuzzers()
+        for actor in self._honest:
             actor.start()
+        for actor in self._fuzzers:
+            actor.start(**more)
         for actor in (*self._honest, *self._fuzzers):
             actor.said("^ready")
         fuzzed = [door.pid for door in self._doors] or [self._broker.pid]
@@ -242,7 +259,7 @@ def resident(pids: list[int]) -> int:
 def stages(options: argparse.Namespace, folder: Path, stack: ExitStack) -> list[Found]:
     """One after the other, each with its share of the time; each is told when it is done."""
     groups = [[name] for name in GUIDED if name in options.only]
-    groups += [of for all_of in (BROKER, DOORS) if (of := [name for name in all_of if name in options.only])]
+    groups += [of for all_of in (BROKER, KEYED, DOORS) if (of := [name for name in all_of if name in options.only])]
     every = len(options.only)
     found = []
     print(HEAD, flush=True)

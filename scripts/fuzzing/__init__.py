@@ -7,6 +7,7 @@
     courses.py    what one connection sends from its first byte to its last: TCP, ZMTP, frames and records
     doors.py      the same for `zchat tcp` and `zchat web`: lines, telnet, HTTP, WebSocket, Socket.IO
     fuzzer.py     `python -m fuzzing.fuzzer`: one process that sends such courses until told to end
+    holders.py    users of a broker with keys: honest ones who have joined, and a key for those who are not
     guests.py     honest users of the doors
 
 The bytes of ZMTP, the connections and what a peer may do wrong are those of `attacks`. What differs: `storm.py` is load

@@ -78,7 +78,39 @@ def frames(draw: Random) -> Course:
     return _course(draw, publisher, made)
 
 
-LEVELS = {"tcp": tcp, "zmtp": zmtp_only, "frames": frames}
+def strangers(draw: Random) -> Course:
+    """Any of these: a broker with keys takes nothing of it."""
+    return draw.choice((tcp, zmtp_only, zmtp_only, frames))(draw)
+
+
+class KeyedCourse(NamedTuple):
+    """One connection of a key that is let in: messages of one frame or more, inside of its encryption."""
+
+    publisher: bool
+    messages: list[list[bytes]]
+
+
+def keyed(draw: Random) -> KeyedCourse:
+    """As `frames`, of users for whom the key speaks, and of others."""
+    if draw.random() < 0.25:
+        topics = (b"#fuzz.0\0", b"#", b"", b"+#", b"@keeper.0\0", b"\0s1\0" + bytes(16), b"\xff" + draw.randbytes(16))
+        made = [
+            draw.choice((b"\1", b"\1", b"\0", b"\2", b"")) + draw.choice(topics) for _ in range(draw.randrange(1, 8))
+        ]
+        return KeyedCourse(True, [[each] * draw.choice((1, 1, 1, 2)) for each in made])
+    user = draw.choice((*messages.USERS, "keeper.0", "witness.0"))
+    said = [[messages.encode(messages.hello(user))]]
+    for number in range(1, draw.randrange(1, MESSAGES_MAX)):
+        message = messages.plausible(draw, number)
+        if message[0] == messages.ENROLL:
+            message = [messages.ENROLL, number, draw.randbytes(31), 0]  # one that is right would end their own key
+        elif draw.random() < 0.3:
+            message = messages.changed(message, draw)
+        said.append([messages.said(message, draw)] * draw.choice((1, 1, 1, 1, 1, 2)))
+    return KeyedCourse(False, said)
+
+
+LEVELS = {"tcp": tcp, "zmtp": zmtp_only, "frames": frames, "strangers": strangers}
 
 
 # --- handshakes -----------------------------------------------------------------------------------

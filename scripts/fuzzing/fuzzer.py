@@ -15,14 +15,18 @@ from collections.abc import Callable
 from itertools import count
 from random import Random
 
+import zmq
 from attacks.peers import ENDS, Peer, Place
 from trials.control import Control
 
 from fuzzing import courses, doors
-from fuzzing.courses import Course
+from fuzzing.courses import Course, KeyedCourse
+from zchat.keys import KeyPair
+from zchat.sockets.curve import prove
 
 AWAITED_SECONDS = 0.05
 KEPT_PEERS_MAX = 30  # that stay open
+KEYED_MILLISECONDS = 5
 TAIL_BYTES = 100  # what is another's may come in two pieces
 
 Draws = Callable[[Random], Course]
@@ -39,6 +43,8 @@ class Fuzzer:
         self._secret = bytes.fromhex(task["secret"])
         self._kept: deque[Peer] = deque()
         self._levels: dict[str, Draws] = {**courses.LEVELS, **doors.LEVELS}
+        self._context = zmq.Context()
+        self._context.linger = 0
         self.counts: Counter[str] = Counter()
         self.told_bytes = 0
         self.leaked = 0
@@ -52,9 +58,30 @@ class Fuzzer:
             level = task["levels"][number // task["step"] % len(task["levels"])]
             self._control.journal.write("Q", level, number)
             self.counts[level] += 1
-            self._take(self._levels[level](Random(f"{task['seed']} {level} {number}")))
+            draw = Random(f"{task['seed']} {level} {number}")
+            if level == "keyed":
+                self._take_keyed(courses.keyed(draw), *task["keys"])
+            else:
+                self._take(self._levels[level](draw))
         for peer in self._kept:
             peer.reset()
+        self._context.destroy()
+
+    def _take_keyed(self, course: KeyedCourse, pair: list[str], server: str) -> None:
+        place = self._place
+        socket = self._context.socket(zmq.XSUB if course.publisher else zmq.DEALER)
+        prove(socket, KeyPair(*pair), server)
+        socket.connect(f"tcp://{place.host}:{place.publisher if course.publisher else place.router}")
+        for message in course.messages:
+            try:
+                socket.send_multipart(message, zmq.DONTWAIT)
+            except zmq.Again:  # it is not connected any more
+                break
+            while socket.poll(KEYED_MILLISECONDS):
+                told = b"".join(socket.recv_multipart())
+                self.told_bytes += len(told)
+                self.leaked += self._secret in told
+        socket.close()
 
     def _take(self, course: Course) -> None:
         place = self._place

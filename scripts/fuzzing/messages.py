@@ -21,7 +21,7 @@ import msgspec
 from attacks import letters
 
 VECTORS = Path(__file__).resolve().parents[2] / "tests" / "vectors" / "messages.json"
-HELLO, PUBLISH, FROM, BYE = 1, 2, 15, 11
+HELLO, PUBLISH, FROM, ENROLL = 1, 2, 15, 22
 ROOMS = ("fuzz.0", "fuzz.1", "fuzz.2", "fuzz.x.y", "@fuzz-0", "@fuzz-1", "fuzz.*", "fuzz.**", "**", "*")
 USERS = ("fuzz-0", "fuzz-1", "fuzz-2")
 WORDS = (*ROOMS, *USERS, "", "message", "typing", "workers", "c1", "5f3a", "word")

@@ -150,7 +150,9 @@ class Broker(Started):
     def start(self) -> bool:
         """Start it and wait until it is ready. False when it ends instead."""
         began = time.monotonic()
-        where = ["--insecure", "--bind", self.address, "--data", str(self.data)]  # in a network of its own
+        where = ["--bind", self.address, "--data", str(self.data)]
+        if "--keys" not in self._args:
+            where.append("--insecure")  # in a network of its own
         command = [sys.executable, "-m", "zchat", "broker", *where]
         self.launch([*command, *self._args], piped=False)
         return self._is_ready(began, 1)

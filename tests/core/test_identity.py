@@ -137,3 +137,24 @@ def test_it_is_looked_again_when_the_time_of_a_key_is_over() -> None:
     assert not identities.may_have_ended(1e12)
     identities.changed(LISTED)
     assert identities.may_have_ended(2.0), "the files have changed"
+
+
+def test_who_is_let_in_for_a_while_makes_no_key_that_stays_longer(identities: Identities) -> None:
+    enrolment = identities.enrol(BRIEF.encode(), 1, bytes.fromhex("ab" * 32), 1_000, 50.0)
+    assert enrolment is not None
+    assert enrolment.grant == Grant("brief", expires=100) and enrolment.by_grant == Grant("brief", expires=100)
+
+
+def test_a_user_brings_so_many_keys_in_a_day_and_others_bring_theirs(identities: Identities) -> None:
+    def bring(key: str, number: int, seconds: float) -> None:
+        enrolment = identities.enrol(key.encode(), number, number.to_bytes(32, "big"), 60, seconds)
+        assert enrolment is not None
+        identities.enrolled(enrolment, kept=True)
+
+    for number in range(16):
+        bring(ALICE, number, 0.0)
+    with pytest.raises(WireError, match="too many new keys of this user") as caught:
+        bring(ALICE, 16, 0.0)
+    assert (caught.value.code, caught.value.limit) == ("busy", "user_enrolments_max")
+    bring(WEB, 17, 0.0)
+    bring(ALICE, 18, 86_400.0)

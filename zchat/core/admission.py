@@ -71,7 +71,7 @@ class Admission:
                 connection_of(endpoint), message.request, message.key, message.keep, now.micros / 1e6
             )
         except WireError as error:
-            self._replies.refuse(endpoint, "request", message.request, error.code, str(error))
+            self._replies.refuse_error(endpoint, "request", message.request, error)
             return
         if enrolment is None:
             self._replies.reply(endpoint, wire.Done(message.request))

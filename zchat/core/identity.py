@@ -18,12 +18,17 @@ from collections.abc import Iterator
 from math import inf
 from typing import NamedTuple, Protocol
 
+from zchat.core import Instant
+from zchat.core.allowances import Allowance
 from zchat.core.audit import Audit
-from zchat.errors import WireError
+from zchat.errors import WireError, over_limit
 from zchat.keys import Grant, KeyList, short
+from zchat.names import user_key
 from zchat.printable import printable
 
 KEY_BYTES = 32
+ENROLMENTS_MAX = 16  # new keys of a user at once, and in a day: each is a line of a file
+DAY_SECONDS = 86_400.0
 ADMITTED = ""  # else the code of why not
 
 
@@ -62,6 +67,7 @@ class Identities:
         self._keys: dict[bytes, str] = {}  # and its key
         self._enrolling: dict[str, str] = {}  # the key that is used up -> the one that is written
         self._used: dict[str, str] = {}  # the same of invites, once it is done
+        self._rate = Allowance[str](ENROLMENTS_MAX, ENROLMENTS_MAX / DAY_SECONDS)
         self._ends_at = 0.0  # when the time of the next key is over, in seconds since 1970
 
     @property
@@ -140,10 +146,13 @@ class Identities:
         known = self._listed.users.get(new)
         if known is not None and not (known.user == grant.user and not known.is_revoked):
             raise WireError("bad-request", "the key is there already")
+        if not self._rate.take(user_key(grant.user), 1, Instant(seconds, 0)):
+            raise over_limit("user_enrolments_max", "busy", "too many new keys of this user: later")
         self._enrolling[by] = new
         expires = int(seconds) + keep_seconds
         kept = grant._replace(expires=min(expires, grant.expires or expires))
-        return Enrolment(connection, request, new, grant._replace(expires=0), by, kept, own is None)
+        fresh = grant._replace(expires=0 if own is None else own.expires)  # who is let in for a while, stays no longer
+        return Enrolment(connection, request, new, fresh, by, kept, own is None)
 
     def enrolled(self, enrolment: Enrolment, *, kept: bool) -> None:
         """It was written, or not."""
