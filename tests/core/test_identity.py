@@ -28,6 +28,16 @@ def identities() -> Identities:
     return identities
 
 
+def test_an_invite_hears_nothing(identities: Identities) -> None:
+    assert [identities.hears(key, 0.0) for key in (ALICE, EVE, INVITE, NEW)] == [
+        "",
+        "revoked-key",
+        "unknown-key",
+        "unknown-key",
+    ]
+    assert Identities().hears("", 0.0) == ""
+
+
 def code_of(identities: Identities, key: str, user: str, seconds: float = 0.0) -> str:
     try:
         identities.check(key.encode(), user, seconds)

@@ -261,3 +261,38 @@ def test_what_ends_an_open_libzmq_is_refused_before_it_can(keyed: KeyedBroker) -
         client.send("den", "it lives")
         assert [member.user for member in client.who()] == ["alice"]
     assert keyed.broker.process is not None and keyed.broker.process.poll() is None
+
+
+@pytest.mark.parametrize("who", ["without a key", "with a key of its own", "with an invite", "revoked"])
+def test_a_stranger_hears_no_byte_of_any_room(keyed: KeyedBroker, who: str) -> None:
+    alice = keyed.let_in("alice")
+    key = {"with an invite": lambda: invited(keyed, "eve"), "revoked": lambda: keyed.let_in("eve")}.get(
+        who, lambda: Credentials(new_pair(), [keyed.server])
+    )()
+    if who == "revoked":
+        with keyed.keys.locked():
+            keyed.keys.set_user(key.pair.public, Grant("eve", is_revoked=True))
+        eventually(lambda: "keys-changed" in keyed.told_of_late(), "the broker has seen it")
+    sub: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
+    sub.linger = 0
+    if who != "without a key":
+        curve.prove(sub, key.pair, keyed.server)
+    monitor = options.open_monitor(zmq.Context.instance(), sub, curve.HANDSHAKE_FAILED | options.CLIENT_MONITORED)
+    for topic in (b"", b"#", b"#den\0", b"@alice\0", b"\xff", b"\xffnonce", b"\0", b"+"):
+        sub.subscribe(topic)
+    sub.connect(keyed.broker.publish_address)
+    ends = curve.HANDSHAKE_FAILED | zmq.EVENT_DISCONNECTED
+
+    def is_refused() -> bool:
+        event = options.read_event(monitor)
+        assert event is None or event[0] != zmq.EVENT_HANDSHAKE_SUCCEEDED
+        return event is not None and bool(event[0] & ends)
+
+    eventually(is_refused, "it is refused")
+    with connected(keyed, "alice", alice) as client, client.listen("den") as messages:
+        client.send("den", "between us")
+        client.send("@alice", "to myself")
+        assert messages.get(SECONDS).text == "between us"
+    assert not sub.poll(200), "nothing came"
+    options.close_monitor(sub, monitor)
+    sub.close()

@@ -17,8 +17,8 @@ from zchat.sockets import curve, options
 from zchat.sockets.clock import instant
 from zchat.sockets.zap import ZapHandler
 
-ALICE, EVE = "ab" * 32, "cd" * 32
-LISTED = KeyList({ALICE: Grant("alice"), EVE: Grant("eve", is_revoked=True)}, {})
+ALICE, EVE, INVITE = "ab" * 32, "cd" * 32, "12" * 32
+LISTED = KeyList({ALICE: Grant("alice"), EVE: Grant("eve", is_revoked=True)}, {INVITE: Grant("dan", expires=1 << 40)})
 
 
 class ZapBench:
@@ -63,6 +63,13 @@ def question(key: bytes, mechanism: bytes = b"CURVE", version: bytes = b"1.0") -
 def test_a_key_is_let_in_or_not_and_named(bench: ZapBench, key: str, status: bytes, user: bytes) -> None:
     empty, version, request, code, _text, name, metadata = bench.ask(*question(bytes.fromhex(key)))
     assert (empty, version, request, code, name, metadata) == (b"", b"1.0", b"7", status, user, b"")
+
+
+def test_an_invite_opens_the_socket_of_clients_alone(bench: ZapBench) -> None:
+    invite = question(bytes.fromhex(INVITE))
+    assert bench.ask(*invite)[3] == b"200"
+    invite[3] = curve.SUBSCRIBERS
+    assert bench.ask(*invite)[3] == b"400"
 
 
 @pytest.mark.parametrize(

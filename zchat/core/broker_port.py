@@ -99,7 +99,7 @@ class BrokerPort(Protocol):
         """The broker ends: wait a moment for what was sent to be out. The only wait beside `poll`."""
 
     def admit(self, admits: Callable[[str, float], str], now: Instant) -> None:
-        """The keys have changed: end the subscribers whose key is let in no more, which is what `admits` says."""
+        """The keys have changed: end the subscribers whose key is let in there no more, which is what `admits` says."""
 
     # --- who subscribes ---------------------------------------------------------------------
 

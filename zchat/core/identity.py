@@ -92,6 +92,12 @@ class Identities:
         invite = self._listed.invites.get(key)
         return "unknown-key" if invite is None or invite.is_over(seconds) else ADMITTED
 
+    def hears(self, key: str, seconds: float) -> str:
+        """The same of a subscriber: an invite hears nothing."""
+        if self._listed is not None and key in self._listed.invites and key not in self._listed.users:
+            return "unknown-key"
+        return self.admits(key, seconds)
+
     def came(self, connection: bytes, address: str, key: str) -> None:
         """The connection comes from there, and has that key; empty: none."""
         self._addresses[connection] = address

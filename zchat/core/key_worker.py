@@ -53,7 +53,7 @@ class KeyWorker:
             if not self._is_reading and self._store.has_changed():
                 self._work(self._read)
             if self._admission.elapsed(now):
-                self._port.admit(self._admission.identities.admits, now)
+                self._port.admit(self._admission.identities.hears, now)
         for line in self._admission.audit.take():
             self._tell(line)
 
@@ -86,7 +86,7 @@ class KeyWorker:
             return
         self._admission.audit.note("keys-changed", now.micros / 1e6, users=str(len(listed.users)))
         self._admission.changed(listed, now)
-        self._port.admit(self._admission.identities.admits, now)
+        self._port.admit(self._admission.identities.hears, now)
 
     def _has_enrolled(self, enrolment: Enrolment, listed: KeyList | None, failure: str, now: Instant) -> None:
         self._is_reading = False

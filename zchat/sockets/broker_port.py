@@ -74,7 +74,7 @@ class SocketBrokerPort:
         self.xpub = options.broker_xpub(self._context, keys)
         self._send = options.sender(self.router)
         self._broadcasts = Broadcasts(self.xpub)
-        admits = identities.admits if identities is not None and keys is not None else None
+        admits = identities.hears if identities is not None and keys is not None else None
         self._peers = peers = Peers(self._context, self.router, self.xpub, settings, self._cutoffs, each_max, admits)
         self.admit = peers.admit
         self.refusals = peers.refusals

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
+CLIENTS, SUBSCRIBERS = b"zchat", b"zchat.pub"  # ZAP domains: which socket somebody comes to
 FRAME_BYTES = 33  # that CURVE adds to each frame
 HANDSHAKE_BYTES_MAX = 512  # a listener takes no less: libzmq counts what a handshake says as a message
 

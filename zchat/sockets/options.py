@@ -40,7 +40,6 @@ CONNECT_TIMEOUT_MS = 3000  # the kernel's own is minutes: a link that comes back
 ANSWER_BYTES_MAX = 64 << 20  # a frame to a client: above it the connection is given up; WHO of 100,000 is below
 FRAME_BYTES_MAX = 4 << 20  # above it libzmq cuts the sender off unheard; below, it gets an ERROR
 SUBSCRIPTION_BYTES_MAX = 192  # a frame to the XPUB: the longest topic of a room has 130 bytes, a tree costs 48 each
-ZAP_DOMAIN = b"zchat"
 SUBSCRIPTIONS_BUFFER_BYTES = 64 << 10  # in the kernel: still read after a cut-off
 REPLIES_QUEUED_MAX = 1_024  # per client that does not read: then its replies are dropped, and it asks again
 BATCHES_QUEUED_MAX = 400  # per subscriber that does not read: then its batches are dropped, and it fetches them
@@ -143,7 +142,7 @@ def _listener(context: zmq.Context[zmq.Socket[bytes]], kind: int, keys: KeyPair 
     listener.rcvhwm = 0
     # Refuses peers of ZMTP 1 and 2: bytes that do not begin as a greeting are a ZMTP 1 peer to libzmq, and noise can
     # become messages and subscriptions. Without keys no handler is asked.
-    listener.zap_domain = ZAP_DOMAIN
+    listener.zap_domain = curve.SUBSCRIBERS if kind == zmq.XPUB else curve.CLIENTS
     if keys is not None:
         curve.protect(listener, keys)
     _keep_alive(listener)

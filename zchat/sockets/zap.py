@@ -80,13 +80,15 @@ class ZapHandler:
         """Frames of the answer; none to what is no question."""
         try:
             end = frames.index(b"")
-            version, request, _domain, address, _identity, mechanism, *proofs = frames[end + 1 :]
+            version, request, domain, address, _identity, mechanism, *proofs = frames[end + 1 :]
         except ValueError:
             return []
         status, user, text = b"400", b"", b"no key"
         if version == VERSION and mechanism == b"CURVE" and len(proofs) == 1 and len(proofs[0]) == KEY_BYTES:
             key = proofs[0].hex()
-            code = self._identities.admits(key, now.micros / 1e6)
+            code = (self._identities.hears if domain == curve.SUBSCRIBERS else self._identities.admits)(
+                key, now.micros / 1e6
+            )
             status, text = STATUSES.get(code, b"400"), code.encode()
             if code:
                 self._note(key, address, code, now)
