@@ -296,5 +296,10 @@ def test_a_gateway_without_its_file_does_not_start(broker: BrokerProcess, tmp_pa
         assert none.status == 1 and "zchat tokens new USER" in none.stderr
         refused = run(command, "--tokens", str(weak), broker=broker)
         assert refused.status == 2 and "chmod 600" in refused.stderr
+        listen = "0.0.0.0:0" if command == "web" else "*:0"
+        wide = run(command, "--listen", listen, broker=broker)
+        assert wide.status == 2 and "--insecure" in wide.stderr and wide.stderr.count("\n") == 1
+        both = run(command, "--insecure", "--tokens", str(weak), broker=broker)
+        assert both.status == 2
     alone = run("web", "--cert", str(weak), broker=broker)
     assert alone.status == 2 and "go together" in alone.stderr

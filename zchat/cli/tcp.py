@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zchat.cli import completion, exit_status, options, tls
+from zchat.cli import completion, doors, exit_status, options
 from zchat.cli.interrupts import ENDS, interrupts
 from zchat.errors import UsageError
 
@@ -45,8 +45,7 @@ def tcp(
         int, typer.Option("--connections", metavar="N", min=1, help="How many visitors there may be.")
     ] = CONNECTIONS,
     *,
-    encrypted: tls.Tls,
-    tokens: tls.Tokens = None,
+    door: doors.Door,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say on stderr who comes, goes and is cut off.")
     ] = False,
@@ -60,7 +59,7 @@ def tcp(
 
     Examples:
       zchat tcp
-      zchat tcp --listen '*:8000' --room lobby --allow 'games.**'
+      zchat tcp --listen '*:8000' --room lobby --allow 'games.**' --insecure
       zchat tcp --raw --room general
       zchat tcp --listen '[::]:6697' --cert chat.pem --key chat.key --tokens tokens
     """
@@ -70,8 +69,9 @@ def tcp(
     at, room = parse_listen(listen), room_name(room)
     if room.startswith("@"):
         raise UsageError(f"--room {room}: an inbox is no room that people meet in")
+    door.check(listen, is_local=at.is_local)
     allowed = tuple(map(pattern_name, allow)) if allow else ("**",)
-    context, known = encrypted.context(), tls.tokens_of(tokens)
+    context, known = door.context(), door.token_file()
     if raw and known is not None:
         raise UsageError("--raw and --tokens exclude each other: a plain chat server has no line to log in with")
     from zchat.sockets.kernel import raise_descriptor_limit

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zchat.cli import completion, exit_status, options, tls
+from zchat.cli import completion, doors, exit_status, options
 from zchat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def tokens(
             metavar="[NAME]", help="new: a user; revoke: a user, or a token of list.", autocompletion=completion.users
         ),
     ] = None,
-    file: tls.Tokens = None,
+    file: doors.Tokens = None,
     lasts: Annotated[
         float | None,
         typer.Option(

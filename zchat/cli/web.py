@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zchat.cli import completion, options, tls
+from zchat.cli import completion, doors, options
 from zchat.cli.interrupts import interrupts
 from zchat.errors import StartError, UsageError
 
@@ -41,8 +41,7 @@ def web(
         ),
     ] = None,
     *,
-    encrypted: tls.Tls,
-    tokens: tls.Tokens = None,
+    door: doors.Door,
     broker: options.BrokerAddress = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:
@@ -53,7 +52,7 @@ def web(
 
     Examples:
       zchat web
-      zchat web --listen 0.0.0.0:8080 --room lobby
+      zchat web --listen 0.0.0.0:8080 --room lobby --insecure
       zchat web --listen 0.0.0.0:8443 --cert chat.pem --key chat.key --tokens tokens
       zchat web --app chat:handlers --origin https://example.com
     """
@@ -61,7 +60,8 @@ def web(
     from zchat.profile import meant
 
     where = meant(broker, None).address
-    at, context, known = _host_and_port(listen), encrypted.context(), tls.tokens_of(tokens)
+    at, context, known = _host_and_port(listen), door.context(), door.token_file()
+    door.check(listen, is_local=at[0] in ("localhost", "::1") or at[0].startswith("127."))
     room_name(room)
     try:
         from zchat.web import serving

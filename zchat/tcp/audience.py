@@ -16,11 +16,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from zchat.core.gaps import Notice
+from zchat.errors import Refused
 from zchat.message import Message
 from zchat.printable import printable
 from zchat.tcp import shown
 
 if TYPE_CHECKING:
+    from zchat.aio.client import Client
     from zchat.aio.subscription import Subscription
     from zchat.tcp.gateway import Gateway
     from zchat.tcp.visitor import Visitor
@@ -41,8 +43,9 @@ class Rendering(NamedTuple):
 class Audience:
     """Of one room. It is live once `opened` is done."""
 
-    def __init__(self, gateway: Gateway, room: str) -> None:
+    def __init__(self, gateway: Gateway, room: str, client: Client) -> None:
         self.room = room
+        self._client = client  # whose listener it is: the gateway's, or where tokens are needed each user's own
         self.members: dict[Visitor, None] = {}
         self.delivered = 0  # the highest offset that was written to all
         self._gateway = gateway
@@ -58,12 +61,21 @@ class Audience:
     async def _open(self) -> None:
         gateway = self._gateway
         presence = not gateway.options.is_raw
-        self._messages = await gateway.client.listen(self.room, join=False, presence=presence, on_notice=self._notice)
+        self._messages = await self._client.listen(self.room, join=False, presence=presence, on_notice=self._notice)
         gateway.run(self._deliver(self._messages))
 
     # --- what comes -------------------------------------------------------------------------
 
     async def _deliver(self, messages: Subscription) -> None:
+        try:
+            await self._deliver_all(messages)
+        except Refused as error:
+            if self._client is self._gateway.client:
+                raise
+            for visitor in list(self.members):
+                visitor.tell(f"nothing of {self.room} reaches you any more: {error}")
+
+    async def _deliver_all(self, messages: Subscription) -> None:
         async for message in messages:
             batch, size = [message], len(message.body)
             while size < BATCH_BYTES and messages.pending():

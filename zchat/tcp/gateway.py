@@ -64,7 +64,7 @@ class Gateway:
         self.read_buffer = memoryview(bytearray(READ_BYTES))  # of whoever is read at the moment
         self.is_allowed = matcher((options.room, *options.allowed))
         self._held_up: dict[Visitor, None] = {}  # is read no more until less is not stored
-        self._audiences: dict[str, Audience] = {}
+        self._audiences: dict[tuple[str, Visitor | None], Audience] = {}
         self._begins = asyncio.Semaphore(BEGUN_AT_ONCE)
         self._ends = asyncio.Semaphore(ENDED_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -179,11 +179,13 @@ class Gateway:
 
     # --- rooms ------------------------------------------------------------------------------
 
-    async def enter(self, visitor: Visitor, room: str) -> Audience:
+    async def enter(self, visitor: Visitor, room: str, session: Client) -> Audience:
         """From now on the visitor is written what comes in the room. Raises Refused."""
-        audience = self._audiences.get(room)
+        key = self._audience_key(visitor, room)
+        audience = self._audiences.get(key)
         if audience is None:
-            audience = self._audiences[room] = Audience(self, room)
+            client = self.client if self.options.tokens is None else session
+            audience = self._audiences[key] = Audience(self, room, client)
         audience.members[visitor] = None
         try:
             await asyncio.shield(audience.opened)
@@ -194,13 +196,18 @@ class Gateway:
 
     def leave(self, visitor: Visitor, room: str) -> None:
         """It is not any more."""
-        audience = self._audiences.get(room)
+        key = self._audience_key(visitor, room)
+        audience = self._audiences.get(key)
         if audience is None or visitor not in audience.members:
             return
         del audience.members[visitor]
         if not audience.members:
-            del self._audiences[room]
+            del self._audiences[key]
             self.run(audience.close())
+
+    def _audience_key(self, visitor: Visitor, room: str) -> tuple[str, Visitor | None]:
+        """All are one audience, but where the broker is to say what each may read."""
+        return room, None if self.options.tokens is None else visitor
 
     # --- bounds -----------------------------------------------------------------------------
 

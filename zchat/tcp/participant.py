@@ -174,7 +174,7 @@ class Participant:
         assert self._session is not None, "it has begun"
         former, self.room = self.room, room  # what comes from now on comes from here
         try:
-            audience = await self._gateway.enter(self._visitor, room)
+            audience = await self._gateway.enter(self._visitor, room, self._session)
             await self._gateway.join(self._session, room)
         except ZchatError:
             self._gateway.leave(self._visitor, room)

@@ -49,7 +49,7 @@ class WebApplication:
         tokens: TokenFile | None = None,
     ) -> None:
         self.limits = limits or WebLimits()
-        self.gateway = WebGateway(broker, self.limits, wait)
+        self.gateway = WebGateway(broker, self.limits, wait, by_user=tokens is not None)
         self.counts = WebCounts()
         self._room = room_name(room)
         self._origins = tuple(origins)

@@ -12,8 +12,10 @@ Tests: tests/web/test_feeds.py.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
 
 import zchat.aio
 from zchat import Refused, ZchatError
@@ -22,6 +24,7 @@ from zchat.profile import meant
 from zchat.web.core.bounds import WebLimits
 from zchat.web.feeds import RoomFeed
 
+FeedKey = tuple[str, str]  # a room, and whose session hears it; empty: the gateway's own
 GATEWAY_USER = "web"  # whose session the connection is; it is in no room
 LINGER_SECONDS = 2.0
 IDLE_SECONDS = 30.0  # the session of one who only publishes
@@ -64,14 +67,17 @@ class WebUser:
 class WebGateway:
     """One connection to the broker. `start` it in the loop that serves."""
 
-    def __init__(self, broker: str | None, limits: WebLimits, wait: float) -> None:
+    def __init__(self, broker: str | None, limits: WebLimits, wait: float, *, by_user: bool = False) -> None:
+        """`by_user`: each user hears rooms by a session of his own, as the broker says what he may read."""
         self.limits = limits
+        self._by_user = by_user
         self._broker = broker
         self._wait = wait
         self._client: zchat.aio.Client | None = None
         self._starting = asyncio.Lock()
         self._users: dict[str, asyncio.Task[WebUser]] = {}
-        self._feeds: dict[str, asyncio.Task[RoomFeed]] = {}
+        self._feeds: dict[FeedKey, asyncio.Task[RoomFeed]] = {}
+        self._heard: Counter[str] = Counter()  # rooms, and how many feeds of each
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> zchat.aio.Client:
@@ -112,7 +118,7 @@ class WebGateway:
     @property
     def rooms(self) -> int:
         """What is heard."""
-        return len(self._feeds)
+        return len(self._heard)
 
     # --- users ------------------------------------------------------------------------------
 
@@ -164,39 +170,52 @@ class WebGateway:
         """A room, heard. An inbox is heard by its user alone. Raises ZchatError."""
         if room.startswith("@") and (user is None or room != inbox(user.client.user)):
             raise Refused("denied", "an inbox is read by its user alone")
+        is_own = user is not None and (self._by_user or room.startswith("@"))
+        client = user.client if user is not None and is_own else await self.start()
+        key = room, user_key(client.user) if is_own else ""
         while True:
-            task = self._feeds.get(room)
+            task = self._feeds.get(key)
             if task is None:
-                if len(self._feeds) >= self.limits.rooms_max:
-                    raise Refused("over-limit", f"the gateway hears {len(self._feeds)} rooms, which is its limit")
-                client = user.client if user is not None and room.startswith("@") else await self.start()
-                task = self._feeds[room] = asyncio.create_task(self._open(client, room))
+                if len(self._heard) >= self.limits.rooms_max and room not in self._heard:
+                    raise Refused("over-limit", f"the gateway hears {len(self._heard)} rooms, which is its limit")
+                task = self._feeds[key] = asyncio.create_task(self._open(client, key))
+                self._heard[room] += 1
             try:
                 feed = await asyncio.shield(task)
             except ZchatError:
-                if self._feeds.get(room) is task:
-                    del self._feeds[room]
+                if self._feeds.get(key) is task:
+                    self._drop(key)
                 raise
-            if self._feeds.get(room) is task:  # else it ended meanwhile, with its last hearer
+            if self._feeds.get(key) is task:  # else it ended meanwhile, with its last hearer
                 return feed
 
-    async def _open(self, client: zchat.aio.Client, room: str) -> RoomFeed:
-        feed = RoomFeed(client, room, self.limits.held_max, self._forgets(room), self._broke)
+    async def _open(self, client: zchat.aio.Client, key: FeedKey) -> RoomFeed:
+        feed = RoomFeed(client, key[0], self.limits.held_max, self._forgets(key), partial(self._broke, key))
         await feed.open()
         return feed
 
-    def _broke(self, feed: RoomFeed) -> None:
+    def _broke(self, key: FeedKey, feed: RoomFeed) -> None:
         """A feed has failed. One of the connection's own fails with it: the next who comes makes another one."""
-        self._feeds.pop(feed.room, None)
-        if not feed.room.startswith("@") and self._client is not None:
+        self._drop(key)
+        if not key[1] and self._client is not None:
             broken, self._client = self._client, None
             self._users.clear()
             self._feeds.clear()
+            self._heard.clear()
             self.later(broken.close())
 
-    def _forgets(self, room: str) -> Callable[[], None]:
+    def _drop(self, key: FeedKey) -> asyncio.Task[RoomFeed] | None:
+        """That feed is not there any more."""
+        task = self._feeds.pop(key, None)
+        if task is not None:
+            self._heard[key[0]] -= 1
+            if not self._heard[key[0]]:
+                del self._heard[key[0]]
+        return task
+
+    def _forgets(self, key: FeedKey) -> Callable[[], None]:
         def over() -> None:
-            task = self._feeds.pop(room, None)
+            task = self._drop(key)
             if task is not None and task.done() and not task.cancelled():
                 self.later(task.result().close())
 

@@ -214,7 +214,13 @@ class PageTalk:
         room = room_name(ask.room)
         if room.startswith("@"):
             return {"members": []}
-        return {"members": sorted({member.user for member in await self._me.client.who(room)}, key=str.casefold)}
+        try:
+            members = await self._me.client.who(room)
+        except Refused as error:
+            if error.code != "denied" or ask.do == "who":
+                raise
+            members = []  # who may read a room may still not see who is in it
+        return {"members": sorted({member.user for member in members}, key=str.casefold)}
 
     async def _rooms(self, ask: PageAsk) -> dict[str, Any]:
         rooms = await self._me.client.rooms()

@@ -1,4 +1,4 @@
-"""TLS and tokens of the gateways: the options that `zchat web` and `zchat tcp` have in common.
+"""Whom a gateway lets in, and over what: the options that `zchat web` and `zchat tcp` have in common.
 
 Tests: tests/tcp, tests/web/test_entry.py.
 """
@@ -38,14 +38,33 @@ Tokens: TypeAlias = Annotated[
 ]
 
 
-class Tls(NamedTuple):
+Insecure: TypeAlias = Annotated[
+    bool, typer.Option("--insecure", help="Listen for other machines without tokens: whoever comes may come in.")
+]
+
+OPEN = (
+    "{0} can be reached from other machines, and who comes may speak under any name: let in only who has a token "
+    "(zchat tokens new NAME --tokens FILE, and --tokens FILE here), or add --insecure if everybody there may"
+)
+
+
+class Door(NamedTuple):
     """See groups.py."""
 
     cert: Certificate = None
     key: Key = None
+    tokens: Tokens = None
+    insecure: Insecure = False
+
+    def check(self, listen: str, *, is_local: bool) -> None:
+        """Refuse to be open to whoever comes, unless that is wanted. Raises UsageError."""
+        if self.tokens is not None and self.insecure:
+            raise UsageError("--tokens lets in only who has one, --insecure whoever comes: not both")
+        if not (is_local or self.tokens or self.insecure):
+            raise UsageError(OPEN.format(listen))
 
     def context(self) -> SSLContext | None:
-        """What a server needs. Raises UsageError, StartError."""
+        """What a server needs for TLS. Raises UsageError, StartError."""
         if self.cert is None and self.key is None:
             return None
         if self.cert is None or self.key is None:
@@ -59,14 +78,15 @@ class Tls(NamedTuple):
             raise StartError(f"{self.cert}, {self.key}: {error.strerror or error}") from None
         return context
 
+    def token_file(self) -> TokenFile | None:
+        """The tokens, read. Raises StartError, UsageError, OSError."""
+        if self.tokens is None:
+            return None
+        from zchat.tokens import TokenFile
 
-def tokens_of(path: Path | None) -> TokenFile | None:
-    """The file of tokens that a gateway was given, read. Raises StartError, UsageError, OSError."""
-    if path is None:
-        return None
-    from zchat.tokens import TokenFile
-
-    try:
-        return TokenFile(path, exit_status.tell).load()
-    except FileNotFoundError:
-        raise StartError(f"{path} is not there; zchat tokens new USER --tokens {path} makes it") from None
+        try:
+            return TokenFile(self.tokens, exit_status.tell).load()
+        except FileNotFoundError:
+            raise StartError(
+                f"{self.tokens} is not there; zchat tokens new USER --tokens {self.tokens} makes it"
+            ) from None
