@@ -100,7 +100,7 @@ class SimulatedLog:
     ) -> Sliced[LogPage]:
         """As the memory log does; a damaged row is an explicit gap."""
         yield from self._gives_way()
-        page = whole(self.memory.read(patterns, after, until, limit, bytes_max))
+        page = whole(self.memory.read(patterns, after, until, limit, bytes_max, may))
         batches, gaps = [], list(page.gaps)
         for room, frame in page.batches:
             base = wire.decode_raw_batch(frame).base
@@ -115,12 +115,12 @@ class SimulatedLog:
     ) -> Sliced[LogPage]:
         """As the memory log does."""
         yield from self._gives_way()
-        return whole(self.memory.latest(patterns, after, until, count, bytes_max))
+        return whole(self.memory.latest(patterns, after, until, count, bytes_max, may))
 
     def seek(self, patterns: list[str], last: int, since: int, presence: bool, may: May | None = None) -> Sliced[int]:
         """As the memory log does."""
         yield from self._gives_way()
-        return whole(self.memory.seek(patterns, last, since, presence))
+        return whole(self.memory.seek(patterns, last, since, presence, may))
 
     def find(self, session: str, seq: int) -> Sliced[int]:
         """As the memory log does."""

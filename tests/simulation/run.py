@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from time import perf_counter
 
+from tests.simulation.ruled import simulate_ruled
 from tests.simulation.simulation import drawn_faults, drawn_settings, simulate
 
 
@@ -17,16 +18,18 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--steps", type=int, default=300, help="of the random phase")
+    parser.add_argument("--rules", action="store_true", help="who may read what, and rules that change")
     arguments = parser.parse_args()
+    run = simulate_ruled if arguments.rules else simulate
     if arguments.seed is not None:
         print(drawn_faults(arguments.seed), drawn_settings(arguments.seed), sep="\n")
-        outcome = simulate(arguments.seed, arguments.steps)
+        outcome = run(arguments.seed, arguments.steps)
         print(outcome)
         print(f"trace {outcome.trace}, {outcome.counts}")
         return not outcome.is_good
     bad, counts, begun = [], Counter[str](), perf_counter()
     for seed in range(arguments.first, arguments.first + arguments.seeds):
-        outcome = simulate(seed, arguments.steps)
+        outcome = run(seed, arguments.steps)
         counts.update(outcome.counts)
         counts.update(outcome.verdict.counts)
         if not outcome.is_good:

@@ -156,7 +156,7 @@ class Simulation:
         if sum(not hearing.is_over for hearing in program.hearings) >= HEARINGS_MAX:
             return
         head = self._head_of(program)
-        patterns = patterns_of(program, random.choice(PATTERNS))
+        patterns = self.patterns_of(program, random.choice(PATTERNS))
         program.listen(patterns, self._somewhere(head[1]), random.random() < 0.5, head)
 
     def step_resume(self) -> None:
@@ -167,7 +167,7 @@ class Simulation:
         cursor = self.world.random.choice(sorted(CURSORS))
         if not any(cursor in other.cursors for other in self.alive if other.user == program.user):
             head = self._head_of(program)
-            program.listen(patterns_of(program, CURSORS[cursor]), self._somewhere(head[1]), False, head, cursor)
+            program.listen(self.patterns_of(program, CURSORS[cursor]), self._somewhere(head[1]), False, head, cursor)
 
     def step_history(self) -> None:
         """Read what is stored."""
@@ -175,7 +175,7 @@ class Simulation:
         if program is None or program.client.core.welcome is None:
             return
         start = Start(after=random.randint(0, self._head_of(program)[1]) if random.random() < 0.5 else 0)
-        patterns = patterns_of(program, random.choice(PATTERNS))
+        patterns = self.patterns_of(program, random.choice(PATTERNS))
         program.read(patterns, start, random.choice((1, 5, wire.OFFSET_MAX, wire.OFFSET_MAX)))
 
     def step_unlisten(self) -> None:
@@ -189,7 +189,7 @@ class Simulation:
         program = self._someone()
         if program is None or program.client.core.welcome is None:
             return
-        room = self.world.random.choice((*ROOMS, inbox(program.user)))
+        room = self.world.random.choice((*self.rooms_of(program.user), inbox(program.user)))
         if program.joined[room] > 0:
             program.part(room)
         else:
@@ -441,11 +441,25 @@ class Simulation:
             if hearing.log is not None
         )
         readings = (
-            Listening(reading.name, tuple(reading.patterns), False, reading.items, False)
+            Listening(reading.name, self.heard_by(program, reading.patterns), False, reading.items, False)
             for program in self.programs
             for reading in program.readings
         )
         return History(sent, logs, chain(listeners, readings), self._volatile)
+
+    # --- rights: see ruled.py ---------------------------------------------------------------
+
+    def patterns_of(self, program: Program, patterns: Sequence[str]) -> list[str]:
+        """What it listens to."""
+        return [inbox(program.user) if pattern == OWN else pattern for pattern in patterns]
+
+    def rooms_of(self, user: str) -> Sequence[str]:
+        """Rooms that the user may read."""
+        return ROOMS
+
+    def heard_by(self, program: Program, patterns: Sequence[str]) -> tuple[str, ...]:
+        """What it is owed where it listens to these."""
+        return tuple(patterns)
 
     def _history_of_log(self, log: SimulatedLog, ended: bool) -> Log:
         members = self._members() if ended and log is self.log else None
@@ -455,7 +469,11 @@ class Simulation:
     def _history_of(self, program: Program, hearing: Hearing, ended: bool) -> Listening:
         complete = ended and program.client.is_alive and not hearing.is_over and not program.is_closing
         return Listening(
-            hearing.name, tuple(hearing.listener.patterns), hearing.presence, self._items(hearing), complete
+            hearing.name,
+            self.heard_by(program, hearing.listener.patterns),
+            hearing.presence,
+            self._items(hearing),
+            complete,
         )
 
     def _items(self, hearing: Hearing) -> Iterator[Item]:
@@ -567,11 +585,6 @@ class Simulation:
                 welcome = program.client.core.welcome
                 there.setdefault(room, set()).add(welcome.session if welcome else "?")
         return there
-
-
-def patterns_of(program: Program, patterns: Sequence[str]) -> list[str]:
-    """What it listens to."""
-    return [inbox(program.user) if pattern == OWN else pattern for pattern in patterns]
 
 
 def records_of(log: SimulatedLog) -> Iterator[Record]:

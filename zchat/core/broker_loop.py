@@ -287,6 +287,7 @@ class BrokerLoop:
             self._look_at_the_clock(now)
             if self._changed_rules is not None and (rules := self._changed_rules()) is not None:
                 self.core.rules_changed(rules, now)
+                self._port.wake()  # what ends is written and told in the next turn, and that is now
         if retention and now.seconds >= self._trim_at:
             self._trim_at = now.seconds + self.core.settings.trim_seconds
             self._log.trim(list(retention), self._clocks.for_ages(now))
