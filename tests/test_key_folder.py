@@ -49,6 +49,15 @@ def test_an_invite_is_used_up_by_the_key_that_it_brings(keys: KeyFolder) -> None
     assert listed.users == {NEW: kept, BOB: grant}
 
 
+def test_a_key_that_was_taken_back_meanwhile_brings_none(keys: KeyFolder) -> None:
+    grant = Grant("carol")
+    keys.set_user(ALICE, Grant("carol", is_revoked=True))
+    for by, is_invite in ((INVITE, True), (BOB, False), (ALICE, False)):
+        with pytest.raises(BadKey, match="taken back"):
+            keys.enrol(Enrolment(b"", 0, NEW, grant, by, grant, is_invite))
+    assert keys.read() == KeyList({ALICE: Grant("carol", is_revoked=True)}, {})
+
+
 def test_invites_that_are_over_go_when_the_next_one_is_made(keys: KeyFolder) -> None:
     keys.set_invite(INVITE, Grant("carol", expires=100))
     keys.set_invite(NEW, Grant("dan", expires=300), now=200.0)

@@ -84,7 +84,7 @@ EXIT_STATUSES: dict[int, str] = {
     1: "failed: input or output, bad data, the broker could not start",
     2: "usage: an option, argument, name or address that is not allowed",
     3: "the broker was not reachable within the wait time",
-    4: "the broker refused",
+    4: "the broker refused, or its key and yours do not fit",
     5: "nothing came for as long as --expect-every says",
     124: "timed out before it was done",
     129: "ended by SIGHUP (its terminal was closed)",

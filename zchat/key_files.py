@@ -98,7 +98,13 @@ def replace_text(path: Path, text: str, mode: int) -> None:
 def make_folder(folder: Path) -> None:
     """A folder for keys; those above it as usual. Raises OSError."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    try:
+        folder.mkdir(mode=FOLDER_MODE)
+    except FileExistsError:
+        return
+    if os.geteuid() == 0:
+        about = os.stat(folder.parent)
+        os.chown(folder, about.st_uid, about.st_gid)
 
 
 def _give(descriptor: int, folder: Path) -> None:

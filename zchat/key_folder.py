@@ -34,7 +34,7 @@ from zchat.key_files import (
     replace_text,
     write_pair,
 )
-from zchat.keys import Grant, KeyList, KeyPair, parse_grants, with_line
+from zchat.keys import Grant, KeyList, KeyPair, parse_grants, short, with_line
 
 SERVER, NEXT, AUTHORIZED, INVITES = "server.key", "next.key", "authorized_keys", "invites"
 ADDRESS = "address"  # where the broker listened last, for who writes an invite
@@ -64,6 +64,10 @@ class KeyFolder:
     def enrol(self, enrolment: Enrolment) -> KeyList:
         """Write a new key, and what becomes of the one that it came with. Raises BadKey, OSError."""
         with self.locked():
+            listed = self.read()
+            known = (listed.invites if enrolment.is_invite else listed.users).get(enrolment.by)
+            if known is None or known.is_revoked:
+                raise BadKey(f"the key {short(enrolment.by)}… was taken back meanwhile")
             self.set_user(enrolment.key, enrolment.grant)
             if enrolment.is_invite:
                 self.set_invite(enrolment.by, None)

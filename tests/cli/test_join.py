@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import zchat
+import zchat.aio
 from tests.conftest import BrokerProcess
 from tests.keyed import KeyedBroker, start_keyed
 
@@ -32,6 +34,12 @@ def test_one_line_and_everything_knows_the_broker(keyed: KeyedBroker, monkeypatc
         with zchat.connect(address) as client:
             assert client.user == "alice"
 
+    async def loop() -> str:
+        async with zchat.aio.connect() as client:
+            await client.send("general", "by a loop")
+            return client.user
+
+    assert asyncio.run(loop()) == "alice"
     used = keyed.run("bob", "join", invite)
     assert (used.stdout, used.status, used.stderr.count("\n")) == ("", 4, 1)
     assert "the invite was used, or its time is over" in used.stderr

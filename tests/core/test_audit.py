@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zchat.core.audit import AT_ONCE, Audit, line_of_event
+from zchat.printable import printable
 
 
 def test_a_line_has_its_fields_and_leaves_out_what_is_empty() -> None:
@@ -19,7 +20,8 @@ def test_a_line_has_its_fields_and_leaves_out_what_is_empty() -> None:
 @given(st.text(min_size=1))
 def test_a_value_is_one_value_whatever_is_in_it(value: str) -> None:
     line = line_of_event("refused", {"user": value, "code": "x"})
-    assert line.isprintable() and line.startswith("audit event=refused user=") and line.endswith(" code=x")
+    assert printable(line) == line and len(line.splitlines()) == 1
+    assert line.startswith("audit event=refused user=") and line.endswith(" code=x")
     told = line.removeprefix("audit event=refused user=").removesuffix(" code=x")
     if told.startswith('"'):
         assert isinstance(json.loads(told), str)

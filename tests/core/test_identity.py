@@ -123,6 +123,11 @@ def test_a_user_brings_a_new_key_and_the_old_one_ends_later(identities: Identiti
     assert enrolment.grant == Grant("alice") and enrolment.by_grant == Grant("alice", expires=1060)
 
 
+def test_a_key_that_ends_brings_none_that_lasts(identities: Identities) -> None:
+    enrolment = enrol(identities, BRIEF, seconds=50.0)
+    assert enrolment is not None and enrolment.grant == Grant("brief", expires=100) == enrolment.by_grant
+
+
 @pytest.mark.parametrize(("key", "code"), [(WEB, "bad-request"), (EVE, "bad-request"), ("10", "bad-request")])
 def test_a_key_that_is_another_users_is_refused(identities: Identities, key: str, code: str) -> None:
     with pytest.raises(WireError) as error:

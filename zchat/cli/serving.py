@@ -154,6 +154,8 @@ def _announce(running: Broker, log: str, own: KeyPair | None) -> None:
     """The ready line: programs wait for it, so it is the last thing before serving."""
     if own is not None:
         exit_status.tell(f"lets in who has a key; its own is {own.public}")
+        if not running.lets_in_anybody:
+            exit_status.tell("nobody is let in yet: zchat keys invite NAME --keys DIR prints a line for zchat join")
     elif not running.address.is_local:
         exit_status.tell(
             f"warning: {running.address} is open to the network: whoever reaches the port can read and write every room"

@@ -50,7 +50,9 @@ class Broker:
 
     def start(self) -> None:
         """Bind both sockets. Raises StartError, BadAddress or BadKey."""
-        identities = Identities(self._keys.read() if self._keys is not None else None)
+        listed = self._keys.read() if self._keys is not None else None
+        self.lets_in_anybody = listed is None or bool(listed.users or listed.invites)
+        identities = Identities(listed)
         self._port = port = SocketBrokerPort(self.settings, self._tell, self._own, identities)
         try:
             self.address = options.bind(port.router, self.address)
