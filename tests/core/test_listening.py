@@ -506,3 +506,15 @@ def test_a_cursor_over_several_rooms_gets_a_mark_soon_after_it_moved() -> None:
     assert listening.take_deliveries() == [(listener, [Mark(41)])]
     listening.elapsed(at(2 * MARK_SECONDS))
     assert listener.ordering.state == LIVE  # it did not move again
+
+
+def test_who_listens_after_all_others_have_gone_does_not_wait_for_a_sync_that_was_theirs() -> None:
+    listening = Listening(nonces())
+    first, second = listener_of("general"), listener_of("ops")
+    listening.listen(first, at(0))
+    assert (True, private(1)) in listening.take_subscriptions()
+    listening.unlisten(first)  # its SYNC is lost with the connection
+    listening.back(at(1), None)
+    listening.listen(second, at(2))
+    subscriptions = listening.take_subscriptions()
+    assert (False, private(1)) in subscriptions and (True, private(2)) in subscriptions

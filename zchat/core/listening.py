@@ -55,8 +55,7 @@ class Listening:
         self.publisher, self.seen = "", ""  # where the broker publishes, and what keeps from there: told by the shell
         self.trouble = ""  # what keeps the subscriptions from being live, once it is told
         self._routes = Routes()
-        self._direct = DirectTopics()
-        self._has_direct_rooms = False
+        self._direct, self._has_direct_rooms = DirectTopics(), False
         self.handshake = Handshake(nonces)
         self._strangers = 0  # SYNCs of another broker, in a row
         self._is_strange = False  # the last one was
@@ -101,7 +100,7 @@ class Listening:
                     listener.ordering.other_log(log_id)
         self._unsynced = {each: self._round(each) for each in self.listeners if not each.ordering.is_synced}
         self._reports.all_anew()
-        self.handshake.is_synced = True  # one that is lost for as long as the connection was is no trouble of its own
+        self.handshake.begin_anew()  # one that is lost for as long as the connection was is no trouble of its own
         self._strangers, self.trouble = 0, ""
         if self.listeners:
             self.handshake.ask(now)
@@ -266,7 +265,8 @@ class Listening:
     def listen(self, listener: Listener, now: Instant) -> None:
         """Subscribe."""
         if not self.listeners:
-            self.handshake.is_synced, self._strangers, self.trouble, self._refused = True, 0, "", ""
+            self.handshake.begin_anew()
+            self._strangers, self.trouble, self._refused = 0, "", ""
         self.listeners[listener] = self._touched[listener] = None
         self._routes.add(listener)
         self._checks.add(listener, now.seconds)
