@@ -3,6 +3,10 @@
 
     .venv/bin/python scripts/floods.py
     .venv/bin/python scripts/floods.py --only tiny,endless --seconds 10 --json -
+    .venv/bin/python scripts/floods.py --limits
+
+With --limits each kind runs into one limit, of a broker where that is low, at a rate at which a client may well ask;
+told is the good client's p99 before and meanwhile, and how often the limit was met.
 
 For each kind a new broker on loopback, with a log of its own in a temporary folder. A good client sends, waits for the
 ack and asks something, every 20 ms; then the flood comes for some seconds and leaves all at once. Told are the time
@@ -20,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,6 +34,7 @@ sys.path.insert(0, str(ROOT))
 
 from attacks import meters  # noqa: E402
 from attacks.kinds import KINDS, NOTHING, RATE, ROOMS_10K, TOGETHER, Log  # noqa: E402
+from attacks.limits import EVERY, LIMITS  # noqa: E402
 from trials.journal import lines  # noqa: E402
 from trials.places import Network, free_port  # noqa: E402
 from trials.processes import Actor, Broker  # noqa: E402
@@ -58,7 +64,9 @@ class Flood:
         self._address = f"tcp://{network.broker_host}:{port}"
         self._place = [network.broker_host, port, port + 1]
         self._data = folder / "data"
-        self._broker = Broker(folder, self._complain, self._address, self._data)
+        limits = {} if name == TOGETHER else EVERY[name].limits
+        self._broker = Broker(folder, self._complain, self._address, self._data, config(folder, limits))
+        self._calm_seconds = options.seconds if limits else CALM_SECONDS
         gauge = {"address": self._address, "room": "good"}
         self._gauge = Actor("gauge", "attacks.gauge", gauge, folder, self._complain, ())
         self._flooder = Actor("flooder", "attacks.flooder", {}, folder, self._complain, ())
@@ -67,18 +75,19 @@ class Flood:
 
     def run(self) -> dict[str, Any]:
         """The measurement."""
-        make_log(ROOMS_10K if self._name == TOGETHER else KINDS[self._name].log, self._data)
+        make_log(ROOMS_10K if self._name == TOGETHER else EVERY[self._name].log, self._data)
         if not self._broker.start():
             raise SystemExit(f"floods: the broker does not start: {self._broker.output.read_text()}")
         pid = self._broker.pid
         self._gauge.start()
         self._gauge.said("ready")
-        rate = RATE if self._name == TOGETHER else KINDS[self._name].rate
+        rate = RATE if self._name == TOGETHER else EVERY[self._name].rate
         with zchat.connect(self._address, "looker") as client:
             log_id = client.log_id
         self._flooder.start(kinds=self._kinds, place=self._place, rate=rate, log_id=log_id)
         self._flooder.said("ready")
-        time.sleep(CALM_SECONDS)
+        calm = time.monotonic()
+        time.sleep(self._calm_seconds)
         disk_before = meters.disk_bytes(self._data)
         began = time.monotonic()
         self._flooder.tell("go")
@@ -92,12 +101,15 @@ class Flood:
         back = self._back(pid, left) if alive else None
         peak = max(peak, meters.peak_bytes(pid))
         waits = self._waits(began, left)
+        met = self._met() if alive else {}
         found = {
             "kind": self._name,
             "connections": sent.get("connections", 0),
             "cut_off": sent.get("cut off", 0),
             "bytes_per_second": sent.get("bytes", 0) / sent["seconds"],
             "answers": len(waits),
+            "p99_before": at(self._waits(calm, began), 0.99),
+            "met": met.get(self._name, 0),
             "p50": at(waits, 0.5),
             "p99": at(waits, 0.99),
             "worst": waits[-1] if waits else None,
@@ -107,6 +119,10 @@ class Flood:
         }
         self._end(back is not None)
         return found
+
+    def _met(self) -> dict[str, int]:
+        with zchat.connect(self._address, "looker") as client:
+            return client.limits_met()
 
     def _watch(self, pid: int, until: float) -> bool:
         """Whether the broker lived through it."""
@@ -183,6 +199,15 @@ class Flood:
         self.complaints.append(f"{kind}: {where}: {what}")
 
 
+def config(folder: Path, limits: Mapping[str, float]) -> tuple[str, ...]:
+    """The options that give a broker these limits."""
+    if not limits:
+        return ()
+    file = folder / "broker.toml"
+    file.write_text("\n".join(["[limits]", *(f"{name} = {value}" for name, value in limits.items())]))
+    return "--config", str(file)
+
+
 def make_log(log: Log, folder: Path) -> None:
     """What is there before."""
     if log == NOTHING:
@@ -209,10 +234,18 @@ def is_good(found: dict[str, Any]) -> bool:
 HEAD = "| kind | what | sent | cut off | p50 | p99 | worst | memory | disk | back after |\n" + "| --- " * 10 + "|"
 
 
+LIMITS_HEAD = "| limit | what | met | p99 before | p99 meanwhile | ratio |\n" + "| --- " * 6 + "|"
+
+
 def row(found: dict[str, Any]) -> str:
     """Of the table."""
     name = found["kind"]
-    what = "all of these together" if name == TOGETHER else KINDS[name].what
+    what = "all of these together" if name == TOGETHER else EVERY[name].what
+    if name in LIMITS:
+        before, p99 = found["p99_before"], found["p99"]
+        ratio = f"{p99 / before:.1f}" if before and p99 else "–"
+        limit = (f"`{name}`", what, f"{found['met']:,}", milliseconds(before), milliseconds(p99), ratio)
+        return f"| {' | '.join(limit)} |"
     back = found["back_seconds"]
     cells = [
         f"`{name}`",
@@ -235,7 +268,7 @@ def main() -> int:
     """Run, print, judge."""
     options = _options()
     results = []
-    print(HEAD, flush=True)
+    print(LIMITS_HEAD if set(options.only) <= set(LIMITS) else HEAD, flush=True)
     for name in options.only:
         folder = Path(tempfile.mkdtemp(prefix="zchat-floods-", dir=options.folder))
         with ExitStack() as stack:
@@ -263,18 +296,22 @@ def _options() -> argparse.Namespace:
     names = [*KINDS, TOGETHER]
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], epilog=f"kinds: {', '.join(names)}")
     parser.add_argument("--only", type=_kinds, default=names, metavar="KIND,KIND", help="only these")
+    parser.add_argument("--limits", action="store_true", help="the kinds that run into one limit each, instead")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each flood (default 5)")
     parser.add_argument("--goals", action="store_true", help="a goal that is missed is a failure")
     parser.add_argument("--folder", type=Path, help="where the logs are; default: the temporary folder")
     parser.add_argument("--keep", action="store_true", help="the files stay")
     parser.add_argument("--json", metavar="FILE", help="the figures as JSON, `-` for stdout")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.limits:
+        options.only = list(LIMITS)
+    return options
 
 
 def _kinds(text: str) -> Any:
     names = text.split(",")
     for name in names:
-        if name not in KINDS and name != TOGETHER:
+        if name not in EVERY and name != TOGETHER:
             raise argparse.ArgumentTypeError(f"no kind {name}; there are {', '.join(KINDS)}, {TOGETHER}")
     return names
 

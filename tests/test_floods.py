@@ -12,6 +12,7 @@ import pytest
 from tests.scripts import SCRIPTS, module, run
 from zchat import wire
 from zchat.errors import WireError
+from zchat.settings import Settings
 
 
 @pytest.fixture
@@ -35,6 +36,14 @@ def test_two_kinds_are_measured() -> None:
         assert 0 < found["p50"] <= found["p99"] <= found["worst"]
         assert found["answers"] > 0 < found["peak_bytes"]
         assert found["complaints"] == []
+
+
+@pytest.mark.slow
+def test_what_runs_into_a_limit_meets_it_and_the_good_client_is_compared_with_before() -> None:
+    done = run("floods.py", "--only", "user_cursors_max,publish_records_max", "--seconds", "0.7", "--json", "-")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for found in json.loads(f"[{done.stdout.partition(chr(10) + '[')[2]}"):
+        assert found["met"] > 0 and found["p99_before"] > 0 < found["p99"]
 
 
 def test_a_kind_that_does_not_exist_is_a_usage_error() -> None:
@@ -69,6 +78,17 @@ def test_what_is_sent_are_messages_of_the_protocol(kinds: Any, name: str) -> Non
         chunks = list(islice(source.makes(0, "0123456789abcdef"), 3))
         messages = [wire.decode_client(frame) for chunk in chunks for frame in frames(chunk)]
         assert isinstance(messages[0], wire.Hello) and len(messages) > 1
+
+
+def test_what_runs_into_a_limit_are_messages_too_but_for_those_that_are_too_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, kind in module(monkeypatch, "attacks.limits").LIMITS.items():
+        assert name in kind.limits and hasattr(Settings(), name)
+        for source in kind.sources:
+            chunks = list(islice(source.makes(0, "0123456789abcdef"), 3))
+            if not source.publisher:
+                assert [wire.decode_client(frame) for chunk in chunks for frame in frames(chunk)]
 
 
 def test_garbage_is_none(kinds: Any) -> None:

@@ -7,6 +7,7 @@
     attacker.py   `python -m attacks.attacker`: one process that does such things until told to end
     pouring.py    many connections that send what they have at a rate, come back, and count
     kinds.py      the kinds of floods: what is sent, by how many
+    limits.py     more of them, each of which runs into one limit
     flooder.py    `python -m attacks.flooder`: one process that floods
     gauge.py      `python -m attacks.gauge`: an honest client that writes down how long each answer took
     meters.py     the broker's memory, processor time, descriptors and disk from outside

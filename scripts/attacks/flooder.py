@@ -12,7 +12,7 @@ import time
 
 from trials.control import Control
 
-from attacks.kinds import KINDS
+from attacks.limits import EVERY
 from attacks.peers import Place
 from attacks.pouring import Pour
 
@@ -23,7 +23,7 @@ def main() -> None:
     task = control.task
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    sources = [source for name in task["kinds"] for source in KINDS[name].sources]
+    sources = [source for name in task["kinds"] for source in EVERY[name].sources]
     pour = Pour(Place(*task["place"]), sources, task["rate"], task["log_id"])
     print("ready", flush=True)
     control.going.wait()

@@ -6,8 +6,8 @@ Rule of this file: a chunk is some 10 to 100 kB, and a new one is made each time
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import count, repeat
 from typing import Any
 
@@ -48,6 +48,7 @@ class Kind:
     sources: tuple[Source, ...]
     log: Log = NOTHING
     rate: float = RATE
+    limits: Mapping[str, float] = field(default_factory=dict)  # of the broker, beside the defaults
 
 
 def _hello(user: str = "flood") -> bytes:
