@@ -15,7 +15,6 @@ Tests: tests/sockets/test_outbox.py.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from itertools import chain
 from threading import Condition, Lock
@@ -70,9 +69,9 @@ class Outbox(Generic[P]):
         self._made = made
         self._has_some = has_some
         self._lock = Lock()
-        self._changed = Condition(self._lock)
+        self._changed: Condition | None = None  # made by the first that waits: thousands of sessions never do
         self._open: tuple[dict[str, Chunk], dict[str, Chunk]] = ({}, {})  # by room: stored, volatile
-        self._chunks: deque[Chunk] = deque()
+        self._chunks: list[Chunk] = []  # oldest first, and few: a deque takes 700 bytes more, of each session
         self._error: ZchatError | None = None
 
     def add(self, room: str, record: wire.RecordOrBody, size: int, volatile: bool) -> P:
@@ -104,12 +103,12 @@ class Outbox(Generic[P]):
         with self._lock:
             if not self._chunks:
                 return None
-            chunk = self._chunks.popleft()
+            chunk = self._chunks.pop(0)
             self._seal(chunk)
             was_full = self.bytes_waiting > OUTBOX_BYTES_MAX
             self.bytes_waiting -= chunk.size
             if was_full and self.bytes_waiting <= OUTBOX_BYTES_MAX:
-                self._changed.notify_all()
+                self._tell_waiters()
             return chunk
 
     @property
@@ -130,13 +129,12 @@ class Outbox(Generic[P]):
             self._chunks.clear()
             for chunk in left:
                 self._seal(chunk)
-            self._changed.notify_all()
+            self._tell_waiters()
             return left
 
     def forked(self, error: ZchatError) -> None:
         """In a child after a fork, `close`: a thread that is not there any more may hold the lock."""
-        self._lock = Lock()
-        self._changed = Condition(self._lock)
+        self._lock, self._changed = Lock(), None
         self.is_waiting = False
         self.close(error)
 
@@ -144,12 +142,18 @@ class Outbox(Generic[P]):
         """Whether anything waits to be sent."""
         return bool(self._chunks)
 
+    def _tell_waiters(self) -> None:
+        if self._changed is not None:
+            self._changed.notify_all()
+
     def _wait_for_room(self) -> None:
         deadline = self._waiter.room_deadline()
         while self._error is None and self.bytes_waiting > OUTBOX_BYTES_MAX:
             left = deadline.left()
             if left == 0.0:
                 raise self._waiter.late(deadline)
+            if self._changed is None:
+                self._changed = Condition(self._lock)
             self._changed.wait(left)
         if self._error is not None:
             raise Closed(str(self._error))
