@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ import zchat.web
 from tests.conftest import BrokerProcess, eventually
 from tests.conftest import zchat as run_zchat
 from tests.web.conftest import Clients, WebProcess
+from zchat.web.serving import listening
 
 pytestmark = pytest.mark.slow  # processes
 
@@ -186,3 +188,10 @@ def test_what_cannot_be_served_is_said_in_one_line(shared_web: WebProcess, tmp_p
     (tmp_path / "socketio.py").write_text("raise ModuleNotFoundError(name='socketio')")
     missing = run_zchat("web", *broker, env={"PYTHONPATH": str(tmp_path)})
     assert (missing.status, missing.stderr) == (1, "zchat: zchat web needs socketio: pip install 'zchat[web]'\n")
+
+
+def test_what_is_accepted_sends_the_rest_of_an_answer_at_once() -> None:
+    with closing(listening("127.0.0.1", 0)) as listener, closing(socket.create_connection(listener.getsockname())):
+        accepted, _ = listener.accept()
+        with closing(accepted):
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
