@@ -76,7 +76,20 @@ def test_what_changes_is_seen_once(keys: KeyFolder) -> None:
     ]
     for change in changes:
         change()
+        assert not keys.has_changed(), "it may be half written"
         assert keys.has_changed() and not keys.has_changed()
+
+
+def test_a_file_that_is_written_in_place_counts_when_it_is_whole(keys: KeyFolder) -> None:
+    keys.set_user(ALICE, Grant("alice"))
+    keys.read()
+    file = keys.folder / AUTHORIZED
+    text = file.read_text()
+    file.write_text("")
+    assert not keys.has_changed()
+    file.write_text(text + f"{BOB} bob\n")
+    assert not keys.has_changed() and keys.has_changed()
+    assert set(keys.read().users) == {ALICE, BOB}
 
 
 def test_the_next_key_of_the_broker_becomes_its_own(keys: KeyFolder) -> None:

@@ -46,7 +46,8 @@ class KeyFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._seen: object = None
+        self._seen: object = None  # as it was read,
+        self._found: object = None  # and as it was found last
 
     def read(self) -> KeyList:
         """All of them. Raises BadKey, OSError."""
@@ -57,9 +58,15 @@ class KeyFolder:
         return KeyList(users, invites, next_pair.public if next_pair is not None else "")
 
     def has_changed(self) -> bool:
-        """Whether a file is another since this was asked last, or they were read."""
-        seen, self._seen = self._seen, self._look()
-        return seen != self._seen
+        """Whether a file is another than the one that was read, and has been since this was asked last.
+
+        An editor may empty it first, and write then: who is in it would be kept out in between.
+        """
+        found, self._found = self._found, self._look()
+        if self._found in (self._seen, None) or self._found != found:
+            return False
+        self._seen = self._found
+        return True
 
     def enrol(self, enrolment: Enrolment) -> KeyList:
         """Write a new key, and what becomes of the one that it came with. Raises BadKey, OSError."""

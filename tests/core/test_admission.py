@@ -102,6 +102,17 @@ def test_a_revoked_key_ends_its_sessions_with_their_own_reason(cycle: Cycle) -> 
     assert [session.user for session in cycle.core.registry.sessions_in("")] == ["bob"]
 
 
+def test_who_was_cut_off_and_is_revoked_meanwhile_does_not_stay_for_the_grace_time(cycle: Cycle) -> None:
+    come(cycle, ALICE, hello("alice"), wire.Join(1, ["den"]))
+    come(cycle, BOB, hello("bob"), wire.Join(1, ["den"]))
+    cycle.commit()
+    for key in (ALICE, BOB):
+        cycle.disconnect(key.encode())
+    cycle.core.admission.changed(KeyList({BOB: Grant("bob")}, {}), cycle.now)
+    cycle.commit()
+    assert [text for text in cycle.presence("den") if "leave" in text] == ["alice leave: revoked"]
+
+
 def test_a_gateways_users_go_that_it_may_not_be_any_more(cycle: Cycle) -> None:
     come(cycle, WEB, hello("web"), wire.From(1, raw(hello("web.ann"))), wire.From(2, raw(hello("web.ben"))))
     cycle.core.admission.changed(KeyList({WEB: Grant("web", "web.a*")}, {}), cycle.now)

@@ -145,6 +145,16 @@ def test_who_is_revoked_has_to_go_and_a_gateways_users_too(identities: Identitie
     assert not identities.may_be(ALICE.encode(), "alice") and identities.may_be(ALICE.encode(), "alicia")
 
 
+def test_who_may_come_back_has_a_key_or_a_gateway(identities: Identities) -> None:
+    is_known = identities.known(100.0)
+    assert [user for user in ("alice", "Web", "web.x", "eve", "brief", "carol") if is_known(user)] == [
+        "alice",
+        "Web",
+        "web.x",
+    ]
+    assert Identities().known(0.0)("anybody")
+
+
 def test_it_is_looked_again_when_the_time_of_a_key_is_over() -> None:
     identities = Identities(LISTED)
     assert identities.may_have_ended(1.0), "the first time"

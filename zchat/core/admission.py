@@ -18,7 +18,7 @@ from zchat.core.channels import Endpoint, connection_of
 from zchat.core.identity import Enrolment, Identities
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
-from zchat.core.session import Session
+from zchat.core.session import LOST, Session
 from zchat.errors import WireError
 from zchat.keys import KeyList, short
 
@@ -119,6 +119,10 @@ class Admission:
             self.identities.disconnected(connection)
         for connection in self._registry.connections():
             self._end_strangers(connection, now)
+        is_known = self.identities.known(seconds)
+        for session in self._registry.sessions_in("") if self.identities.has_keys else ():
+            if session.state == LOST and not is_known(session.user):  # nobody can come back to it
+                self._end(session, REVOKED, now)
         return True
 
     def _end_all(self, connection: bytes, own: Session, now: Instant) -> None:

@@ -14,7 +14,7 @@ Spec: docs/protocol.md, "Keys". Tests: tests/core/test_identity.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import inf
 from typing import NamedTuple, Protocol
 
@@ -51,7 +51,7 @@ class KeyStore(Protocol):
         """All of them. Raises BadKey, OSError."""
 
     def has_changed(self) -> bool:
-        """Whether something is another since this was asked last, or they were read."""
+        """Whether something is another than was read, and has been since this was asked last."""
 
     def enrol(self, enrolment: Enrolment) -> KeyList:
         """Write it. Returns what is there then. Raises BadKey, OSError."""
@@ -181,6 +181,14 @@ class Identities:
             is_used = key in self._used and key not in self._listed.users  # an invite: it may ask again whether it was
             if code and not is_used:
                 yield connection, key, "revoked-key" if code == "unknown-key" else code
+
+    def known(self, seconds: float) -> Callable[[str], bool]:
+        """A function that tells whether there is a key by which somebody may be that user."""
+        if self._listed is None:
+            return lambda user: True
+        let_in = [each for each in self._listed.users.values() if not (each.is_revoked or each.is_over(seconds))]
+        names, gateways = {user_key(each.user) for each in let_in}, [each for each in let_in if each.gateway]
+        return lambda user: user_key(user) in names or any(each.may_be(user) for each in gateways)
 
     def may_be(self, connection: bytes, user: str) -> bool:
         """Whether a session of that user, which is there, may stay."""

@@ -1,4 +1,4 @@
-"""The broker's files of keys, beside its loop: looked at twice a second, read and written by another thread.
+"""The broker's files of keys, beside its loop: looked at four times a second, read and written by another thread.
 
 Rules of this file
 1. A file that cannot be understood changes nothing: the keys stay as they were, and the operator is told, once.
@@ -20,7 +20,7 @@ from zchat.core.read_worker import Later
 from zchat.errors import UsageError
 from zchat.keys import KeyList
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.25  # a change counts when it is there twice
 
 
 class KeyWorker:
