@@ -42,20 +42,31 @@ def test_lines_are_added_changed_and_removed_and_comments_stay(keys: KeyFolder) 
 def test_an_invite_is_used_up_by_the_key_that_it_brings(keys: KeyFolder) -> None:
     keys.set_invite(INVITE, Grant("carol", expires=2_000_000_000))
     assert stat.S_IMODE((keys.folder / INVITES).stat().st_mode) == 0o600
-    grant = Grant("carol")
-    assert keys.enrol(Enrolment(b"", 0, NEW, grant, INVITE, grant, True)) == KeyList({NEW: grant}, {})
-    kept = Grant("carol", expires=2_000_000_000)
-    listed = keys.enrol(Enrolment(b"", 0, BOB, grant, NEW, kept, False))
+    grant, kept = Grant("carol"), Grant("carol", expires=2_000_000_000)
+    assert keys.enrol(Enrolment(b"", 0, NEW, grant, INVITE, kept, grant, True)) == KeyList({NEW: grant}, {})
+    listed = keys.enrol(Enrolment(b"", 0, BOB, grant, NEW, grant, kept, False))
     assert listed.users == {NEW: kept, BOB: grant}
 
 
-def test_a_key_that_was_taken_back_meanwhile_brings_none(keys: KeyFolder) -> None:
-    grant = Grant("carol")
-    keys.set_user(ALICE, Grant("carol", is_revoked=True))
-    for by, is_invite in ((INVITE, True), (BOB, False), (ALICE, False)):
-        with pytest.raises(BadKey, match="taken back"):
-            keys.enrol(Enrolment(b"", 0, NEW, grant, by, grant, is_invite))
-    assert keys.read() == KeyList({ALICE: Grant("carol", is_revoked=True)}, {})
+@pytest.mark.parametrize("what", ["revoked", "other gateway", "gone", "the invite is used", "the key is revoked"])
+def test_what_changed_before_the_broker_saw_it_brings_no_key(keys: KeyFolder, what: str) -> None:
+    held = Grant("alice", "web.*")
+    keys.set_user(ALICE, held)
+    keys.read()
+    changed = {
+        "revoked": held._replace(is_revoked=True),
+        "other gateway": held._replace(gateway="web.one"),
+        "gone": None,
+    }
+    keys.set_user(ALICE, changed.get(what, held))
+    if what == "the key is revoked":
+        keys.set_user(NEW, Grant("alice", is_revoked=True))
+    before = (keys.folder / AUTHORIZED).read_text()
+    by = INVITE if what == "the invite is used" else ALICE
+    with pytest.raises(BadKey):
+        keys.enrol(Enrolment(b"", 0, NEW, held, by, held, held._replace(expires=2_000_000_000), by == INVITE))
+    assert (keys.folder / AUTHORIZED).read_text() == before
+    assert keys.has_changed(), "and the broker still finds out"
 
 
 def test_invites_that_are_over_go_when_the_next_one_is_made(keys: KeyFolder) -> None:

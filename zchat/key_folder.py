@@ -52,10 +52,7 @@ class KeyFolder:
     def read(self) -> KeyList:
         """All of them. Raises BadKey, OSError."""
         self._seen = self._look()  # first: what changes meanwhile is seen by the next look
-        users = parse_grants(self.text(AUTHORIZED), str(self.folder / AUTHORIZED))
-        invites = parse_grants(self.text(INVITES), str(self.folder / INVITES))
-        next_pair = self.pair(NEXT)
-        return KeyList(users, invites, next_pair.public if next_pair is not None else "")
+        return self._parsed()
 
     def has_changed(self) -> bool:
         """Whether a file is another than the one that was read, and has been since this was asked last.
@@ -69,12 +66,16 @@ class KeyFolder:
         return True
 
     def enrol(self, enrolment: Enrolment) -> KeyList:
-        """Write a new key, and what becomes of the one that it came with. Raises BadKey, OSError."""
+        """Write a new key, and what becomes of the one that it came with. Raises BadKey, OSError.
+
+        The broker has decided it by what it knew. Whoever was revoked since brings no key.
+        """
         with self.locked():
-            listed = self.read()
-            known = (listed.invites if enrolment.is_invite else listed.users).get(enrolment.by)
-            if known is None or known.is_revoked:
-                raise BadKey(f"the key {short(enrolment.by)}… was taken back meanwhile")
+            found = self._parsed()  # and not `read`: the broker has not seen this yet
+            known = found.users.get(enrolment.key)
+            holders = found.invites if enrolment.is_invite else found.users
+            if holders.get(enrolment.by) != enrolment.held or (known is not None and known.is_revoked):
+                raise BadKey(f"what {short(enrolment.by)}… may is not what it was")
             self.set_user(enrolment.key, enrolment.grant)
             if enrolment.is_invite:
                 self.set_invite(enrolment.by, None)
@@ -147,6 +148,12 @@ class KeyFolder:
             return read_text(self.folder / name, refused=OTHERS_READ if name == INVITES else OTHERS_WRITE)
         except FileNotFoundError:
             return ""
+
+    def _parsed(self) -> KeyList:
+        users = parse_grants(self.text(AUTHORIZED), str(self.folder / AUTHORIZED))
+        invites = parse_grants(self.text(INVITES), str(self.folder / INVITES))
+        next_pair = self.pair(NEXT)
+        return KeyList(users, invites, next_pair.public if next_pair is not None else "")
 
     def _look(self) -> object:
         found = []

@@ -126,6 +126,10 @@ def test_it_looks_twice_a_second_and_not_in_every_turn(bench: KeyBench) -> None:
     ("trouble", "line"),
     [
         (BadKey("authorized_keys, line 3: no"), "authorized_keys, line 3: no: the keys stay as they were"),
+        (
+            ValueError("year 285200616 is out of range"),
+            "the keys: ValueError('year 285200616 is out of range'): the keys",
+        ),
         (PermissionError(13, "Permission denied", "/k/invites"), "/k/invites: Permission denied: the keys stay"),
     ],
 )

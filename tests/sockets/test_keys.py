@@ -208,6 +208,17 @@ def test_a_user_brings_another_key_and_nobody_notices(keyed: KeyedBroker) -> Non
         assert error.value.code == "revoked-key", "its time is over"
 
 
+def test_an_end_of_a_key_that_no_date_tells_is_refused_and_revoking_still_counts(keyed: KeyedBroker) -> None:
+    alice = keyed.let_in("alice")
+    with pytest.raises(Refused) as error:
+        enrol(parse(keyed.address), alice, new_pair().public, (1 << 53) - 1, SECONDS)
+    assert error.value.code == "bad-request"
+    with keyed.keys.locked():
+        keyed.keys.set_user(alice.pair.public, Grant("alice", is_revoked=True))
+    eventually(lambda: "keys-changed" in keyed.told_of_late(), "the broker has seen it")
+    assert refusal(keyed, "alice", alice).code == "revoked-key"
+
+
 def test_where_nobody_is_an_enrolment_ends_in_time() -> None:
     with pytest.raises(Unreachable):
         enrol(parse("127.0.0.1:1"), Credentials(new_pair(), [new_pair().public]), new_pair().public, 0, 0.3)

@@ -29,6 +29,7 @@ from zchat.printable import printable
 KEY_BYTES = 32
 ENROLMENTS_MAX = 16  # new keys of a user at once, and in a day: each is a line of a file
 DAY_SECONDS = 86_400.0
+KEEP_SECONDS_MAX = 366 * 86_400  # for which the key before stays: a date that can be written
 ADMITTED = ""  # else the code of why not
 
 
@@ -39,8 +40,9 @@ class Enrolment(NamedTuple):
     request: int
     key: str
     grant: Grant
-    by: str  # the key of the connection
-    by_grant: Grant  # what is kept of it: of an invite nothing
+    by: str  # the key of the connection,
+    held: Grant  # what it may while this is asked: if that has changed, nothing is written,
+    by_grant: Grant  # and what is kept of it: of an invite nothing
     is_invite: bool
 
 
@@ -139,6 +141,8 @@ class Identities:
             raise WireError("bad-request", "the broker has no keys")
         if len(key) != KEY_BYTES:
             raise WireError("bad-request", f"a key has {KEY_BYTES} bytes")
+        if keep_seconds > KEEP_SECONDS_MAX:
+            raise WireError("bad-request", f"the key before stays {KEEP_SECONDS_MAX} seconds at most")
         new = key.hex()
         if self._used.get(by) == new:
             return None  # said twice, as the answer was late or lost
@@ -158,7 +162,7 @@ class Identities:
         expires = int(seconds) + keep_seconds
         kept = grant._replace(expires=min(expires, grant.expires or expires))
         fresh = grant._replace(expires=0 if own is None else own.expires)  # who is let in for a while, stays no longer
-        return Enrolment(connection, request, new, fresh, by, kept, own is None)
+        return Enrolment(connection, request, new, fresh, by, grant, kept, own is None)
 
     def enrolled(self, enrolment: Enrolment, *, kept: bool) -> None:
         """It was written, or not."""

@@ -3,6 +3,8 @@
 Rules of this file
 1. A file that cannot be understood changes nothing: the keys stay as they were, and the operator is told, once.
 2. Jobs are done one after the other, so what was written last is what is known last.
+3. Whatever a job raises comes back to the loop as a failure: a job that was lost would be waited for, and who is
+   revoked would stay.
 
 Tests: tests/core/test_key_worker.py.
 """
@@ -66,14 +68,14 @@ class KeyWorker:
     def _read(self) -> None:
         try:
             listed, failure = self._store.read(), ""
-        except (UsageError, OSError) as error:
+        except Exception as error:
             listed, failure = None, _text(error)
         self._later(partial(self._has_read, listed, failure))
 
     def _enrol(self, enrolment: Enrolment) -> None:
         try:
             listed, failure = self._store.enrol(enrolment), ""
-        except (UsageError, OSError) as error:
+        except Exception as error:
             listed, failure = None, _text(error)
         self._later(partial(self._has_enrolled, enrolment, listed, failure))
 
@@ -99,4 +101,4 @@ class KeyWorker:
 def _text(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.filename or 'the keys'}: {error.strerror}"
-    return str(error)
+    return str(error) if isinstance(error, UsageError) else f"the keys: {error!r}"
