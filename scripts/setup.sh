@@ -12,7 +12,7 @@
 
 root=${BASH_SOURCE[0]%/*}/..
 
-set_up() { # set_up base|chat|web|dev
+set_up() { # set_up base|chat|web|sealed|dev
     is_set_up "$1" && return
     is_set_up dev && return
     local absolute
