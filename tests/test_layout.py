@@ -35,7 +35,7 @@ class Layer(NamedTuple):
 LEVEL_0 = ("errors", "expiry", "names", "address", "settings", "printable", "message", "times", "keys", "lookalikes")
 WORDS = (*(f"zchat.{name}" for name in LEVEL_0), "zchat.wire.")
 WORLD = ("asyncio", "concurrent", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time")
-WEB = ("engineio", "socketio", "starlette", "uvicorn")  # of the extra `web`
+WEB = ("engineio", "joserfc", "socketio", "starlette", "uvicorn")  # of the extra `web`
 SCREEN = ("rich", "textual")  # of the extra `chat`
 LOG = ("zchat.core.log", "zchat.log.retention", "zchat.log.slices")  # what every log is made of
 FACES = tuple(  # what all faces are made of
@@ -118,7 +118,7 @@ LAYERS = [
     Layer("zchat/web/core/", (*WORDS, "zchat.web.core."), ()),
     Layer(
         "zchat/web/",
-        (*WORDS, "zchat", "zchat.aio.", "zchat.profile", "zchat.tokens", "zchat.web."),
+        (*WORDS, "zchat", "zchat.aio.", "zchat.private_files", "zchat.profile", "zchat.tokens", "zchat.web."),
         (*WORLD, *WEB),
     ),
     Layer(

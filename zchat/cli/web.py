@@ -6,7 +6,8 @@ import asyncio
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -16,39 +17,51 @@ from zchat.errors import StartError, UsageError
 
 if TYPE_CHECKING:
     from zchat.web import Handlers
+    from zchat.web.oidc import OidcDoor
 
 INSTALL = "pip install 'zchat[web]'"
 
 
+Listen: TypeAlias = Annotated[
+    str, typer.Option("--listen", metavar="[HOST:]PORT", envvar="ZCHAT_WEB", help="Where to listen.")
+]
+Home: TypeAlias = Annotated[
+    str,
+    typer.Option("--room", metavar="ROOM", help="Where clients are who name no room.", autocompletion=completion.rooms),
+]
+App: TypeAlias = Annotated[
+    str | None, typer.Option("--app", metavar="MODULE:NAME", help="Handlers of events, of a module of yours.")
+]
+Origins: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--origin", metavar="URL", help="Pages of this origin may use it, too. May be repeated; * is all."),
+]
+Oidc: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--oidc",
+        metavar="FILE",
+        help="Have browsers log in by an OpenID Connect provider.",
+        autocompletion=completion.path,
+    ),
+]
+
+
 def web(
-    listen: Annotated[
-        str, typer.Option("--listen", metavar="[HOST:]PORT", envvar="ZCHAT_WEB", help="Where to listen.")
-    ] = "127.0.0.1:8080",
-    room: Annotated[
-        str,
-        typer.Option(
-            "--room", metavar="ROOM", help="Where clients are who name no room.", autocompletion=completion.rooms
-        ),
-    ] = "general",
-    app: Annotated[
-        str | None,
-        typer.Option("--app", metavar="MODULE:NAME", help="Handlers of events, of a module of yours."),
-    ] = None,
-    origin: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--origin", metavar="URL", help="Pages of this origin may use it, too. May be repeated; * is all."
-        ),
-    ] = None,
+    listen: Listen = "127.0.0.1:8080",
+    room: Home = "general",
+    app: App = None,
+    origin: Origins = None,
     *,
     door: doors.Door,
+    oidc: Oidc = None,
     broker: options.BrokerAddress = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:
     """Let browsers, Socket.IO clients and curl into the rooms.
 
-    Whoever reaches it can read and write every room, under any name, unless --tokens says who may come in.
-    A line on stderr says when it is ready.
+    Whoever reaches it can read and write every room, under any name, unless --tokens or --oidc says who may
+    come in. A line on stderr says when it is ready.
 
     Examples:
       zchat web
@@ -61,13 +74,14 @@ def web(
 
     where = meant(broker, None).address
     at, context, known = _host_and_port(listen), door.context(), door.token_file()
-    door.check(listen, is_local=at[0] in ("localhost", "::1") or at[0].startswith("127."))
+    door.check(listen, is_local=oidc is not None or at[0] in ("localhost", "::1") or at[0].startswith("127."))
     room_name(room)
     try:
         from zchat.web import serving
         from zchat.web.application import WebApplication
     except ModuleNotFoundError as error:
         raise StartError(f"zchat web needs {error.name}: {INSTALL}") from error
+    provider = None if oidc is None else _provider(oidc)
     from zchat.sockets.kernel import raise_descriptor_limit
 
     raise_descriptor_limit()
@@ -78,6 +92,7 @@ def web(
         origins=origin or (),
         wait=wait,
         tokens=known,
+        oidc=provider,
     )
     socket = serving.listening(*at)
     scheme = "http" if context is None else "https"
@@ -97,6 +112,15 @@ def _host_and_port(text: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdigit() and int(port) < 65_536):
         raise UsageError(f"--listen {text}: no port, such as 127.0.0.1:8080")
     return "0.0.0.0" if host == "*" else host, int(port)
+
+
+def _provider(path: Path) -> OidcDoor:
+    """Who lets browsers in. Raises StartError, UsageError, OSError."""
+    try:
+        from zchat.web.oidc import OidcDoor, provider_in
+    except ModuleNotFoundError as error:
+        raise StartError(f"--oidc needs {error.name}: pip install 'zchat[oidc]'") from error
+    return OidcDoor(provider_in(path))
 
 
 def _handlers(text: str) -> Handlers:

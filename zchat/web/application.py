@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
@@ -20,7 +21,7 @@ from zchat.names import room_name
 from zchat.tokens import TokenFile
 from zchat.web.core.bounds import WebLimits, address_of, header, is_allowed
 from zchat.web.door import SocketDoor
-from zchat.web.entry import PASS, Entrance, unauthorized
+from zchat.web.entry import PASS, Entrance, PassSource, unauthorized
 from zchat.web.gateway import WebGateway
 from zchat.web.guard import Receive, Scope, Send
 from zchat.web.hooks import Handlers
@@ -29,6 +30,9 @@ from zchat.web.once import PublishedKeys
 from zchat.web.page import PageDoor
 from zchat.web.plain import PlainDoor
 from zchat.web.talking import TalkDoor
+
+if TYPE_CHECKING:
+    from zchat.web.oidc import OidcDoor
 
 WAIT_SECONDS = 5.0
 SOCKET_IO = "/socket.io/"
@@ -47,19 +51,21 @@ class WebApplication:
         limits: WebLimits | None = None,
         wait: float = WAIT_SECONDS,
         tokens: TokenFile | None = None,
+        oidc: OidcDoor | None = None,
     ) -> None:
         self.limits = limits or WebLimits()
-        self.gateway = WebGateway(broker, self.limits, wait, by_user=tokens is not None)
+        self.gateway = WebGateway(broker, self.limits, wait, by_user=bool(tokens or oidc))
         self.counts = WebCounts()
         self._room = room_name(room)
         self._origins = tuple(origins)
         self._of_address: Counter[str] = Counter()
         keys = PublishedKeys(self.limits.keys_max)
-        self._entry = None if tokens is None else Entrance(tokens)
+        sources: list[PassSource] = [source for source in (tokens, oidc) if source is not None]
+        self._entry = Entrance(sources) if sources else None
         self._door = SocketDoor(self.gateway, self._room, handlers or Handlers(), keys, self.counts, self._entry)
         plain, talk = PlainDoor(self.gateway, keys, self.counts), TalkDoor(self.gateway, keys, self.counts)
-        page = PageDoor(self._room, needs_login=tokens is not None)
-        logging_in = [] if self._entry is None else self._entry.routes
+        page = PageDoor(self._room, needs_login=bool(sources), has_provider=oidc is not None)
+        logging_in = [*([] if self._entry is None else self._entry.routes), *([] if oidc is None else oidc.routes)]
         self._routes = Starlette(routes=[*page.routes, *logging_in, *talk.routes, *plain.routes, *page.rooms])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from starlette.requests import Request
@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from zchat import Refused
 from zchat.names import user_key
-from zchat.tokens import TokenFile, TokenPass
+from zchat.tokens import TokenPass
 from zchat.web.core import lines
 from zchat.web.core.bounds import header
 from zchat.web.guard import Scope
@@ -38,15 +38,25 @@ LOGIN_BYTES_MAX = 4_096
 NO_TOKEN = "a token is needed: Authorization: Bearer TOKEN, or log in at /login"
 BAD_TOKEN = "this token is unknown, was taken back, or is over"
 
-_OPEN = re.compile(r"/(login|docs|openapi\.json|healthz|static/[^/]+)?|/(?!metrics$|me$|ws$)[^/]+")
+_OPEN = re.compile(r"/(login(/oidc(/back)?)?|docs|openapi\.json|healthz|static/[^/]+)?|/(?!metrics$|me$|ws$)[^/]+")
 """What is read without a token: the pages, which have nothing of any room."""
 
 
-class Entrance:
-    """Looks at tokens; made where there is a file of them."""
+class PassSource(Protocol):
+    """Who knows what tokens are good for: a file of them, or a provider's door."""
 
-    def __init__(self, tokens: TokenFile) -> None:
-        self._tokens = tokens
+    def open(self, token: str) -> TokenPass | None:
+        """What a token is good for now; None: nothing."""
+
+    def is_valid(self, one: TokenPass) -> bool:
+        """Whether it is still good."""
+
+
+class Entrance:
+    """Looks at tokens; made where some are needed."""
+
+    def __init__(self, sources: Sequence[PassSource]) -> None:
+        self._sources = sources
         self._inside: dict[object, tuple[TokenPass, Callable[[], object]]] = {}  # and how each is cut off
         self._watching: asyncio.Task[None] | None = None
         self.routes = [
@@ -58,7 +68,7 @@ class Entrance:
     def admit(self, scope: Scope, path: str) -> str:
         """Look at what a request brings. Returns why it may not, or nothing; then the scope says who it is."""
         token = _token_of(scope)
-        found = scope[PASS] = self._tokens.open(token) if token else None
+        found = scope[PASS] = self.open(token) if token else None
         if found is not None or path.startswith("/socket.io/"):  # which may bring it later
             return ""
         if scope["type"] == "http":
@@ -76,7 +86,9 @@ class Entrance:
 
     def open(self, token: Any) -> TokenPass | None:
         """What a token is good for."""
-        return self._tokens.open(token) if isinstance(token, str) else None
+        if not isinstance(token, str):
+            return None
+        return next((found for source in self._sources if (found := source.open(token)) is not None), None)
 
     def begins(self, guest: object, one: TokenPass, cut: Callable[[], object]) -> None:
         """Somebody is inside, and is cut off when the token is good no more."""
@@ -98,7 +110,7 @@ class Entrance:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             for guest, (one, cut) in list(self._inside.items()):
-                if not self._tokens.is_valid(one):
+                if not any(source.is_valid(one) for source in self._sources):
                     self.ends(guest)
                     cut()
 
@@ -119,12 +131,12 @@ class Entrance:
         if found is None:
             return unauthorized(BAD_TOKEN)
         response = self._shown(found)
-        _set_cookie(response, request, token.strip(), found.until - int(time.time()))
+        set_cookie(response, request, token.strip(), found.until - int(time.time()))
         return response
 
     async def _logout(self, request: Request) -> Response:
         response = Response(status_code=204)
-        _set_cookie(response, request, "", 0)
+        set_cookie(response, request, "", 0)
         return response
 
     async def _me(self, request: Request) -> Response:
@@ -174,9 +186,15 @@ def _token_of(scope: Scope) -> str:
     return "" if found is None else found.value
 
 
-def _set_cookie(response: Response, request: Request, value: str, seconds: int) -> None:
+def is_secure(request: Request) -> bool:
+    """Whether a cookie has to be `Secure`: only this machine may do without TLS, where a browser would not keep it."""
     host = request.url.hostname or ""
-    is_here = host in ("localhost", "::1") or host.startswith("127.")  # where a browser that is told so takes no Secure
-    is_secure = request.url.scheme == "https" or not is_here
+    return request.url.scheme == "https" or not (host in ("localhost", "::1") or host.startswith("127."))
+
+
+def set_cookie(response: Response, request: Request, value: str, seconds: int) -> None:
+    """Have the browser keep a token, where no script and no other site's page has it."""
     path = request.scope.get("root_path", "") or "/"
-    response.set_cookie(COOKIE, value, max_age=seconds, path=path, secure=is_secure, httponly=True, samesite="strict")
+    response.set_cookie(
+        COOKIE, value, max_age=seconds, path=path, secure=is_secure(request), httponly=True, samesite="strict"
+    )

@@ -38,8 +38,9 @@ FILES = ("chat.js", "view.js", "connection.js", "chat.css", "icon.svg", "api.js"
 class PageDoor:
     """The routes of the page."""
 
-    def __init__(self, room: str, *, needs_login: bool = False) -> None:
+    def __init__(self, room: str, *, needs_login: bool = False, has_provider: bool = False) -> None:
         self._room, self._login = room, b"token" if needs_login else b""
+        self._provider = b"" if has_provider else b" hidden"
         self._read = {name: _content(name) for name in ("index.html", "api.html", "openapi.json", "login.html", *FILES)}
         self.routes = [
             Route("/", self._page),
@@ -58,7 +59,7 @@ class PageDoor:
 
     async def _login_page(self, request: Request) -> Response:
         root = request.scope.get("root_path", "")
-        shown = self._read["login.html"].replace(b"{root}", root.encode())
+        shown = self._read["login.html"].replace(b"{root}", root.encode()).replace(b" data-provider", self._provider)
         return Response(shown, headers=HEADERS, media_type="text/html")
 
     def _file(self, name: str) -> Any:
