@@ -14,7 +14,7 @@ from tests.scripts import module, run
 from zchat import wire
 from zchat.core.memberships import Memberships
 from zchat.core.reads import Reads
-from zchat.core.rights import Rights
+from zchat.core.rights import Rights, Rules
 from zchat.errors import WireError
 
 
@@ -106,6 +106,12 @@ def test_an_inbox_that_is_open_to_all_is_found(fuzzing: Any, monkeypatch: pytest
     monkeypatch.setattr(fuzzing.cores, "WARDEN_ROOM", "@fuzz-0")  # the honest client's words are in another's
     with pytest.raises(AssertionError, match="was sent what is another's"):
         fuzzing.cores.give(input_of(fuzzing, [26, 1, [b"@fuzz-0\0"]]))
+
+
+def test_a_room_that_should_be_of_one_alone_and_is_not_is_found(fuzzing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzzing.cores, "RULES", (Rules(), Rules()))
+    with pytest.raises(AssertionError, match="what is the warden's was broadcast"):
+        fuzzing.cores.give(input_of(fuzzing, [12, 1]))
 
 
 def test_an_error_that_nobody_declared_is_found(fuzzing: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,19 +5,29 @@ Rule of this file: besides, what was read and is written again reads the same, a
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from fuzzing import messages
-from zchat import address, names, wire
+from zchat import address, config, keys, names, wire
 from zchat.errors import ZchatError
 from zchat.printable import printable
 from zchat.tcp.spoken import understood
 from zchat.tcp.telnet import Telnet
 from zchat.tcp.typed import TypedChunks, TypedLines
 from zchat.web.core import events, lines, resuming
+
+
+def _file(text: str) -> None:
+    """A broker's."""
+    try:
+        config.parse(text)
+    except (tomllib.TOMLDecodeError, RecursionError):  # of what is no TOML: config.ConfigFile tells it
+        pass
+
 
 WHOLE: tuple[Callable[[bytes], Any], ...] = (
     wire.decode_client,
@@ -46,6 +56,10 @@ TEXTS: tuple[Callable[[str], Any], ...] = (
     address.parse_listen,
     address.parse_published,
     resuming.places_of,
+    _file,
+    keys.parse_invitation,
+    lambda text: keys.parse_grants(text, "authorized_keys"),
+    lambda text: keys.parse_pair(text, "server.key"),
 )
 
 
@@ -60,6 +74,10 @@ def seeds() -> list[bytes]:
         "ＡＢＣ",
         "\x1b[2J\u202e",
         '["a",{"x":1}]',
+        'default = "closed"\n[groups]\na = ["b"]\n[rooms."a.*"]\nread = ["group:a", "*"]\n[limits]\nrooms_max = 5',
+        f"{'0a' * 32} alice gateway=web.* expires=2026-12-31T12:00:00Z revoked",
+        f"zchat://host:5555?user=alice&invite={'0a' * 32}&server={'0b' * 32}",
+        f"public {'0a' * 32}\nsecret {'0b' * 32}\n",
     )
     return [*messages.frames(), *(text.encode() for text in texts), b"\xff\xfd\x01hi\r\n/who\n"]
 

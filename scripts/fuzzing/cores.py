@@ -5,7 +5,7 @@
                                                           something happens
 
 What must hold: nothing raises; the loop comes to rest; nobody is sent what was said to the inbox of the honest client
-beside it, and that one is answered whatever the others did.
+beside it, or to a room that is its alone, and none of it is broadcast; that one is answered whatever the others did.
 
 Rules of this file
 1. An input is an array of steps, and any bytes are one: what cannot be read is passed over.
@@ -31,10 +31,12 @@ from zchat.core.broker_port import ENDS, FRAMES, SUBSCRIPTIONS, WOKEN
 from zchat.core.channels import reply_to
 from zchat.core.log import Append, facts_of
 from zchat.core.recipients import Addressed
+from zchat.core.rights import HISTORY, READ, VERBS, WRITE, Rights, RoomRule, Rules
 from zchat.errors import LogError
 from zchat.log.memory import MemoryLog
 from zchat.settings import RetentionRule, Settings
 
+VAULT = "vault"  # a room of the warden alone
 WARDEN, WARDEN_ROOM, SECRET = b"warden", "@warden", b"only the warden reads this"
 CONNECTIONS = 4
 STEPS_MAX = 200
@@ -71,6 +73,11 @@ TIGHT = Settings(
     trim_seconds=0.5,
 )
 ORIGINS = ("192.0.2.1", "192.0.2.2", "2001:db8::1", "127.0.0.1")
+_ITS_OWN = RoomRule(VAULT, dict.fromkeys(VERBS, ("warden",)))
+RULES = (  # the one that hold at first, and those that hold when they were changed
+    Rules(True, (_ITS_OWN, RoomRule("fuzz.2", {READ: ("fuzz-1",), WRITE: ("fuzz-0", "fuzz-1")}))),
+    Rules(False, (_ITS_OWN, RoomRule("fuzz.*", {READ: ("fuzz-*",), WRITE: ("fuzz-1",), HISTORY: ("fuzz-2",)}))),
+)
 
 
 class FailingLog(MemoryLog):
@@ -194,6 +201,8 @@ class Bench:
         self._names = (f"s{number}" for number in range(1 << 30))
         self._welcomes: list[wire.Welcome] = []
         self.port = FuzzPort()
+        self._rights = Rights(RULES[0])
+        self._rules: list[Rules] = []  # that come into force
         self._begin()
 
     def do(self, step: Any) -> None:
@@ -217,20 +226,28 @@ class Bench:
         """The honest client is there, and nobody else has what is its own."""
         self._log.is_full = False
         self._rest()
-        self._seq += 1
-        body = b"%s %d" % (SECRET, self._seq)
-        published = [messages.PUBLISH, self._seq, WARDEN_ROOM, 0, [body]]
-        assert any(type(reply) is wire.Ack for reply in self._ask(published)), "it was not acked"
-        self._request += 1
-        pages = [each for each in self._ask([5, self._request, [WARDEN_ROOM], 0, 0, 0]) if type(each) is wire.Page]
-        assert pages and pages[0].request == self._request, "the honest client's question was not answered"
-        assert pages[0].more or body in wire.encode(pages[0]), "the answer is not what was asked for"
+        for room in (WARDEN_ROOM, VAULT):
+            self._check_answers(room)
         for connection, frame in self.port.sent:
             assert connection == WARDEN or SECRET not in frame, f"{connection!r} was sent what is another's"
         for topic, frame in self.port.published:
             assert SECRET not in frame, f"what is the warden's was broadcast: {topic!r}"
 
+    def _check_answers(self, room: str) -> None:
+        self._seq += 1
+        body = b"%s %d" % (SECRET, self._seq)
+        published = [messages.PUBLISH, self._seq, room, 0, [body]]
+        assert any(type(reply) is wire.Ack for reply in self._ask(published)), f"{room}: it was not acked"
+        self._request += 1
+        pages = [each for each in self._ask([5, self._request, [room], 0, 0, 0]) if type(each) is wire.Page]
+        assert pages and pages[0].request == self._request, "the honest client's question was not answered"
+        assert pages[0].more or body in wire.encode(pages[0]), "the answer is not what was asked for"
+
     # --- what happens -----------------------------------------------------------------------
+
+    def rules_change(self, step: int) -> None:
+        """Others hold, once it is looked."""
+        self._rules = [RULES[step // len(HAPPENINGS) % 2]]
 
     def time_passes(self, step: int) -> None:
         """Some of it."""
@@ -260,8 +277,9 @@ class Bench:
         self.port.frames.clear()
         self.port.ends.clear()
         facts = facts_of(self._log, TIGHT.users_seen_max)
-        core = BrokerCore(TIGHT, facts, self._names, Published(5556, "there", 5555), self.port.now())
-        self._loop = BrokerLoop(core, self._log, self.port, lambda line: None)
+        core = BrokerCore(TIGHT, facts, self._names, Published(5556, "there", 5555), self.port.now(), self._rights)
+        changed = lambda: self._rules.pop() if self._rules else None  # noqa: E731
+        self._loop = BrokerLoop(core, self._log, self.port, lambda line: None, None, changed)
         self._lives += 1
         [welcome] = [
             each for each in self._ask([1, 1, "warden", "", b"", {}, self._lives]) if type(each) is wire.Welcome
@@ -306,6 +324,7 @@ HAPPENINGS: tuple[Callable[[Bench, int], None], ...] = (
     Bench.time_passes,
     Bench.time_passes,
     Bench.one_goes,
+    Bench.rules_change,
     Bench.disk_fills,
     Bench.one_reads_slowly,
     Bench.starts_anew,

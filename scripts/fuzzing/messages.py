@@ -22,7 +22,7 @@ from attacks import letters
 
 VECTORS = Path(__file__).resolve().parents[2] / "tests" / "vectors" / "messages.json"
 HELLO, PUBLISH, FROM, ENROLL = 1, 2, 15, 22
-ROOMS = ("fuzz.0", "fuzz.1", "fuzz.2", "fuzz.x.y", "@fuzz-0", "@fuzz-1", "fuzz.*", "fuzz.**", "**", "*")
+ROOMS = ("fuzz.0", "fuzz.1", "fuzz.2", "fuzz.x.y", "vault", "@fuzz-0", "@fuzz-1", "fuzz.*", "fuzz.**", "**", "*")
 USERS = ("fuzz-0", "fuzz-1", "fuzz-2")
 WORDS = (*ROOMS, *USERS, "", "message", "typing", "workers", "c1", "5f3a", "word")
 SMALL = (0, 0, 1, 1, 2, 3, 5, 8, 40, 100, 1000, 30_000)
