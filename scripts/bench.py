@@ -48,6 +48,8 @@ from contenders.entries import (
     zchat_keyed_durable,
     zchat_keyed_volatile,
     zchat_request,
+    zchat_ruled_durable,
+    zchat_ruled_volatile,
     zchat_uvloop_volatile,
     zchat_volatile,
 )
@@ -131,6 +133,7 @@ SCENARIOS = (
         (
             zchat_volatile,
             zchat_keyed_volatile,
+            zchat_ruled_volatile,
             zchat_aio_volatile,
             zchat_uvloop_volatile,
             nats_core,
@@ -147,6 +150,7 @@ SCENARIOS = (
         (
             zchat_durable,
             zchat_keyed_durable,
+            zchat_ruled_durable,
             zchat_aio_durable,
             jetstream,
             jetstream_synced,

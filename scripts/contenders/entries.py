@@ -9,7 +9,7 @@ from contenders.nats_py import NatsCore, NatsJetStream
 from contenders.redis_py import RedisPubSub, RedisStreams
 from contenders.sharing import NatsQueue, NatsRequest, RedisGroup, ZchatGroup, ZchatRequest
 from contenders.zchat_aio import ZchatAio
-from contenders.zchat_py import KeyedZchat, Zchat
+from contenders.zchat_py import KeyedZchat, RuledZchat, Zchat
 
 PIPELINE = 1000 if find_spec("hiredis") else 100  # commands; the best of 100, 1000 and 5000 with either parser
 
@@ -17,6 +17,10 @@ zchat_volatile = Zchat("zchat volatile", 1_000_000, modules=("zchat",))
 zchat_durable = Zchat("zchat durable", 1_000_000, stored=True, note="--sync full", modules=("zchat",))
 zchat_keyed_volatile = KeyedZchat("zchat volatile, keys", 1_000_000, note="CURVE", modules=("zchat",))
 zchat_keyed_durable = KeyedZchat("zchat durable, keys", 1_000_000, True, "CURVE, --sync full", modules=("zchat",))
+zchat_ruled_volatile = RuledZchat("zchat volatile, rules", 1_000_000, note="1,000 rules", modules=("zchat",))
+zchat_ruled_durable = RuledZchat(
+    "zchat durable, rules", 1_000_000, True, "1,000 rules, --sync full", modules=("zchat",)
+)
 zchat_aio_volatile = ZchatAio("zchat aio volatile", 1_000_000, note="asyncio", modules=("zchat",))
 zchat_aio_durable = ZchatAio("zchat aio durable", 1_000_000, True, "asyncio, --sync full", modules=("zchat",))
 zchat_uvloop_volatile = ZchatAio(

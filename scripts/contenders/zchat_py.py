@@ -88,6 +88,19 @@ class Zchat(Contender):
 
 
 @dataclass(frozen=True)
+class RuledZchat(Zchat):
+    """The same with a thousand rules, one of which is for the room."""
+
+    @contextmanager
+    def serve(self, folder: Path) -> Iterator[Server]:
+        rules = [f'[rooms."r{number}.**"]\nread = ["user-{number}", "*.x"]\n' for number in range(999)]
+        config = folder / "broker.toml"
+        config.write_text("".join([*rules, f'[rooms.{ROOM}]\nread = ["*"]\nwrite = ["publisher*", "listener*"]\n']))
+        with zchat_broker(folder, "--sync", "full", "--insecure", "--config", str(config)) as server:
+            yield server
+
+
+@dataclass(frozen=True)
 class KeyedZchat(Zchat):
     """The same with a broker that has keys: all is encrypted and signed on its way."""
 

@@ -194,6 +194,17 @@ def test_a_broker_that_does_not_know_the_connection_is_told_hello_once() -> None
     assert [type(message) for message in sent(core)] == [wire.Publish]
 
 
+def test_where_one_of_its_rooms_is_denied_it_joins_the_others() -> None:
+    core = ready()
+    number = core.join({"a", "b", "c"}, at(0))
+    core.take_sends()
+    receive(core, wire.Error("request", number, "denied", "alice may not read b"))
+    joins = sent(core)
+    assert [message.rooms for message in joins if isinstance(message, wire.Join)] == [["a"], ["b"], ["c"]]
+    receive(core, wire.Error("request", joins[1].request, "denied", "alice may not read b"))  # type: ignore[union-attr]
+    assert sent(core) == []
+
+
 @pytest.mark.parametrize("frame", [b"", b"\xc1", b"\x91\x63", wire.encode(wire.Who(1)), wire.encode(wire.Watermark(3))])
 def test_what_makes_no_sense_is_passed_over(frame: bytes) -> None:
     core = ready()

@@ -385,3 +385,6 @@ class SessionCore(Inquiries):
             self._answers.append((number, answer))
         if answers.may_be_later(answer) and isinstance(request, wire.Join | wire.Part):
             self._wanted.refused(request.rooms, now)
+        if isinstance(request, wire.Join) and isinstance(answer, wire.Error) and answer.code == "denied":
+            for room in request.rooms if len(request.rooms) > 1 else ():  # the others it may join
+                self.ask(wire.Join(0, [room]), now)
