@@ -6,6 +6,7 @@ import pytest
 
 from tests.core.cycle import Cycle
 from zchat import wire
+from zchat.core.rights import HISTORY, RoomRule, Rules
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,17 @@ def test_what_cannot_be_is_refused_by_its_number() -> None:
         (6, "denied"),
         (7, "bad-cursor"),
     ]
+
+
+def test_a_group_that_begins_in_the_past_needs_the_right_to_that() -> None:
+    cycle = Cycle(rules=Rules(True, (RoomRule("jobs", {HISTORY: ("ann",)}),)))
+    ann, bob = cycle.clients("ann", "bob")
+    cycle.publish(ann, 1, "jobs", b"x")
+    cycle.commit()
+    cycle.take_replies()
+    cycle.send(bob, wire.JoinGroup(5, 1, "jobs", "workers", 8, after=0))
+    assert [(number, code) for _, _, number, code in cycle.take_errors()] == [(5, "denied")]
+    for who, number, after in ((bob, 6, None), (bob, 7, 1), (ann, 8, 0)):
+        cycle.send(who, wire.JoinGroup(number, number, "jobs", f"workers-{number}", 8, after=after))
+        cycle.commit()
+        assert (who, wire.Done(number)) in cycle.take_replies()

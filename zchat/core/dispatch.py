@@ -25,7 +25,7 @@ from zchat.core.questions import Questions
 from zchat.core.reads import Reads
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
-from zchat.core.rights import Rights
+from zchat.core.rights import HISTORY, Rights
 from zchat.core.schedule import BrokerSchedule
 from zchat.core.session import Session
 from zchat.core.views import View
@@ -106,6 +106,9 @@ class Dispatch:
                 if self._cursors.has(session.user, message.name):
                     self._gathering.cursors[user_key(session.user), cursor_name(message.name)] = None
             case wire.JoinGroup():
+                is_new = message.group not in self._groups.rooms.get(message.room, {})
+                if is_new and message.after is not None and message.after < head:
+                    self._rights.check(session.user, HISTORY, message.room)  # it would be handed what was before
                 self._groups.join(session, message, head, now)
             case wire.Settle():
                 self._groups.settle(session, message, now)
