@@ -116,6 +116,7 @@ def test_reading_back_without_end_and_being_left_there(shared_broker: BrokerProc
                 assert pane.scroll_y > 0 and "news" not in screen.text().replace("1 new below", "")
                 await screen.pilot.press("escape")
                 await screen.shows("news", "message 2499")
+                await screen.until(lambda: app._current is not None and not app._current.unread, "it is read")
                 await screen.pilot.press("pageup")
                 await ben.send(room, "more news")
                 await screen.until(lambda: app._current is not None and app._current.unread == 1, "it is unread")

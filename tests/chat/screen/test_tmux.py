@@ -20,15 +20,17 @@ pytestmark = [
 
 
 class Tmux:
-    """A terminal of 80 columns in a tmux of its own."""
+    """A terminal in a tmux of its own."""
 
-    def __init__(self, *command: str, **env: str) -> None:
+    def __init__(self, *command: str, size: tuple[int, int] = (80, 24)) -> None:
         self._name = f"zchat-{secrets.token_hex(4)}"
-        variables = {**environment({"COLORTERM": "truecolor", **env}), "PATH": os.environ["PATH"]}
-        variables.pop("NO_COLOR")
-        variables.pop("COLUMNS")
+        variables = {**environment({"COLORTERM": "truecolor"}), "PATH": os.environ["PATH"]}
+        for name in ("NO_COLOR", "COLUMNS", "LINES"):  # a size that is said goes before that of the terminal
+            variables.pop(name, None)
         line = shlex.join(command) + "; echo ended with $?; cat"
-        subprocess.run([*self._tmux("new-session"), "-d", "-x", "80", "-y", "24", line], env=variables, check=True)
+        subprocess.run(
+            [*self._tmux("new-session"), "-d", "-x", str(size[0]), "-y", str(size[1]), line], env=variables, check=True
+        )
 
     def keys(self, *keys: str) -> None:
         """Press them, as tmux calls them."""
@@ -74,8 +76,8 @@ def start_tmux() -> Iterator[Callable[..., Tmux]]:
     """Starts them; they end with the test."""
     started: list[Tmux] = []
 
-    def start(*command: str, **env: str) -> Tmux:
-        started.append(Tmux(*command, **env))
+    def start(*command: str, size: tuple[int, int] = (80, 24)) -> Tmux:
+        started.append(Tmux(*command, size=size))
         return started[-1]
 
     yield start
@@ -105,21 +107,23 @@ def test_a_chat_through_a_restart_of_the_broker(broker: BrokerProcess, start_tmu
     assert zchat("send", "@ann", "psst", "--user", "ben", broker=broker).status == 0
     tmux.shows("@ben", "1 for you elsewhere, Alt+A")
     assert "\x1b[38;2;" in tmux.screen("-e"), "in colours"
-    tmux.resize(40, 20)
-    tmux.shows("\n  typed while it is away", "half a line")
     tmux.keys("M-a")
-    tmux.shows("@ben", "  psst")
-    tmux.keys("F2")
-    tmux.shows("#general")
+    tmux.shows("@ben", "│ psst")
+    tmux.resize(40, 20)
+    tmux.shows("@ben", "\n  psst\n")
     tmux.keys("C-q")
     tmux.shows("ended with 0")
     assert "psst" not in tmux.screen(), "the terminal is as it was"
 
 
-def test_no_color_is_heeded(shared_broker: BrokerProcess, start_tmux: Callable[..., Tmux]) -> None:
+def test_forty_columns_and_no_colour(shared_broker: BrokerProcess, start_tmux: Callable[..., Tmux]) -> None:
     arguments = ["chat", "plain-colours", "-b", shared_broker.address, "-u", "ann"]
-    tmux = start_tmux("env", "NO_COLOR=1", *COMMAND, *arguments)
+    tmux = start_tmux("env", "NO_COLOR=1", *COMMAND, *arguments, size=(40, 20))
     tmux.shows("ann joined")
+    assert zchat("send", "plain-colours", "hello ann", "--user", "ben", broker=shared_broker).status == 0
+    tmux.shows("ben ", "\n  hello ann\n")
+    tmux.keys("F2")
+    tmux.keys("F2")
     reds = {tuple(part.split("m")[0].split(";")) for part in tmux.screen("-e").split("\x1b[38;2;")[1:]}
     assert all(red == green == blue for red, green, blue in reds), "shades of grey"
     tmux.type("/quit")

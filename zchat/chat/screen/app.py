@@ -148,6 +148,7 @@ class ChatApp(ScreenActions):
         if conversation is before:
             return
         if before is not None:
+            self._read(before)
             before.draft = self._field.text
         self._current = conversation
         if conversation.is_live:
@@ -194,15 +195,20 @@ class ChatApp(ScreenActions):
         if conversation.is_live and conversation.name not in self._looked_at:
             self._looked_at.add(conversation.name)
             conversation.entered()
-        if self._is_focused and conversation.is_followed and conversation.window.is_at_end:
-            self.session.read(conversation)
-        elif conversation.new_after is None and conversation.unread:
+        if not self._read(conversation) and conversation.new_after is None and conversation.unread:
             conversation.entered()
         self._pane.update()
         self._room_list.update_rooms(self.session.conversations, conversation.name, self._colours())
         self._member_list.update_members(conversation, self._colours())
         self._draw_head(conversation)
         self._drew_seconds = time.monotonic() - began
+
+    def _read(self, conversation: Conversation) -> bool:
+        """It is read where its end is looked at."""
+        is_read = self._is_focused and conversation.is_followed and conversation.window.is_at_end
+        if is_read:
+            self.session.read(conversation)
+        return is_read
 
     def _draw_head(self, conversation: Conversation) -> None:
         colours = self._colours()
