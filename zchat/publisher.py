@@ -19,6 +19,8 @@ from zchat.wire.records import RecordOrBody
 
 P = TypeVar("P", bound=Outcome)
 
+OPEN_ROOMS_MAX = 4_096  # of which is known for a moment that they have no key
+
 
 class Publisher(Generic[P]):
     """A session with a broker: where, as whom, and what it publishes."""
@@ -30,6 +32,8 @@ class Publisher(Generic[P]):
         outbox: Outbox[P] = link.outbox
         self._outbox = outbox
         seals = link.seals
+        self._open_rooms: set[str] = set()  # as they are written; looked at anew
+        self._keyed_rooms: frozenset[str] = frozenset()  # where the rooms with keys are other ones than these
         self._add = outbox.add if seals is None or not seals.rooms() else self._add_sealed
 
     def __repr__(self) -> str:
@@ -90,4 +94,15 @@ class Publisher(Generic[P]):
         return self._connection.is_sealed(text_of("room", room))
 
     def _add_sealed(self, room: str, record: RecordOrBody, size: int, volatile: bool) -> P:
-        return self._outbox.add(room, *self._connection.sealed(room, record, size), volatile)
+        """Where there are keys of some rooms: what goes to the others costs a look into a set."""
+        seals = self._connection.seals
+        assert seals is not None, "it has keys"
+        if (rooms := seals.rooms()) is not self._keyed_rooms:
+            self._open_rooms.clear()
+            self._keyed_rooms = rooms
+        if room not in self._open_rooms:
+            given = record
+            record, size = self._connection.sealed(room, record, size)
+            if record is given and len(self._open_rooms) < OPEN_ROOMS_MAX:
+                self._open_rooms.add(room)
+        return self._outbox.add(room, record, size, volatile)
