@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +239,36 @@ def test_a_name_that_cannot_be_is_asked_for_again(shared_web: WebProcess, browse
     page.goto(f"{shared_web.url}/docs")
     expect(page.locator("h2", has_text="POST /{room} Publish")).to_be_visible()
     context.close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_example_page_is_a_room_on_a_page_of_ones_own(
+    start_web: StartWeb, broker: BrokerProcess, browser: Browser
+) -> None:
+    examples = Path(__file__).parent.parent.parent / "examples" / "web"
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(examples))) as server:
+        origin = f"http://127.0.0.1:{server.server_address[1]}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        web = start_web(broker, "--origin", origin)
+        context = browser.new_context()
+        page = context.new_page()
+        with zchat.connect(broker.address, "terry") as terry:
+            terry.send("lobby", "<b>welcome</b>")
+            page.goto(f"{origin}/room.html?user=anna&room=lobby&gateway={web.url.removeprefix('http://')}")
+            expect(page.locator("#messages")).to_have_text("terry: <b>welcome</b>")
+            expect(page.locator("#state")).to_have_text("connected")
+            page.fill("#text", "hello")
+            page.press("#text", "Enter")
+            expect(page.locator("#messages li")).to_have_text(["terry: <b>welcome</b>", "anna: hello"])
+            web.kill()
+            expect(page.locator("#state")).to_have_text("away")
+            terry.send("lobby", "meanwhile")
+            web.start()
+            expect(page.locator("#messages li").last).to_have_text("terry: meanwhile")
+            assert page.locator("#messages li").count() == 3, "nothing twice"
+        context.close()
+        server.shutdown()
