@@ -30,6 +30,7 @@ SECONDS_MAX = 600.0
 AT_ONCE = 64  # clients that connect
 REPEATS = 5
 BODY = "x" * 100
+PING, PONG = 9, 10  # kinds of frames
 HANDSHAKE = (
     "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n"
     "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
@@ -102,7 +103,10 @@ class Wire(asyncio.Protocol):
                 length, begin = int.from_bytes(self._got[at + 2 : at + 4]), at + 4
             if size < begin + length:
                 break
-            self._frame(self._got[begin : begin + length])
+            if self._got[at] & 15 == PING:  # of the server under python-socketio: every 20 s
+                self._write(0x80 | PONG, self._got[begin : begin + length])
+            else:
+                self._frame(self._got[begin : begin + length])
             at = begin + length
         self._got = self._got[at:]
 
@@ -123,9 +127,11 @@ class Wire(asyncio.Protocol):
         Wire.done.set()
 
     def say(self, text: str) -> None:
-        payload = text.encode()
+        self._write(0x81, text.encode())
+
+    def _write(self, kind: int, payload: bytes) -> None:
         length = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2)
-        self.transport.write(b"\x81" + length + b"\0\0\0\0" + payload)  # masked with zeros
+        self.transport.write(bytes([kind]) + length + b"\0\0\0\0" + payload)  # masked with zeros
 
 
 async def all_heard(wanted: int) -> None:
