@@ -33,7 +33,7 @@ NAMED: dict[type, tuple[str, Any]] = {
 }
 NEEDS_NOTHING = {
     *(wire.Hello, wire.Part, wire.Rooms, wire.Report, wire.Bye, wire.Cursors, wire.SetCursor, wire.DropCursor),
-    *(wire.From, wire.Settle, wire.Cancel, wire.Scheduled, wire.Subscribe, wire.Reply),
+    *(wire.From, wire.Settle, wire.Cancel, wire.Scheduled, wire.Subscribe, wire.Reply, wire.Enroll),
 }
 
 

@@ -65,6 +65,7 @@ NEEDS: dict[type, Need | None] = {
     wire.Purge: Need(ADMIN, _room),
     wire.Schedule: Need(WRITE, _room),  # and again when it is due
     wire.Cancel: None,
+    wire.Enroll: None,  # of a key: who may say it, its key says
     wire.Scheduled: None,
     wire.Subscribe: None,  # what one may not read does not come; of inboxes see questions.py
     wire.Search: Need(HISTORY, _patterns),
