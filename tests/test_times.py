@@ -55,7 +55,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["10m", "all", "25:00", "9:60", "soon", ""])
 def test_what_is_no_time_to_come_is_told(text: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="such as 17:30"):
         times.coming(text, datetime.now(UTC))
 
 

@@ -209,7 +209,7 @@ def parse_invitation(text: str) -> Invitation:
     for part in filter(None, query.split("&")):
         name, _, value = part.partition("=")
         if name in ("server", "invite"):  # others may come with a later version
-            found[name] = checked_key(value, name)
+            found[name] = checked_key(value, f"the invite's {name}=")
         elif name == "user":
             found[name] = user_name(value)
     if "server" not in found:

@@ -69,8 +69,10 @@ def coming(text: str, now: datetime) -> datetime:
         today = now.astimezone().replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
         then = today if today > now else today + timedelta(days=1)
         return then.replace(tzinfo=None).astimezone(UTC)  # the zone's offset may be another one tomorrow
+    refusal = f'"{text}" is no time that is to come, such as 17:30, 2026-09-20T12:00 or 2026-09-20T12:00:00Z'
     if text == ALL or (is_duration(text) and not _UNIX_TIME.fullmatch(text)):
-        raise UsageError(
-            f'"{text}" is no time that is to come, such as 17:30, 2026-09-20T12:00 or 2026-09-20T12:00:00Z'
-        )
-    return moment(text, now)
+        raise UsageError(refusal)
+    try:
+        return moment(text, now)
+    except UsageError:
+        raise UsageError(refusal) from None

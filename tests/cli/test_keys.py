@@ -42,6 +42,7 @@ def test_keys_are_let_in_listed_and_kept_out(env: dict[str, str]) -> None:
     assert zchat("keys", "authorize", "cd" * 32, "web", "--gateway", "web.*", env=env).status == 0
     invited = zchat("keys", "invite", "bob", env=env)
     invitation = parse_invitation(invited.stdout)
+    assert "bob says zchat join" in invited.stderr
     server = zchat("keys", "server", env=env).stdout.strip()
     assert (invitation.user, invitation.server) == ("bob", server) and invitation.address.port == 5555
     listed = [line.split() for line in zchat("keys", "list", env=env).stdout.splitlines()]
@@ -58,6 +59,11 @@ def test_keys_are_let_in_listed_and_kept_out(env: dict[str, str]) -> None:
     assert left.invites == {}
 
 
+def test_an_invite_of_a_folder_that_no_broker_has_used_says_so(env: dict[str, str]) -> None:
+    told = zchat("keys", "invite", "bob", env=env).stderr.splitlines()
+    assert len(told) == 2 and f"once zchat broker --keys {env['ZCHAT_KEYS']} runs" in told[1]
+
+
 @pytest.mark.parametrize(
     ("args", "why"),
     [
@@ -67,7 +73,8 @@ def test_keys_are_let_in_listed_and_kept_out(env: dict[str, str]) -> None:
         (["authorize", KEY, "no name"], "user"),
         (["invite", "alice", "--gateway", "a b"], "gateway"),
         (["list", "--for", "1d"], "--for does not go with list"),
-        (["revoke", "nobody"], '"nobody" is no user'),
+        (["revoke", "nobody"], "there is no folder "),
+        (["list"], "there is no folder "),
         (["server", "switch"], "there is no next key"),
         (["server", "other"], "neither next nor switch"),
         (["show", "none"], "there is no key none"),

@@ -247,11 +247,20 @@ def test_on_a_terminal_people_learn_of_direct_messages(
     listener.shows("zchat: live from offset 0; direct messages to you: zchat listen @me\n")
     listener.type("\x03")
     assert on_terminal(broker, "send", "@Bob", "lunch?") == (
-        "zchat: only bob can read this, with: zchat listen @bob\n",
+        "zchat: only bob can read this, with: zchat listen @me\n",
         0,
     )
     direct = terminal([*COMMAND, "listen", "@bob", "general", "--last", "1"], ZCHAT_USER="Bob", **env)
     assert "direct messages" not in direct.shows("#@bob tester: lunch?\n")
+
+
+def test_a_reply_takes_over_no_terminal_and_ends_its_line(
+    broker: BrokerProcess, start_zchat: Callable[..., Running]
+) -> None:
+    start_zchat("serve", "red", "--exec", "printf '\\033[31mred\\ntwo'", broker=broker)
+    eventually(lambda: zchat("request", "red", "x", broker=broker).status == 0, "it serves")
+    assert zchat("request", "red", "x", broker=broker).stdout == "\x1b[31mred\ntwo"
+    assert on_terminal(broker, "request", "red", "x") == ("\\x1b[31mred\ntwo\n", 0)
 
 
 def test_who_waits_for_a_broker_is_told_so_and_only_at_a_terminal(terminal: Callable[..., Terminal]) -> None:

@@ -32,7 +32,7 @@ Tokens: TypeAlias = Annotated[
         "--tokens",
         metavar="FILE",
         envvar="ZCHAT_TOKENS",
-        help="Let in who has a token of this file, as its user; see zchat tokens.",
+        help="Let in only who has a token of this file, as its user; zchat tokens makes it.",
         autocompletion=completion.path,
     ),
 ]

@@ -22,7 +22,7 @@ from typer._click.exceptions import ClickException, NoArgsIsHelpError  # the onl
 
 from zchat.cli import streams, usage
 from zchat.cli.interrupts import ReaderGone, handle, interrupts
-from zchat.errors import BadName, Unreachable, ZchatError
+from zchat.errors import BadName, Refused, Unreachable, ZchatError
 from zchat.printable import printable
 
 
@@ -89,6 +89,8 @@ def _hint(error: ZchatError) -> str:
         return "a tunnel or container leads both ports on, side by side; else name the second: --broker HOST:PORT,PORT"
     if isinstance(error, Unreachable):
         return "start a broker with `zchat broker`, or name another one with --broker or ZCHAT_BROKER"
+    if isinstance(error, Refused) and error.code == "no-server":
+        return "zchat serve ROOM --exec COMMAND answers what is asked there"
     if isinstance(error, BadName) and error.kind == "login name":
         return "say who you are with --user or ZCHAT_USER"
     if isinstance(error, BadName) and error.kind in ("room", "pattern"):

@@ -15,7 +15,16 @@ def join(
         str | None,
         typer.Option("--name", metavar="NAME", help="What you call the broker, in your zchat.toml; else its host."),
     ] = None,
-    user: options.User = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            "--user",
+            "-u",
+            metavar="NAME",
+            envvar="ZCHAT_USER",
+            help="Who you are, where the line names no user; else your login name.",
+        ),
+    ] = None,
     wait: options.Wait = options.WAIT_SECONDS,
 ) -> None:
     """Join a broker that has keys, with an invite.

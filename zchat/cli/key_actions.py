@@ -45,7 +45,10 @@ def new(name: str) -> None:
     """A key, of which the public half is printed."""
     pair = make_key(name, f"The secret key {name} of yours: who has it is you")
     print(pair.public)
-    exit_status.tell(f"the secret half is in {key_path(name)}; have this one let in: zchat keys authorize KEY USER")
+    exit_status.tell(
+        f"the secret half is in {key_path(name)}; who runs the broker lets this one in: "
+        "zchat keys authorize KEY USER --keys DIR"
+    )
 
 
 def show(name: str | None) -> None:
@@ -65,7 +68,7 @@ def rotate(name: str | None, wait: float) -> None:
     """Another key for a broker."""
     named = name or profile.read().broker
     if named is None:
-        raise UsageError("no broker is named, and your zchat.toml has none that is meant")
+        raise UsageError("no broker is named, and your zchat.toml has none: zchat keys rotate BROKER, after zchat join")
     print(rotate_key(named, wait).public)
     exit_status.tell(f"this is your key for {named} from now on; the one before is good for a week")
 
@@ -78,9 +81,13 @@ def invite(folder: Path, user: str, gateway: str, seconds: float | None, broker:
     name, expires = user_name(user), int(time.time() + (INVITE_SECONDS if seconds is None else seconds))
     pattern = checked_gateway(gateway) if gateway else ""
     with _opened(folder) as keys:
+        is_new = keys.pair(SERVER) is None
         own, address, pair = _own(keys), _address(keys, broker), new_pair()
         keys.set_invite(pair.public, Grant(name, pattern, expires), time.time())
     print(invitation_text(Invitation(address, own.public, name, pair.secret)))
+    exit_status.tell(f"whoever has this line is {name}: hand it over in secret; {name} says zchat join 'LINE', once")
+    if is_new:
+        exit_status.tell(f"no broker had its keys in {folder} yet: it is good once zchat broker --keys {folder} runs")
 
 
 def authorize(folder: Path, key: str, user: str, gateway: str, seconds: float | None) -> None:
@@ -94,7 +101,7 @@ def authorize(folder: Path, key: str, user: str, gateway: str, seconds: float | 
 
 def revoke(folder: Path, what: str) -> None:
     """A key, or all keys and invites of a user, are kept out."""
-    with _opened(folder) as keys:
+    with _opened(_there(folder)) as keys:
         listed = keys.read()
         users = {key: grant for key, grant in listed.users.items() if _is_meant(what, key, grant)}
         invites = {key: grant for key, grant in listed.invites.items() if _is_meant(what, key, grant)}
@@ -114,7 +121,7 @@ def revoke(folder: Path, what: str) -> None:
 
 def list_all(folder: Path) -> None:
     """Who is let in, and who may come with an invite."""
-    with _opened(folder) as keys:
+    with _opened(_there(folder)) as keys:
         listed = keys.read()
     rows = [_row(key, grant, "") for key, grant in listed.users.items()]
     rows += [_row(key, grant, "invite") for key, grant in listed.invites.items() if not grant.is_over(time.time())]
@@ -143,6 +150,13 @@ def server(folder: Path, what: str) -> None:
 
 
 # --- parts --------------------------------------------------------------------------------------
+
+
+def _there(folder: Path) -> Path:
+    """A folder that is there: one that is misspelt is not made, and found empty."""
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}: zchat broker --keys {folder} makes it")
+    return folder
 
 
 @contextmanager

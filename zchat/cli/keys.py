@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -11,6 +12,11 @@ from zchat.cli import options
 from zchat.errors import UsageError
 
 GATEWAY, FOR = "--gateway", "--for"
+
+Folder: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--keys", envvar="ZCHAT_KEYS", metavar="DIR", help="The folder that zchat broker --keys names."),
+]
 
 
 class KeysAction(StrEnum):
@@ -55,19 +61,19 @@ def keys(
             help="What to do.",
         ),
     ],
-    words: Annotated[list[str] | None, typer.Argument(metavar="[NAME|KEY|USER]...", help="Of what: see below.")] = None,
-    folder: options.KeysFolder = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[NAME|KEY|USER]...", help="Which: see above.")] = None,
+    folder: Folder = None,
     gateway: Annotated[
         str | None,
-        typer.Option(GATEWAY, metavar="PATTERN", help="invite, authorize: users for whom it speaks, too: web.*"),
+        typer.Option(GATEWAY, metavar="PATTERN", help="invite, authorize: users for whom it may speak, too: web.*"),
     ] = None,
     for_: Annotated[
         float | None,
         typer.Option(
             FOR,
-            metavar="TIME",
+            metavar="SECONDS",
             parser=options.duration,
-            help="invite: how long it is good (24h); authorize: how long the key is.",
+            help="invite: how long the line is good, else 24h; authorize: how long the key is, else always.",
         ),
     ] = None,
     broker: options.BrokerAddress = None,
@@ -75,13 +81,14 @@ def keys(
 ) -> None:
     """Make, show, let in and keep out keys.
 
-    Of yours, which are kept beside zchat.toml: new [NAME] makes one, show [NAME] shows the public half, and
-    rotate [NAME] gets you another one for a broker; the one before is good for a week.
+    Who runs a broker names its folder (--keys DIR). invite USER prints a line for zchat join: that is all
+    that most need. list shows who is let in, revoke USER or revoke KEY keeps one out, and authorize KEY USER
+    lets in a key that its user has made. What changes counts within a second. server shows the broker's
+    own key; server next makes the one that it will have, and clients are told of it; server switch has
+    the broker use it from its next start on.
 
-    Of a broker, in its folder (--keys): invite USER prints a line for zchat join, authorize KEY USER lets a
-    key in, revoke KEY|USER keeps it out, list lists them. What changes counts within a second. server
-    shows the broker's own key, server next makes the one that it will have, which clients are told, and
-    server switch has it from its next start on.
+    Your own keys are beside your zchat.toml. new [NAME] makes one, show [NAME] shows its public half, and
+    rotate [BROKER] gets you another one for a broker, while the one before is good for a week.
 
     Examples:
       zchat keys invite alice --keys /etc/zchat

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zchat.cli import completion, options
 from zchat.cli.connecting import connect
+from zchat.printable import printable
+
+if TYPE_CHECKING:
+    from zchat import Message
 
 
 def request(
@@ -52,8 +56,9 @@ def request(
     with connect(broker, user, wait=wait, timeout=wait) as client:
         messages = client.request(room, body, timeout=timeout, replies=replies, retry=retry)
         found = messages if isinstance(messages, list) else [messages]
-        shown = output.choose(
-            json=json, template=None, raw=not json, one_room=True, terminal=sys.stdout.isatty(), log=output.KnownLog()
+        terminal = sys.stdout.isatty()
+        shown = (
+            output.json_lines(output.KnownLog(), terminal=terminal) if json else on_terminal if terminal else as_it_is
         )
     streams.watch_reader()
     for message in found:
@@ -63,3 +68,14 @@ def request(
 
         exit_status.tell(f"{len(found)} of {replies} replies came")
         raise typer.Exit(TimedOut.exit_status)
+
+
+def as_it_is(message: Message) -> bytes:
+    """A reply, byte for byte."""
+    return message.body
+
+
+def on_terminal(message: Message) -> bytes:
+    """A reply with nothing that a terminal would act on; what is typed next is on a line of its own."""
+    text = printable(message.text, newlines=True)
+    return f"{text}\n".encode() if text and not text.endswith("\n") else text.encode()

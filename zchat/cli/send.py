@@ -153,7 +153,7 @@ def send(
                 publish = partial(bodies.publish_json, client, to, more)
             sender = Sender(client, publish, wait, to if json else "")
             if is_watched and not json and to.startswith("@"):
-                exit_status.tell(f"only {to[1:]} can read this, with: zchat listen {to}")
+                exit_status.tell(f"only {to[1:]} can read this, with: zchat listen @me")
             with _in_our_words():
                 if source.is_lines:
                     if is_watched and os.isatty(streams.STDIN) and not from_json:

@@ -5,17 +5,29 @@ from __future__ import annotations
 import sys
 import time
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from zchat.cli import completion, doors, exit_status, options
+from zchat.cli import completion, exit_status, options
 from zchat.errors import UsageError
 
 if TYPE_CHECKING:
     from zchat.tokens import TokenPass
 
 LASTS_SECONDS = 30 * 86_400.0
+
+File: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--tokens",
+        metavar="FILE",
+        envvar="ZCHAT_TOKENS",
+        help="The file of tokens; new makes it where it is not there.",
+        autocompletion=completion.path,
+    ),
+]
 
 
 class TokenAction(StrEnum):
@@ -50,7 +62,7 @@ def tokens(
             metavar="[NAME]", help="new: a user; revoke: a user, or a token of list.", autocompletion=completion.users
         ),
     ] = None,
-    file: doors.Tokens = None,
+    file: File = None,
     lasts: Annotated[
         float | None,
         typer.Option(
@@ -75,7 +87,7 @@ def tokens(
       zchat tokens list --tokens tokens
     """
     if file is None:
-        raise UsageError("which file? --tokens FILE, or ZCHAT_TOKENS")
+        raise UsageError("name the file of tokens with --tokens FILE, or ZCHAT_TOKENS")
     if (name is None) != (action is TokenAction.list):
         raise UsageError("list takes no NAME" if name else f"{action} needs a NAME")
     if action is not TokenAction.new and (lasts is not None or url is not None):
