@@ -63,6 +63,7 @@ def test_what_is_awaited_is_what_a_thread_would_wait_for() -> None:
         "groups",
         "join",
         "leave",
+        "limits_met",
         "purge",
         "request",
         "rooms",
