@@ -23,7 +23,7 @@ def test_one_line_and_everything_knows_the_broker(keyed: KeyedBroker, monkeypatc
     invite = keyed.run("alice", "keys", "invite", "alice").stdout.strip()
     joined = keyed.run("alice", "join", invite)
     assert (joined.stdout, joined.status) == ("", 0)
-    assert joined.stderr == f"zchat: you are alice at {keyed.address} from now on; try: zchat listen general\n"
+    assert joined.stderr == f"zchat: you are alice at {keyed.address} from now on; try: zchat chat\n"
     assert keyed.run("alice", "send", "general", "hello").status == 0
     assert keyed.run("alice", "history", "general", "--format", "{user} {body}").stdout == "alice hello\n"
     for name, value in keyed.env("alice").items():
@@ -53,7 +53,7 @@ def test_what_the_profile_had_stays(keyed: KeyedBroker) -> None:
     file.write_text(before)
     invite = keyed.run("alice", "keys", "invite", "alice").stdout.strip()
     joined = keyed.run("alice", "join", invite, "--name", "office")
-    assert joined.status == 0 and "zchat listen -b office general" in joined.stderr
+    assert joined.status == 0 and "zchat chat -b office" in joined.stderr
     assert file.read_text().startswith(before)
     assert keyed.run("alice", "who", "-b", "office").status == 0
     again = keyed.run("alice", "join", invite, "--name", "office")

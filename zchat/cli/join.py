@@ -45,5 +45,5 @@ def join(
     called = name or invitation.address.host or "local"
     who = invitation.user or (login_name() if user is None else name_of(user))
     joined = join_broker(invitation, called, who, wait)
-    use = "zchat listen general" if joined.is_default else f"zchat listen -b {joined.name} general"
+    use = "zchat chat" if joined.is_default else f"zchat chat -b {joined.name}"
     exit_status.tell(f"you are {joined.user} at {invitation.address} from now on; try: {use}")

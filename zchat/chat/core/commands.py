@@ -33,7 +33,7 @@ COMMANDS: dict[str, ChatCommandRow] = {
     "file": ChatCommandRow("/file PATH", "send a file"),
     "save": ChatCommandRow("/save [N]", "save the last file that was sent here, or the Nth last"),
     "retry": ChatCommandRow("/retry", "send again what failed"),
-    "help": ChatCommandRow("/help", "show what you read now"),
+    "help": ChatCommandRow("/help", "show the keys and commands"),
     "quit": ChatCommandRow("/quit", "leave the chat; your rooms are there when you come back"),
 }
 ALIASES = {"j": "join", "leave": "part", "close": "part", "query": "msg", "names": "who", "exit": "quit", "q": "quit"}

@@ -18,7 +18,7 @@ class ChatKey(NamedTuple):
 
 
 KEYS = (
-    ChatKey("f1", "help", "Help", "F1", "this help"),
+    ChatKey("f1", "help", "Help", "F1", "the keys and commands"),
     ChatKey("ctrl+p", "command_palette", "Palette", "Ctrl+P", "all commands, rooms and themes"),
     ChatKey("alt+a", "next_unread", "Unread", "Alt+A", "where somebody speaks to you, or else what is unread"),
     ChatKey("ctrl+o", "join", "", "Ctrl+O", "go to a room, or to a new one"),
