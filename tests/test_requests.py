@@ -207,7 +207,7 @@ def test_what_can_be_no_request_is_an_error(shared_broker: BrokerProcess, option
 
 def test_commands_ask_and_serve(broker: BrokerProcess, start_zchat: Callable[..., Running]) -> None:
     nobody = run("request", "math", "2", broker=broker)
-    assert (nobody.stdout, nobody.status) == ("", 4) and "no-server" in nobody.stderr
+    assert (nobody.stdout, nobody.status) == ("", 4) and "[no-server]\nhint: zchat serve ROOM" in nobody.stderr
     command = 'test "$ZCHAT_FROM" = tester && sed s/2/two/'
     server = start_zchat("serve", "math", "--exec", command, broker=broker)
 

@@ -107,8 +107,12 @@ def keyed(start_broker: Callable[..., BrokerProcess], tmp_path: Path) -> KeyedBr
     return start_keyed(start_broker, tmp_path)
 
 
-def test_a_revoked_user_is_told_and_a_listener_ends(keyed: KeyedBroker, start_zchat: Callable[..., object]) -> None:
+def test_another_user_and_a_revoked_one_are_told_and_a_listener_ends(
+    keyed: KeyedBroker, start_zchat: Callable[..., object]
+) -> None:
     keyed.join("alice")
+    other = keyed.run("alice", "send", "den", "x", "-u", "bob")
+    assert other.status == 4 and "[wrong-user]\nhint: leave --user out" in other.stderr
     listener = start_zchat("listen", "den", "-v", env=keyed.env("alice")).live()  # type: ignore[attr-defined]
     assert keyed.run("alice", "keys", "revoke", "alice").status == 0
     eventually(lambda: listener.process.poll() is not None, "the listener ends")

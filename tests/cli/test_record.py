@@ -84,7 +84,7 @@ def test_a_room_is_replayed_to_another_and_a_file_in_its_own_time(broker: Broker
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["replay", "a"], "a room is replayed to another one: --to ROOM (and no file is called so)"),
+        (["replay", "a"], "there is no file a; a room is replayed to another one, with --to ROOM"),
         (["replay", "a", "--to", "A"], "a is replayed to another room, not to itself"),
         (["replay", "/dev/null", "--to", "b", "--speed", "0"], '"0" is no speed, such as 1, 0.5, 10 or max'),
         (["record", "f", "a", "--last-per-room", "1"], "--last-per-room is no place from which to go on the next time"),

@@ -91,6 +91,8 @@ def _hint(error: ZchatError) -> str:
         return "start a broker with `zchat broker`, or name another one with --broker or ZCHAT_BROKER"
     if isinstance(error, Refused) and error.code == "no-server":
         return "zchat serve ROOM --exec COMMAND answers what is asked there"
+    if isinstance(error, Refused) and error.code == "wrong-user":
+        return "leave --user out; a key may speak for others that `zchat keys invite NAME --gateway PATTERN` lets in"
     if isinstance(error, BadName) and error.kind == "login name":
         return "say who you are with --user or ZCHAT_USER"
     if isinstance(error, BadName) and error.kind in ("room", "pattern"):

@@ -68,7 +68,7 @@ def replay(
     if is_file and any(value is not None for value in begin.values()):
         raise UsageError("where to begin is said of a room: a file is replayed from its beginning")
     if not is_file and to is None:
-        raise UsageError("a room is replayed to another one: --to ROOM (and no file is called so)")
+        raise UsageError(f"there is no file {source}; a room is replayed to another one, with --to ROOM")
     from zchat.cli import bodies, inboxes
     from zchat.cli.output import KnownLog, counted, json_lines
     from zchat.cli.sender import Sender as MessageSender

@@ -57,7 +57,7 @@ def status(
         ("broker", f"{address}, answered in {seconds * 1_000:.2f} ms"),
         ("log", f"{log_id}, {f'newest record at offset {last}' if last else 'no record'}"),
         ("sessions", f"{states['live']} live, {states['lost']} lost"),
-        ("users", f"{states['gone']} have gone"),
+        ("users", f"{states['gone']} {'has' if states['gone'] == 1 else 'have'} gone"),
         ("rooms", f"{len(rooms)}, {joined} with members"),
         ("limits", ", ".join(limits) or "none was met"),
         ("zchat", f"{__version__}, this command"),
