@@ -37,7 +37,7 @@ def test_a_short_run_keeps_every_promise(tmp_path: Path) -> None:
     assert found["counts"]["acked"] > 0  # how many depends on the machine
     assert found["counts"]["delivered"] > found["counts"]["acked"]
     assert found["broker_starts"] > 1
-    assert {"broker-kill", "listener-kill", "writer-kill"} & found["faults"].keys()
+    assert found["faults"], "which ones depends on the seed"
     assert not list((tmp_path / "run").glob("disk/*")), "the small disk is gone"
 
 

@@ -48,8 +48,8 @@ def fail(wal):
         except OSError:
             pass
     os.remove(wanted)
-def then_fail(running, log):
-    announce(running, log)
+def then_fail(running, log, *more):
+    announce(running, log, *more)
     threading.Thread(target=fail, args=(os.path.join(log, "log.db-wal"),), daemon=True).start()
 serving._announce = then_fail
 from zchat.__main__ import main
@@ -181,9 +181,9 @@ def test_a_broker_that_computes_lets_its_threads_go_on_soon(start_broker: StartB
 import sys
 from zchat.cli import serving
 announce = serving._announce
-def tell_first(running, log):
+def tell_first(running, log, *more):
     print(f"threads take turns after {sys.getswitchinterval():.4f} s", file=sys.stderr)
-    announce(running, log)
+    announce(running, log, *more)
 serving._announce = tell_first
 from zchat.__main__ import main
 main()
