@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import BrokerProcess, eventually, zchat
 from zchat.config import ConfigFile, parse
-from zchat.core.rights import READ, WRITE, Rights
+from zchat.core.rights import READ, WRITE, Rights, Rules
 from zchat.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -79,18 +79,42 @@ def test_it_is_read_again_when_it_was_written_and_a_broken_one_changes_nothing(t
         os.replace(new, path)
 
     write("default = 'closed'")
+    assert source.changed() is None, "it may be half written"
     rules = source.changed()
     assert rules is not None and not rules.is_open and source.changed() is None
     write("default = 'ajar'")
-    assert [source.changed(), source.changed()] == [None, None]
+    assert [source.changed() for _ in range(3)] == [None] * 3
     path.unlink()
-    assert [source.changed(), source.changed()] == [None, None]
-    write("[limits]\nrooms_max = 7")
+    assert [source.changed() for _ in range(3)] == [None] * 3
+    write("default = 'open'\n[limits]\nrooms_max = 7")
+    assert source.changed() is None
     rules = source.changed()
     assert rules is not None and rules.is_open
     new, broken, gone, limits, again = told
     assert new.endswith("the new rules hold") and again.endswith("the new rules hold")
     assert "'ajar': what it said before still holds" in broken and "No such file" in gone and "other limits" in limits
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "[limits]\nrooms_max = 7\n", "[rooms]\n"])
+def test_rules_end_only_where_the_file_says_so(tmp_path: Path, text: str) -> None:
+    path, told = tmp_path / "broker.toml", list[str]()
+    path.write_text("default = 'open'\n[rooms.ops]\nread = ['alice']\n")
+    file = ConfigFile(path, has_names=True)
+    source = file.source(file.read(), told.append)
+    path.write_text(text)
+    assert [source.changed() for _ in range(3)] == [None] * 3
+    assert len(told) == 1 and "still holds" in told[0]
+    path.write_text('default = "open"\n')
+    assert [source.changed(), source.changed(), source.changed()] == [None, Rules(), None]
+
+
+def test_rules_that_everybody_can_write_are_refused_and_a_mark_of_bytes_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "broker.toml"
+    path.write_text("\ufeffdefault = 'closed'\r\n")
+    assert not ConfigFile(path, has_names=True).read().rules.is_open
+    path.chmod(0o666)
+    with pytest.raises(UsageError, match="chmod o-w"):
+        ConfigFile(path, has_names=True).read()
 
 
 def test_rules_where_names_are_free_are_refused_unless_that_is_meant(tmp_path: Path) -> None:
@@ -104,7 +128,7 @@ def test_rules_where_names_are_free_are_refused_unless_that_is_meant(tmp_path: P
     file = ConfigFile(path, has_names=False)
     source = file.source(file.read(), told.append)
     path.write_text("default = 'closed' # and later")
-    assert source.changed() is None and "what it said before still holds" in told[0]
+    assert [source.changed(), source.changed()] == [None, None] and "what it said before still holds" in told[0]
     assert not ConfigFile(path, has_names=True).read().rules.is_open
 
 

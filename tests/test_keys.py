@@ -160,3 +160,13 @@ def test_the_keys_of_a_broker_follow_one_another() -> None:
     credentials.told(C)
     credentials.told(A)
     assert credentials.servers == [B, A], "the last that was told"
+
+
+def test_lines_end_as_editors_show_it_and_a_comment_lets_nobody_in() -> None:
+    """U+2028 and others end a line to Python; a file from another system begins with a mark and ends lines by CR LF."""
+    keys = "10" * 32, "11" * 32
+    for end in ("\u2028", "\x0b", "\x0c", "\x85", "\x1c"):
+        text = f"\ufeff# who is let in\r\n{keys[0]} alice # the first{end}{keys[1]} mallory gateway=*\r\n"
+        assert parse_grants(text, "f") == {keys[0]: Grant("alice")}
+        assert list(parse_grants(with_line(text, keys[1], Grant("bob")), "f")) == list(keys)
+        assert parse_grants(with_line(text, keys[0], Grant("alice", is_revoked=True)), "f")[keys[0]].is_revoked

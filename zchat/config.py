@@ -16,12 +16,16 @@ Rules of this file
 1. What is not understood is an error that names it: a word that is misspelt would open a room, in silence.
 2. An option of the command line goes before the file; what has an option does not stand here.
 3. The file is looked at while the broker runs. A broken one changes nothing, and that is told once.
+4. No room is opened by a file that is half written, or was cut off: it is read once it has rested from one look to the
+   next, and rules end only where it says so.
 
 Docs: docs/operating.md, "Who may do what"; docs/settings.md. Tests: tests/test_config.py.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -37,6 +41,7 @@ GROUP = "group:"  # before the name of one, where users are named
 NO_NAMES = (
     "without keys anybody takes any name, and rules keep out nobody: add --keys DIR, or --insecure if that is meant"
 )
+NO_RULES = 'it says nothing of rooms any more; write default = "open" if all are to be open'
 BYTES_MAX = 8 << 20  # of a file: a larger one is none of ours
 
 _BY_OPTION = {"grace_seconds": "--grace", "restart_grace_seconds": "--restart-grace", "retention": "--retain"}
@@ -47,6 +52,7 @@ class Config(NamedTuple):
 
     rules: Rules = Rules()
     limits: Mapping[str, float] = {}  # by the names that they have in Settings
+    names_default: bool = False
 
 
 class ConfigFile:
@@ -57,21 +63,25 @@ class ConfigFile:
         self.path = path
         self._has_names = has_names
         self._seen: tuple[int, ...] = ()
+        self._looked: tuple[int, ...] = ()  # the last time
 
     def read(self) -> Config:
         """What it says now. Raises UsageError."""
         try:
             self._seen = self._looks()
             with self.path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
                 content = file.read(BYTES_MAX + 1)
         except OSError as error:
             raise UsageError(f"{self.path}: {error.strerror}") from None
         try:
             if len(content) > BYTES_MAX:
                 raise UsageError(f"it is larger than {BYTES_MAX >> 20} MiB")
-            config = parse(content.decode())
+            config = parse(content.decode("utf-8-sig"))  # some editors begin a file with a mark of bytes
             if config.rules != Rules() and not self._has_names:
                 raise UsageError(NO_NAMES)
+            if config.rules != Rules() and mode & stat.S_IWOTH:
+                raise UsageError(f"everybody on this machine can write it, and open rooms: chmod o-w {self.path}")
             return config
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{self.path}: {error}") from None
@@ -83,6 +93,9 @@ class ConfigFile:
             nonlocal config
             found = self.changed(tell)
             if found is None:
+                return None
+            if found.rules == Rules() != config.rules and not found.names_default:
+                tell(f"{self.path}: {NO_RULES}: what it said before still holds")
                 return None
             if found.limits != config.limits:
                 tell(f"{self.path}: other limits hold when the broker is started again")
@@ -97,7 +110,9 @@ class ConfigFile:
     def changed(self, tell: Callable[[str], object]) -> Config | None:
         """What it says, if it was written since; `tell` is given a line where it cannot be read."""
         try:
-            if self._looks() == self._seen:
+            found, before = self._looks(), self._looked
+            self._looked = found
+            if found == self._seen or found != before:
                 return None
             return self.read()
         except OSError as error:
@@ -112,8 +127,8 @@ class ConfigFile:
 
     def _looks(self) -> tuple[int, ...]:
         """What differs once it was written. Raises OSError."""
-        stat = self.path.stat()
-        return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+        found = self.path.stat()
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def parse(text: str) -> Config:
@@ -130,7 +145,7 @@ def parse(text: str) -> Config:
         if rule.pattern in rules:
             raise UsageError(f'rooms."{pattern}" is there twice')
         rules[rule.pattern] = rule
-    return Config(Rules(default == "open", tuple(rules.values())), _limits(_table(found, "limits")))
+    return Config(Rules(default == "open", tuple(rules.values())), _limits(_table(found, "limits")), "default" in found)
 
 
 # --- parts --------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Files that keys are in: read only where nobody else may, and written whole or not at all.
 
 Rules of this file
-1. A secret key has mode 0600. One that others may read is not used: the error says what to run.
+1. A secret key has mode 0600. One that others may read is not used: the error says what to run. Nor is a file of
+   another user, root aside.
 2. A file takes the place of another in one step, and is on disk when the call returns.
 
 Docs: docs/operating.md, "Keys". Tests: tests/test_key_files.py.
@@ -56,7 +57,10 @@ def read_text(path: Path, *, refused: int) -> str:
     """A file of ours, unless its mode has one of the `refused` bits. Raises BadKey, OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode & 0o777
+        about = os.fstat(descriptor)
+        if os.geteuid() not in (0, about.st_uid) and about.st_uid != 0:
+            raise BadKey(f"{path} belongs to another user, who can change it, so it is not used: chown it")
+        mode = about.st_mode & 0o777
         if mode & refused:
             what = "read" if refused & 0o044 else "write"
             cure = "chmod 600" if refused & 0o044 else "chmod go-w"

@@ -120,10 +120,16 @@ def short(key: str) -> str:
     return key[:16]
 
 
+def lines_of(text: str) -> list[str]:
+    """As editors show them: what else Python takes for the end of a line may stand in a comment."""
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
 def parse_grants(text: str, file: str) -> dict[str, Grant]:
     """The lines of authorized_keys or invites. Raises BadKey."""
     grants: dict[str, Grant] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(text), 1):
         words = line.partition(COMMENT)[0].split()
         if not words:
             continue
@@ -155,7 +161,7 @@ def with_line(text: str, key: str, grant: Grant | None) -> str:
     All else of it stays as people wrote it, comments too.
     """
     lines, had = [], False
-    for line in text.splitlines():
+    for line in lines_of(text):
         words = line.partition(COMMENT)[0].split()
         if words and words[0].lower() == key:
             comment = line.partition(COMMENT)[2]

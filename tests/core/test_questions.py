@@ -9,6 +9,7 @@ import pytest
 from tests.core.cycle import BEGIN, Cycle, refused
 from zchat import wire
 from zchat.core.questions import LISTENS_BYTES_MAX, STEP
+from zchat.core.rights import PRESENCE, RoomRule, Rules
 from zchat.core.session import GONE, LIVE, LOST
 from zchat.names import ROOM_BYTES_MAX
 
@@ -243,6 +244,17 @@ def test_rooms_are_those_with_a_record_or_a_member_and_no_inbox_of_another() -> 
         wire.Room("quiet", 0, 1),
         wire.Room("@alice", 2, 0),
     }
+
+
+def test_rooms_tell_nothing_of_joins_to_who_may_not_see_who_is_there() -> None:
+    cycle = Cycle(rules=Rules(True, (RoomRule("**", {PRESENCE: ("alice",)}),)))
+    alice, bob = cycle.clients("alice", "bob")
+    spoken(cycle, alice, "general")
+    cycle.send(alice, wire.Join(1, ["general", "empty"]))
+    cycle.commit()
+    cycle.take_replies()
+    assert {room.members for room in cycle.ask(alice, wire.Rooms(4)).rooms} == {1}
+    assert cycle.ask(bob, wire.Rooms(4)).rooms == [wire.Room("general", 1, 0)]
 
 
 # --- reads --------------------------------------------------------------------------------------

@@ -77,6 +77,14 @@ def test_dead_letters_are_as_the_room_unless_a_rule_stands_for_them() -> None:
     assert of.may("bob", READ, "other.dead") and not of.may("bob", READ, "other")
 
 
+def test_a_rule_for_all_rooms_opens_no_dead_letters_of_a_room_with_a_rule_of_its_own() -> None:
+    everybody = {READ: ("*",), WRITE: ("*",)}
+    of = rights({"**": everybody, "secret": {READ: ("alice",)}, "ops.**": {READ: ("alice",)}}, is_open=False)
+    for room in ("secret.dead", "secret.dead.dead", "ops.x.dead", "ops.dead"):
+        assert of.may("alice", READ, room) and not of.may("bob", READ, room) and of.may("bob", WRITE, room)
+    assert of.may("bob", READ, "plain.dead") and of.may("bob", READ, "dead") and of.may("bob", READ, "secret.x")
+
+
 def test_names_of_users_are_compared_as_names_are() -> None:
     of = rights({"a": {READ: ("straße", "web.*")}})
     assert of.may("STRASSE", READ, "a") == of.may("strasse", READ, "a")

@@ -45,7 +45,7 @@ GATHERED_BYTES_MAX = 128 << 20  # waiting for the commit under way: the windows 
 ENDED_WAIT_SECONDS = 1.0  # for the frames that ended connections have left in a port that is never dry
 ENDED_LOOK_SECONDS = 0.02  # whether it is
 STOP_SECONDS = 5.0  # to commit what had arrived
-LOOK_SECONDS = 1.0  # whether the clock was set
+LOOK_SECONDS = 0.5  # whether the clock was set, and there are other rules: they hold when two looks saw the same
 LIMITS_SECONDS = 60.0  # between two lines on limits that were met
 PROBE_SECONDS = 30.0  # a connection whose end was missed is found by a send that fails
 
@@ -66,7 +66,7 @@ class BrokerLoop:
         keys: KeyStore | None = None,
     ) -> None:
         """`tell` is given one line for the operator; searches look through the log where there is no `index`.
-        `changed_rules` is asked once a second; None: there never are any. Without `keys` everybody is let in."""
+        `changed_rules` is asked twice a second; None: there never are any. Without `keys` everybody is let in."""
         self.core = core
         self.is_over = False
         self.failure: LogError | None = None  # the log keeps nothing more

@@ -219,10 +219,12 @@ class Questions:
         for rooms in _steps(list(self._rooms.values())):
             part: AnswerPart = []
             for room in rooms:
-                is_told = not room.name.startswith("@") or room.name == own
-                if is_told and (room.has_records or members(room.name)) and may_see.read(room.name):
-                    shown = members(room.name) if may_see.presence(room.name) else 0
-                    part.append(wire.Room(room.name, room.last, shown))
+                if (room.name.startswith("@") and room.name != own) or not may_see.read(room.name):
+                    continue
+                shows_who = may_see.presence(room.name)
+                last, here = (room.last, members(room.name)) if shows_who else (room.messages.last, 0)
+                if last > room.emptied or here:
+                    part.append(wire.Room(room.name, last, here))
             yield part
 
     def who(self, room: str, with_lag: bool, may_see: MaySee) -> Iterator[AnswerPart]:

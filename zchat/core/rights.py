@@ -8,7 +8,8 @@ Rules of this file
 2. What no rule names: everybody may read and write where the default is open, nobody where it is closed. `history` and
    `presence` are as `read` then, and `admin` has who may both read and write.
 3. An inbox is its user's alone, whatever the rules say; everybody writes to it.
-4. The dead letters of a room are as the room, where no rule stands for theirs.
+4. A rule stands for the dead letters of its rooms, too, as if its pattern ended with `.dead`. So `**` opens nothing of
+   a room that has a rule of its own.
 5. Asking costs a lookup for the user and one for the room. Users who are in the same lists have the same role, and what
    is made for one of them is right for all.
 
@@ -18,7 +19,7 @@ Spec: docs/operating.md, "Who may do what". Tests: tests/core/test_rights.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from zchat.errors import WireError
@@ -57,7 +58,7 @@ class RuleSource(NamedTuple):
     """Where a broker's rules come from."""
 
     rules: Rules  # at first
-    changed: Callable[[], Rules | None]  # others, if there are: asked once a second
+    changed: Callable[[], Rules | None]  # others, if there are: asked twice a second
 
 
 class RoomRights(NamedTuple):
@@ -113,6 +114,7 @@ class RuleTable:
         self._roles: dict[str, int] = {}
         self._may_of: dict[tuple[int, str], MayOf] = {}
         exact = sorted(rules.rooms, key=_exactness)  # the most exact ones first
+        self._exactness = list(map(_exactness, exact))
         self._fitting: Callable[[str], int] = fitting([rule.pattern for rule in exact])
         lists: dict[tuple[str, ...], int] = {(): _NOBODY}
         for rule in exact:
@@ -161,22 +163,26 @@ class RuleTable:
         return lists[key]
 
     def _find(self, room: str) -> RoomRights:
-        bits = self._fitting(room)
-        is_of_dead = not bits and room.endswith(DEAD) and room != DEAD
-        found = self._find(room.removesuffix(DEAD)) if is_of_dead else self._of(bits)
+        standing: list[tuple[list[int], int, int]] = []  # how exact, of which name, and number of the rule
+        name, deaths = room, 0
+        while True:
+            for number in _numbers(self._fitting(name)):
+                standing.append((self._exactness[number] + [0] * deaths, deaths, number))
+            if not name.endswith(DEAD):
+                break
+            name, deaths = name.removesuffix(DEAD), deaths + 1
+        found = self._of([number for _, _, number in sorted(standing)])
         if len(room) <= ROOM_BYTES_MAX:  # else it is no room's name
             if len(self._rooms) >= CACHED_MAX:
                 self._rooms.clear()
             self._rooms[room] = found
         return found
 
-    def _of(self, bits: int) -> RoomRights:
-        """Where those rules stand for a room."""
+    def _of(self, numbers: Iterable[int]) -> RoomRights:
+        """Where those rules stand for a room, the most exact one first."""
         named: dict[str, int] = {}
-        while bits:
-            first = bits & -bits
-            bits ^= first
-            for verb, of in self._verbs[first.bit_length() - 1].items():
+        for number in numbers:
+            for verb, of in self._verbs[number].items():
                 named.setdefault(verb, of)
         read = named.get(READ, self._default)
         write = named.get(WRITE, self._default)
@@ -226,3 +232,11 @@ class Rights:
 
 def _exactness(rule: RoomRule) -> list[int]:
     return [2 if segment == "**" else 1 if segment == "*" else 0 for segment in rule.pattern.split(".")]
+
+
+def _numbers(bits: int) -> Iterator[int]:
+    """Which bits are set, from the lowest one."""
+    while bits:
+        first = bits & -bits
+        bits ^= first
+        yield first.bit_length() - 1

@@ -167,9 +167,14 @@ class Peers:
         """Who sent that to the XPUB; None for one that has ended."""
         self._read_xpub_monitor(now)  # its descriptor may have been another's a moment ago
         peer = self.subscribers.get(options.metadata(frame, zmq.SRCFD))
-        if self._admits is not None and peer is not None and not peer.key:
-            peer.key = options.metadata(frame, "User-Id") or NO_KEY
-            self._end_if_revoked(peer, now)
+        if self._admits is not None and peer is not None:
+            key = options.metadata(frame, "User-Id") or NO_KEY
+            if not peer.key:
+                peer.key = key
+                self._end_if_revoked(peer, now)
+            elif key != peer.key and not peer.is_cut_off:  # one of both is what another had sent, before its end
+                peer.is_cut_off = True
+                self._cutoffs.end(peer.descriptor, peer.name)
         return peer
 
     def admit(self, admits: Callable[[str, float], str], now: Instant) -> None:
