@@ -318,7 +318,7 @@ def test_no_forbidden_byte_is_broadcast_while_subscriptions_are_misplaced_and_ru
     with zchat.connect(setup.broker.address, user="carol") as carol, carol.listen("ops.a", "**") as messages:
         sent: list[bytes] = []
         for is_open in (False, True, False, True, False):
-            setup.path.write_text("" if is_open else RULES)
+            setup.path.write_text('default = "open"' if is_open else RULES)
             eventually(partial(may_read, everybody[0], is_open), "the rules hold")
             body = PUBLIC if is_open else SECRET
             for number in range(20):
@@ -361,7 +361,7 @@ def test_a_listener_is_told_why_it_ends_and_one_of_a_pattern_goes_on(
             assert general.get(WAIT_MS / 1000).text == "2", "what it may have goes on"
             with bob.listen("ops.a", last=9) as messages:
                 assert messages.get(WAIT_MS / 1000).text == "1"
-            write(path, "")
+            write(path, 'default = "open"')
             eventually(lambda: "ops.a" in [room.name for room in ann.rooms()], "the rules hold")
             bob.publish("ops.a", "3").result(WAIT_MS / 1000)
             assert pattern.get(WAIT_MS / 1000).text == "3"

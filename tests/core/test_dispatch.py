@@ -63,3 +63,10 @@ def test_a_group_that_begins_in_the_past_needs_the_right_to_that() -> None:
         cycle.send(who, wire.JoinGroup(number, number, "jobs", f"workers-{number}", 8, after=after))
         cycle.commit()
         assert (who, wire.Done(number)) in cycle.take_replies()
+    cycle.send(bob, wire.JoinGroup(9, 6, "jobs", "workers-6", 0))
+    cycle.take_replies()
+    cycle.send(bob, wire.SetGroup(10, "jobs", "workers-6", 0))
+    assert [(number, code) for _, _, number, code in cycle.take_errors()] == [(10, "denied")]
+    cycle.send(ann, wire.SetGroup(11, "jobs", "workers-6", 0))
+    cycle.commit()
+    assert (ann, wire.Done(11)) in cycle.take_replies()
