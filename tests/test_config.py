@@ -132,6 +132,12 @@ def test_rules_where_names_are_free_are_refused_unless_that_is_meant(tmp_path: P
     assert not ConfigFile(path, has_names=True).read().rules.is_open
 
 
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "broker.toml")
+    with pytest.raises(UsageError, match="is no file"):
+        ConfigFile(tmp_path / "broker.toml", has_names=True).read()
+
+
 def test_a_file_that_is_not_there_is_told_before_anything_begins(tmp_path: Path) -> None:
     shown = zchat("broker", "--memory", "--bind", "tcp://127.0.0.1:0", "--config", str(tmp_path / "none"))
     assert (shown.stdout, shown.status) == ("", 2)

@@ -145,3 +145,12 @@ def test_who_changes_something_waits_for_who_does_already(keys: KeyFolder) -> No
         assert not changed.wait(0.05)
     assert changed.wait(30)
     thread.join()
+
+
+@pytest.mark.parametrize("name", [AUTHORIZED, INVITES, SERVER])
+def test_what_is_no_file_is_told_and_not_waited_for(keys: KeyFolder, name: str) -> None:
+    for make in (os.mkdir, os.mkfifo):
+        make(keys.folder / name, 0o600)
+        with pytest.raises(BadKey, match=f"{name} is no file"):
+            keys.pair(name) if name == SERVER else keys.read()
+        os.rmdir(keys.folder / name) if make is os.mkdir else os.unlink(keys.folder / name)

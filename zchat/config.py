@@ -69,6 +69,8 @@ class ConfigFile:
         """What it says now. Raises UsageError."""
         try:
             self._seen = self._looks()
+            if not self.path.is_file():
+                raise UsageError(f"{self.path} is no file")  # to read a pipe would take for ever
             with self.path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
                 content = file.read(BYTES_MAX + 1)

@@ -11,6 +11,7 @@ Docs: docs/operating.md, "Keys". Tests: tests/test_key_files.py.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -55,7 +56,9 @@ def _keep_servers(path: Path, pinned: str, servers: Sequence[str]) -> None:
 
 def read_text(path: Path, *, refused: int) -> str:
     """A file of ours, unless its mode has one of the `refused` bits. Raises BadKey, OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise BadKey(f"{path} is no file")  # to read a pipe would take for ever
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         about = os.fstat(descriptor)
         if os.geteuid() not in (0, about.st_uid) and about.st_uid != 0:

@@ -56,7 +56,6 @@ NEEDS: dict[type, Need | None] = {
     wire.Cursors: None,
     wire.SetCursor: None,
     wire.DropCursor: None,
-    wire.Enroll: None,  # the key itself is asked: identity.py
     wire.From: None,  # what is in it has its own row
     wire.JoinGroup: Need(READ, _room),
     wire.Settle: None,  # of who is a member
