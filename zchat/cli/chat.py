@@ -6,8 +6,10 @@ Tests: tests/chat.
 from __future__ import annotations
 
 import asyncio
+import select
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install 'zchat[chat]'"
 TOLD_SECONDS = 1.0  # nobody wonders before that
+LOOK_SECONDS = 1.0  # whether the terminal is there still
 
 
 def chat(
@@ -110,7 +113,21 @@ async def _chat(
         for signum in ENDS:
             if signum == signal.SIGTERM or signal.getsignal(signum) is not signal.SIG_IGN:
                 loop.add_signal_handler(signum, stop, signum)
-        return await faces[0].run_to_end()
+        watching = None if screen is None else loop.create_task(_end_without_terminal(faces[0].quit))
+        try:
+            return await faces[0].run_to_end()
+        finally:
+            if watching is not None:
+                watching.cancel()
+
+
+async def _end_without_terminal(end: Callable[[], object]) -> None:
+    """A terminal that goes is told of by SIGHUP, but not to everybody; Textual reads its end again and again."""
+    terminal = select.poll()
+    terminal.register(sys.stdin, select.POLLHUP)
+    while not terminal.poll(0):
+        await asyncio.sleep(LOOK_SECONDS)
+    end()
 
 
 def _screen() -> type[ChatApp] | None:
