@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from zchat import key_files
+from zchat import key_files, private_files
 from zchat.errors import BadKey
 from zchat.keys import KeyPair
 
@@ -56,12 +56,12 @@ def test_what_has_become_of_the_brokers_key_is_kept_beside_ones_own(tmp_path: Pa
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "f"
-    key_files.replace_text(path, "one", 0o644)
-    key_files.replace_text(path, "two", 0o600)
+    private_files.replace_text(path, "one", 0o644)
+    private_files.replace_text(path, "two", 0o600)
     assert (path.read_text(), mode(path)) == ("two", 0o600)
     (tmp_path / "folder" / "in").mkdir(parents=True)
     with pytest.raises(OSError):
-        key_files.replace_text(tmp_path / "folder", "three", 0o644)
+        private_files.replace_text(tmp_path / "folder", "three", 0o644)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["f", "folder"], "no draft is left"
 
 

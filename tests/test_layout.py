@@ -83,8 +83,8 @@ LAYERS = [
     Layer("zchat/receiving.py", (*WORDS, "zchat.files"), WORLD),
     Layer("zchat/service.py", (*WORDS, "zchat.core.", *FACES, "zchat.sockets.client"), WORLD),
     Layer("zchat/publisher.py", (*WORDS, "zchat.core.", *FACES), WORLD),
-    Layer("zchat/key_files.py", WORDS, WORLD),
-    Layer("zchat/key_folder.py", (*WORDS, "zchat.core.identity", "zchat.key_files"), WORLD),
+    Layer("zchat/key_files.py", (*WORDS, "zchat.private_files"), WORLD),
+    Layer("zchat/key_folder.py", (*WORDS, "zchat.core.identity", "zchat.key_files", "zchat.private_files"), WORLD),
     Layer("zchat/profile.py", (*WORDS, "zchat.key_files"), WORLD),
     Layer("zchat/config.py", (*WORDS, "zchat.core.rights"), ("tomllib", *WORLD)),
     Layer("zchat/private_files.py", WORDS, WORLD),
@@ -96,7 +96,7 @@ LAYERS = [
     Layer(
         "zchat/joining.py",
         (
-            *(*WORDS, "zchat.arguments", "zchat.key_files", "zchat.profile"),
+            *(*WORDS, "zchat.arguments", "zchat.key_files", "zchat.private_files", "zchat.profile"),
             *(f"zchat.sockets.{name}" for name in ("client", "clock", "curve", "enrolling")),
         ),
         WORLD,

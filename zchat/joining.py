@@ -24,8 +24,9 @@ from zchat import profile
 from zchat.address import Address
 from zchat.arguments import info, whom
 from zchat.errors import KeyRefused, Refused, UsageError
-from zchat.key_files import make_folder, read_credentials, read_pair, replace_text, servers_file, write_pair
+from zchat.key_files import read_credentials, read_pair, servers_file, write_pair
 from zchat.keys import Credentials, Invitation, KeyPair
+from zchat.private_files import make_folder, replace_text
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import CLOSE_SECONDS, tried
 from zchat.sockets.curve import new_pair, pair_of

@@ -1,26 +1,16 @@
-"""Files that keys are in: read only where nobody else may, and written whole or not at all.
-
-Rules of this file
-1. A secret key has mode 0600. One that others may read is not used: the error says what to run. Nor is a file of
-   another user, root aside.
-2. A file takes the place of another in one step, and is on disk when the call returns.
+"""A user's secret key, and the broker's keys that he knows, in files (private_files.py).
 
 Docs: docs/operating.md, "Keys". Tests: tests/test_key_files.py.
 """
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from zchat.errors import BadKey
 from zchat.keys import Credentials, KeyPair, checked_key, pair_text, parse_pair
-
-SECRET_MODE, PUBLIC_MODE, FOLDER_MODE = 0o600, 0o644, 0o700
-OTHERS_READ, OTHERS_WRITE = 0o077, 0o022
+from zchat.private_files import OTHERS_READ, OTHERS_WRITE, SECRET_MODE, make_text, read_text, replace_text
 
 
 def read_pair(path: Path) -> KeyPair:
@@ -54,68 +44,6 @@ def _keep_servers(path: Path, pinned: str, servers: Sequence[str]) -> None:
         pass
 
 
-def read_text(path: Path, *, refused: int) -> str:
-    """A file of ours, unless its mode has one of the `refused` bits. Raises BadKey, OSError."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise BadKey(f"{path} is no file")  # to read a pipe would take for ever
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
-        if os.geteuid() not in (0, about.st_uid) and about.st_uid != 0:
-            raise BadKey(f"{path} belongs to another user, who can change it, so it is not used: chown it")
-        mode = about.st_mode & 0o777
-        if mode & refused:
-            what = "read" if refused & 0o044 else "write"
-            cure = "chmod 600" if refused & 0o044 else "chmod go-w"
-            raise BadKey(f"{path}: others can {what} it (mode {mode:04o}), so it is not used: {cure} {path}")
-        try:
-            return file.read().decode()
-        except UnicodeDecodeError:
-            raise BadKey(f"{path} is no text") from None
-
-
 def write_pair(path: Path, pair: KeyPair, comment: str) -> None:
     """A new secret key. Raises FileExistsError, OSError."""
-    make_folder(path.parent)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SECRET_MODE)
-    with os.fdopen(descriptor, "w") as file:
-        _give(descriptor, path.parent)
-        file.write(pair_text(pair, comment))
-        file.flush()
-        os.fsync(descriptor)
-
-
-def replace_text(path: Path, text: str, mode: int) -> None:
-    """The file has that text from now on. Raises OSError; then it is as it was."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-        with os.fdopen(descriptor, "w") as file:
-            os.fchmod(descriptor, mode)
-            _give(descriptor, path.parent)
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-
-
-def make_folder(folder: Path) -> None:
-    """A folder for keys; those above it as usual. Raises OSError."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        folder.mkdir(mode=FOLDER_MODE)
-    except FileExistsError:
-        return
-    if os.geteuid() == 0:
-        about = os.stat(folder.parent)
-        os.chown(folder, about.st_uid, about.st_gid)
-
-
-def _give(descriptor: int, folder: Path) -> None:
-    """What root writes belongs to whom the folder belongs to: the broker runs as that user."""
-    if os.geteuid() == 0:
-        about = os.stat(folder)
-        os.fchown(descriptor, about.st_uid, about.st_gid)
+    make_text(path, pair_text(pair, comment))

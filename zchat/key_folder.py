@@ -22,19 +22,18 @@ from pathlib import Path
 
 from zchat.core.identity import Enrolment
 from zchat.errors import BadKey
-from zchat.key_files import (
+from zchat.key_files import read_pair, write_pair
+from zchat.keys import Grant, KeyList, KeyPair, parse_grants, short, with_line
+from zchat.private_files import (
     FOLDER_MODE,
     OTHERS_READ,
     OTHERS_WRITE,
     PUBLIC_MODE,
     SECRET_MODE,
     make_folder,
-    read_pair,
     read_text,
     replace_text,
-    write_pair,
 )
-from zchat.keys import Grant, KeyList, KeyPair, parse_grants, short, with_line
 
 SERVER, NEXT, AUTHORIZED, INVITES = "server.key", "next.key", "authorized_keys", "invites"
 ADDRESS = "address"  # where the broker listened last, for who writes an invite

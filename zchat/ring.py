@@ -23,7 +23,7 @@ from typing import NamedTuple
 from zchat.core.sealed import KEY_BYTES, KEYS_MAX, RoomKey, invite_line, invited, key_in, key_text, merged
 from zchat.errors import UsageError
 from zchat.names import room_name
-from zchat.private_files import read_private, write_private
+from zchat.private_files import OTHERS_READ, SECRET_MODE, make_folder, read_text, replace_text
 
 SUFFIX = ".key"
 LOOK_SECONDS = 1.0
@@ -83,7 +83,7 @@ class KeyRing:
         keys: list[RoomKey] = []
         given: list[str] = []
         try:
-            for line in read_private(path).decode().splitlines():
+            for line in read_text(path, refused=OTHERS_READ).splitlines():
                 kind, _, text = line.partition(" ")
                 if kind == "key":
                     keys.append(key_in(text.strip()))
@@ -165,7 +165,9 @@ class KeyRing:
 
     def _keep(self, keys: RoomKeys) -> RoomKeys:
         lines = [HEAD, *(f"key {key_text(key)}" for key in keys.keys), *(f"given {user}" for user in keys.given)]
-        write_private(self.path(keys.room), "".join(f"{line}\n" for line in lines).encode())
+        path = self.path(keys.room)
+        make_folder(path.parent)
+        replace_text(path, "".join(f"{line}\n" for line in lines), SECRET_MODE)
         self._looked = -LOOK_SECONDS
         return keys
 

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from zchat.errors import UsageError
 from zchat.names import user_key, user_name
-from zchat.private_files import read_private, write_private
+from zchat.private_files import OTHERS_READ, SECRET_MODE, make_folder, read_text, replace_text
 
 BEGINNING = "zt_"  # of each token, so that one is known where it turns up
 TOKEN_BYTES = 32
@@ -111,20 +111,20 @@ class TokenFile:
     @contextmanager
     def _changing(self) -> Iterator[list[TokenPass]]:
         """The tokens, and then the file as they are; two who change it do so one after the other."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             passes = self.all()
             yield passes
             lines = [HEAD, *(f"token {one.digest} {one.user} {one.until}" for one in passes)]
-            write_private(self.path, "".join(f"{line}\n" for line in lines).encode())
+            replace_text(self.path, "".join(f"{line}\n" for line in lines), SECRET_MODE)
         finally:
             os.close(lock)
 
     def _read(self) -> dict[str, TokenPass]:
         found: dict[str, TokenPass] = {}
-        for number, line in enumerate(read_private(self.path).decode(errors="replace").splitlines(), 1):
+        for number, line in enumerate(read_text(self.path, refused=OTHERS_READ).splitlines(), 1):
             if not line.strip() or line.startswith("#"):
                 continue
             parts = _LINE.fullmatch(line.strip())

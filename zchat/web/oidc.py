@@ -36,7 +36,7 @@ from starlette.routing import Route
 
 from zchat.errors import UsageError, ZchatError
 from zchat.names import user_name
-from zchat.private_files import read_private
+from zchat.private_files import OTHERS_READ, read_text
 from zchat.tokens import TokenPass, digest_of
 from zchat.web.entry import is_secure, set_cookie
 
@@ -194,7 +194,7 @@ class OidcDoor:
 def provider_in(path: Path) -> Provider:
     """What a file says. Raises UsageError, OSError."""
     try:
-        found = tomllib.loads(read_private(path).decode())
+        found = tomllib.loads(read_text(path, refused=OTHERS_READ))
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
     known = set(Provider._fields)
