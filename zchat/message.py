@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -27,17 +27,13 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class _OfSealedRoom(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What is said by its name alone, when a message is made."""
-
-    sealed: bool = False  # it came sealed, and was opened: who wrote it had the room's key
-
-
-class Message(_OfSealedRoom, frozen=True, gc=False):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One message, or with event `join` or `leave` somebody coming or going (then `body` is a leave's reason).
 
     With event `sealed` it is of a sealed room and could not be opened; then `body` says why.
     """
+
+    sealed: ClassVar[bool] = False  # it came sealed, and was opened: who wrote it had the room's key
 
     room: str
     offset: int  # its place in the broker's log; 0 for a volatile message
@@ -91,9 +87,23 @@ class Job(Message, frozen=True, gc=True):
 
     def __repr__(self) -> str:
         """As any message's."""
-        return (
-            f"Job({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__struct_fields__ if name[0] != '_')})"
-        )
+        shown = [f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name[0] != "_"]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class OpenedMessage(Message, frozen=True, gc=False):
+    """A message that came sealed, and was opened. A class of its own: a field would make each message larger."""
+
+    sealed: ClassVar[bool] = True
+
+
+class OpenedJob(Job, frozen=True, gc=True):
+    """The same of a message of a group."""
+
+    sealed: ClassVar[bool] = True
+
+
+_OPENED: dict[Callable[..., Message], Callable[..., Message]] = {Message: OpenedMessage, Job: OpenedJob}
 
 
 class RoomState(NamedTuple):
@@ -195,7 +205,7 @@ def _of_entry(
     *more: object,
 ) -> Iterator[Message]:
     user, session = entry.user, entry.session
-    if set(map(type, records)) == {bytes}:  # the common case: no Python code per record
+    if [*map(type, records)].count(bytes) == len(records):  # the common case: no Python code per record
         return map(
             kind,
             repeat(room),
@@ -234,4 +244,4 @@ def _of_record(
     if isinstance(opened, str):  # what it is, in the place of what nobody could read
         return kind(room, offset, user, time, SEALED_EVENT, opened.encode(), NO_HEADERS, session, *more)
     headers = opened.headers or NO_HEADERS
-    return kind(room, offset, user, time, opened.event, opened.body, headers, session, *more, sealed=True)
+    return _OPENED[kind](room, offset, user, time, opened.event, opened.body, headers, session, *more)
