@@ -6,10 +6,14 @@ Tests: tests/chat.
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install 'zchat[chat]'"
 TOLD_SECONDS = 1.0  # nobody wonders before that
-LOOK_SECONDS = 1.0  # whether the terminal is there still
+END_SECONDS = 5.0  # for it to end in order, without a terminal
 
 
 def chat(
@@ -113,21 +117,24 @@ async def _chat(
         for signum in ENDS:
             if signum == signal.SIGTERM or signal.getsignal(signum) is not signal.SIG_IGN:
                 loop.add_signal_handler(signum, stop, signum)
-        watching = None if screen is None else loop.create_task(_end_without_terminal(faces[0].quit))
-        try:
-            return await faces[0].run_to_end()
-        finally:
-            if watching is not None:
-                watching.cancel()
+        if screen is not None:
+            quit_soon = partial(loop.call_soon_threadsafe, faces[0].quit)
+            threading.Thread(target=_end_without_terminal, args=(quit_soon,), daemon=True).start()
+        return await faces[0].run_to_end()
 
 
-async def _end_without_terminal(end: Callable[[], object]) -> None:
-    """A terminal that goes is told of by SIGHUP, but not to everybody; Textual reads its end again and again."""
+def _end_without_terminal(end: Callable[[], object]) -> None:
+    """In a thread of its own. A terminal that goes is told of by SIGHUP, but not to everybody; Textual reads its end
+    again and again, and may wait for ever to write to it."""
     terminal = select.poll()
     terminal.register(sys.stdin, select.POLLHUP)
-    while not terminal.poll(0):
-        await asyncio.sleep(LOOK_SECONDS)
-    end()
+    terminal.poll()
+    try:
+        end()
+    except RuntimeError:
+        return  # it is over
+    time.sleep(END_SECONDS)
+    os._exit(1)
 
 
 def _screen() -> type[ChatApp] | None:

@@ -33,6 +33,9 @@ def test_it_ends_with_its_terminal_also_when_no_signal_tells(shared_broker: Brok
             drawn += os.read(ours, 1 << 16)
             return b"hangup" in drawn
 
-        eventually(has_drawn, "it draws the room", within=30)
-        os.close(ours)
-        assert process.wait(30) == 0
+        try:
+            eventually(has_drawn, "it draws the room", within=30)
+            os.close(ours)
+            assert process.wait(30) in (0, 1)  # 1: it could not end in order, without a terminal to write to
+        finally:
+            process.kill()
