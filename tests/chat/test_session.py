@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,10 @@ import zchat
 import zchat.aio
 from tests.chat.conftest import chatting, run, until
 from tests.conftest import BrokerProcess
+from zchat.chat.core.conversation import Conversation
 from zchat.chat.core.places import cursor_of
+from zchat.chat.kept import KeptPlaces
+from zchat.chat.reading import ChatPage
 
 pytestmark = pytest.mark.slow  # a broker is a process
 
@@ -80,6 +84,51 @@ def test_direct_messages_are_conversations_and_come_back(shared_broker: BrokerPr
             async with chatting(address, user, "general") as third:
                 await until(lambda: third.session._is_inbox_live, "the inbox is live")
                 assert f"@{ben_name}" not in third.session.conversations.all, "it was closed"
+
+    run(talk())
+
+
+def test_a_direct_message_that_was_read_is_read_whenever_what_was_before_it_comes(
+    shared_broker: BrokerProcess, user: str
+) -> None:
+    address, ben_name = shared_broker.address, f"ben-{user}"
+
+    async def talk() -> None:
+        async with zchat.aio.connect(address, ben_name) as ben, chatting(address, user) as chat:
+            await until(lambda: chat.session._is_inbox_live, "the inbox is live")
+            goes_on, last = asyncio.Event(), chat.session.reader.last
+
+            async def late(conversation: Conversation) -> ChatPage:
+                await goes_on.wait()
+                return await last(conversation)
+
+            chat.session.reader.last = late  # type: ignore[method-assign]
+            offset = await ben.send(f"@{user}", "are you there?")
+            await until(lambda: f"@{ben_name}" in chat.session.conversations.all, "it is opened")
+            chat.session.read(chat.of(f"@{ben_name}"))
+            await chat.session.places.keep()
+            assert {cursor.name: cursor.offset for cursor in await chat.client.cursors()}[
+                f"chat-dm.{ben_name}"
+            ] == offset
+            goes_on.set()
+            await until(lambda: chat.of(f"@{ben_name}").is_live, "it is live")
+            assert chat.of(f"@{ben_name}").unread == 0
+
+    run(talk())
+
+
+def test_a_place_that_could_not_be_kept_is_kept_the_next_time(shared_broker: BrokerProcess, user: str) -> None:
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, user) as client:
+            offset = await client.send("kept", "x")
+            places = KeptPlaces(client)
+            places.sorted(offset)
+            keeping = asyncio.create_task(places.keep())
+            await asyncio.sleep(0)
+            keeping.cancel()
+            await places.keep()
+            assert [(each.name, each.offset) for each in await client.cursors()] == [("chat-inbox", offset)]
+            assert places.sorted_upto == offset and not places._unkept
 
     run(talk())
 

@@ -53,15 +53,12 @@ class KeptPlaces:
 
     async def keep(self) -> None:
         """Tell the broker what it does not know yet. Raises ZchatError."""
-        while self._unkept:
-            cursor, upto = self._unkept.popitem()
+        for cursor, upto in list(self._unkept.items()):
             if upto > self._cursors.get(cursor, -1):
-                try:
-                    await self._client.set_cursor(cursor, upto)
-                except BaseException:
-                    self._unkept.setdefault(cursor, upto)
-                    raise
-                self._cursors[cursor] = upto
+                await self._client.set_cursor(cursor, upto)
+            if self._unkept.get(cursor) == upto:  # else it was read further meanwhile, or left
+                del self._unkept[cursor]
+                self._cursors[cursor] = max(upto, self._cursors.get(cursor, 0))
 
     async def drop(self, name: str) -> None:
         """The user has left it."""

@@ -33,6 +33,7 @@ DIRECT_PAGE = 300  # of the inbox, where it is opened
 OPENING_MAX = 8  # rooms that open at once: a broker has bounds
 AT_ONCE = 128  # records that are taken in before other tasks have their turn
 KEEP_SECONDS = 1.0  # after which a place that was read is kept
+CLOSE_SECONDS = 5.0  # for that, at the end
 LOOK_SECONDS = 30.0  # after which it is looked what was read on other machines
 ROOM = "general"  # where somebody begins who is in no room yet
 
@@ -72,7 +73,7 @@ class ChatSession:
             task.cancel()
         if self.client.is_connected:
             try:
-                async with asyncio.timeout(KEEP_SECONDS):
+                async with asyncio.timeout(CLOSE_SECONDS):
                     await self.places.keep()
             except (ZchatError, TimeoutError):
                 pass  # it is unread at the next start
@@ -118,9 +119,10 @@ class ChatSession:
         await self.places.drop(name)
 
     def read(self, conversation: Conversation) -> None:
-        """The user has read it to its end."""
+        """The user has read it to its end. Of a room that is when its history has come; what is said to one alone came
+        by the inbox, in order, whatever is still read of what was before."""
         upto = conversation.window.last_offset
-        if upto and conversation.is_live and conversation.read(upto):
+        if upto and (conversation.is_live or conversation.is_direct) and conversation.read(upto):
             self.places.read(conversation)
             self.face.changed(None)
 

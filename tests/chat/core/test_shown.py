@@ -65,6 +65,9 @@ def test_a_direct_message_is_of_the_other_one_whoever_wrote_it() -> None:
     assert peer_of(record(user="eve", headers={"to": "@bob"}), "ann") == "@eve"
     assert peer_of(record(user="ann"), "ann") == "@ann"
     assert peer_of(record(user="ann", headers={"to": "general"}), "ann") == "@ann"
+    for hostile in ("@\x1b]0;mine\a", "@bob\n-- alice: yes", "@" + "x" * 500, "@", "@a b"):
+        assert peer_of(record(user="ann", headers={"to": hostile}), "ann") == "@ann"
+    assert peer_of(record(user="ann", headers={"to": "@Bob"}), "ann") == "@bob"
 
 
 def test_sizes() -> None:

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from zchat.errors import BadName
 from zchat.message import Message
-from zchat.names import inbox
+from zchat.names import inbox, room_name
 from zchat.printable import printable
 
 TEXT_CHARACTERS_MAX = 8_192
@@ -62,11 +63,16 @@ def note(text: str, time: int, kind: str = "note") -> Shown:
 
 
 def peer_of(message: Message, me: str) -> str:
-    """Whose conversation a record of the own inbox belongs to, as the name of his inbox."""
+    """Whose conversation a record of the own inbox belongs to, as the name of his inbox.
+
+    The header is whoever's that wrote it: where names are free, anybody's. Only the name of an inbox counts.
+    """
     to = message.headers.get(TO_HEADER, "")
-    own = inbox(me)
-    if inbox(message.user) == own and to.startswith("@"):
-        return to
+    if inbox(message.user) == inbox(me) and to.startswith("@"):
+        try:
+            return room_name(to)
+        except BadName:
+            pass
     return inbox(message.user)
 
 
