@@ -18,8 +18,9 @@ import zchat.aio
 from tests.conftest import BrokerProcess
 from zchat import files
 from zchat.errors import BadFile
-from zchat.files import AT, ID, NAME, PIECE_BYTES, SHA256, SIZE, OutgoingFile, safe_name
+from zchat.files import PIECE_BYTES, OutgoingFile, safe_name
 from zchat.receiving import OPEN_MAX, FileReceiver
+from zchat.wire.records import FILE_AT, FILE_ID, FILE_NAME, FILE_SHA256, FILE_SIZE
 
 LIMIT = PIECE_BYTES + files.HEADERS_BYTES
 BODY = bytes(range(256)) * 1_024  # four pieces
@@ -49,7 +50,7 @@ def receiver(tmp_path: Path) -> Iterator[FileReceiver]:
 
 
 def changed(message: zchat.Message, **headers: str) -> zchat.Message:
-    names = {"name": NAME, "size": SIZE, "id": ID, "at": AT, "sha256": SHA256}
+    names = {"name": FILE_NAME, "size": FILE_SIZE, "id": FILE_ID, "at": FILE_AT, "sha256": FILE_SHA256}
     more = dict(message.headers) | {names[name]: value for name, value in headers.items()}
     fields = (message.room, message.offset, message.user, message.time, message.event, message.body)
     return zchat.Message(*fields, more, message.session)
@@ -58,7 +59,7 @@ def changed(message: zchat.Message, **headers: str) -> zchat.Message:
 def test_pieces_become_the_file_again(path: Path, receiver: FileReceiver) -> None:
     messages = sent(path, {"by": "me"})
     assert {message.event for message in messages} == {"file"} and len(messages) == 4
-    assert [message.headers[AT] for message in messages] == [str(at * PIECE_BYTES) for at in range(4)]
+    assert [message.headers[FILE_AT] for message in messages] == [str(at * PIECE_BYTES) for at in range(4)]
     assert all(message.headers["by"] == "me" for message in messages)
     *early, saved = [receiver.take(message) for message in messages]
     assert early == [None] * 3 and saved is not None and saved.path == receiver.folder / "notes.txt"
@@ -70,7 +71,7 @@ def test_what_fits_into_a_message_is_one(path: Path, receiver: FileReceiver) -> 
     for size in (0, 1, PIECE_BYTES):
         path.write_bytes(b"x" * size)
         (message,) = sent(path)
-        assert (message.event, dict(message.headers)) == ("message", {NAME: "notes.txt"})
+        assert (message.event, dict(message.headers)) == ("message", {FILE_NAME: "notes.txt"})
         saved = receiver.take(message)
         assert saved is not None and saved.path.read_bytes() == b"x" * size
     assert sorted(os.listdir(receiver.folder)) == ["notes-2.txt", "notes-3.txt", "notes.txt"]
@@ -78,7 +79,7 @@ def test_what_fits_into_a_message_is_one(path: Path, receiver: FileReceiver) -> 
 
 def test_files_of_several_senders_come_at_once(path: Path, receiver: FileReceiver) -> None:
     one, other = sent(path), sent(path, session="s2")
-    other = [changed(message, id=one[0].headers[ID]) for message in other]  # who knows its id can add nothing to it
+    other = [changed(message, id=one[0].headers[FILE_ID]) for message in other]  # who knows it adds nothing
     found = [receiver.take(message) for pair in zip(one, other, strict=True) for message in pair]
     assert [saved.path.name for saved in found if saved] == ["notes.txt", "notes-2.txt"]
 
@@ -175,7 +176,7 @@ def test_a_file_that_changes_and_what_is_none_are_refused(path: Path, tmp_path: 
     with pytest.raises(zchat.UsageError, match="no regular file"):
         sent(Path("/dev/null"))
     with pytest.raises(zchat.UsageError, match="file-id"):
-        sent(path, {ID: "1"})
+        sent(path, {FILE_ID: "1"})
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchat.printable import printable
+from zchat.printable import cells, printable
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
 
@@ -80,3 +80,7 @@ def test_nothing_that_acts_or_hides_comes_out(text: str, newlines: bool) -> None
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
 def test_plain_text_stays(text: str) -> None:
     assert printable(text) is text
+
+
+def test_columns_of_wide_and_joined_characters() -> None:
+    assert [cells(text) for text in ("abc", "漢字", "é", "e\u0301", "🎉", "")] == [3, 4, 1, 1, 2, 0]

@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from zchat.errors import BadFile, UsageError
-from zchat.wire.records import FILE_EVENT
+from zchat.wire.records import FILE_AT, FILE_EVENT, FILE_ID, FILE_NAME, FILE_SHA256, FILE_SIZE
 
 if TYPE_CHECKING:
     from zchat.message import Message
 
-NAME, SIZE, ID, AT, SHA256 = "file-name", "file-size", "file-id", "file-at", "file-sha256"
 PIECE_BYTES = 64 << 10  # what waits for a slow listener is counted in batches of this size
 PIECES_OUT_MAX = 64  # without an outcome
 HEADERS_BYTES = 2_048  # of a message whose body is a file: left for headers
@@ -55,7 +54,7 @@ class OutgoingFile:
         """`message_bytes_max`: of a message, body and headers together."""
         self.path, self.size = Path(path), 0
         self._headers = dict(headers or {})
-        if reserved := {SIZE, ID, AT, SHA256} & self._headers.keys():
+        if reserved := {FILE_SIZE, FILE_ID, FILE_AT, FILE_SHA256} & self._headers.keys():
             raise UsageError(f"header {min(reserved)}: it is what sends a file")
         self._body_bytes_max = max(1, message_bytes_max - HEADERS_BYTES)
         self._file: BinaryIO
@@ -74,19 +73,19 @@ class OutgoingFile:
 
     def __iter__(self) -> Iterator[Piece]:
         """In order: receivers take them in no other."""
-        named = {NAME: self.path.name} | self._headers
+        named = {FILE_NAME: self.path.name} | self._headers
         if self.size <= self._body_bytes_max:
             yield Piece(self.size, self._read(self.size), "message", named)
             return
-        of_all = named | {SIZE: str(self.size), ID: os.urandom(16).hex()}
+        of_all = named | {FILE_SIZE: str(self.size), FILE_ID: os.urandom(16).hex()}
         at, checksum = 0, hashlib.sha256()
         while at < self.size:
             body = self._read(min(PIECE_BYTES, self._body_bytes_max, self.size - at))
             checksum.update(body)
-            headers = of_all | {AT: str(at)}
+            headers = of_all | {FILE_AT: str(at)}
             at += len(body)
             if at == self.size:
-                headers[SHA256] = checksum.hexdigest()
+                headers[FILE_SHA256] = checksum.hexdigest()
             yield Piece(at, body, FILE_EVENT, headers)
 
     def _read(self, size: int) -> bytes:
@@ -101,17 +100,17 @@ class OutgoingFile:
 
 def is_piece(message: Message) -> bool:
     """Whether it is a part of a larger file, and says little by itself."""
-    return message.event == FILE_EVENT and ID in message.headers
+    return message.event == FILE_EVENT and FILE_ID in message.headers
 
 
 def is_last(message: Message) -> bool:
     """Whether a piece is the last of its file."""
-    return SHA256 in message.headers
+    return FILE_SHA256 in message.headers
 
 
 def size_of(message: Message) -> int:
     """Of the whole file, as its sender says."""
-    return number_in(message, SIZE)
+    return number_in(message, FILE_SIZE)
 
 
 def safe_name(name: str) -> str:
@@ -129,7 +128,7 @@ def number_in(message: Message, header: str) -> int:
     """A number of bytes in a header. Raises BadFile."""
     text = message.headers.get(header, "")
     if not _NUMBER.fullmatch(text) or int(text) > SIZE_MAX:
-        raise BadFile(message.headers.get(NAME, ""), f"{header} is no number of bytes")
+        raise BadFile(message.headers.get(FILE_NAME, ""), f"{header} is no number of bytes")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Text from others, made safe to show: on a terminal, in a log line, inside an error.
+"""Text from others, made safe to show: on a terminal, in a log line, inside an error; and how wide it is.
 
 Rules of this file
 1. What comes out moves no cursor, starts no escape sequence, turns no direction and hides nothing: each
@@ -12,13 +12,15 @@ Tests: tests/test_printable.py.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import pairwise
-from unicodedata import category
+from unicodedata import category, east_asian_width
 
 # Printable to Python, yet nothing is seen: grapheme joiner, fillers, selectors.
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _SELECTOR = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _JOINERS = "\u200c\u200d"
+_JOINING = ("Mn", "Me", "Cf")  # categories of what takes no column
 _SHORT = {"\n": r"\n", "\r": r"\r"}
 
 
@@ -36,6 +38,18 @@ def printable(text: str, *, newlines: bool = False) -> str:
             shown.append(_escape(character))
         before = character
     return "".join(shown)
+
+
+def cells(text: str) -> int:
+    """How many columns of a terminal it takes, as far as a terminal can be relied on. Without control characters."""
+    return len(text) if text.isascii() else sum(map(_cell, text))
+
+
+@lru_cache(maxsize=4096)
+def _cell(character: str) -> int:
+    if category(character) in _JOINING:
+        return 0
+    return 2 if east_asian_width(character) in "WF" else 1
 
 
 def _is_harmless(character: str, before: str, after: str) -> bool:

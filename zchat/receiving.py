@@ -19,8 +19,9 @@ from types import TracebackType
 from typing import NamedTuple
 
 from zchat.errors import BadFile
-from zchat.files import AT, ID, NAME, SHA256, is_piece, number_in, safe_name, size_of
+from zchat.files import is_piece, number_in, safe_name, size_of
 from zchat.message import Message
+from zchat.wire.records import FILE_AT, FILE_ID, FILE_NAME, FILE_SHA256
 
 OPEN_MAX = 64  # files that are not whole yet, of one receiver; above that those that waited longest are given up
 HASHED_BYTES = 1 << 20
@@ -67,7 +68,7 @@ class FileReceiver:
 
     def take(self, message: Message) -> SavedFile | None:
         """A message, whatever it is. Raises BadFile, once for each file that cannot be had, and OSError."""
-        if NAME not in message.headers:
+        if FILE_NAME not in message.headers:
             return None
         if not is_piece(message):
             return self._whole(message) if message.event not in ("join", "leave") else None
@@ -92,29 +93,29 @@ class FileReceiver:
         incoming = _PartFile(self.folder / f".{os.urandom(16).hex()}.part", len(message.body))
         try:
             incoming.add(message.body, 0)
-            return incoming.saved(self.folder, message, message.headers.get(SHA256, ""))
+            return incoming.saved(self.folder, message, message.headers.get(FILE_SHA256, ""))
         except BaseException:
             incoming.close(keep=False)
             raise
 
     def _piece(self, message: Message, key: str) -> SavedFile | None:
-        at, size, incoming = number_in(message, AT), size_of(message), self._open.get(key)
+        at, size, incoming = number_in(message, FILE_AT), size_of(message), self._open.get(key)
         if incoming is None:
             path = self.folder / key
             if at and not path.exists():
-                raise BadFile(message.headers[NAME], "its beginning did not come")
+                raise BadFile(message.headers[FILE_NAME], "its beginning did not come")
             self._open[key] = incoming = _PartFile(path, size)
             if len(self._open) > OPEN_MAX:
                 self._give_up(next(iter(self._open)))
         self._open.move_to_end(key)
         if size != incoming.size or at + len(message.body) > size:
-            raise BadFile(message.headers[NAME], "its pieces do not fit together")
+            raise BadFile(message.headers[FILE_NAME], "its pieces do not fit together")
         if at > incoming.written:
-            raise BadFile(message.headers[NAME], f"bytes {incoming.written} to {at - 1} did not come")
+            raise BadFile(message.headers[FILE_NAME], f"bytes {incoming.written} to {at - 1} did not come")
         incoming.add(message.body, at)
         if at + len(message.body) < size:
             return None
-        saved = incoming.saved(self.folder, message, message.headers.get(SHA256, "missing"))
+        saved = incoming.saved(self.folder, message, message.headers.get(FILE_SHA256, "missing"))
         del self._open[key]
         return saved
 
@@ -148,7 +149,7 @@ class _PartFile:
 
     def saved(self, folder: Path, message: Message, sha256: str) -> SavedFile:
         """All is there: it gets its name, if the checksum is right. Raises BadFile, OSError."""
-        name, found = message.headers[NAME], self._sha256()
+        name, found = message.headers[FILE_NAME], self._sha256()
         if sha256 and sha256 != found:
             raise BadFile(name, "its checksum is wrong")
         os.ftruncate(self._descriptor, self.size)
@@ -202,8 +203,8 @@ def _changed(path: Path) -> float:
 
 def _key(message: Message) -> str:
     """What the hidden file is called of which a message is a piece: no other session can add to it."""
-    file_id = message.headers[ID]
+    file_id = message.headers[FILE_ID]
     if not _ID.fullmatch(file_id):
-        raise BadFile(message.headers[NAME], f"{ID} is no number in hexadecimal")
+        raise BadFile(message.headers[FILE_NAME], f"{FILE_ID} is no number in hexadecimal")
     of = "\0".join([message.room, message.session, file_id])
     return f".{hashlib.sha256(of.encode()).hexdigest()[:32]}.part"

@@ -14,6 +14,7 @@ import pytest
 
 import zchat.aio
 from zchat.chat.acting import Actor
+from zchat.chat.core.commands import help_lines
 from zchat.chat.core.conversation import Conversation
 from zchat.chat.core.shown import Shown
 from zchat.chat.session import ChatSession
@@ -68,6 +69,9 @@ class Notes:
 
     def found(self, words: str, hits: list[tuple[str, Shown]]) -> None:
         self.hits = [(name, record.text) for name, record in hits]
+
+    def help(self) -> None:
+        self.told.append("\n".join(help_lines()))
 
     def quit(self) -> None:
         self.has_quit = True

@@ -124,7 +124,7 @@ def test_a_place_that_could_not_be_kept_is_kept_the_next_time(shared_broker: Bro
             places = KeptPlaces(client)
             places.sorted(offset)
             keeping = asyncio.create_task(places.keep())
-            await asyncio.sleep(0)
+            await asyncio.wait([keeping], timeout=0)  # it has begun
             keeping.cancel()
             await places.keep()
             assert [(each.name, each.offset) for each in await client.cursors()] == [("chat-inbox", offset)]

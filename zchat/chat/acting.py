@@ -14,7 +14,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from zchat.chat.core.commands import ChatCommand, help_lines, understood
+from zchat.chat.core.commands import ChatCommand, understood
 from zchat.chat.core.conversation import Conversation
 from zchat.chat.core.emoji import with_emoji
 from zchat.chat.core.grouping import clock_of, day_of
@@ -61,7 +61,7 @@ class Actor:
         elif command.word == "quit":
             face.quit()
         elif command.word == "help":
-            face.tell("\n".join(help_lines()))
+            face.help()
         else:
             self._session.go(self._do(command, conversation))
         return True

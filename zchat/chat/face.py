@@ -29,5 +29,8 @@ class ChatFace(Protocol):
     def found(self, words: str, hits: list[tuple[str, Shown]]) -> None:
         """What a search found, newest first: of which conversation, and what."""
 
+    def help(self) -> None:
+        """Show the commands, and the keys where there are some."""
+
     def quit(self) -> None:
         """End."""

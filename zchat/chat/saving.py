@@ -9,10 +9,11 @@ import asyncio
 from pathlib import Path
 
 from zchat.chat.core.conversation import Conversation
-from zchat.chat.core.shown import FILE_AT, FILE_ID, Shown
+from zchat.chat.core.shown import Shown
 from zchat.chat.session import ChatSession
 from zchat.errors import UsageError
 from zchat.receiving import FileReceiver
+from zchat.wire.records import FILE_AT, FILE_ID
 
 LOOKED_BACK = 256  # records, at first: then more and more
 

@@ -71,8 +71,9 @@ class Source:
         return os.fsencode(" ".join(self._text)) if self._text else _of_stdin()
 
     def _look_at(self, path: Path, room: str) -> None:
-        from zchat.files import HEADERS_BYTES, NAME
+        from zchat.files import HEADERS_BYTES
         from zchat.sealing import sealing
+        from zchat.wire.records import FILE_NAME
 
         seals = sealing(bool(room))
         most = BODY_BYTES_MAX if seals is None else seals.body_bytes_max(room, BODY_BYTES_MAX)
@@ -85,7 +86,7 @@ class Source:
         if len(body) + HEADERS_BYTES > most:
             self.large = path
         else:
-            self._of_file, self.headers = body, {NAME: path.name}
+            self._of_file, self.headers = body, {FILE_NAME: path.name}
 
 
 def _of_stdin() -> bytes:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from zchat.printable import printable
+from zchat.printable import cells, printable
 
 if TYPE_CHECKING:
     from zchat import Message, Notice
@@ -286,14 +286,9 @@ def counted(number: int, thing: str) -> str:
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns for people; wide characters count two."""
-    from unicodedata import east_asian_width  # only tables need it
-
-    def width(text: str) -> int:
-        return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
-
-    cells = [list(heads), *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
+    shown = [list(heads), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(cells, column)) for column in zip(*shown, strict=True)]
     lines = [
-        "  ".join(cell + " " * (widths[at] - width(cell)) for at, cell in enumerate(row)).rstrip() for row in cells
+        "  ".join(cell + " " * (widths[at] - cells(cell)) for at, cell in enumerate(row)).rstrip() for row in shown
     ]
     return "".join(f"{line}\n" for line in lines)

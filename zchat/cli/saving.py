@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from zchat.cli import exit_status, output
 from zchat.cli.printer import Printer
 from zchat.errors import BadFile
-from zchat.files import NAME, is_piece
+from zchat.files import is_piece
 from zchat.receiving import FileReceiver, SavedFile
+from zchat.wire.records import FILE_NAME
 
 if TYPE_CHECKING:
     from zchat import Message
@@ -33,7 +34,7 @@ class Saver(Printer):
 
     def print(self, message: Message) -> None:
         """A message, or a piece of a file."""
-        if NAME not in message.headers:
+        if FILE_NAME not in message.headers:
             super().print(message)
             return
         if self._choice is not None and not self._is_chosen(self._choice, message):

@@ -16,6 +16,7 @@ VOLATILE_MESSAGES = 2  # base and prev are of a count, and no offsets
 
 
 FILE_EVENT = "file"  # of a piece of a file: docs/protocol.md, "Files"
+FILE_NAME, FILE_SIZE, FILE_ID, FILE_AT, FILE_SHA256 = "file-name", "file-size", "file-id", "file-at", "file-sha256"
 SEALED_EVENT = "sealed"  # of a record that only who has the room's key can read: docs/protocol.md, "Sealed rooms"
 
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chat.core.made import said
-from zchat.chat.core.cells import cells
 from zchat.chat.core.laying import Layout, Shape, shape_of
 from zchat.chat.core.window import STEP, LoadedPart
+from zchat.printable import cells
 
 
 def shown_lines(layout: Layout) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchat.chat.core.cells import cells
 from zchat.chat.core.wrapping import rows_of, spans_of
+from zchat.printable import cells
 
 
 def rows(text: str, width: int) -> list[str]:

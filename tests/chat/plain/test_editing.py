@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchat.chat.core.cells import cells
 from zchat.chat.core.completion import Offer
 from zchat.chat.plain.editing import Drawn, LineEditor, drawn_anew
+from zchat.printable import cells
 
 
 def typed(text: str, *keys: str) -> LineEditor:

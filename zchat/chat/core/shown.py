@@ -23,11 +23,11 @@ from zchat.errors import BadName
 from zchat.message import Message
 from zchat.names import inbox, room_name
 from zchat.printable import printable
+from zchat.wire.records import FILE_EVENT, FILE_ID, FILE_NAME, FILE_SHA256, FILE_SIZE
 
 TEXT_CHARACTERS_MAX = 8_192
 PRESENCE = ("join", "leave")
 TO_HEADER = "to"  # of the copy that whoever sends a direct message keeps in the own inbox: whom it went to
-FILE_NAME, FILE_SIZE, FILE_ID, FILE_AT, FILE_SHA256 = "file-name", "file-size", "file-id", "file-at", "file-sha256"
 _UNITS = ("kB", "MB", "GB", "TB")
 
 
@@ -113,7 +113,7 @@ def _size_of_file(message: Message) -> int | None:
         message.body.decode()
     except UnicodeDecodeError:
         return len(message.body)
-    return None if len(message.body) <= 1_000 and message.event != "file" else len(message.body)
+    return None if len(message.body) <= 1_000 and message.event != FILE_EVENT else len(message.body)
 
 
 def _file_text(message: Message, size: int) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from zchat.aio import Client
 from zchat.chat.acting import Actor
+from zchat.chat.core.commands import help_lines
 from zchat.chat.core.conversation import Conversation
 from zchat.chat.core.rooms import count_text
 from zchat.chat.core.shown import PRESENCE, Shown
@@ -125,6 +126,10 @@ class PlainChat:
             where = name if name.startswith("@") else f"#{name}"
             self._print(f"{ASIDE}{where} {line_of(record)}")
         self.tell(f"{len(hits)} found" if hits else f"nothing has {words}")
+
+    def help(self) -> None:
+        """All commands."""
+        self.tell("\n".join(help_lines()))
 
     def quit(self) -> None:
         """End."""

@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from zchat.chat.core.cells import cells
 from zchat.chat.core.completion import Offer
 from zchat.chat.core.recall import Recall
-from zchat.printable import printable
+from zchat.printable import cells, printable
 
 NEWLINE_SHOWN = "⏎"
 

@@ -5,6 +5,8 @@ Docs: docs/chat.md, whose table of keys is that of keys.py. Tests: tests/chat/sc
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from textual import events
 from textual.app import App
 from textual.widgets import OptionList
@@ -38,13 +40,13 @@ class ScreenActions(App[int]):
     _is_loading: bool
     _is_focused: bool  # whether the terminal is looked at
 
+    @abstractmethod
     def show(self, name: str) -> None:
         """Go to a conversation."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _soon(self) -> None:
         """Have it drawn."""
-        raise NotImplementedError
 
     # --- looking ----------------------------------------------------------------------------
 

@@ -136,8 +136,7 @@ class ChatApp(ScreenActions):
     def tell(self, text: str, *, is_error: bool = False) -> None:
         """A line for a while; several until they are closed."""
         if "\n" in text:
-            title = "Help" if text.startswith("/join") else ""
-            self.push_screen(TextDialog(title, text))
+            self.push_screen(TextDialog("", text))
         else:
             self.notify(text, severity="error" if is_error else "information", markup=False, timeout=6)
 
@@ -171,6 +170,10 @@ class ChatApp(ScreenActions):
                 self.session.go(self._go_to(*hit))
 
         self.push_screen(FoundDialog(words, hits, self._colours()), chosen)
+
+    def help(self) -> None:
+        """All commands and keys."""
+        self.action_help()
 
     def quit(self) -> None:
         """End."""

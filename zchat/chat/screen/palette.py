@@ -10,6 +10,7 @@ from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from zchat.chat.core.commands import COMMANDS
 from zchat.chat.screen.keys import KEYS
+from zchat.profile import THEMES
 
 
 class ChatCommands(Provider):
@@ -31,7 +32,7 @@ class ChatCommands(Provider):
         app: Any = self.app
         for name, title in app.titles():
             yield f"go to {title}", "a conversation of yours", partial(app.show, name)
-        for theme in ("dark", "light", "contrast"):
+        for theme in THEMES:
             yield f"theme: {theme}", "colours", partial(app.use_theme, theme)
         for key in KEYS:
             if key.action != "command_palette":
