@@ -12,7 +12,7 @@ from tests.cli.test_terminal import Terminal
 from tests.conftest import COMMAND, BrokerProcess, environment, zchat
 from zchat.cli import COMMANDS
 from zchat.cli.completion import ANSWER_SECONDS
-from zchat.cli.log import Action
+from zchat.cli.log import LogAction
 
 NOBODY = "tcp://127.0.0.1:9"
 
@@ -35,7 +35,7 @@ def test_shells_get_a_completion_script(shell: str) -> None:
 def test_completion_offers_commands_and_options() -> None:
     assert offered("zchat ") == list(COMMANDS)
     assert offered("zchat listen --la") == ["--last", "--last-per-room"]
-    assert offered("zchat log ") == list(Action)
+    assert offered("zchat log ") == list(LogAction)
     assert offered("zchat log re") == ["repair", "remove"]
     assert offered("zchat help li") == ["listen"]
     assert offered("zchat broker --sync ") == ["full", "normal"]

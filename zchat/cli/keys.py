@@ -44,23 +44,8 @@ TAKES = {  # what each takes: words, then options
 }
 
 
-def _action(text: str) -> KeysAction:
-    try:
-        return KeysAction(text)
-    except ValueError:
-        raise typer.BadParameter(f'"{text}" is none of {", ".join(KeysAction)}') from None
-
-
 def keys(
-    action: Annotated[
-        KeysAction,
-        typer.Argument(
-            parser=_action,
-            autocompletion=lambda: list(KeysAction),
-            metavar="new|show|rotate|invite|authorize|revoke|list|server",
-            help="What to do.",
-        ),
-    ],
+    action: Annotated[KeysAction, options.action(KeysAction)],
     words: Annotated[list[str] | None, typer.Argument(metavar="[NAME|KEY|USER]...", help="Which: see above.")] = None,
     folder: Folder = None,
     gateway: Annotated[

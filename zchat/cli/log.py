@@ -12,7 +12,7 @@ from zchat.cli import completion, log_actions, options
 from zchat.errors import UsageError
 
 
-class Action(StrEnum):
+class LogAction(StrEnum):
     """What to do with the log."""
 
     check = "check"
@@ -24,24 +24,8 @@ class Action(StrEnum):
     remove = "remove"
 
 
-def _action(text: str) -> Action:
-    """Typer's own text for a choice has tabs and newlines in it, which one line of an error shows as such."""
-    try:
-        return Action(text)
-    except ValueError:
-        raise typer.BadParameter(f'"{text}" is none of {", ".join(Action)}') from None
-
-
 def log(
-    action: Annotated[
-        Action,
-        typer.Argument(
-            parser=_action,
-            autocompletion=lambda: list(Action),
-            metavar="check|repair|export|import|backup|usage|remove",
-            help="What to do.",
-        ),
-    ],
+    action: Annotated[LogAction, options.action(LogAction)],
     target: Annotated[
         Path | None,
         typer.Argument(
@@ -86,29 +70,29 @@ def log(
     what = (rooms or [], sessions_of or [], cursors_of or [], seen or [])
     _refuse_strangers(action, target, json=json, removes=any(what), dry_run=dry_run)
     folder = options.data_folder(data)
-    if action is Action.check:
+    if action is LogAction.check:
         raise typer.Exit(log_actions.check(folder, json))
-    if action is Action.repair:
+    if action is LogAction.repair:
         log_actions.repair(folder)
-    elif action is Action.export:
+    elif action is LogAction.export:
         log_actions.export(folder)
-    elif action is Action.import_:
+    elif action is LogAction.import_:
         log_actions.import_lines(folder)
-    elif action is Action.usage:
+    elif action is LogAction.usage:
         log_actions.usage(folder, json)
-    elif action is Action.remove:
+    elif action is LogAction.remove:
         log_actions.remove(folder, what, dry_run=dry_run)
     elif target is not None:
         log_actions.backup(folder, target)
 
 
-def _refuse_strangers(action: Action, target: Path | None, *, json: bool, removes: bool, dry_run: bool) -> None:
+def _refuse_strangers(action: LogAction, target: Path | None, *, json: bool, removes: bool, dry_run: bool) -> None:
     """Options of another action."""
-    if json and action not in (Action.check, Action.usage):
+    if json and action not in (LogAction.check, LogAction.usage):
         raise UsageError("--json goes with check and usage only; export prints JSON anyway")
-    if (target is not None) != (action is Action.backup):
+    if (target is not None) != (action is LogAction.backup):
         raise UsageError("backup needs a TARGET" if target is None else f"{action} takes no TARGET")
-    if action is Action.remove and not removes:
+    if action is LogAction.remove and not removes:
         raise UsageError("remove needs --rooms, --sessions-of, --cursors-of or --seen")
-    if action is not Action.remove and (removes or dry_run):
+    if action is not LogAction.remove and (removes or dry_run):
         raise UsageError("--rooms, --sessions-of, --cursors-of, --seen and --dry-run go with remove only")

@@ -6,14 +6,17 @@ import os
 import re
 import sys
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeAlias, TypedDict
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypedDict, TypeVar
 
 import typer
 
 from zchat import times
 from zchat.cli import completion, home
 from zchat.errors import Refused, UsageError
+
+Action = TypeVar("Action", bound=StrEnum)
 
 DEFAULT_BIND = "tcp://127.0.0.1:5555"
 WAIT_SECONDS = 5
@@ -55,6 +58,20 @@ def header(text: str) -> tuple[str, str]:
     except UnicodeEncodeError:
         raise UsageError(f"header {name}: not UTF-8 text") from None
     return name, value
+
+
+def action(kind: type[Action]) -> Any:
+    """The first argument of a command that does one of several things."""
+
+    def chosen(text: str) -> Action:
+        try:
+            return kind(text)
+        except ValueError:  # Typer's own text has tabs and newlines in it, which one line of an error shows as such
+            raise typer.BadParameter(f'"{text}" is none of {", ".join(kind)}') from None
+
+    return typer.Argument(
+        parser=chosen, autocompletion=lambda: list(map(str, kind)), metavar="|".join(kind), help="What to do."
+    )
 
 
 class Place(NamedTuple):

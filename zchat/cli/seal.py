@@ -28,27 +28,8 @@ class SealAction(StrEnum):
     list = "list"
 
 
-ACTIONS = tuple(SealAction)
-
-
-def _action(text: str) -> SealAction:
-    """Typer's own text for a choice has tabs and newlines in it, which one line of an error shows as such."""
-    try:
-        return SealAction(text)
-    except ValueError:
-        raise typer.BadParameter(f'"{text}" is none of {", ".join(ACTIONS)}') from None
-
-
 def seal(
-    action: Annotated[
-        SealAction,
-        typer.Argument(
-            parser=_action,
-            autocompletion=lambda: [*ACTIONS],
-            metavar="new|invite|accept|rotate|forget|list",
-            help="What to do.",
-        ),
-    ],
+    action: Annotated[SealAction, options.action(SealAction)],
     room: Annotated[
         str | None,
         typer.Argument(

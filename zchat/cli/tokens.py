@@ -38,24 +38,8 @@ class TokenAction(StrEnum):
     list = "list"
 
 
-def _action(text: str) -> TokenAction:
-    """Typer's own text for a choice has tabs and newlines in it, which one line of an error shows as such."""
-    try:
-        return TokenAction(text)
-    except ValueError:
-        raise typer.BadParameter(f'"{text}" is none of {", ".join(TokenAction)}') from None
-
-
 def tokens(
-    action: Annotated[
-        TokenAction,
-        typer.Argument(
-            parser=_action,
-            autocompletion=lambda: [str(each) for each in TokenAction],
-            metavar="new|revoke|list",
-            help="What to do.",
-        ),
-    ],
+    action: Annotated[TokenAction, options.action(TokenAction)],
     name: Annotated[
         str | None,
         typer.Argument(
