@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import FrozenInstanceError, fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import zchat
 from zchat import wire
 from zchat.core.session import OUTCOMES_MAX
 from zchat.settings import Settings
+from zchat.sockets.meters import MET
 
 DEFAULTS = Settings()
 
@@ -47,6 +51,26 @@ def test_the_defaults_fit_together() -> None:
     assert DEFAULTS.in_flight_max <= OUTCOMES_MAX  # the outcome of whatever is sent again is still known
     assert DEFAULTS.grace_seconds <= DEFAULTS.restart_grace_seconds < DEFAULTS.session_kept_seconds
     assert DEFAULTS.watermark_first_seconds <= DEFAULTS.watermark_last_seconds
+
+
+COUNTED_BESIDE = {"descriptors", "floods", "recipients_max", "user_enrolments_max"}
+
+
+def test_what_is_counted_is_a_setting_or_named_beside_them() -> None:
+    """Of all that is passed to `over_limit`, and of the two tables of the shell."""
+    package = Path(zchat.__file__).parent
+    trees = [ast.parse(path.read_text()) for path in package.rglob("*.py")]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    named = {
+        call.args[0].value
+        for call in calls
+        if getattr(call.func, "id", "") == "over_limit" and isinstance(call.args[0], ast.Constant)
+    }
+    assert len(named) > 20
+    settings = {field.name for field in fields(Settings)}
+    assert named | set(MET.values()) <= settings | COUNTED_BESIDE
+    said = (package.parent / "docs/settings.md").read_text().partition("\n## ")[0]
+    assert all(f"`{name}`" in said for name in COUNTED_BESIDE)
 
 
 def test_settings_do_not_change_while_a_broker_runs() -> None:

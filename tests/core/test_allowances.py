@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -194,7 +195,7 @@ def test_joins_of_an_address_are_counted_over_its_connections() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["10.0.0.1", "10.0.0.2", ""]), st.integers(0, 5)), max_size=30))
 def test_a_share_is_bounded_in_all_and_for_each_origin_and_is_had_again(steps: list[tuple[str, int]]) -> None:
-    share, held = Share(10, 6), dict[str, int]()
+    share, held = Share(replace(Settings(), servers_max=10, address_servers_max=6), "servers_max"), dict[str, int]()
     for address, amount in steps:
         if share.has_room(address, amount):
             share.add(address, amount)
@@ -205,6 +206,16 @@ def test_a_share_is_bounded_in_all_and_for_each_origin_and_is_had_again(steps: l
         assert share.has_room(address, -amount), "to give back is always allowed"
         share.add(address, -amount)
     assert share.held == 0 and share.has_room("10.0.0.3", 6) and not share.has_room("10.0.0.3", 7)
+
+
+def test_a_share_says_which_limit_was_met() -> None:
+    share = Share(replace(Settings(), servers_max=10, address_servers_max=6), "servers_max")
+    share.add("10.0.0.1", 6)
+    for address, amount, limit in (("10.0.0.1", 1, "address_servers_max"), ("10.0.0.2", 5, "servers_max")):
+        with pytest.raises(WireError) as caught:
+            share.check(address, amount, "over-limit", "too many")
+        assert (caught.value.limit, caught.value.code) == (limit, "over-limit")
+    share.check("10.0.0.2", 4, "over-limit", "too many")
 
 
 def refused(allowances: Allowances, connection: bytes, address: str) -> None:

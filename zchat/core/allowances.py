@@ -153,16 +153,22 @@ class Allowances:
 class Share:
     """How much there is of something as long as somebody holds it: so much in all, so much of one origin."""
 
-    def __init__(self, most: int, origin_most: int) -> None:
-        self._most = most
-        self._origin_most = origin_most
+    def __init__(self, settings: Settings, limit: str) -> None:
+        """`limit`: the setting that bounds all; that of one origin is called `address_` and so."""
+        self._limit, self._origin_limit = limit, f"address_{limit}"
+        self._most: int = getattr(settings, self._limit)
+        self._origin_most: int = getattr(settings, self._origin_limit)
         self._origins: dict[str, int] = {}
         self.held = 0  # in all
 
     def has_room(self, address: str, amount: int) -> bool:
         """Whether a peer of that address may hold so much more."""
-        of = self._origins.get(origin(address), 0)
-        return amount <= 0 or (self.held + amount <= self._most and of + amount <= self._origin_most)
+        return not self._met(address, amount)
+
+    def check(self, address: str, amount: int, code: str, text: str) -> None:
+        """Raises WireError where it may not."""
+        if limit := self._met(address, amount):
+            raise over_limit(limit, code, text)
 
     def add(self, address: str, amount: int) -> None:
         """It holds so much more; less than 0 gives back."""
@@ -171,6 +177,15 @@ class Share:
         left = self._origins[of] = self._origins.get(of, 0) + amount
         if not left:
             del self._origins[of]
+
+    def _met(self, address: str, amount: int) -> str:
+        """The limit that it would be above; empty: none."""
+        if amount <= 0:
+            return ""
+        if self.held + amount > self._most:
+            return self._limit
+        of = self._origins.get(origin(address), 0)
+        return self._origin_limit if of + amount > self._origin_most else ""
 
 
 class Remembered(Generic[Thing]):

@@ -76,7 +76,7 @@ class Calls:
         self._open: dict[int, OpenCall] = {}
         self._asked: dict[str, dict[int, OpenCall]] = {}  # by session and number of the request
         self._on: dict[bytes, dict[Session, None]] = {}  # by connection: who serves or has asked there
-        self._shares = Share(settings.servers_max, settings.address_servers_max)
+        self._shares = Share(settings, "servers_max")
         self._due: list[tuple[float, int]] = []  # heap: when a call's time is over, and its number
 
     # --- what clients say -------------------------------------------------------------------
@@ -94,8 +94,7 @@ class Calls:
         if not message.max_in_flight:
             return
         if known is None:
-            if not self._shares.has_room(session.address, 1):
-                raise over_limit("servers_max", "over-limit", "there are as many servers as there may be")
+            self._shares.check(session.address, 1, "over-limit", "there are as many servers as there may be")
             known = CallServer(session, message.server, message.room, message.group)
             self._shares.add(known.address, 1)
             self._of.setdefault(session.id, {})[message.server] = known
@@ -113,11 +112,12 @@ class Calls:
         if not 0 < message.replies <= wire.REPLIES_MAX or not 0 < message.timeout <= wire.CALL_SECONDS_MAX * 1000:
             raise WireError("bad-request", "replies or timeout is out of its range")
         if len(message.record) > self._settings.publish_bytes_max:
-            raise over_limit("record_bytes_max", "too-large", f"request is {len(message.record)} bytes")
+            raise over_limit("publish_bytes_max", "too-large", f"request is {len(message.record)} bytes")
         wire.check_records(msgspec.Raw(b"\x91" + bytes(message.record)))
         most = self._settings.session_calls_max
         if len(asked) >= most or len(self._open) >= self._settings.calls_max:
-            raise over_limit("session_calls_max", "busy", f"{len(asked)} requests have no reply, limit {most}")
+            limit = "session_calls_max" if len(asked) >= most else "calls_max"
+            raise over_limit(limit, "busy", f"{len(asked)} requests have no reply, limit {most}")
         call = OpenCall(session, message, next(self._numbers), now.micros)
         chosen = self._choose(call, message.replies)
         if not chosen:

@@ -64,7 +64,7 @@ class BrokerGroups:
         self.rooms: dict[str, dict[str, WorkGroup]] = {}  # room -> name -> group
         self._count = 0
         self._members: dict[str, list[tuple[WorkGroup, GroupMember]]] = {}  # by session
-        self._shares = Share(settings.group_members_max, settings.address_group_members_max)
+        self._shares = Share(settings, "group_members_max")
         self._eager: dict[WorkGroup, None] = {}  # may have something to hand out
         self._stocking = Stocking(rooms)
         self._handing_out = HandingOut(replies)
@@ -96,8 +96,8 @@ class BrokerGroups:
             raise WireError("bad-request", f"limit {wire.GROUP_IN_FLIGHT_MAX} records in flight")
         if not wire.ACK_WAIT_MS_MIN <= message.ack_wait <= wire.ACK_WAIT_MS_MAX:
             raise WireError("bad-request", f"ack_wait is not in {wire.ACK_WAIT_MS_MIN}..{wire.ACK_WAIT_MS_MAX} ms")
-        if known is None and not self._shares.has_room(session.address, 1):
-            raise over_limit("group_members_max", "over-limit", "there are as many members of groups as there may be")
+        if known is None:
+            self._shares.check(session.address, 1, "over-limit", "there are as many members of groups as there may be")
         if group is None:
             after = head if message.after is None else message.after
             group = self._make(session, message.room, message.group, after, head, now)

@@ -47,7 +47,7 @@ class Recipients:
         self._sessions: dict[bytes, dict[Session, None]] = {}  # topic, or the beginning of some -> who has it
         self._lengths = Counter[int]()  # of those
         self._topics: dict[Session, dict[bytes, None]] = {}
-        self._shares = Share(settings.subscriptions_max, settings.address_subscriptions_max)
+        self._shares = Share(settings, "subscriptions_max")
         self._addresses: dict[Session, str] = {}  # for which they count
         self._found: dict[bytes, list[Endpoint]] = {}
         self._out: list[Addressed] = []
@@ -59,12 +59,8 @@ class Recipients:
             of_topic = self._sessions.get(topic, {})
             if is_direct(topic) and len(of_topic) >= RECIPIENTS_MAX and session not in of_topic:
                 raise over_limit("recipients_max", "over-limit", f"{RECIPIENTS_MAX:,} sessions have subscribed to that")
-        if not self._shares.has_room(session.address, len(wanted) - len(before)):
-            raise over_limit(
-                "subscriptions_max",
-                "over-limit",
-                "all sessions, or those of this address, have as many topics as they may have",
-            )
+        text = "all sessions, or those of this address, have as many topics as they may have"
+        self._shares.check(session.address, len(wanted) - len(before), "over-limit", text)
         for topic in before.keys() - wanted.keys():
             self._remove(session, topic)
         for topic in wanted.keys() - before.keys():

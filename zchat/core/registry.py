@@ -50,7 +50,7 @@ class Registry:
         self._sessions: dict[str, Session] = {}
         self._connections: dict[Endpoint, Session] = {}
         self._carriers: dict[bytes, Carrier] = {}  # of connections that have channels
-        self._held = Share(settings.sessions_max, settings.address_sessions_max)  # sessions that are live or lost
+        self._held = Share(settings, "sessions_max")  # sessions that are live or lost
         # Heap of (deadline, tie-break, session). An entry that is not the session's deadline any more is stale.
         self._waiting: list[tuple[float, int, Session]] = []
         self._ties = count()
@@ -61,8 +61,8 @@ class Registry:
         self.forgotten = Session("", "", 0, 0)  # stands for all that were forgotten early; its row says up to when
         self._forgotten_seconds: float | None = None  # the same, monotonic
         self._members: dict[str, dict[str, Session]] = {}  # room -> session id -> session
-        self._memberships = Share(settings.memberships_max, settings.address_memberships_max)
-        self._listens_bytes = Share(settings.listens_bytes_max, settings.address_listens_bytes_max)
+        self._memberships = Share(settings, "memberships_max")
+        self._listens_bytes = Share(settings, "listens_bytes_max")
         self.recipients = Recipients(rights or Rights(), settings)
         self._users = Users(settings)
 
@@ -143,9 +143,8 @@ class Registry:
                 raise over_limit(
                     "connection_channels_max", "over-limit", f"the connection has {most} channels with a session"
                 )
-        if not is_held and not self._held.has_room(address, 1):
-            raise over_limit("sessions_max", "busy", "there are too many sessions, or too many of this address: later")
         if not is_held:
+            self._held.check(address, 1, "busy", "there are too many sessions, or too many of this address: later")
             self._users.may_come(user)
 
     def begin(self, session_id: str, user: str, endpoint: Endpoint, address: str, now: Instant) -> Session:
@@ -192,12 +191,8 @@ class Registry:
 
     def may_join(self, session: Session, rooms: int) -> None:
         """Raises WireError where there would be too many members: WHO tells of all."""
-        if not self._memberships.has_room(session.address, rooms):
-            raise over_limit(
-                "memberships_max",
-                "over-limit",
-                "all sessions, or those of this address, are in as many rooms as they may be",
-            )
+        text = "all sessions, or those of this address, are in as many rooms as they may be"
+        self._memberships.check(session.address, rooms, "over-limit", text)
 
     def join(self, session: Session, room: str, written: bool, now: Instant) -> None:
         """The session becomes a member; `written` when the room's log gets a record of it."""

@@ -235,19 +235,17 @@ class BrokerSchedule:
 
     def _may_add(self, peer: str, size: int) -> None:
         settings = self._settings
-        for whose, messages, most in (
-            ("", settings.scheduled_max, settings.scheduled_bytes_max),
-            (peer, settings.address_scheduled_max, settings.address_scheduled_bytes_max),
+        for whose, address, messages, most in (
+            ("", "", settings.scheduled_max, settings.scheduled_bytes_max),
+            (peer, "address_", settings.address_scheduled_max, settings.address_scheduled_bytes_max),
         ):
             of = "of one address " if whose else ""
             if self._counts[whose] >= messages:
-                raise over_limit(
-                    "scheduled_max", "over-limit", f"{self._counts[whose]} messages {of}are scheduled, limit {messages}"
-                )
+                text = f"{self._counts[whose]} messages {of}are scheduled, limit {messages}"
+                raise over_limit(f"{address}scheduled_max", "over-limit", text)
             if self._bytes[whose] + size > most:
-                raise over_limit(
-                    "scheduled_bytes_max", "over-limit", f"{self._bytes[whose]} bytes {of}are scheduled, limit {most}"
-                )
+                text = f"{self._bytes[whose]} bytes {of}are scheduled, limit {most}"
+                raise over_limit(f"{address}scheduled_bytes_max", "over-limit", text)
 
     def _forget(self, now: Instant) -> None:
         """What was done long ago."""
