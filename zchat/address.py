@@ -81,7 +81,7 @@ class Address(NamedTuple):
     @property
     def is_local(self) -> bool:
         """True when nobody can reach it from another machine: ipc and loopback."""
-        return self.scheme == "ipc" or self.host in ("localhost", "::1") or _is_loopback(self.host)
+        return self.scheme == "ipc" or is_this_machine(self.host)
 
     def publisher(self, told: Published) -> Address:
         """Where the XPUB of the broker is that was dialled here; for ipc beside it.
@@ -95,6 +95,11 @@ class Address(NamedTuple):
             return Address("tcp", self.publish_host or self.host, self.publish_port)
         moved = told.port + self.port - told.beside if told.beside else told.port
         return Address("tcp", told.host or self.host, moved if 0 < moved <= PORT_MAX else told.port)
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether nobody can reach it from another one; a name that only begins as such an address is any name."""
+    return host in ("localhost", "::1") or (host.startswith("127.") and _is_ipv4(host))
 
 
 def parse(text: str) -> Address:
@@ -248,7 +253,3 @@ def _checked_path(text: str, path: str) -> str:
 def _is_ipv4(host: str) -> bool:
     parts = host.split(".")
     return len(parts) == 4 and all(_DIGITS.fullmatch(part) and part == str(int(part[:4]) & 255) for part in parts)
-
-
-def _is_loopback(host: str) -> bool:
-    return host.startswith("127.") and _is_ipv4(host)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -122,6 +122,14 @@ class KeyFolder:
             return read_pair(self.folder / name)
         except FileNotFoundError:
             return None
+
+    def own(self, made: Callable[[], KeyPair]) -> KeyPair:
+        """The broker's own, `made` where there is none yet. Raises BadKey, OSError."""
+        own = self.pair(SERVER)
+        if own is None:
+            own = made()
+            self.add_pair(SERVER, own)
+        return own
 
     def add_pair(self, name: str, pair: KeyPair) -> None:
         """The same, made. Raises FileExistsError, OSError."""

@@ -33,6 +33,7 @@ from zchat.errors import BadName, WireError
 
 ROOM_BYTES_MAX = 128  # of UTF-8, patterns too: a topic then stays far below what a subscription may have
 USER_BYTES_MAX = 64
+DEAD = ".dead"  # behind the name of a room: where its dead letters go
 LONGEST_SPELLING = 512  # characters: no longer one has a canonical form within the limits; normalising is not free
 
 _ASCII_ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")

@@ -251,6 +251,19 @@ def test_a_consumer_gets_what_its_listener_hands_on_in_the_turn_in_which_it_came
     ]
 
 
+def test_a_consumer_whose_listener_is_refused_is_told_of_its_end_once() -> None:
+    talk = Talk()
+    talk.welcome()
+    listener = talk.listener()
+    talk.engine.later(lambda core, now: core.listen(listener, now))
+    talk.engine.turn(0)
+    listener.refused = wire.Error("request", 1, "denied", "bob may not read den")
+    for offset in (1, 2, 3):  # whatever comes still
+        talk.port.broadcast = [(b"#den\0", wire.encode(wire.Watermark(offset)))]
+        talk.engine.turn(BATCHES)
+    assert talk.told.count("end") == 1 and listener not in talk.engine.consumers
+
+
 def test_what_is_settled_is_told_with_what_was_refused() -> None:
     talk = Talk()
     talk.welcome()

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 import socketio
 import websockets
+from starlette.requests import Request
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import zchat
@@ -24,6 +25,7 @@ from tests.conftest import zchat as run
 from tests.tcp.test_gateway import REQUEST
 from tests.web.conftest import WebProcess
 from zchat.tokens import TokenFile
+from zchat.web.entry import is_secure
 
 pytestmark = pytest.mark.slow  # a gateway is a process
 
@@ -285,6 +287,22 @@ def test_it_speaks_tls_and_the_cookie_is_secure_then(
             assert json.loads(await page.recv())["user"] == "alice"
 
     asyncio.run(talk())
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "secure"),
+    [
+        ("https", "chat.example", True),
+        ("http", "chat.example", True),
+        ("http", "127.chat.example", True),
+        ("http", "127.0.0.1", False),
+        ("http", "localhost", False),
+        ("https", "localhost", True),
+    ],
+)
+def test_only_this_machine_has_a_cookie_that_goes_without_tls(scheme: str, host: str, secure: bool) -> None:
+    scope = {"type": "http", "scheme": scheme, "path": "/", "headers": [(b"host", host.encode())]}
+    assert is_secure(Request(scope)) == secure
 
 
 def test_a_gateway_without_its_file_does_not_start(broker: BrokerProcess, tmp_path: Path) -> None:

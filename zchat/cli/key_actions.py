@@ -24,7 +24,6 @@ from zchat.key_folder import ADDRESS, NEXT, SERVER, KeyFolder
 from zchat.keys import (
     Grant,
     Invitation,
-    KeyPair,
     checked_gateway,
     checked_key,
     invitation_text,
@@ -82,7 +81,7 @@ def invite(folder: Path, user: str, gateway: str, seconds: float | None, broker:
     pattern = checked_gateway(gateway) if gateway else ""
     with _opened(folder) as keys:
         is_new = keys.pair(SERVER) is None
-        own, address, pair = _own(keys), _address(keys, broker), new_pair()
+        own, address, pair = keys.own(new_pair), _address(keys, broker), new_pair()
         keys.set_invite(pair.public, Grant(name, pattern, expires), time.time())
     print(invitation_text(Invitation(address, own.public, name, pair.secret)))
     exit_status.tell(f"whoever has this line is {name}: hand it over in secret; {name} says zchat join 'LINE', once")
@@ -134,13 +133,13 @@ def server(folder: Path, what: str) -> None:
         raise UsageError(f'"{what}" is neither next nor switch')
     with _opened(folder) as keys:
         if what == "next" and keys.pair(NEXT) is None:
-            _own(keys)
+            keys.own(new_pair)
             keys.add_pair(NEXT, new_pair())
         if what == "switch" and keys.pair(NEXT) is None:
             raise UsageError("there is no next key: zchat keys server next makes one, and tells it to who is there")
         if what == "switch":
             keys.switch()
-        pair = keys.pair(NEXT) if what == "next" else _own(keys)
+        pair = keys.pair(NEXT) if what == "next" else keys.own(new_pair)
         assert pair is not None
     print(pair.public)
     if what == "next":
@@ -165,15 +164,6 @@ def _opened(folder: Path) -> Iterator[KeyFolder]:
     keys.make()
     with keys.locked():
         yield keys
-
-
-def _own(keys: KeyFolder) -> KeyPair:
-    """The broker's own key, made where there is none yet."""
-    own = keys.pair(SERVER)
-    if own is None:
-        own = new_pair()
-        keys.add_pair(SERVER, own)
-    return own
 
 
 def _address(keys: KeyFolder, broker: str | None) -> Address:

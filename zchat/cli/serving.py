@@ -129,16 +129,14 @@ def _open_log(folder: Path | None, sync: str, bytes_max: float) -> Log:
 
 def _open_keys(folder: Path) -> tuple[KeyFolder, KeyPair]:
     """The folder, and the broker's own key, which is made at the first start. Raises BadKey, StartError."""
-    from zchat.key_folder import SERVER, KeyFolder
+    from zchat.key_folder import KeyFolder
     from zchat.sockets.curve import new_pair
 
     keys = KeyFolder(folder)
     try:
         keys.make()
-        own = keys.pair(SERVER)
-        if own is None:
-            own = new_pair()
-            keys.add_pair(SERVER, own)
+        with keys.locked():  # `zchat keys invite` may make it at this moment
+            own = keys.own(new_pair)
     except OSError as error:
         raise StartError(f"{error.filename or folder}: {error.strerror}") from error
     return keys, own

@@ -69,12 +69,13 @@ def web(
       zchat web --listen 0.0.0.0:8443 --cert chat.pem --key chat.key --tokens tokens
       zchat web --app chat:handlers --origin https://example.com
     """
+    from zchat.address import is_this_machine
     from zchat.names import room_name
     from zchat.profile import meant
 
     where = meant(broker, None).address
     at, context, known = _host_and_port(listen), door.context(), door.token_file()
-    door.check(listen, is_local=oidc is not None or at[0] in ("localhost", "::1") or at[0].startswith("127."))
+    door.check(listen, is_local=oidc is not None or is_this_machine(at[0]))
     room_name(room)
     try:
         from zchat.web import serving

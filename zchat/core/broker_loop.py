@@ -280,11 +280,10 @@ class BrokerLoop:
             self._probe_at = now.seconds + PROBE_SECONDS
             nothing = wire.encode(wire.Ack([]))
             self._port.send([(connection, nothing) for connection in self.core.registry.connections()], now)
-        if now.seconds >= self._look_at:
-            self._look_at_limits(now)
         if now.seconds >= self._look_at or (retention and now.seconds >= self._trim_at):
             self._look_at = now.seconds + LOOK_SECONDS
             self._look_at_the_clock(now)
+            self._look_at_limits(now)
             if self._changed_rules is not None and (rules := self._changed_rules()) is not None:
                 self.core.rules_changed(rules, now)
                 self._port.wake()  # what ends is written and told in the next turn, and that is now

@@ -15,11 +15,11 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.commits import Gathering
 from zchat.core.group import DYING, Run, WorkGroup
-from zchat.core.rights import DEAD
 from zchat.core.rooms import BrokerRooms
 from zchat.core.session import Session
 from zchat.core.stock import StockBatch
 from zchat.errors import BadName, WireError
+from zchat.names import DEAD
 
 
 def bury(group: WorkGroup, run: Run, batch: StockBatch, rooms: BrokerRooms, gathering: Gathering, now: Instant) -> bool:

@@ -233,8 +233,9 @@ class Engine:
             consumer = self.consumers.get(listener)
             if consumer is not None:
                 consumer.put(out)
-                if listener.refused is not None:
-                    consumer.end()  # nothing more comes
+                if listener.refused is not None:  # nothing more comes
+                    del self.consumers[listener]
+                    consumer.end()
                 if consumer.waiting > BEHIND_BYTES:
                     self._fell_behind(listener, out, now)
                 elif self._left_behind and consumer.waiting < CAUGHT_UP_BYTES:

@@ -29,13 +29,12 @@ from zchat.core.group_member import GroupMember
 from zchat.core.handing_out import HandingOut
 from zchat.core.log import GroupRow
 from zchat.core.replies import Replies
-from zchat.core.rights import DEAD
 from zchat.core.rooms import BrokerRooms, OpenBatch
 from zchat.core.session import Session
 from zchat.core.stock import StockBatch
 from zchat.core.stocking import Stocking, StockPage, StockRead
 from zchat.errors import BadName, WireError, over_limit
-from zchat.names import ROOM_BYTES_MAX, group_name, is_pattern, room_name
+from zchat.names import DEAD, ROOM_BYTES_MAX, group_name, is_pattern, room_name
 from zchat.settings import Settings
 
 HANDED_OUT_MAX = 256  # groups in a turn

@@ -23,11 +23,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from zchat.errors import WireError
-from zchat.names import ROOM_BYTES_MAX, fitting, inbox, is_pattern, user_key
+from zchat.names import DEAD, ROOM_BYTES_MAX, fitting, inbox, is_pattern, user_key
 
 VERBS = READ, WRITE, PRESENCE, HISTORY, ADMIN = "read", "write", "presence", "history", "admin"
 EVERYBODY = "*"
-DEAD = ".dead"  # behind the name of a room: where its dead letters go
 CACHED_MAX = 100_000  # rooms, and users, of which it is known
 
 _SAID = {

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from zchat import expiry, wire
 from zchat.errors import BadName, UsageError, WireError
-from zchat.names import room_name, user_key
+from zchat.names import DEAD, room_name, user_key
 from zchat.wire.records import SEALED_EVENT
 
 VERSION = b"\x01"
@@ -77,7 +77,7 @@ def origin(room: str, headers: Mapping[str, str] | None) -> tuple[str, dict[str,
     """The room for which a record was sealed, and what a broker has added to it: a dead letter tells both."""
     told = {name: text for name, text in (headers or {}).items() if name.startswith("dead-")}
     came_from = told.get("dead-room", "")
-    return (came_from, told) if came_from and room == f"{came_from}.dead" else (room, {})
+    return (came_from, told) if came_from and room == came_from + DEAD else (room, {})
 
 
 def content_of(record: wire.RecordOrBody) -> bytes:

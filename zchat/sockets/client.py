@@ -30,9 +30,6 @@ from zchat.sockets.publication import Publication
 from zchat.sockets.waiting import Waiting
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from zchat.sockets.incoming import Incoming
 
 

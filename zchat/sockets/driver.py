@@ -93,16 +93,10 @@ class Driver:
     def do(self, command: Callable[[ClientCore, Instant], T]) -> T:
         """Do it now, in a turn of this thread. Returns what it returns; raises what it raises, or Over."""
         once = AwaitedCommand(command)
-        mine = held.hold()
         try:
-            with self._lock:
-                self._engine.add(once)
-                self._turn(_never, beside=True)
+            self._do_beside(once)
         except Exception as error:
             raise Over from error
-        finally:
-            held.let_go(mine)
-        self._tell()
         if not once.was_done:
             raise Over
         return once.result
@@ -113,16 +107,10 @@ class Driver:
         if not self._lead.locked():
             self._engine.add(once)
             return once
-        mine = held.hold()
         try:
-            with self._lock:
-                self._engine.add(once)
-                self._turn(_never, beside=True)
+            self._do_beside(once)
         except Exception:
             pass  # it is over, as whoever waits is told
-        finally:
-            held.let_go(mine)
-        self._tell()
         return once
 
     def push(self) -> None:
@@ -170,6 +158,17 @@ class Driver:
         self._gates, self._parked, self._leader = [], threading.Event(), 0
 
     # --- turns ------------------------------------------------------------------------------
+
+    def _do_beside(self, once: AwaitedCommand[T]) -> None:
+        """A turn of this thread, whoever leads, that does it. Raises what the turn raises."""
+        mine = held.hold()
+        try:
+            with self._lock:
+                self._engine.add(once)
+                self._turn(_never, beside=True)
+        finally:
+            held.let_go(mine)
+        self._tell()
 
     def _turn(self, done: Callable[[], object], *, beside: bool = False) -> float | None:
         """One turn. Returns for how long to sleep; None when it is done. Under the lock; `beside` whoever leads."""

@@ -25,6 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from zchat import Refused
+from zchat.address import is_this_machine
 from zchat.names import user_key
 from zchat.tokens import TokenPass
 from zchat.web.core import lines
@@ -188,8 +189,7 @@ def _token_of(scope: Scope) -> str:
 
 def is_secure(request: Request) -> bool:
     """Whether a cookie has to be `Secure`: only this machine may do without TLS, where a browser would not keep it."""
-    host = request.url.hostname or ""
-    return request.url.scheme == "https" or not (host in ("localhost", "::1") or host.startswith("127."))
+    return request.url.scheme == "https" or not is_this_machine(request.url.hostname or "")
 
 
 def set_cookie(response: Response, request: Request, value: str, seconds: int) -> None:

@@ -34,6 +34,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from zchat.address import is_this_machine
 from zchat.errors import UsageError, ZchatError
 from zchat.names import user_name
 from zchat.private_files import OTHERS_READ, read_text
@@ -214,8 +215,7 @@ def provider_in(path: Path) -> Provider:
 
 def _check_url(url: str, what: str) -> None:
     parts = urllib.parse.urlsplit(url)
-    is_here = parts.hostname in ("localhost", "127.0.0.1", "::1")
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_here):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_this_machine(parts.hostname or "")):
         raise UsageError(f"{what} is an address that begins with https://")
 
 
