@@ -17,14 +17,15 @@ def test_a_peer_has_so_many_topics_of_so_many_bytes_and_one_more_is_why_it_goes(
     topics = Topics(SETTINGS)
     many, large = peers(2)
     assert [topics.add(many, b"%d" % number) for number in range(5)] == [
-        "",
-        "",
-        "",
-        "",
-        "subscribes to more than 4 topics",
+        None,
+        None,
+        None,
+        None,
+        ("connection_subscriptions_max", "subscribes to more than 4 topics"),
     ]
-    assert topics.add(large, b"x" * 40) == ""
-    assert topics.add(large, b"y") == "subscribes to topics of more than 40 bytes"
+    assert topics.add(large, b"x" * 40) is None
+    bytes_of_one = ("connection_topic_bytes_max", "subscribes to topics of more than 40 bytes")
+    assert topics.add(large, b"y") == bytes_of_one
 
 
 def test_a_topic_that_many_have_counts_once_and_until_the_last_has_gone() -> None:
@@ -48,4 +49,5 @@ def test_when_all_have_too_much_together_the_one_with_most_is_named() -> None:
     assert topics.largest_of(everybody) is None
     topics.add(other, b"c" * 11)
     found = topics.largest_of(everybody)
-    assert found is not None and found[0] is large and "more than 60 bytes together" in found[1]
+    assert found is not None and found[0] is large and found[1].limit == "topic_bytes_max"
+    assert "more than 60 bytes together" in found[1].why

@@ -28,7 +28,7 @@ from zchat.sockets.cutoffs import CutOffs
 from zchat.sockets.greetings import Greetings
 from zchat.sockets.kernel import NO_TRAFFIC, name_of_peer, traffic, unsent_bytes
 from zchat.sockets.peer import Peer
-from zchat.sockets.topics import Topics
+from zchat.sockets.topics import TooMuch, Topics
 
 CUT_OFF_WAIT_SECONDS = 0.2  # so that the ERROR that says why is out first
 LOOK_SECONDS = 1.0
@@ -188,13 +188,13 @@ class Peers:
         """One more topic of a peer; False when it has too many, and is cut off."""
         if topic.startswith(wire.INTRODUCTION_TOPIC):
             peer.introduction = topic
-        why = self._topics.add(peer, topic)
-        if why:
-            self._refuse(peer, why)
+        too_much = self._topics.add(peer, topic)
+        if too_much:
+            self._refuse(peer, too_much)
         elif largest := self._topics.largest_of(self.subscribers.values()):
             self._refuse(*largest)
             self._topics.forget(largest[0])
-        return not why
+        return not too_much
 
     def unsubscribes(self, peer: Peer, topic: bytes) -> None:
         """One less; the end of the connection ends them all."""
@@ -329,11 +329,11 @@ class Peers:
             subscriber.is_cut_off = True
             self._cutoffs.end(subscriber.descriptor, subscriber.name)
 
-    def _refuse(self, subscriber: Peer, why: str) -> None:
+    def _refuse(self, subscriber: Peer, too_much: TooMuch) -> None:
         """Cut it off for its subscriptions; its session is told, once."""
-        self._cut_off(subscriber, why, "connection_subscriptions_max")
+        self._cut_off(subscriber, too_much.why, too_much.limit)
         if subscriber.introduction:
-            self.refusals.append((subscriber.introduction, why))
+            self.refusals.append((subscriber.introduction, too_much.why))
             subscriber.introduction = b""
 
     def _unread(self, peer: Peer) -> int:
