@@ -148,8 +148,8 @@ def messages(
     `now` is what the broker's clock says: what has expired is left out, too. With 0 nothing has. `opens` opens what is
     sealed.
     """
-    # A generator would be resumed for each.
-    return chain.from_iterable(_entries(room, batch, first, without_session, last, now, opens))
+    entries = _entries(room, batch, first, without_session, last, now, opens)
+    return entries[0] if len(entries) == 1 else chain.from_iterable(entries)  # a generator would be resumed for each
 
 
 def jobs(
@@ -173,7 +173,8 @@ def jobs(
 
 def _entries(
     room: str, batch: wire.Batch, first: int, without_session: str, last: int, now: int, opens: Opens | None
-) -> Iterator[Iterator[Message]]:
+) -> list[Iterator[Message]]:
+    of: list[Iterator[Message]] = []
     volatile = batch.kind == wire.VOLATILE_MESSAGES
     offset = batch.base
     for entry in batch.entries:
@@ -190,7 +191,8 @@ def _entries(
         if 0 < last < offset - 1 and not volatile:
             records = records[: max(0, last + 1 - begin)]
         offsets = repeat(0) if volatile else iter(range(begin, offset))
-        yield _of_entry(room, batch.time, entry, records, offsets, now, opens)
+        of.append(_of_entry(room, batch.time, entry, records, offsets, now, opens))
+    return of
 
 
 def _of_entry(

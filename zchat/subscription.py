@@ -146,12 +146,15 @@ class Subscription:
             pass  # the client has ended, or the broker is away
 
     def _next(self, timeout: float | None) -> Item | None:
-        has_some = self._incoming.has_some
-        if not has_some():
+        incoming = self._incoming
+        if not incoming.has_some():
             deadline = Deadline("message", timeout)
-            while self._connection.wait_until(has_some, deadline) and not has_some():
-                pass  # another thread has taken it
-        return self._incoming.take()
+            while self._connection.wait_for_some(incoming, deadline):
+                try:
+                    return incoming.take()
+                except Empty:
+                    pass  # another thread has taken it
+        return incoming.take()
 
     def _take(self, timeout: float | None) -> bool:
         """Move what comes next into the buffer. False at the end; raises queue.Empty, and why the client broke."""

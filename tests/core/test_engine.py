@@ -37,6 +37,7 @@ class ListPort:
         self.seconds = 100.0
         self.due = float("inf")
         self.is_full = False
+        self.sends = 0
         self.number = "127.0.0.1"
         self.seen = "refused"
         self.refusal: Refused | None = None
@@ -70,6 +71,7 @@ class ListPort:
         return replied
 
     def send(self, frames: Iterable[bytes], *, away: bool) -> None:
+        self.sends += 1
         self.said += [wire.decode_client(frame) for frame in frames]
 
     def subscribe(self, publisher: Address, subscriptions: list[tuple[bool, bytes]]) -> None:
@@ -95,14 +97,8 @@ class ListOutbox:
         self.is_waiting = False
         self.chunks: list[Chunk] = []
 
-    def __bool__(self) -> bool:
-        return bool(self.chunks)
-
     def take(self) -> Chunk | None:
         return self.chunks.pop(0) if self.chunks else None
-
-    def waiting(self) -> list[Chunk]:
-        return self.chunks
 
     def close(self, error: ZchatError) -> list[Chunk]:
         left, self.chunks = self.chunks, []
@@ -180,11 +176,41 @@ def test_it_rests_as_long_as_nothing_is_due() -> None:
     talk.port.due = 0.0
     assert talk.engine.rest() == 0.0
     talk.port.due = float("inf")
-    talk.port.ups = [True]
+    talk.port.ups, talk.port.is_full = [True], True
     talk.engine.turn(CHANGES)
-    assert talk.core.state == GREETING and talk.engine.rest() == TICK_SECONDS
-    talk.port.is_full = True
-    assert talk.engine.rest() == FULL_SECONDS
+    assert talk.core.state == GREETING and talk.engine.rest() == FULL_SECONDS, "the port has not taken all of HELLO"
+    talk.port.is_full = False
+    talk.engine.turn(0)
+    assert talk.engine.rest() == TICK_SECONDS
+
+
+def test_what_the_port_did_not_take_is_tried_again_in_each_turn() -> None:
+    talk = Talk()
+    talk.port.ups, talk.port.is_full = [True], True
+    talk.engine.turn(CHANGES)
+    sends = talk.port.sends
+    talk.port.seconds += FULL_SECONDS
+    talk.engine.turn(0)
+    assert talk.port.sends == sends + 1 and talk.engine.rest() == FULL_SECONDS
+    talk.port.is_full = False
+    talk.engine.turn(0)
+    talk.engine.turn(0)
+    assert talk.port.sends == sends + 2, "nothing is left"
+
+
+def test_how_long_it_rests_stays_as_it_was_where_only_messages_came() -> None:
+    talk = listening()
+    talk.engine.turn(0)
+    assert talk.engine.rest() == REST_SECONDS_MAX
+    talk.port.seconds += 0.25
+    talk.engine.turn(0)  # time passes for the core, and it may have something to do
+    assert talk.engine.rest() == REST_SECONDS_MAX
+    talk.port.seconds += TICK_SECONDS / 2
+    talk.port.broadcast = [volatile(0)]
+    talk.engine.turn(BATCHES)
+    assert talk.engine.rest() == pytest.approx(REST_SECONDS_MAX - TICK_SECONDS / 2)
+    talk.port.due = talk.port.seconds + 0.25
+    assert talk.engine.rest() == 0.25, "the port has to do something earlier"
 
 
 def test_it_does_not_rest_while_there_is_something_to_do() -> None:

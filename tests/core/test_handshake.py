@@ -11,9 +11,9 @@ INTRODUCTION = b"\0s1\0proof"
 
 def test_a_nonce_is_out_from_when_it_was_taken_until_its_sync() -> None:
     handshake = Handshake(nonces())
-    assert handshake.is_synced and not handshake.has_some and handshake.take() == ([], [])
+    assert handshake.is_synced and not handshake.private and handshake.take() == ([], [])
     handshake.ask(at(0))
-    assert (handshake.is_synced, handshake.is_out, handshake.has_some, handshake.rounds) == (False, False, True, 1)
+    assert (handshake.is_synced, handshake.is_out, bool(handshake.private), handshake.rounds) == (False, False, True, 1)
     assert handshake.take() == ([], [(True, private(1))]) and handshake.is_out
     assert not handshake.answered(wire.Sync(b"n2", 40)) and not handshake.answered(wire.Sync(b"", 40))
     assert handshake.answered(wire.Sync(b"n1", 40))

@@ -147,13 +147,8 @@ class ChangesAfterCommands(Engine):
 
     def turn(self, ready: int) -> None:
         """Keep it for the end of the turn."""
-        self.__dict__["kept"] = ready & (CHANGES | SUB_CHANGES)
         super().turn(ready & ~(CHANGES | SUB_CHANGES))
-
-    def _do_commands(self, now: Instant) -> bool:
-        super()._do_commands(now)
-        self._take_changes(self.__dict__["kept"], now)
-        return True
+        self._take_changes(ready, self._port.now())
 
 
 class WithoutCounts(OrderedDelivery):

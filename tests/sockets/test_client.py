@@ -233,7 +233,7 @@ def test_a_blocked_publish_ends_with_the_client(start_broker: StartBroker) -> No
 
     thread = threading.Thread(target=publish)
     thread.start()
-    eventually(lambda: len(anna._connection.outbox._chunks) >= 30, "it has filled the outbox")
+    eventually(lambda: len(anna._connection.outbox.chunks) >= 30, "it has filled the outbox")
     anna.close()
     thread.join(5)
     assert len(ended) == 1

@@ -71,6 +71,8 @@ class Engine:
         self._publisher = address  # which is there
         self._tick = 0.0  # when the core is next told that time has passed,
         self._due = inf  # or the port is, if that is earlier; as it was at the last rest
+        self._rests_until = 0.0  # for what the core and the port have to do; 0: that is to be found out
+        self._is_full = False  # the port has not taken all
         self._behind: Receiver | None = None  # whose consumer is waited for,
         self._behind_until = 0.0
         self._left_behind: set[Receiver] = set()  # whose were waited for in vain
@@ -89,9 +91,9 @@ class Engine:
     @property
     def is_busy(self) -> bool:
         """Whether there is something to do."""
-        if self._commands or self.lines.may_publish:
+        if self._commands or (self.lines.queue and self.lines.may_publish):
             return True
-        return bool(self._outbox) and self.core.has_room
+        return bool(self._outbox.chunks) and self.core.has_room
 
     def wake(self) -> None:
         """There is something to do."""
@@ -106,16 +108,19 @@ class Engine:
         self._outbox.is_waiting = self.core.has_room
 
     def rest(self) -> float:
-        """`pause`. Returns for how long to sleep."""
-        core, port = self.core, self._port
+        """`pause`. Returns for how long to sleep, if nothing comes."""
         self.pause()
         if self.is_busy:
             return 0.0
-        soon = FULL_SECONDS if port.is_full else TICK_SECONDS if core.state == GREETING else REST_SECONDS_MAX
-        self._due = due = port.due
-        if self._behind is not None:
-            soon = min(soon, BEHIND_LOOK_SECONDS)
-        return soon if due == inf else min(soon, max(0.0, due - port.now().seconds))
+        seconds = self._port.now().seconds
+        soon = self._rests_until - seconds
+        if not self._rests_until:  # in most turns of who only listens it stays as it was
+            soon = FULL_SECONDS if self._is_full else TICK_SECONDS if self.core.state == GREETING else REST_SECONDS_MAX
+            if self._behind is not None:
+                soon = min(soon, BEHIND_LOOK_SECONDS)
+            self._rests_until = seconds + soon
+        due = self._due = self._port.due
+        return max(0.0, soon if due == inf else min(soon, due - seconds))
 
     def turn(self, ready: int) -> None:
         """Take what is there, and do what the core says. Nothing is looked at that cannot have changed."""
@@ -128,14 +133,15 @@ class Engine:
         # What somebody waits for: messages in, messages out. A round trip is made of such turns.
         if ready & BATCHES:
             self._take_batches(now)
-        if self._outbox or self.lines.may_publish:
+        if self._outbox.chunks or self.lines.queue or self._is_full:
             self._publish(now)
         if ready & REPLIES:
             for frame in self._port.replies():
                 self.core.received(frame, now)
             self._publish(now)
         is_due = now.seconds >= self._tick or now.seconds >= self._due
-        if self._do_commands(now) or is_due or ready & ~BATCHES:
+        if self._commands or is_due or ready & ~BATCHES:
+            self._do_commands(now)
             if is_due:
                 self._pass_time(now)
             self._carry_out(now)
@@ -143,6 +149,8 @@ class Engine:
             self._deliver(now)
             if self.core.has_more:
                 self._carry_out(now)
+        else:
+            self._rests_until = 0.0
 
     def push(self) -> None:
         """Between two turns: only send what programs have published."""
@@ -169,7 +177,7 @@ class Engine:
 
     def unsettled(self) -> int:
         """Messages that were to be stored, and have no outcome."""
-        chunks = [*list(self._sent), *self._outbox.waiting()]
+        chunks = [*list(self._sent), *self._outbox.chunks]
         stored = [chunk for chunk in chunks if not chunk.is_settled and not chunk.flags & wire.VOLATILE]
         return sum(len(chunk.records) for chunk in stored) + self.lines.unsettled()
 
@@ -204,20 +212,17 @@ class Engine:
     def _publish(self, now: Instant) -> None:
         """Send what programs have published, as much as may be unacked."""
         core = self.core
-        while self._outbox and core.has_room and (chunk := self._outbox.take()) is not None:
+        while self._outbox.chunks and core.has_room and (chunk := self._outbox.take()) is not None:
             self._sent.append(chunk)
             core.publish(chunk, now)
             self.sent_at, self.sent_alone = now.seconds, chunk.count == 1
-        if self.lines.may_publish and (messages := self.lines.publish(now)):
+        if self.lines.queue and (messages := self.lines.publish(now)):
             self.sent_at, self.sent_alone = now.seconds, messages == 1
         self._send()
 
-    def _do_commands(self, now: Instant) -> bool:
-        """Returns whether there was one."""
-        has_some = bool(self._commands)
+    def _do_commands(self, now: Instant) -> None:
         while self._commands:
             self._commands.popleft()(self.core, now)
-        return has_some
 
     def _pass_time(self, now: Instant) -> None:
         self._tick = now.seconds + TICK_SECONDS
@@ -244,12 +249,13 @@ class Engine:
     def _fell_behind(self, listener: Receiver, out: list[Any], now: Instant) -> None:
         is_volatile = any(isinstance(item, Delivery) and not item.last for item in out)
         if is_volatile and self._behind is None and listener not in self._left_behind:
-            self._behind, self._behind_until = listener, now.seconds + BEHIND_SECONDS
+            self._behind, self._behind_until, self._rests_until = listener, now.seconds + BEHIND_SECONDS, 0.0
             self._port.hold_batches(True)
 
     def _wait_for_consumer(self, listener: Receiver, now: Instant) -> None:
         consumer = self.consumers.get(listener)
         has_caught_up = consumer is None or consumer.waiting < CAUGHT_UP_BYTES
+        self._rests_until = 0.0
         if has_caught_up or now.seconds > self._behind_until:
             self._behind = None
             self._port.hold_batches(False)
@@ -257,7 +263,7 @@ class Engine:
                 self._left_behind = {listener, *self._left_behind} & self.consumers.keys()
 
     def _carry_out(self, now: Instant) -> None:
-        core = self.core
+        core, self._rests_until = self.core, 0.0
         if core.refusal is not None:
             self.failure = core.refusal
         self._deliver(now)
@@ -279,7 +285,12 @@ class Engine:
         self.lines.carry_out()
 
     def _send(self) -> None:
-        self._port.send(self.core.take_sends(), away=self.core.state == AWAY)
+        sends = self.core.take_sends()
+        if sends or self._is_full:
+            self._port.send(sends, away=self.core.state == AWAY)
+            self._is_full = self._port.is_full
+            if self._is_full:
+                self._rests_until = 0.0
 
     def _subscribe(self, subscriptions: list[tuple[bool, bytes]], now: Instant) -> None:
         welcome, number = self.core.welcome, self._port.number

@@ -30,14 +30,14 @@ class Handshake:
         self.unsynced_at = 0.0  # since when none is live
         self._nonces = nonces
         self._nonce = b""
-        self._private: list[tuple[bool, bytes]] = []  # behind those of the rooms
+        self.private: list[tuple[bool, bytes]] = []  # behind those of the rooms
 
     def ask(self, now: Instant) -> None:
         """Subscribe to a fresh private topic: its SYNC comes after all subscriptions made so far."""
         self.give_back()
         self._nonce = next(self._nonces)
         self.rounds += 1
-        self._private.append((True, wire.PRIVATE_TOPIC + self._nonce))
+        self.private.append((True, wire.PRIVATE_TOPIC + self._nonce))
         self.expect(now)
 
     def begin_anew(self) -> None:
@@ -64,21 +64,16 @@ class Handshake:
         """Have no private topic."""
         topic = wire.PRIVATE_TOPIC + self._nonce
         if self.is_out:
-            self._private.append((False, topic))
+            self.private.append((False, topic))
         elif self._nonce:
-            self._private.remove((True, topic))
+            self.private.remove((True, topic))
         if self._introduced:
-            self._private.append((False, self._introduced))
+            self.private.append((False, self._introduced))
         self._nonce, self._introduced, self.is_out = b"", b"", False
-
-    @property
-    def has_some(self) -> bool:
-        """Whether `take` has some."""
-        return bool(self._private)
 
     def take(self) -> tuple[list[tuple[bool, bytes]], list[tuple[bool, bytes]]]:
         """(subscribe or unsubscribe, topic): what goes before those of rooms, and what behind them."""
-        private, self._private = self._private, []
+        private, self.private = self.private, []
         self.is_out = bool(self._nonce)
         introduces: list[tuple[bool, bytes]] = []
         if self._nonce and self.introduction and not self._introduced:

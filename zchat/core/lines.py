@@ -62,7 +62,7 @@ class SessionLine:
 
     def unsettled(self) -> int:
         """Messages that were to be stored, and have no outcome."""
-        chunks = [*self.sent, *self.outbox.waiting()]
+        chunks = [*self.sent, *self.outbox.chunks]
         return sum(len(chunk.records) for chunk in chunks if not chunk.is_settled and not chunk.flags & wire.VOLATILE)
 
 
@@ -74,7 +74,7 @@ class Lines:
         self._own = own
         self._consumers = consumers
         self._lines: dict[ChannelCore, SessionLine] = {}
-        self._queue: deque[SessionLine] = deque()  # have something to send
+        self.queue: deque[SessionLine] = deque()  # those that have something to send
 
     # --- by any thread ----------------------------------------------------------------------
 
@@ -82,12 +82,12 @@ class Lines:
         """It has something to send."""
         if not line.is_queued:
             line.is_queued = True
-            self._queue.append(line)
+            self.queue.append(line)
 
     @property
     def may_publish(self) -> bool:
         """Whether one has something to send, and the connection takes it."""
-        return bool(self._queue) and self._own.takes_more
+        return bool(self.queue) and self._own.takes_more
 
     # --- by whoever drives the engine -------------------------------------------------------
 
@@ -98,8 +98,8 @@ class Lines:
     def publish(self, now: Instant) -> int:
         """Give the sessions what they are to send, as much as may be unacked. Returns how many messages."""
         messages = 0
-        while self._queue and self._own.takes_more:
-            line = self._queue.popleft()
+        while self.queue and self._own.takes_more:
+            line = self.queue.popleft()
             line.is_queued = False  # before it is looked at: who adds to it then queues it again
             if not line.core.has_room:
                 continue  # until it has: see `carry_out`
@@ -110,7 +110,7 @@ class Lines:
             line.core.publish(chunk, now)
             self._own.sessions.touch(line.core)
             messages += chunk.count
-            if line.outbox:
+            if line.outbox.chunks:
                 self.has_some(line)
         return messages
 
@@ -172,5 +172,5 @@ class Lines:
                 line.owner.there()
         if core.refusal is not None or core.state == CLOSED:
             self.end(line, core.refusal or Closed())
-        elif line.outbox:
+        elif line.outbox.chunks:
             self.has_some(line)

@@ -147,13 +147,13 @@ class Listening:
         self, topic: bytes, message: wire.Batch | wire.Watermark, size: int, session: Asker | None = None
     ) -> None:
         """A batch or WATERMARK came on a room's topic."""
-        room, listeners = self._who_hears(topic, session)
+        room, listeners = self._routes.of(topic) if session is None else self._who_hears(topic, session)
         touched = self._touched
         for listener in listeners:
-            if isinstance(message, wire.Watermark):
-                listener.ordering.watermark(room, message.last)
-            else:
+            if isinstance(message, wire.Batch):
                 listener.ordering.broadcast(room, message, size)
+            else:
+                listener.ordering.watermark(room, message.last)
             touched[listener] = None
 
     def missed(self, topic: bytes, frame: bytes, session: Asker | None = None) -> None:
@@ -327,7 +327,7 @@ class Listening:
     @property
     def has_subscriptions(self) -> bool:
         """Whether `take_subscriptions` has some."""
-        return self.handshake.has_some or self._routes.has_some
+        return bool(self.handshake.private or self._routes.subscriptions)
 
     def take_subscriptions(self) -> list[tuple[bool, bytes]]:
         """(subscribe or unsubscribe, topic) for the SUB, in order."""

@@ -361,16 +361,17 @@ class OrderedDelivery:
     def _deliver(self, room: str, batch: wire.Batch, size: int) -> int:
         """Returns how many records of it are new."""
         known = self.watermarks.of(room)
-        last = batch.base - 1 + sum([len(entry.records) for entry in batch.entries])
+        last = batch.base - 1 + answers.count(batch)
         if last <= known:
             return 0
         self.telling.comes(room)
         self.watermarks.reach(room, last)
         self._is_fresh = False
-        self._time = max(self._time, batch.time)
+        if batch.time > self._time:
+            self._time = batch.time
         if batch.kind != wire.MESSAGES and not (batch.kind == wire.PRESENCE and self.presence):
             return 0  # not asked for, or of a newer broker
-        first = max(batch.base, known + 1)
+        first = batch.base if batch.base > known else known + 1
         self.telling.deliver(Delivery(room, batch, first, last, size))
         return last - first + 1
 

@@ -87,15 +87,10 @@ class Outgoing(Protocol):
     """What programs have published and nobody has sent: sockets/outbox.py."""
 
     is_waiting: bool  # who publishes is to wake the engine
-
-    def __bool__(self) -> bool:
-        """Whether there is anything."""
+    chunks: list[Chunk]  # oldest first
 
     def take(self) -> Chunk | None:
         """The oldest of it."""
-
-    def waiting(self) -> list[Chunk]:
-        """All of it."""
 
     def close(self, error: ZchatError) -> list[Chunk]:
         """Take no more. Returns what was never sent."""

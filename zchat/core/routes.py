@@ -39,7 +39,7 @@ class Routes:
         self._rooms: dict[Name, ListenerSet] = {}
         self._patterns: dict[Name, tuple[Callable[[str], bool], ListenerSet]] = {}
         self._known: dict[bytes, tuple[str, list[ListenerSet]]] = {}  # topics that came
-        self._subscriptions: list[tuple[bool, bytes]] = []
+        self.subscriptions: list[tuple[bool, bytes]] = []
 
     def add(self, listener: Listener) -> None:
         """It listens from now on."""
@@ -49,7 +49,7 @@ class Routes:
                 continue
             count = self._topics[topic] = self._topics.get(topic, 0) + 1
             if count == 1:
-                self._subscriptions.append((True, topic))
+                self.subscriptions.append((True, topic))
 
     def remove(self, listener: Listener) -> None:
         """It does not any more."""
@@ -58,7 +58,7 @@ class Routes:
                 self._topics[topic] -= 1
                 if not self._topics[topic]:
                     del self._topics[topic]
-                    self._subscriptions.append((False, topic))
+                    self.subscriptions.append((False, topic))
             listeners = self._of(name)
             listeners.pop(listener, None)
             if not listeners:
@@ -66,14 +66,9 @@ class Routes:
                 self._patterns.pop(name, None)
                 self._changed(name)
 
-    @property
-    def has_some(self) -> bool:
-        """Whether `take` has some."""
-        return bool(self._subscriptions)
-
     def take(self) -> list[tuple[bool, bytes]]:
         """(subscribe or unsubscribe, topic), in order."""
-        subscriptions, self._subscriptions = self._subscriptions, []
+        subscriptions, self.subscriptions = self.subscriptions, []
         return subscriptions
 
     def direct_of(self, listener: Listener, *, all_may_be: bool = False) -> frozenset[bytes]:

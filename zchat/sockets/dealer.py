@@ -37,34 +37,29 @@ class Dealer:
         is_dry: Callable[[], object],
     ) -> None:
         """`is_dry` is called when all that has come was received."""
-        self._connector = Connector(options.client_dealer(context.shared()), credentials, wake)
-        self._connector.aim(address)
-        self.socket, self.monitor = self._connector.socket, self._connector.monitor
-        self.go_on, self.proved = self._connector.go_on, self._connector.proved
+        self.connector = Connector(options.client_dealer(context.shared()), credentials, wake)
+        self.connector.aim(address)
+        self.socket, self.monitor = self.connector.socket, self.connector.monitor
+        self.go_on, self.proved = self.connector.go_on, self.connector.proved
         self._send = options.sender(self.socket)
         self._is_dry = is_dry
         self._unsent: deque[bytes] = deque()
         self.read_seconds = RECEIVED_SECONDS_MAX
 
     @property
-    def due(self) -> float:
-        """When `go_on` is to be called at the latest."""
-        return self._connector.due
-
-    @property
     def number(self) -> str:
         """The host's number that it is connected to, or tries."""
-        return self._connector.number
+        return self.connector.number
 
     @property
     def seen(self) -> str:
         """What happened last on the way to the broker."""
-        return self._connector.why
+        return self.connector.why
 
     @property
     def refusal(self) -> KeyRefused | None:
         """Why the broker's key and ours do not fit, if they do not."""
-        return self._connector.refusal
+        return self.connector.refusal
 
     @property
     def is_full(self) -> bool:
@@ -73,7 +68,7 @@ class Dealer:
 
     def changes(self, seconds: float) -> Iterator[bool]:
         """Each time that the connection came up (True) or went down. What was unsent is void then."""
-        for kind in self._connector.changes(seconds):
+        for kind in self.connector.changes(seconds):
             if kind in (CAME_UP, WENT_DOWN):
                 self._unsent.clear()
                 yield kind == CAME_UP
@@ -114,4 +109,4 @@ class Dealer:
 
     def close(self) -> None:
         """End it."""
-        self._connector.close(linger_ms=500)  # for a BYE that nobody waited for
+        self.connector.close(linger_ms=500)  # for a BYE that nobody waited for

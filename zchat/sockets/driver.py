@@ -75,17 +75,17 @@ class Driver:
         try:
             while True:
                 if self._leader == get_ident():  # a handler of signals waits, in the middle of a wait
-                    in_time = self._drive(done, deadline)
+                    is_done = self._drive(done, deadline)
                 elif self._take_lead():
                     try:
-                        in_time = self._drive(done, deadline)
+                        is_done = self._drive(done, deadline)
                     finally:
                         self._leave()
                 else:
-                    in_time = self._follow(done, deadline)
-                if done():
+                    is_done = self._follow(done, deadline)
+                if is_done or done():
                     return True
-                if not in_time:
+                if is_done is False:
                     return False
         finally:
             held.let_go(mine)
@@ -176,15 +176,20 @@ class Driver:
         if self._is_over:
             return 0.0
         try:
-            engine.turn(port.look())
-            if engine.failure is not None:
-                self._fail(None)
-            if done():
-                engine.pause()
+            ready = port.look()
+            seconds = 0.0 if ready else engine.rest()
+            if not seconds:
+                engine.turn(ready)
+                if engine.failure is not None:
+                    self._fail(None)
+                if done():
+                    engine.pause()
+                    return None
+                seconds = engine.rest()
+                if port.look():
+                    seconds = 0.0
+            elif done():  # by a turn of another thread
                 return None
-            seconds = engine.rest()
-            if port.look():
-                seconds = 0.0
             if beside and seconds < REST_SECONDS_MAX and (self._leader or self._is_own):
                 port.wake()
         except BaseException as error:
@@ -214,8 +219,8 @@ class Driver:
         if self._is_own:
             self._port.wake()
 
-    def _drive(self, done: Callable[[], object], deadline: Deadline) -> bool:
-        """Take turns until it is done, or all is over. False when the time is."""
+    def _drive(self, done: Callable[[], object], deadline: Deadline) -> bool | None:
+        """Take turns until it is done, or all is over, which is None. False when the time is."""
         if deadline.left() == 0.0:
             self._port.sleep(0.0)  # what has come is seen by the only turn
         while not self._is_over:
@@ -237,7 +242,7 @@ class Driver:
                     self._port.sleep(seconds if left is None else min(seconds, left))
                 finally:
                     held.wakes(before)
-        return True
+        return None
 
     # --- who leads --------------------------------------------------------------------------
 
@@ -257,8 +262,8 @@ class Driver:
         if self._is_deep or self._engine.is_busy:
             self._parked.set()
 
-    def _follow(self, done: Callable[[], object], deadline: Deadline) -> bool:
-        """Until it is done, or the lead is free. False when the time is over."""
+    def _follow(self, done: Callable[[], object], deadline: Deadline) -> bool | None:
+        """Until it is done, or the lead is free, which is None. False when the time is over."""
         gate = threading.Lock()  # a Condition that a handler's exception comes out of may be left torn
         gate.acquire()
         self._gates.append(gate)
@@ -277,7 +282,7 @@ class Driver:
                     return False
         finally:
             self._gates.remove(gate)
-        return True
+        return None
 
     def _tell(self) -> None:
         for gate in list(self._gates):

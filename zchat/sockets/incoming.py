@@ -39,6 +39,7 @@ class Incoming:
         self._pause = pause
         self._stir = stir
         self._queue: SimpleQueue[tuple[Item | None, int]] = SimpleQueue()  # with its size
+        self.has_some = self._queue.qsize  # whether something can be taken without waiting; asked in every wait
         self._put_bytes = 0  # written by who drives the engine
         self._taken_bytes = 0  # written by the consumer
         self._paused = False
@@ -75,10 +76,6 @@ class Incoming:
             self._pause(False)
         return item
 
-    def has_some(self) -> bool:
-        """Whether something can be taken without waiting."""
-        return not self._queue.empty()
-
     def drop(self) -> Message | None:
         """Empty the buffer. The first message that was in it; None: all have been handed over. Under the lock."""
         first = None
@@ -93,6 +90,7 @@ class Incoming:
         self.lock = RLock()
         self.buffer.clear()
         self._queue = SimpleQueue()
+        self.has_some = self._queue.qsize
         self.end()
 
 

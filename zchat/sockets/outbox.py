@@ -71,7 +71,7 @@ class Outbox(Generic[P]):
         self._lock = Lock()
         self._changed: Condition | None = None  # made by the first that waits: thousands of sessions never do
         self._open: tuple[dict[str, Chunk], dict[str, Chunk]] = ({}, {})  # by room: stored, volatile
-        self._chunks: list[Chunk] = []  # oldest first, and few: a deque takes 700 bytes more, of each session
+        self.chunks: list[Chunk] = []  # not taken, oldest first, and few: a deque takes 700 bytes more, of each session
         self._error: ZchatError | None = None
 
     def add(self, room: str, record: wire.RecordOrBody, size: int, volatile: bool) -> P:
@@ -101,9 +101,9 @@ class Outbox(Generic[P]):
     def take(self) -> Chunk | None:
         """The oldest chunk, sealed; None when there is none. By who drives the engine."""
         with self._lock:
-            if not self._chunks:
+            if not self.chunks:
                 return None
-            chunk = self._chunks.pop(0)
+            chunk = self.chunks.pop(0)
             self._seal(chunk)
             was_full = self.bytes_waiting > OUTBOX_BYTES_MAX
             self.bytes_waiting -= chunk.size
@@ -116,17 +116,13 @@ class Outbox(Generic[P]):
         """Whether `add` would wait."""
         return self.bytes_waiting > OUTBOX_BYTES_MAX
 
-    def waiting(self) -> list[Chunk]:
-        """The chunks that have not been taken."""
-        return list(self._chunks)
-
     def close(self, error: ZchatError) -> list[Chunk]:
         """Take no more; `add` raises `error` from now on. Returns what was never sent."""
         with self._lock:
             self._error = error
             self.bytes_waiting = CLOSED  # as if full, so that `add` looks once
-            left = list(self._chunks)
-            self._chunks.clear()
+            left = list(self.chunks)
+            self.chunks.clear()
             for chunk in left:
                 self._seal(chunk)
             self._tell_waiters()
@@ -137,10 +133,6 @@ class Outbox(Generic[P]):
         self._lock, self._changed = Lock(), None
         self.is_waiting = False
         self.close(error)
-
-    def __bool__(self) -> bool:
-        """Whether anything waits to be sent."""
-        return bool(self._chunks)
 
     def _tell_waiters(self) -> None:
         if self._changed is not None:
@@ -181,7 +173,7 @@ class Outbox(Generic[P]):
             chunk.records.append(record)
             if is_new:  # only now: no chunk without a record is sent
                 self.opened += 1
-                self._chunks.append(chunk)
+                self.chunks.append(chunk)
                 if self._has_some is not None:
                     self._has_some()
             chunk.keys |= {room, given}

@@ -58,7 +58,8 @@ class SocketPort:
     @property
     def due(self) -> float:
         """When `go_on` is to be called at the latest."""
-        return min(self._dealer.due, self._subscriber.due)
+        subscriber = self._subscriber.connector
+        return self._dealer.connector.due if subscriber is None else min(self._dealer.connector.due, subscriber.due)
 
     @property
     def is_full(self) -> bool:

@@ -7,7 +7,6 @@ Tests: tests/sockets/test_client.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -42,51 +41,46 @@ class Subscriber:
         self._wake = wake
         self._is_dry = is_dry
         self.read_seconds = RECEIVED_SECONDS_MAX
-        self._connector: Connector | None = None
+        self.connector: Connector | None = None
         self.sub: zmq.Socket[bytes] | None = None
         self.monitor: zmq.Socket[bytes] | None = None
 
-    @property
-    def due(self) -> float:
-        """When `go_on` is to be called at the latest."""
-        return inf if self._connector is None else self._connector.due
-
     def subscribe(self, publisher: Address, subscriptions: list[tuple[bool, bytes]]) -> None:
         """Connect there, and nowhere else; then (subscribe or unsubscribe, topic), in order."""
-        if self._connector is None or self.sub is None:
+        if self.connector is None or self.sub is None:
             if not subscriptions:
                 return
-            self._connector = Connector(options.client_sub(context.shared()), self._credentials, self._wake)
-            self.sub, self.monitor = self._connector.socket, self._connector.monitor
-        self._connector.aim(publisher)
+            self.connector = Connector(options.client_sub(context.shared()), self._credentials, self._wake)
+            self.sub, self.monitor = self.connector.socket, self.connector.monitor
+        self.connector.aim(publisher)
         for subscribes, topic in subscriptions:
             self.sub.setsockopt(zmq.SUBSCRIBE if subscribes else zmq.UNSUBSCRIBE, topic)
 
     def is_disconnected(self, seconds: float) -> bool:
         """Whether the connection has ended since this was asked last."""
-        assert self._connector is not None, "its monitor said something"
-        return WENT_DOWN in list(self._connector.changes(seconds))
+        assert self.connector is not None, "its monitor said something"
+        return WENT_DOWN in list(self.connector.changes(seconds))
 
     def go_on(self, seconds: float) -> None:
         """Connect again, when it is time."""
-        if self._connector is not None:
-            self._connector.go_on(seconds)
+        if self.connector is not None:
+            self.connector.go_on(seconds)
 
     def refuse(self, seconds: float) -> None:
         """What it is connected to is another broker: nothing more of it comes, and the connection is made anew."""
-        if self._connector is not None:
-            self._connector.refuse(seconds)
+        if self.connector is not None:
+            self.connector.refuse(seconds)
 
     @property
     def place(self) -> tuple[str, str]:
         """Where it connects to, and what keeps it from that."""
-        connector = self._connector
+        connector = self.connector
         return ("", "") if connector is None else (str(connector.address or ""), connector.why)
 
     def hurry(self, seconds: float) -> None:
         """The broker is there: so is what it publishes."""
-        if self._connector is not None:
-            self._connector.hurry(seconds)
+        if self.connector is not None:
+            self.connector.hurry(seconds)
 
     def received(self) -> Iterator[tuple[bytes, bytes]]:
         """(topic, frame) of what is there, up to a bound; messages of more or fewer frames are none."""
@@ -115,5 +109,5 @@ class Subscriber:
 
     def close(self) -> None:
         """End it."""
-        if self._connector is not None:
-            self._connector.close()
+        if self.connector is not None:
+            self.connector.close()

@@ -23,6 +23,7 @@ from zchat.core.working import Receiver
 from zchat.sockets.clock import Deadline
 from zchat.sockets.commands import AwaitedCommand
 from zchat.sockets.driver import Driver, Over
+from zchat.sockets.incoming import Incoming
 from zchat.sockets.link import Link
 
 T = TypeVar("T")
@@ -36,6 +37,10 @@ class Waiting(Link):
     def wait_until(self, done: Callable[[], object], deadline: Deadline) -> bool:
         """Wait for it, or the end. False when the time is over."""
         return self._driver.wait(lambda: done() or self._failure is not None, deadline)
+
+    def wait_for_some(self, incoming: Incoming, deadline: Deadline) -> bool:
+        """Wait for what comes next for a consumer, or the end, which comes there too. False when the time is over."""
+        return self._driver.wait(incoming.has_some, deadline)
 
     def wait_for(self, condition: Callable[[], object], deadline: Deadline) -> None:
         """Wait for it. Raises TimedOut, and Closed or Refused when it has ended."""

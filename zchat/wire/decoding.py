@@ -17,7 +17,7 @@ import msgspec
 
 from zchat.errors import WireError
 from zchat.wire.checking import DECODING_ERRORS, check_records, text_of
-from zchat.wire.large import check_large, check_large_broadcast
+from zchat.wire.large import LARGE_BYTES, check_large
 from zchat.wire.messages import (
     VERSION,
     BrokerMessage,
@@ -166,11 +166,14 @@ def decode_broker(frame: bytes) -> BrokerMessage:
 
 def decode_broadcast(frame: bytes) -> Batch | Watermark | Sync:
     """What a broker's XPUB sent, or a DIRECT has in it. Raises WireError."""
+    if len(frame) > LARGE_BYTES:
+        raise WireError("bad-frame", f"broadcast: {len(frame)} bytes are too many")
+    decode = _marker_decoder.decode if frame[1:2] in _MARKERS else _batch_decoder.decode
     try:
-        check_large_broadcast(frame)
-        if frame[1:2] in _MARKERS:
-            return _read(_marker_decoder.decode, frame)
-        return _read(_batch_decoder.decode, frame)
+        try:
+            return decode(frame)
+        except RecursionError:
+            return decode(without_depth(frame))
     except DECODING_ERRORS as error:
         raise WireError("bad-frame", f"broadcast: {text_of(error)}") from error
 

@@ -78,12 +78,6 @@ def check_large(frame: bytes) -> None:
         raise ValueError(f"{len(frame)} bytes are too many")
 
 
-def check_large_broadcast(frame: bytes) -> None:
-    """Of a batch or marker. Raises ValueError."""
-    if len(frame) > LARGE_BYTES:
-        raise ValueError(f"{len(frame)} bytes are too many")
-
-
 def _check_count(array: msgspec.Raw, most: int) -> None:
     count = _count(array)
     if count > most:
