@@ -89,7 +89,7 @@ def test_one_that_has_no_room_holds_nobody_up_and_goes_on_when_it_has() -> None:
     many.publish(0, chunk_of(600), chunk_of(7))
     many.publish(1, chunk_of(8), chunk_of(9))
     assert many.lines.publish(many.talk.now) == 3
-    assert not many.lines.may_publish and bool(many.outboxes[0])
+    assert not many.lines.may_publish and bool(many.outboxes[0].chunks)
     many.carry_out()
     many.talk.hear(many.of[0].core, wire.Ack([(1, 41)], 1_000))
     many.carry_out()
@@ -114,7 +114,7 @@ def test_when_the_connection_is_full_all_keep_their_turns() -> None:
             for seq in list(line.core._publishing._unacked):
                 many.talk.hear(line.core, wire.Ack([(seq, 41)], 1_000))
         many.carry_out()
-    assert not any(many.outboxes) and many.lines.unsettled() == 0
+    assert not any(outbox.chunks for outbox in many.outboxes) and many.lines.unsettled() == 0
 
 
 def test_each_is_told_its_own() -> None:

@@ -244,7 +244,7 @@ class SimulatedClient(Process[int]):
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits in it to be sent."""
-        return not (self.outbox or self._port.is_full)
+        return not (self.outbox.chunks or self._port.is_full)
 
     # --- its life ---------------------------------------------------------------------------
 
@@ -345,7 +345,7 @@ class SimulatedSession:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits in it to be sent."""
-        return not self.outbox
+        return not self.outbox.chunks
 
     @property
     def is_reachable(self) -> bool:

@@ -247,7 +247,7 @@ def test_what_is_not_acked_at_the_end_is_unknown(start_broker: StartBroker, rela
     assert known.result(10) > 0
     way.stall(True)
     unknown = anna.publish("den", "two")
-    eventually(lambda: not anna._connection.outbox, "it is on its way")
+    eventually(lambda: not anna._connection.outbox.chunks, "it is on its way")
     anna.close(0.1)
     with pytest.raises(zchat.Closed):
         unknown.result(5)

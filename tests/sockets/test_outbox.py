@@ -318,7 +318,7 @@ def test_many_threads_lose_and_double_nothing_and_know_their_places(outbox: Outb
     ping = b"of all threads"
 
     def take() -> None:
-        while not over.is_set() or outbox:
+        while not over.is_set() or outbox.chunks:
             chunk = outbox.take()
             if chunk is not None:
                 chunks.append(chunk)
