@@ -270,7 +270,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert outcome.is_good, f"{outcome.verdict}\n{outcome.unsettled}"
 
 
-TestAnyOrder = pytest.mark.slow(pytest.mark.timeout(60 + 2 * SEEDS)(AnyOrder.TestCase))
+TestAnyOrder = pytest.mark.slow(pytest.mark.timeout(300 + 2 * SEEDS)(AnyOrder.TestCase))
 TestAnyOrder.settings = settings(
     max_examples=2 * SEEDS,
     stateful_step_count=40,
