@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,16 @@ sys.path.insert(0, str(ROOT))
 
 from attacks import meters  # noqa: E402
 from attacks.kinds import KINDS, NOTHING, RATE, ROOMS_10K, TOGETHER, Log  # noqa: E402
+from attacks.knocking import Knocks  # noqa: E402
 from attacks.limits import EVERY, LIMITS  # noqa: E402
+from fuzzing.holders import Holders  # noqa: E402
 from trials.journal import lines  # noqa: E402
 from trials.places import Network, free_port  # noqa: E402
-from trials.processes import Actor, Broker  # noqa: E402
+from trials.processes import Actor, Broker, limited  # noqa: E402
 
 import zchat  # noqa: E402
 
+GOOD = "good"  # whose key the good client has, where a broker has keys; it speaks for others too
 CALM_SECONDS = 1.0  # before the flood
 LOOK_SECONDS = 0.02
 CPU_SECONDS = 0.25  # over which the broker's work is measured,
@@ -65,10 +68,14 @@ class Flood:
         self._place = [network.broker_host, port, port + 1]
         self._data = folder / "data"
         limits = {} if name == TOGETHER else EVERY[name].limits
-        self._broker = Broker(folder, self._complain, self._address, self._data, config(folder, limits))
+        is_keyed = name != TOGETHER and any(isinstance(source, Knocks) for source in EVERY[name].sources)
+        self._holders = Holders(folder) if is_keyed else None
+        keys = () if self._holders is None else ("--keys", str(self._holders.keys))
+        self._broker = Broker(folder, self._complain, self._address, self._data, (*limited(folder, limits), *keys))
         self._calm_seconds = options.seconds if limits else CALM_SECONDS
         gauge = {"address": self._address, "room": "good"}
-        self._gauge = Actor("gauge", "attacks.gauge", gauge, folder, self._complain, ())
+        prefix = () if self._holders is None else self._holders.prefix(GOOD)
+        self._gauge = Actor("gauge", "attacks.gauge", gauge, folder, self._complain, prefix)
         self._flooder = Actor("flooder", "attacks.flooder", {}, folder, self._complain, ())
         for started in (self._broker, self._gauge, self._flooder):
             stack.callback(started.close)
@@ -78,13 +85,18 @@ class Flood:
         make_log(ROOMS_10K if self._name == TOGETHER else EVERY[self._name].log, self._data)
         if not self._broker.start():
             raise SystemExit(f"floods: the broker does not start: {self._broker.output.read_text()}")
-        pid = self._broker.pid
+        pid, server = self._broker.pid, ""
+        os.environ.pop("ZCHAT_CONFIG", None)  # of the kind before
+        if self._holders is not None:
+            self._holders.join(GOOD, self._address, "--gateway", "*")
+            os.environ["ZCHAT_CONFIG"] = str(self._holders.profile(GOOD))
+            _, server = self._holders.fuzzers()
         self._gauge.start()
         self._gauge.said("ready")
         rate = RATE if self._name == TOGETHER else EVERY[self._name].rate
         with zchat.connect(self._address, "looker") as client:
             log_id = client.log_id
-        self._flooder.start(kinds=self._kinds, place=self._place, rate=rate, log_id=log_id)
+        self._flooder.start(kinds=self._kinds, place=self._place, rate=rate, log_id=log_id, server=server)
         self._flooder.said("ready")
         calm = time.monotonic()
         time.sleep(self._calm_seconds)
@@ -197,15 +209,6 @@ class Flood:
 
     def _complain(self, kind: str, where: str, what: str) -> None:
         self.complaints.append(f"{kind}: {where}: {what}")
-
-
-def config(folder: Path, limits: Mapping[str, float]) -> tuple[str, ...]:
-    """The options that give a broker these limits."""
-    if not limits:
-        return ()
-    file = folder / "broker.toml"
-    file.write_text("\n".join(["[limits]", *(f"{name} = {value}" for name, value in limits.items())]))
-    return "--config", str(file)
 
 
 def make_log(log: Log, folder: Path) -> None:

@@ -48,7 +48,7 @@ from fuzzing import guests  # noqa: E402
 from fuzzing.holders import Holders  # noqa: E402
 from trials.journal import lines  # noqa: E402
 from trials.places import Network, free_port  # noqa: E402
-from trials.processes import Actor, Broker, Started, environment  # noqa: E402
+from trials.processes import LETS_COME, Actor, Broker, Started, environment, limited  # noqa: E402
 
 GUIDED = ("codecs", "core")
 BROKER = ("tcp", "zmtp", "frames")
@@ -112,7 +112,9 @@ class Stage:
         self._host = network.broker_host
         port = free_port(network)
         self._holders = Holders(folder) if set(levels) & set(KEYED) else None
-        args = () if self._holders is None else ("--keys", str(self._holders.keys))
+        args = limited(folder, LETS_COME)
+        if self._holders is not None:
+            args += "--keys", str(self._holders.keys)
         self._broker = Broker(folder, self._complain, f"tcp://{self._host}:{port}", folder / "data", args)
         self._place: tuple[str, int, int] = (self._host, port, port + 1)
         self._doors: list[Started] = []

@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 from attacks import meters  # noqa: E402
 from trials.journal import lines  # noqa: E402
 from trials.places import Network, free_port  # noqa: E402
-from trials.processes import Actor, Broker  # noqa: E402
+from trials.processes import LETS_COME, Actor, Broker, limited  # noqa: E402
 
 ROOM = "load"
 LISTENERS, PUBLISHERS = 2, 2
@@ -60,7 +60,7 @@ class Storm:
         network = Network()
         port = free_port(network)
         address = f"tcp://{network.broker_host}:{port}"
-        self._broker = Broker(folder, self._complain, address, folder / "data")
+        self._broker = Broker(folder, self._complain, address, folder / "data", limited(folder, LETS_COME))
         task = {"address": address, "room": ROOM, "size": 128, "count": BURST_MESSAGES}
         self._publishers = [
             self._actor(f"publisher-{number}", "publisher", {**task, "writer": number}) for number in range(PUBLISHERS)

@@ -312,10 +312,18 @@ def broker(start_broker: Callable[..., BrokerProcess], request: pytest.FixtureRe
     return start_broker(*getattr(request, "param", ()))
 
 
+def lets_come(folder: Path) -> tuple[str, ...]:
+    """The options of a broker to which raw peers may come for nothing as often as they like."""
+    file = folder / "come.toml"
+    file.write_text("[limits]\naddress_failures_max = 1_000_000\nfailures_max = 1_000_000\n")
+    return "--config", str(file)
+
+
 @pytest.fixture(scope="module")
 def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
     """One broker for the tests of a file that leave it as it was; each uses rooms of its own."""
-    broker = BrokerProcess(tmp_path_factory.mktemp("shared"), ("--memory",)).start()
+    folder = tmp_path_factory.mktemp("shared")
+    broker = BrokerProcess(folder, ("--memory", *lets_come(folder))).start()
     yield broker
     print(f"--- shared broker\n{broker.stderr()}")
     broker.stop()

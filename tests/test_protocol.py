@@ -196,7 +196,11 @@ def longest(struct: Any, field: str) -> int:
             Settings().connection_questions_max,
         ),
         ("answers that a client does not read", Settings().connection_unread_bytes_max),
-        ("connections of one address that have not said HELLO", Settings().address_silent_max),
+        (
+            "connections of one address, on either port, that have not said HELLO, or subscribed",
+            Settings().address_silent_max,
+        ),
+        ("the same, of all addresses", Settings().silent_max),
         ("replies that a client does not read", options.REPLIES_QUEUED_MAX),
         ("batches that a subscriber does not read", options.BATCHES_QUEUED_MAX),
         ("FETCH, SEEK, LATEST and SEARCH of a connection that wait", Settings().connection_reads_max),

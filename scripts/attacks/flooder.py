@@ -12,9 +12,10 @@ import time
 
 from trials.control import Control
 
+from attacks.knocking import Knocking, Knocks
 from attacks.limits import EVERY
 from attacks.peers import Place
-from attacks.pouring import Pour
+from attacks.pouring import Pour, Source
 
 
 def main() -> None:
@@ -24,14 +25,22 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     sources = [source for name in task["kinds"] for source in EVERY[name].sources]
-    pour = Pour(Place(*task["place"]), sources, task["rate"], task["log_id"])
+    place = Place(*task["place"])
+    flood = _knocking(place, sources, task["server"]) or Pour(
+        place, [source for source in sources if isinstance(source, Source)], task["rate"], task["log_id"]
+    )
     print("ready", flush=True)
     control.going.wait()
     began = time.monotonic()
-    pour.run(lambda: not control.stopping.is_set())
+    flood.run(lambda: not control.stopping.is_set())
     seconds = time.monotonic() - began
-    pour.close()
-    print(json.dumps({"seconds": seconds, **pour.counts}), flush=True)
+    flood.close()
+    print(json.dumps({"seconds": seconds, **flood.counts}), flush=True)
+
+
+def _knocking(place: Place, sources: list[Source | Knocks], server: str) -> Knocking | None:
+    """Those are alone."""
+    return next((Knocking(place, source, server) for source in sources if isinstance(source, Knocks)), None)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from attacks import letters, zmtp
+from attacks.knocking import Knocks
 from attacks.letters import message
 from attacks.pouring import Makes, Source
 
@@ -45,7 +46,7 @@ class Kind:
     """One flood."""
 
     what: str  # for people
-    sources: tuple[Source, ...]
+    sources: tuple[Source | Knocks, ...]
     log: Log = NOTHING
     rate: float = RATE
     limits: Mapping[str, float] = field(default_factory=dict)  # of the broker, beside the defaults

@@ -12,6 +12,7 @@ import msgspec
 
 from attacks import letters, zmtp
 from attacks.kinds import KINDS, Kind, _hello, _made
+from attacks.knocking import Knocks
 from attacks.letters import message
 from attacks.pouring import Makes, Source
 
@@ -82,5 +83,6 @@ LIMITS = _of_limits(
     _kind("questions that wait", _each("", kind=letters.WHO), connection_questions_max=1),
     _kind("reads that wait", _each(["**"], 0, 0, kind=letters.FETCH), connection_reads_max=1),
     _kind("ever more subscriptions", _subscriptions, True, connection_subscriptions_max=20),
+    Kind("handshakes that fail, to a broker with keys", (Knocks(1_000, 100),), limits={"address_failures_max": 512}),
 )
 EVERY = {**KINDS, **LIMITS}

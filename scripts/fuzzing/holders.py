@@ -28,11 +28,15 @@ class Holders:
 
     def prefix(self, user: str) -> tuple[str, ...]:
         """What a command starts with that is that user's."""
-        return ("env", f"ZCHAT_CONFIG={self._homes / user / 'zchat.toml'}")
+        return ("env", f"ZCHAT_CONFIG={self.profile(user)}")
 
-    def join(self, user: str, address: str) -> None:
-        """It gets a key, and the broker knows it."""
-        invite = self._run(user, "keys", "invite", user, "--keys", str(self.keys), "-b", address)
+    def profile(self, user: str) -> Path:
+        """Where that user's is."""
+        return self._homes / user / "zchat.toml"
+
+    def join(self, user: str, address: str, *options: str) -> None:
+        """It gets a key, and the broker knows it. The options are those of the invite."""
+        invite = self._run(user, "keys", "invite", user, *options, "--keys", str(self.keys), "-b", address)
         self._run(user, "join", invite.strip())
 
     def fuzzers(self) -> tuple[tuple[str, str], str]:

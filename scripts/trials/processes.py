@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ READY = re.compile(r"zchat broker ready on (\S+) ")
 ABORTED = re.compile("Fatal Python error: Aborted")  # in the signal's handler: it serves nobody any more
 START_SECONDS = 60.0
 END_SECONDS = 90.0
+
+LETS_COME = {"address_failures_max": 1_000_000, "failures_max": 1_000_000}  # who attacks is let in again and again
 
 Complain = Callable[[str, str, str], None]  # kind, where, what
 
@@ -33,6 +35,15 @@ def environment() -> dict[str, str]:
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     paths = f"{ROOT / 'scripts'}{os.pathsep}{ROOT}"
     return {**kept, "PYTHONPATH": paths, "PYTHONFAULTHANDLER": "1", "NO_COLOR": "1", "PYTHONUTF8": "1"}
+
+
+def limited(folder: Path, limits: Mapping[str, float]) -> tuple[str, ...]:
+    """The options that give a broker these limits."""
+    if not limits:
+        return ()
+    file = folder / "broker.toml"
+    file.write_text("\n".join(["[limits]", *(f"{name} = {value}" for name, value in limits.items())]))
+    return "--config", str(file)
 
 
 class Started:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from zchat.settings import Settings
 from zchat.sockets.greetings import HELLO_BUSY_SECONDS, HELLO_SECONDS, Greetings
 from zchat.sockets.peer import Peer
+
+
+def greetings_of(address: int, in_all: int = 100, *, ends: bool = True) -> Greetings:
+    return Greetings(Settings(address_silent_max=address, silent_max=in_all), ends=ends)
+
+
+def overdue(greetings: Greetings, seconds: float, *, dry: bool = True) -> list[Peer]:
+    return [peer for peer, _ in greetings.overdue(seconds, dry=dry)]
 
 
 def came(greetings: Greetings, descriptor: int, seconds: float, host: str = "192.0.2.1") -> Peer:
@@ -13,35 +22,54 @@ def came(greetings: Greetings, descriptor: int, seconds: float, host: str = "192
 
 
 def test_who_says_nothing_is_due_after_some_seconds_and_told_of_once() -> None:
-    greetings = Greetings(10)
+    greetings = greetings_of(10)
     silent, speaks, goes = (came(greetings, number, 100.0) for number in range(3))
     greetings.done(speaks)
     greetings.done(goes)
-    assert greetings.overdue(100.0 + HELLO_SECONDS, dry=True) == []
-    assert greetings.overdue(100.1 + HELLO_SECONDS, dry=True) == [silent]
-    assert greetings.overdue(200.0, dry=True) == []
+    assert overdue(greetings, 100.0 + HELLO_SECONDS) == []
+    assert overdue(greetings, 100.1 + HELLO_SECONDS) == [silent]
+    assert overdue(greetings, 200.0) == []
 
 
 def test_while_what_came_is_not_all_read_there_is_more_patience() -> None:
-    greetings = Greetings(1)
+    greetings = greetings_of(1)
     first, second = came(greetings, 1, 0.0), came(greetings, 2, 0.0)
-    assert greetings.overdue(HELLO_BUSY_SECONDS, dry=False) == []
-    assert greetings.overdue(HELLO_BUSY_SECONDS + 0.1, dry=False) == [first, second]
+    assert overdue(greetings, HELLO_BUSY_SECONDS, dry=False) == []
+    assert overdue(greetings, HELLO_BUSY_SECONDS + 0.1, dry=False) == [first, second]
 
 
 def test_the_oldest_of_an_address_with_too_many_go_first() -> None:
-    greetings = Greetings(2)
+    greetings = greetings_of(2)
     many = [came(greetings, number, 0.0) for number in range(5)]
     came(greetings, 9, 0.0, "192.0.2.2")
-    assert greetings.overdue(1.0, dry=True) == many[:3]
-    assert greetings.overdue(1.0, dry=True) == []
+    assert overdue(greetings, 1.0) == many[:3]
+    assert overdue(greetings, 1.0) == []
 
 
 def test_a_descriptor_that_is_used_again_is_another_peer() -> None:
-    greetings = Greetings(10)
+    greetings = greetings_of(10)
     former = came(greetings, 1, 0.0)
     greetings.done(former)
     again = came(greetings, 1, 4.0)
     greetings.done(former)
-    assert greetings.overdue(5.1, dry=True) == []
-    assert greetings.overdue(9.1, dry=True) == [again]
+    assert overdue(greetings, 5.1) == []
+    assert overdue(greetings, 9.1) == [again]
+
+
+def test_above_the_bound_of_all_the_address_with_most_loses_its_oldest() -> None:
+    greetings = greetings_of(5, 6)
+    many = [came(greetings, number, 0.0) for number in range(5)]
+    few = [came(greetings, number, 0.0, "192.0.2.2") for number in range(5, 8)]
+    assert greetings.overdue(1.0, dry=True) == [(many[0], "silent_max"), (many[1], "silent_max")]
+    for peer in (*many, *few):
+        greetings.done(peer)
+    more = [came(greetings, number, 2.0, "192.0.2.2") for number in range(7)]
+    assert greetings.overdue(3.0, dry=True) == [(more[0], "address_silent_max"), (more[1], "address_silent_max")]
+
+
+def test_a_subscriber_may_take_its_time() -> None:
+    greetings = greetings_of(2, ends=False)
+    first = came(greetings, 1, 0.0)
+    assert overdue(greetings, 1_000.0) == []
+    came(greetings, 2, 0.0), came(greetings, 3, 0.0)
+    assert overdue(greetings, 1_000.0) == [first]

@@ -16,7 +16,7 @@ import pytest
 import zmq
 
 import zchat
-from tests.conftest import BrokerProcess, environment, eventually
+from tests.conftest import BrokerProcess, environment, eventually, lets_come
 from zchat import wire
 
 pytestmark = pytest.mark.slow  # each starts processes
@@ -231,7 +231,8 @@ def test_what_is_not_counted_on_ipc_fills_no_memory(start_broker: Callable[..., 
     assert serves(broker)
 
 
-def test_a_crowd_of_connections_at_once_is_let_in(broker: BrokerProcess) -> None:
+def test_a_crowd_of_connections_at_once_is_let_in(start_broker: Callable[..., BrokerProcess], tmp_path: Path) -> None:
+    broker = start_broker(*lets_come(tmp_path))
     program = (
         "import socket, sys\n"
         "host, port = sys.argv[1].rsplit(':', 1)\n"

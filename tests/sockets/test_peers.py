@@ -312,3 +312,62 @@ def pinged_in_time(bound: Bound, connection: socket.socket, pause_max: float) ->
 
 def alive(peer: Peer) -> bool:
     return name_of_peer(peer.descriptor) == peer.name
+
+
+def knock(address: str, source: str) -> socket.socket:
+    """A connection that begins, from there: it has not said a word."""
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    peer = socket.socket()
+    peer.bind((source, 0))
+    peer.setblocking(False)
+    peer.connect_ex((host, int(port)))
+    return peer
+
+
+def is_accepted(peer: socket.socket) -> bool:
+    """Whether the broker's system has begun it."""
+    poll = select.poll()
+    poll.register(peer, select.POLLOUT)
+    return bool(poll.poll(0))
+
+
+@pytest.mark.parametrize("port", ["clients", "subscribers"])
+def test_an_address_whose_connections_come_to_nothing_is_not_let_in_for_a_while(port: str) -> None:
+    bound = Bound(address_failures_max=3, address_failures_a_second_max=1)
+    where = bound.address if port == "clients" else bound.publish_address
+    met: dict[str, int] = {}
+
+    def look() -> None:
+        bound.peers.read_monitors(now())
+        bound.peers.elapsed(now(), dry=True)
+        met.update(bound.cutoffs.take_met())
+
+    try:
+        for _ in range(4):
+            with knock(where, "127.0.0.2"):
+                bound.only(getattr(bound.peers, port))
+
+            def has_gone() -> bool:
+                look()
+                return not getattr(bound.peers, port)
+
+            eventually(has_gone, "it has gone")
+
+        assert met == {"address_failures_max": 1}
+        assert bound.told == ["127.0.0.2 is cut off: it comes too often, or too often for nothing"]
+        with knock(where, "127.0.0.2") as shut, knock(where, "127.0.0.1") as honest:
+
+            def is_there() -> bool:
+                look()
+                return any(peer.host == "127.0.0.1" for peer in getattr(bound.peers, port).values())
+
+            eventually(is_there, "who comes from elsewhere is let in")
+            assert is_accepted(honest)
+
+            def is_let_in() -> bool:
+                look()
+                return is_accepted(shut)
+
+            eventually(is_let_in, "and the other one after a while")
+    finally:
+        bound.close()

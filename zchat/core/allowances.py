@@ -75,6 +75,11 @@ class Allowance(Generic[Key]):
         self._note(key, missing, now)
         return max(0.0, missing - self._burst) / self._refill
 
+    def give_back(self, key: Key, tokens: int, now: Instant) -> None:
+        """They were not used after all."""
+        if missing := self._missing(key, now):
+            self._note(key, max(0.0, missing - tokens), now)
+
     def forget(self, key: Key) -> None:
         """There is nobody of that key any more."""
         self._taken.pop(key, None)

@@ -48,6 +48,12 @@ class CutOffs:
         self._tell_of(name, reason)
         return True
 
+    def met(self, name: object, reason: str, limit: str) -> None:
+        """A limit was met by one that has ended by itself: count it, and tell `reason`."""
+        with self._lock:
+            self._met[limit] = self._met.get(limit, 0) + 1
+        self._tell_of(name, reason)
+
     def end(self, descriptor: int, name: object) -> None:
         """The same without telling: the peer was told why."""
         with self._lock:

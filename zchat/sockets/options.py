@@ -50,7 +50,7 @@ SNDMORE = int(zmq.SNDMORE)
 RCVMORE = int(zmq.RCVMORE)
 EVENTS = int(zmq.EVENTS)
 
-MONITORED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED  # narrow: each event is a message
+MONITORED = zmq.EVENT_LISTENING | zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED  # narrow: each event is a message
 CLIENT_MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
 
 _ZERO_COPY_RECV = 10  # zmq_ctx_set(3): pyzmq has no name for it

@@ -27,6 +27,7 @@ class Peer:
         "introduction",
         "is_cut_off",
         "is_greeted",
+        "is_refused",
         "key",
         "looked_at",
         "looked_messages",
@@ -64,7 +65,8 @@ class Peer:
         # Of the ROUTER.
         self.connection = b""  # its routing id, once it has spoken
         self.is_cut_off = False  # what it sent before is of no use to anybody
-        self.is_greeted = False  # it has said HELLO
+        self.is_greeted = False  # it has said its word: HELLO, or what it subscribes to
+        self.is_refused = False  # its address came too often: it is not counted again
         self.sent = 0  # bytes of answers that it was given,
         self.acked = 0  # and that its kernel has taken, when that was looked at last
         # Of the XPUB.

@@ -22,8 +22,10 @@ import zmq
 
 from zchat import wire
 from zchat.core import Instant
+from zchat.core.allowances import origin
 from zchat.settings import Settings
 from zchat.sockets import memory, options
+from zchat.sockets.arrivals import Arrivals
 from zchat.sockets.cutoffs import CutOffs
 from zchat.sockets.greetings import Greetings
 from zchat.sockets.kernel import NO_TRAFFIC, name_of_peer, traffic, unsent_bytes
@@ -41,6 +43,8 @@ TOO_MANY = "came when there was no descriptor left for it (ulimit -n)"
 REFUSED = "comes again at once after it has flooded"
 NO_KEY = "-"  # of a subscriber for whom libzmq names none: it is let in by nobody
 SILENT = "did not say HELLO"
+NO_TOPIC = "did not subscribe, as too many do not"
+TOO_OFTEN = "comes too often, or too often for nothing"
 
 
 class Peers:
@@ -78,7 +82,9 @@ class Peers:
         self.ends: dict[bytes, float] = {}  # connection of the ROUTER -> since when its end is known
         self._passed_over: list[bytes] = []  # connections that were forgotten and may have frames left in the ROUTER
         self._cutting: list[tuple[float, bytes]] = []
-        self._greetings = Greetings(settings.address_silent_max)
+        self._greetings = Greetings(settings)
+        self._listenings = Greetings(settings, ends=False)
+        self._arrivals = Arrivals(settings)
         self._topics = Topics(settings)
         self._looked = 0.0
         self._giving_back = 0  # times that are left
@@ -104,6 +110,7 @@ class Peers:
         peer = self.clients.get(descriptor)
         if peer is None:  # it spoke and went: its frames count all the same
             peer = Peer(-1, None, now.seconds)
+            self._arrivals.not_failed(origin(address), now)
         elif peer.connection:  # whose end the monitor has missed
             self._client_went(descriptor, now)
             self._came(descriptor, now)
@@ -167,6 +174,9 @@ class Peers:
         """Who sent that to the XPUB; None for one that has ended."""
         self._read_xpub_monitor(now)  # its descriptor may have been another's a moment ago
         peer = self.subscribers.get(options.metadata(frame, zmq.SRCFD))
+        if peer is not None and not peer.is_greeted:
+            peer.is_greeted = True
+            self._listenings.done(peer)
         if self._admits is not None and peer is not None:
             key = options.metadata(frame, "User-Id") or NO_KEY
             if not peer.key:
@@ -222,8 +232,10 @@ class Peers:
         if self.full:
             low = self._settings.connection_unread_bytes_max // 2
             self.full = {each for each in self.full if each in self.of and self._unread(self.of[each]) > low}
-        for peer in self._greetings.overdue(now.seconds, dry=dry) if self._greetings.waiting else ():
-            self._cutoffs.cut_off(peer.descriptor, peer.name, SILENT, "address_silent_max")
+        for silent, why in ((self._greetings, SILENT), (self._listenings, NO_TOPIC)):
+            for peer, limit in silent.overdue(now.seconds, dry=dry) if silent.waiting else ():
+                self._cutoffs.cut_off(peer.descriptor, peer.name, why, limit)
+        self._arrivals.elapsed(now)
         if now.seconds - self._looked >= LOOK_SECONDS:
             self._looked = now.seconds
             self.refused = {at: until for at, until in self.refused.items() if until > now.seconds}
@@ -238,6 +250,7 @@ class Peers:
         deadline = self._looked + LOOK_SECONDS
         if self._cutting:
             deadline = min(deadline, self._cutting[0][0])
+        deadline = min(deadline, self._arrivals.next_deadline or deadline)
         if self.full:
             deadline = min(deadline, now.seconds + FULL_LOOK_SECONDS)
         return deadline
@@ -265,42 +278,63 @@ class Peers:
             kind, descriptor = event
             if kind == zmq.EVENT_ACCEPTED:
                 self._came(descriptor, now)
-            else:
+            elif kind == zmq.EVENT_DISCONNECTED:
                 self._client_went(descriptor, now)
+            else:
+                self._arrivals.listens(descriptor)
 
     def _read_xpub_monitor(self, now: Instant) -> None:
         while (event := options.read_event(self._xpub_monitor)) is not None:
             kind, descriptor = event
             if kind == zmq.EVENT_ACCEPTED:
-                self._subscriber_went(descriptor)
-                peer = Peer(descriptor, name_of_peer(descriptor), now.seconds)
+                self._subscriber_went(descriptor, now)
+                peer = self._accepted(descriptor, now, self._listenings)
                 peer.behind_at = self.broadcast_bytes
                 self.subscribers[descriptor] = peer
                 self._refuse_who_floods(peer, now, subscribes=True)
                 self._refuse_too_many(self.subscribers, peer)
+            elif kind == zmq.EVENT_DISCONNECTED:
+                self._subscriber_went(descriptor, now)
             else:
-                self._subscriber_went(descriptor)
+                self._arrivals.listens(descriptor)
 
     def _came(self, descriptor: int, now: Instant) -> None:
         self._client_went(descriptor, now)
-        peer = Peer(descriptor, name_of_peer(descriptor), now.seconds)
-        self.clients[descriptor] = peer
-        self._greetings.came(peer)
+        self.clients[descriptor] = peer = self._accepted(descriptor, now, self._greetings)
         self._refuse_who_floods(peer, now, subscribes=False)
         self._refuse_too_many(self.clients, peer)
+
+    def _accepted(self, descriptor: int, now: Instant, silent: Greetings) -> Peer:
+        """One more; who comes too often is cut off before it costs a handshake."""
+        self._arrivals.release(descriptor)
+        peer = Peer(descriptor, name_of_peer(descriptor), now.seconds)
+        silent.came(peer)
+        if peer.name is not None and (limit := self._arrivals.came(peer.host, now)):
+            peer.is_refused = peer.is_cut_off = True
+            self._cutoffs.cut_off(descriptor, peer.name, TOO_OFTEN, limit)
+        return peer
+
+    def _ended(self, peer: Peer, now: Instant, silent: Greetings) -> None:
+        """Of a descriptor that is not forgotten yet."""
+        silent.done(peer)
+        if peer.is_greeted or peer.is_refused:
+            return
+        if limit := self._arrivals.failed(None if peer.name is None else peer.host, now):
+            self._cutoffs.met(peer.name, TOO_OFTEN, limit)
 
     def _client_went(self, descriptor: int, now: Instant) -> None:
         peer = self.clients.pop(descriptor, None)
         if peer is None:
             return
-        self._greetings.done(peer)
+        self._ended(peer, now, self._greetings)
         peer.descriptor = -1
         if peer.connection:
             self.ends.setdefault(peer.connection, now.seconds)
 
-    def _subscriber_went(self, descriptor: int) -> None:
+    def _subscriber_went(self, descriptor: int, now: Instant) -> None:
         peer = self.subscribers.pop(descriptor, None)
         if peer is not None:
+            self._ended(peer, now, self._listenings)
             self._topics.forget(peer)
 
     def _refuse_who_floods(self, peer: Peer, now: Instant, *, subscribes: bool) -> None:

@@ -1,0 +1,106 @@
+"""How many connections come of an address, and how many come to nothing: who goes too far is not let in for a while.
+
+    a stranger's handshake fails ──► `ended`: one of 512 that may at once, and of 50 a second
+    one too many                 ──► the address is shut: the kernel drops its SYNs, until none is owed any more
+
+Rules of this file
+1. A connection comes to nothing when it ends before it has said HELLO, or subscribed: a key that is not known, a
+   handshake that was left, a port that was looked at. With keys each costs libzmq's thread five products of points,
+   0.3 ms in which it does nothing for others; and nothing but the address tells them apart before that.
+2. Who is there stays: only new connections are refused, and those are not counted again.
+3. Where all together are too many, one failure is enough to shut an address. Who has had none is let in.
+4. It counts by origin (core/allowances.py), and who is behind the same address is shut out with it, for a moment.
+5. Who is gone before the loop has looked counts for all together alone: a sample is enough to know who floods.
+6. What the kernel does not refuse (accept_filter.py), the caller cuts off as soon as it is accepted.
+
+Spec: docs/design.md, "Who comes too often". Tests: tests/sockets/test_arrivals.py.
+"""
+
+from __future__ import annotations
+
+from zchat.core import Instant
+from zchat.core.allowances import Allowance
+from zchat.settings import Settings
+from zchat.sockets.accept_filter import ADDRESSES_MAX, AcceptFilter
+
+SHUT_SECONDS = 0.25  # at the least: the filter is not made anew for each connection
+SHUT_FOR_ALL_SECONDS = 10.0  # who has failed once, while all together fail too often
+LOOK_SECONDS = 0.05  # between two filters
+ALL = ""  # the key of what counts for all
+
+
+class Arrivals:
+    """Of both sockets of one broker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._connections = Allowance[str](settings.address_connections_max, settings.address_connections_a_second_max)
+        self._failures = Allowance[str](settings.address_failures_max, settings.address_failures_a_second_max)
+        self._all_failures = Allowance[str](settings.failures_max, settings.failures_a_second_max)
+        self._shut: dict[str, tuple[float, str]] = {}  # origin -> until when, and the limit that it has met
+        self._filters: list[AcceptFilter] = []
+        self._filtered: tuple[str, ...] = ()
+        self._looked = 0.0
+
+    def listens(self, descriptor: int) -> None:
+        """A listener of the broker's: what is shut, is shut there."""
+        self._filters.append(AcceptFilter(descriptor))
+
+    def release(self, descriptor: int) -> None:
+        """That connection was accepted: no filter looks at its packets."""
+        for each in self._filters:
+            if each.is_on:
+                each.release(descriptor)
+                return
+
+    def came(self, host: str, now: Instant) -> str:
+        """A connection was accepted. Returns the limit by which it is to be cut off; empty: it may stay."""
+        until, limit = self._shut.get(host, (0.0, ""))
+        if now.seconds < until:
+            return limit
+        if owed := self._connections.overdraw(host, 1, now):
+            self._shut_out(host, now.seconds + owed, "address_connections_max", now)
+            return "address_connections_max"
+        return ""
+
+    def failed(self, host: str | None, now: Instant) -> str:
+        """One has come to nothing. Returns the limit that its address has met by that; empty: none.
+
+        None: it was gone before it was looked where it came from. That it was one is all that is known.
+        """
+        in_all = self._all_failures.overdraw(ALL, 1, now)
+        if host is None:
+            return ""
+        if owed := self._failures.overdraw(host, 1, now):
+            limit = "address_failures_max"
+        elif in_all:
+            owed, limit = SHUT_FOR_ALL_SECONDS, "failures_max"
+        else:
+            return ""
+        is_new = now.seconds >= self._shut.get(host, (0.0, ""))[0]
+        self._shut_out(host, now.seconds + owed, limit, now)
+        return limit if is_new else ""
+
+    def not_failed(self, host: str, now: Instant) -> None:
+        """One that was taken for failed has said a word before it went: that is read only now."""
+        self._failures.give_back(host, 1, now)
+        self._all_failures.give_back(ALL, 1, now)
+
+    def elapsed(self, now: Instant) -> None:
+        """Have the kernel drop what comes of those that are shut, and of nobody else."""
+        if not (self._shut or self._filtered) or now.seconds - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now.seconds
+        self._shut = {host: shut for host, shut in self._shut.items() if shut[0] > now.seconds}
+        filtered = tuple(sorted(list(self._shut)[-ADDRESSES_MAX:]))
+        if filtered != self._filtered:
+            self._filtered = filtered
+            for each in self._filters:
+                each.drop(filtered)
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When `elapsed` is to be called next; None: nobody is shut."""
+        return self._looked + LOOK_SECONDS if self._shut or self._filtered else None
+
+    def _shut_out(self, host: str, until: float, limit: str, now: Instant) -> None:
+        self._shut[host] = max(until, now.seconds + SHUT_SECONDS, self._shut.get(host, (0.0, ""))[0]), limit
