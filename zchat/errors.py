@@ -260,12 +260,12 @@ class StartError(ZchatError):
 class LogError(ZchatError):
     """The log could not keep or read records. `code` is one of `CODES`.
 
-    `is_final`: it keeps nothing more until it is opened anew.
+    `is_final`: it keeps nothing more until it is opened anew. `limit`: which one was met, if one was.
     """
 
-    def __init__(self, code: str, text: str, *, is_final: bool = False) -> None:
+    def __init__(self, code: str, text: str, *, is_final: bool = False, limit: str = "") -> None:
         super().__init__(code, text)
-        self.code, self.text, self.is_final = code, text, is_final
+        self.code, self.text, self.is_final, self.limit = code, text, is_final, limit
 
     def __str__(self) -> str:
         """What the log said."""

@@ -75,6 +75,15 @@ class Settings:
     user_new_rooms_max: int = 65_536  # new rooms of one user at once: as many as of one address,
     user_new_rooms_a_second_max: float = 100.0  # and so many more a second
 
+    user_memberships_max: int = 32_768  # rooms that its sessions are members of, together
+    user_subscriptions_max: int = 262_144  # topics that its sessions have on the ROUTER, together
+    user_groups_max: int = 1_000  # groups that it has made and that are there
+    user_group_members_max: int = 8_192  # its sessions that take part in groups, as often as they do
+    user_servers_max: int = 8_192  # its sessions that serve rooms, as often as they do
+    user_calls_max: int = 16_384  # its requests that have no reply
+    user_scheduled_max: int = 10_000  # its messages that are to be sent later,
+    user_scheduled_bytes_max: int = 8 << 20  # and their bytes
+
     # What a stranger can make the broker keep: so much at once, and so much more a second (core/allowances.py).
     address_makings_max: int = (
         65_536  # new sessions, rooms, cursors and groups of one address: a program makes 50,000 rooms at once
@@ -101,6 +110,7 @@ class Settings:
     rooms_max: int = 262_144  # in all: about 200 MB
     cursors_max: int = 100_000  # in all: about 40 MB
     groups_max: int = 10_000  # in all
+    address_groups_max: int = 5_000  # of these, that were made from one address
     group_members_max: int = 65_536  # sessions that take part in groups, as often as they do, in all
     address_group_members_max: int = 16_384  # of the sessions of one address
     scheduled_max: int = 100_000  # messages that are to be sent later, in all,
@@ -108,7 +118,8 @@ class Settings:
     address_scheduled_max: int = 20_000  # of these, that came from one address
     address_scheduled_bytes_max: int = 16 << 20
     session_calls_max: int = 1_024  # requests of one session that have no reply,
-    calls_max: int = 65_536  # and of all
+    calls_max: int = 65_536  # of all,
+    address_calls_max: int = 32_768  # and of the sessions of one address
     servers_max: int = 65_536  # sessions that serve rooms, as often as they do, in all
     address_servers_max: int = 16_384  # of the sessions of one address
     subscriptions_max: int = 1_048_576  # topics that sessions have on the ROUTER, together: about 100 MB

@@ -177,7 +177,7 @@ class FuzzPort:
         if connection != WARDEN:
             self.ends.setdefault(connection, now.seconds)
 
-    def take_met(self) -> dict[str, int]:
+    def take_met(self) -> dict[tuple[str, str], int]:
         return {}
 
     def flushed(self) -> None:

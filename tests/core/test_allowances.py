@@ -197,15 +197,15 @@ def test_joins_of_an_address_are_counted_over_its_connections() -> None:
 def test_a_share_is_bounded_in_all_and_for_each_origin_and_is_had_again(steps: list[tuple[str, int]]) -> None:
     share, held = Share(replace(Settings(), servers_max=10, address_servers_max=6), "servers_max"), dict[str, int]()
     for address, amount in steps:
-        if share.has_room(address, amount):
+        if not share.met(address, amount):
             share.add(address, amount)
             held[address] = held.get(address, 0) + amount
         assert share.held == sum(held.values()) <= 10
         assert all(of <= 6 for of in held.values())
     for address, amount in held.items():
-        assert share.has_room(address, -amount), "to give back is always allowed"
+        assert not share.met(address, -amount), "to give back is always allowed"
         share.add(address, -amount)
-    assert share.held == 0 and share.has_room("10.0.0.3", 6) and not share.has_room("10.0.0.3", 7)
+    assert share.held == 0 and not share.met("10.0.0.3", 6) and share.met("10.0.0.3", 7)
 
 
 def test_a_share_says_which_limit_was_met() -> None:
@@ -222,3 +222,19 @@ def refused(allowances: Allowances, connection: bytes, address: str) -> None:
     with pytest.raises(WireError) as caught:
         allowances.begin(connection, address, at(0))
     assert caught.value.code == "busy"
+
+
+def test_one_user_holds_so_much_and_no_more_from_wherever_its_sessions_come() -> None:
+    share = Share(replace(Settings(), servers_max=10, address_servers_max=6, user_servers_max=3), "servers_max")
+    share.add("10.0.0.1", 2, "Alice")
+    share.add("10.0.0.2", 1, "alice")
+    assert share.met("10.0.0.3", 1, "ALICE") == "user_servers_max"
+    assert share.met("10.0.0.3", 1, "bob") == ""
+    share.add("10.0.0.1", -2, "alice")
+    assert share.met("10.0.0.3", 2, "alice") == ""
+
+
+def test_what_nobody_is_known_to_hold_counts_for_all_alone() -> None:
+    share = Share(replace(Settings(), servers_max=3, address_servers_max=2), "servers_max")
+    share.add(None, 2)
+    assert share.met("", 1) == "" and share.met("", 2) == "servers_max"

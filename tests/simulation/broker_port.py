@@ -88,7 +88,7 @@ class SimulatedPort:
             if known is not None:
                 known.cut()
 
-    def take_met(self) -> dict[str, int]:
+    def take_met(self) -> dict[tuple[str, str], int]:
         """Nobody is cut off for a limit here."""
         return {}
 

@@ -340,7 +340,7 @@ def test_an_address_whose_connections_come_to_nothing_is_not_let_in_for_a_while(
     def look() -> None:
         bound.peers.read_monitors(now())
         bound.peers.elapsed(now(), dry=True)
-        met.update(bound.cutoffs.take_met())
+        met.update({limit: times for (limit, _), times in bound.cutoffs.take_met().items()})
 
     try:
         for _ in range(4):

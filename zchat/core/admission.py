@@ -1,4 +1,4 @@
-"""Who is let in and who has to go: HELLO and ENROLL as the keys say, and what ends when they change.
+"""Meeting is let in and who has to go: HELLO and ENROLL as the keys say, and what ends when they change.
 
 Rules of this file
 1. What a key may is in identity.py; here it becomes refusals, ends of sessions, and lines for the operator.
@@ -16,6 +16,7 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.channels import Endpoint, connection_of
 from zchat.core.identity import Enrolment, Identities
+from zchat.core.limits_met import Meeting
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
 from zchat.core.session import LOST, Session
@@ -44,7 +45,7 @@ class Admission:
         self._enrolments: list[Enrolment] = []
 
     def may_greet(self, endpoint: Endpoint, hello: wire.Hello, now: Instant) -> bool:
-        """Whether a session of that user may be there; who may not is told."""
+        """Whether a session of that user may be there; who may not is told. Then `greeted`, if it is."""
         if not self.identities.has_keys:
             return True
         connection, seconds = connection_of(endpoint), now.micros / 1e6
@@ -55,12 +56,23 @@ class Admission:
             self._replies.refuse(endpoint, "connection", 0, error.code, str(error))
             self.audit.note("refused", seconds, user=hello.user, key=key, address=address, code=error.code)
             return False
-        current = self._registry.of(endpoint)
-        if current is None and isinstance(endpoint, bytes):  # else it says HELLO once more, or a gateway's users come
-            self.audit.note("connected", seconds, user=hello.user, key=key, address=address)
-        if isinstance(endpoint, bytes) and (key := self.identities.next_server):
-            self._replies.reply(endpoint, wire.NextKey(bytes.fromhex(key)))
         return True
+
+    def greeted(self, endpoint: Endpoint, user: str, now: Instant, *, is_new: bool) -> None:
+        """A session of that user is there now. Not `is_new`: it has said HELLO once more."""
+        if not self.identities.has_keys or not isinstance(endpoint, bytes):
+            return  # of a gateway's users nobody is told
+        if is_new:
+            key, address = short(self.identities.key_of(endpoint)), self.identities.address_of(endpoint)
+            self.audit.note("connected", now.micros / 1e6, user=user, key=key, address=address)
+        if following := self.identities.next_server:
+            self._replies.reply(endpoint, wire.NextKey(bytes.fromhex(following)))
+
+    def limited(self, who: Meeting, times: int, now: Instant) -> None:
+        """A limit was met so often by who is told of."""
+        if self.identities.has_keys:
+            told = {"limit": who.limit, "user": who.user, "address": who.address, "times": str(times)}
+            self.audit.note("limited", now.micros / 1e6, **told)
 
     # --- a new key --------------------------------------------------------------------------
 

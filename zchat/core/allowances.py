@@ -17,6 +17,7 @@ Spec: docs/protocol.md, "Limits". Tests: tests/core/test_allowances.py.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterator
 from ipaddress import ip_address
 from itertools import islice
@@ -156,41 +157,46 @@ class Allowances:
 
 
 class Share:
-    """How much there is of something as long as somebody holds it: so much in all, so much of one origin."""
+    """How much there is of something as long as somebody holds it: so much in all, of one origin, and of one user."""
 
     def __init__(self, settings: Settings, limit: str) -> None:
-        """`limit`: the setting that bounds all; that of one origin is called `address_` and so."""
-        self._limit, self._origin_limit = limit, f"address_{limit}"
+        """`limit`: the setting that bounds all; of an origin `address_` and so, of a user `user_` and so."""
+        self._limit, self._origin_limit, self._user_limit = limit, f"address_{limit}", f"user_{limit}"
         self._most: int = getattr(settings, self._limit)
         self._origin_most: int = getattr(settings, self._origin_limit)
-        self._origins: dict[str, int] = {}
+        self._user_most: int = getattr(settings, self._user_limit, 0)
+        self._origins = Counter[str]()
+        self._users = Counter[str]()
         self.held = 0  # in all
 
-    def has_room(self, address: str, amount: int) -> bool:
-        """Whether a peer of that address may hold so much more."""
-        return not self._met(address, amount)
-
-    def check(self, address: str, amount: int, code: str, text: str) -> None:
-        """Raises WireError where it may not."""
-        if limit := self._met(address, amount):
+    def check(self, address: str, amount: int, code: str, text: str, user: str = "") -> None:
+        """Raises WireError where a peer of that address, and that user, may not hold so much more."""
+        if limit := self.met(address, amount, user):
             raise over_limit(limit, code, text)
 
-    def add(self, address: str, amount: int) -> None:
-        """It holds so much more; less than 0 gives back."""
-        of = origin(address)
+    def add(self, address: str | None, amount: int, user: str = "") -> None:
+        """It holds so much more; less than 0 gives back. Without a user, or address, it counts for none."""
         self.held += amount
-        left = self._origins[of] = self._origins.get(of, 0) + amount
-        if not left:
-            del self._origins[of]
+        if address is not None:
+            _add(self._origins, origin(address), amount)
+        if user:
+            _add(self._users, user_key(user), amount)
 
-    def _met(self, address: str, amount: int) -> str:
-        """The limit that it would be above; empty: none."""
+    def met(self, address: str, amount: int, user: str = "") -> str:
+        """The limit that it would be above with so much more; empty: none."""
         if amount <= 0:
             return ""
-        if self.held + amount > self._most:
-            return self._limit
-        of = self._origins.get(origin(address), 0)
-        return self._origin_limit if of + amount > self._origin_most else ""
+        if user and self._users[user_key(user)] + amount > self._user_most:
+            return self._user_limit
+        if self._origins[origin(address)] + amount > self._origin_most:
+            return self._origin_limit
+        return self._limit if self.held + amount > self._most else ""
+
+
+def _add(held: Counter[str], of: str, amount: int) -> None:
+    held[of] += amount
+    if not held[of]:
+        del held[of]
 
 
 class Remembered(Generic[Thing]):

@@ -92,9 +92,10 @@ class BrokerCore:
             facts.groups, settings, self._rooms, self._gathering, self._replies, self._allowances, now
         )
         self._schedule = BrokerSchedule(facts.scheduled, settings, self._rooms, self._gathering, now, self.rights)
-        self.met = self._replies.met
+        self.limits = self._replies.limits
+        self.limits.whose = self._whose
         self._questions = Questions(
-            self.registry, self._rooms, self._cursors, self.groups, self._schedule, self.rights, self.met
+            self.registry, self._rooms, self._cursors, self.groups, self._schedule, self.rights, self.limits.counts
         )
         self._outlet = Outlet(self._replies, self._paces, settings.batch_bytes_max, self._welcomes.start)
         self._asked = Asked(settings.connection_questions_max)
@@ -349,6 +350,10 @@ class BrokerCore:
         else:
             self._broadcasts.append((feed.topic, frame))
 
+    def _whose(self, endpoint: Endpoint) -> tuple[str, str]:
+        session = self.registry.of(endpoint)
+        return session.user if session is not None else "", self.identities.address_of(connection_of(endpoint))
+
     def _not_kept(self, commit: Commit, error: LogError, now: Instant) -> None:
         """The log kept none of it: refuse what clients asked for."""
         self._next = commit.first
@@ -358,6 +363,8 @@ class BrokerCore:
                 for entry, session, size in zip(batch.entries, batch.sessions, batch.sizes, strict=True):
                     self._paces.dropped(session, entry.seq)
                     session.finish(entry.seq, error.code, size)
+                    if error.limit:
+                        self.limits.meet(error.limit, session.connection)
                     self._replies.refuse(session.connection, "publish", entry.seq, error.code, str(error))
         for endpoint, request in undone.done:
             self._replies.refuse(endpoint, "request", request, error.code, str(error))
@@ -372,10 +379,12 @@ class BrokerCore:
         if not self.admission.may_greet(endpoint, hello, now):
             return
         address = self.identities.address_of(connection_of(endpoint))
+        is_new = self.registry.of(endpoint) is None
         greeted = self._memberships.hello(endpoint, hello, address, now)
         if greeted is None:
             return
         session, resumed = greeted
+        self.admission.greeted(endpoint, session.user, now, is_new=is_new)
         self.groups.greeted(session)
         micros = max(self._time, now.micros)
         self._replies.reply(endpoint, self._welcomes.of(session, self.head, micros, now, resumed=resumed))

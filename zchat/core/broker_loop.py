@@ -293,9 +293,12 @@ class BrokerLoop:
 
     def _look_at_limits(self, now: Instant) -> None:
         """Count those for which the port cut peers off; tell once a minute which were met since the last time."""
-        met = self.core.met
-        for limit, times in self._port.take_met().items():
-            met[limit] += times
+        limits = self.core.limits
+        for (limit, address), times in self._port.take_met().items():
+            limits.note(limit, "", address, times)
+        for who, times in limits.take(now.seconds):
+            self.core.admission.limited(who, times, now)
+        met = limits.counts
         if now.seconds < self._limits_at or met == self._told_met:
             return
         self._limits_at = now.seconds + LIMITS_SECONDS

@@ -92,7 +92,7 @@ class BrokerPort(Protocol):
     def cut_off(self, connection: bytes, now: Instant) -> None:
         """End it, once what was sent to it is out. What it says from now on is passed over."""
 
-    def take_met(self) -> dict[str, int]:
+    def take_met(self) -> dict[tuple[str, str], int]:
         """Limits for which peers were cut off since the last time, and how often."""
 
     def flushed(self) -> None:

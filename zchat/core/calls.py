@@ -53,10 +53,11 @@ class CallServer:
 class OpenCall:
     """A request that has no reply yet, or not all."""
 
-    __slots__ = ("endpoint", "message", "number", "servers", "session", "time")
+    __slots__ = ("address", "endpoint", "message", "number", "servers", "session", "time")
 
     def __init__(self, session: Session, message: wire.Call, number: int, time: int) -> None:
         self.session = session
+        self.address = session.address  # for which it counts
         self.endpoint = session.connection
         self.message = message
         self.number = number
@@ -77,6 +78,7 @@ class Calls:
         self._asked: dict[str, dict[int, OpenCall]] = {}  # by session and number of the request
         self._on: dict[bytes, dict[Session, None]] = {}  # by connection: who serves or has asked there
         self._shares = Share(settings, "servers_max")
+        self._calls = Share(settings, "calls_max")
         self._due: list[tuple[float, int]] = []  # heap: when a call's time is over, and its number
 
     # --- what clients say -------------------------------------------------------------------
@@ -94,9 +96,10 @@ class Calls:
         if not message.max_in_flight:
             return
         if known is None:
-            self._shares.check(session.address, 1, "over-limit", "there are as many servers as there may be")
+            text = "there are as many servers as there may be, or of this user or address"
+            self._shares.check(session.address, 1, "over-limit", text, session.user)
             known = CallServer(session, message.server, message.room, message.group)
-            self._shares.add(known.address, 1)
+            self._shares.add(known.address, 1, session.user)
             self._of.setdefault(session.id, {})[message.server] = known
             self._servers.setdefault(message.room, {})[known] = None
         known.group, known.max_in_flight = message.group, message.max_in_flight
@@ -115,15 +118,17 @@ class Calls:
             raise over_limit("publish_bytes_max", "too-large", f"request is {len(message.record)} bytes")
         wire.check_records(msgspec.Raw(b"\x91" + bytes(message.record)))
         most = self._settings.session_calls_max
-        if len(asked) >= most or len(self._open) >= self._settings.calls_max:
-            limit = "session_calls_max" if len(asked) >= most else "calls_max"
-            raise over_limit(limit, "busy", f"{len(asked)} requests have no reply, limit {most}")
+        if len(asked) >= most:
+            raise over_limit("session_calls_max", "busy", f"{len(asked)} requests have no reply, limit {most}")
+        text = "too many requests have no reply, of all, of this user or of this address"
+        self._calls.check(session.address, 1, "busy", text, session.user)
         call = OpenCall(session, message, next(self._numbers), now.micros)
         chosen = self._choose(call, message.replies)
         if not chosen:
             is_served = bool(self._servers.get(message.room))
             raise WireError(*(("busy", "all servers are busy") if is_served else ("no-server", "nobody serves there")))
         self._open[call.number] = asked[message.request] = call
+        self._calls.add(call.address, 1, session.user)
         heappush(self._due, (now.seconds + message.timeout / 1000, call.number))
         self._note(session)
         for server in chosen:
@@ -224,7 +229,7 @@ class Calls:
 
     def _end(self, server: CallServer, now: Instant) -> None:
         """It serves no more: what it had goes to another, or ends."""
-        self._shares.add(server.address, -1)
+        self._shares.add(server.address, -1, server.session.user)
         of_session, of_room = self._of[server.session.id], self._servers[server.room]
         del of_session[server.number], of_room[server]
         if not of_session:
@@ -250,7 +255,8 @@ class Calls:
 
     def _close(self, call: OpenCall) -> None:
         """Nobody waits for it any more."""
-        self._open.pop(call.number, None)
+        if self._open.pop(call.number, None) is not None:
+            self._calls.add(call.address, -1, call.session.user)
         for server in list(call.servers):
             self._let_go(call, server)
         asked = self._asked.get(call.session.id, {})

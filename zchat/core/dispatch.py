@@ -157,7 +157,8 @@ class Dispatch:
                 self._registry.recipients.subscribe(session, message.topics)
                 return wire.Done(message.request)
             case wire.Report():
-                self._registry.listens(session, *self._questions.listens(session, message.listeners))
+                if met := self._registry.listens(session, *self._questions.listens(session, message.listeners)):
+                    self._replies.limits.meet(met, session.connection)
         return None
 
     def end(self, session: Session, reason: str, now: Instant) -> None:

@@ -66,6 +66,7 @@ class WorkGroup:
         self.name = name
         self.upto = upto
         self.max_deliveries = 0
+        self.owner: tuple[str, str | None] = "", None  # user and address that made it, for which it counts, if known
         self.time = 0  # microseconds since 1970: when it was made or set last
         self.members: dict[tuple[str, int], GroupMember] = {}
         self.pending: list[Run] = []  # by offset

@@ -33,7 +33,7 @@ from zchat.core.rooms import BrokerRooms, OpenBatch
 from zchat.core.session import Session
 from zchat.core.stock import StockBatch
 from zchat.core.stocking import Stocking, StockPage, StockRead
-from zchat.errors import BadName, WireError, over_limit
+from zchat.errors import BadName, WireError
 from zchat.names import DEAD, ROOM_BYTES_MAX, group_name, is_pattern, room_name
 from zchat.settings import Settings
 
@@ -61,12 +61,14 @@ class BrokerGroups:
         self._gathering = gathering
         self._allowances = allowances
         self.rooms: dict[str, dict[str, WorkGroup]] = {}  # room -> name -> group
-        self._count = 0
+        self._kept = Share(settings, "groups_max")
         self._members: dict[str, list[tuple[WorkGroup, GroupMember]]] = {}  # by session
         self._shares = Share(settings, "group_members_max")
         self._eager: dict[WorkGroup, None] = {}  # may have something to hand out
         self._stocking = Stocking(rooms)
         self._handing_out = HandingOut(replies)
+        self._replies = replies
+        self._were_too_many = False  # runs
         self._runs = 0  # pending, of all
         self._due = inf
         self._rests = False  # the log has refused what it was given last,
@@ -74,7 +76,7 @@ class BrokerGroups:
         for row in rows:
             group = WorkGroup.of_row(row, now.seconds + settings.restart_grace_seconds)
             self.rooms.setdefault(row.room, {})[row.name] = group
-            self._count += 1
+            self._kept.add(None, 1)  # whose they are, no log tells: they count for all
             self._note(group)
 
     # --- what clients say -------------------------------------------------------------------
@@ -96,7 +98,8 @@ class BrokerGroups:
         if not wire.ACK_WAIT_MS_MIN <= message.ack_wait <= wire.ACK_WAIT_MS_MAX:
             raise WireError("bad-request", f"ack_wait is not in {wire.ACK_WAIT_MS_MIN}..{wire.ACK_WAIT_MS_MAX} ms")
         if known is None:
-            self._shares.check(session.address, 1, "over-limit", "there are as many members of groups as there may be")
+            text = "there are as many members of groups as there may be, or of this user or address"
+            self._shares.check(session.address, 1, "over-limit", text, session.user)
         if group is None:
             after = head if message.after is None else message.after
             group = self._make(session, message.room, message.group, after, head, now)
@@ -218,7 +221,7 @@ class BrokerGroups:
         for _ in range(0 if self._rests else min(HANDED_OUT_MAX, len(self._eager))):
             group = next(iter(self._eager))
             del self._eager[group]
-            takes_new, before = self._runs < self._settings.group_runs_max, group.stock_bytes
+            takes_new, before = self._takes_new(group), group.stock_bytes
             if self._handing_out.hand_out(group, full, now, takes_new=takes_new):
                 self._keep(group)
             self._stocking.bytes += group.stock_bytes - before
@@ -289,14 +292,13 @@ class BrokerGroups:
     def _make(self, session: Session, room: str, name: str, after: int, head: int, now: Instant) -> WorkGroup:
         if after > head:
             raise WireError("bad-request", f"offset {after} is above the head, {head}")
-        if self._count >= self._settings.groups_max:
-            raise over_limit(
-                "groups_max", "over-limit", f"the broker keeps {self._count} groups, limit {self._settings.groups_max}"
-            )
+        text = f"the broker keeps {self._kept.held} groups, and no more of all, of this user or of this address"
+        self._kept.check(session.address, 1, "over-limit", text, session.user)
         self._allowances.make(session.address, 1, now)
         group = self.rooms.setdefault(room, {})[name] = WorkGroup(room, name, after)
         group.time = now.micros
-        self._count += 1
+        group.owner = session.user, session.address
+        self._kept.add(session.address, 1, session.user)
         self._keep(group)
         return group
 
@@ -310,21 +312,22 @@ class BrokerGroups:
         del names[group.name]
         if not names:
             del self.rooms[group.room]
-        self._count -= 1
+        user, address = group.owner
+        self._kept.add(address, -1, user)
         self._eager.pop(group, None)
         self._gathering.groups[group.room, group.name] = None
 
     def _add(self, group: WorkGroup, session: Session, number: int) -> GroupMember:
         member = group.members[session.id, number] = GroupMember(session, number)
         member.address = session.address
-        self._shares.add(member.address, 1)
+        self._shares.add(member.address, 1, session.user)
         self._members.setdefault(session.id, []).append((group, member))
         return member
 
     def _leave(self, group: WorkGroup, member: GroupMember, reason: str, now: Instant, *, counts: bool) -> None:
         group.release(member, reason, now, counts=counts)
         del group.members[member.session.id, member.number]
-        self._shares.add(member.address, -1)
+        self._shares.add(member.address, -1, member.session.user)
         of_session = self._members[member.session.id]
         of_session.remove((group, member))
         if not of_session:
@@ -337,6 +340,15 @@ class BrokerGroups:
     def _keep(self, group: WorkGroup) -> None:
         """Its row changes with the next commit."""
         self._gathering.groups[group.room, group.name] = group
+
+    def _takes_new(self, group: WorkGroup) -> bool:
+        """Whether it is handed what nobody had yet. Where all have too many runs, who has few is not made to wait."""
+        are_too_many = self._runs >= self._settings.group_runs_max
+        if are_too_many and not self._were_too_many:
+            self._replies.limits.note("group_runs_max", "", "")
+        self._were_too_many = are_too_many
+        few = max(1, self._settings.group_runs_max // (2 * max(1, self._kept.held)))
+        return not are_too_many or len(group.pending) < few
 
     def _changed(self, group: WorkGroup) -> None:
         """It may have something to hand out."""

@@ -68,7 +68,8 @@ class Paces:
         late_bytes = 0.0 if self._bytes is None else self._bytes.overdraw(user, size, now)
         late = max(late_records, late_bytes)
         if late:
-            self._replies.met["user_records_a_second_max" if late > late_bytes else "user_bytes_a_second_max"] += 1
+            limit = "user_records_a_second_max" if late > late_bytes else "user_bytes_a_second_max"
+            self._replies.limits.meet(limit, session.connection)
             self._dues[session.id, seq] = now.seconds + late
 
     def is_late(self, session: Session, seq: int, offset: int, size: int) -> bool:

@@ -59,8 +59,8 @@ class Recipients:
             of_topic = self._sessions.get(topic, {})
             if is_direct(topic) and len(of_topic) >= RECIPIENTS_MAX and session not in of_topic:
                 raise over_limit("recipients_max", "over-limit", f"{RECIPIENTS_MAX:,} sessions have subscribed to that")
-        text = "all sessions, or those of this address, have as many topics as they may have"
-        self._shares.check(session.address, len(wanted) - len(before), "over-limit", text)
+        text = "all sessions, or those of this user or address, have as many topics as they may have"
+        self._shares.check(session.address, len(wanted) - len(before), "over-limit", text, session.user)
         for topic in before.keys() - wanted.keys():
             self._remove(session, topic)
         for topic in wanted.keys() - before.keys():
@@ -139,4 +139,4 @@ class Recipients:
 
     def _count(self, session: Session, more: int) -> None:
         if more:
-            self._shares.add(self._addresses.get(session, session.address), more)
+            self._shares.add(self._addresses.get(session, session.address), more, session.user)

@@ -105,7 +105,7 @@ class Registry:
                 self._gone.put(session.id, session, None)
             for room in row.rooms:
                 self._members.setdefault(room, {})[session.id] = session
-            self._memberships.add(session.address, len(row.rooms))
+            self._memberships.add(session.address, len(row.rooms), session.user)
         return [row.session for row in surplus]
 
     # --- tokens -----------------------------------------------------------------------------
@@ -191,13 +191,13 @@ class Registry:
 
     def may_join(self, session: Session, rooms: int) -> None:
         """Raises WireError where there would be too many members: WHO tells of all."""
-        text = "all sessions, or those of this address, are in as many rooms as they may be"
-        self._memberships.check(session.address, rooms, "over-limit", text)
+        text = "all sessions, or those of this user or address, are in as many rooms as they may be"
+        self._memberships.check(session.address, rooms, "over-limit", text, session.user)
 
     def join(self, session: Session, room: str, written: bool, now: Instant) -> None:
         """The session becomes a member; `written` when the room's log gets a record of it."""
         if room not in session.rooms:
-            self._memberships.add(session.address, 1)
+            self._memberships.add(session.address, 1, session.user)
         session.rooms[room] = now.micros
         session.has_joined = True
         if written:
@@ -207,7 +207,7 @@ class Registry:
     def part(self, session: Session, room: str) -> bool:
         """The session is no longer a member. Returns whether its join was written, so that a leave must be."""
         if session.rooms.pop(room, None) is not None:
-            self._memberships.add(session.address, -1)
+            self._memberships.add(session.address, -1, session.user)
         members = self._members.get(room)
         if members is not None:
             members.pop(session.id, None)
@@ -217,12 +217,16 @@ class Registry:
         session.written.discard(room)
         return written
 
-    def listens(self, session: Session, told: list[tuple[int, list[str]]], size: int) -> None:
-        """How far its listeners are; nothing is known where that would be too much of all that is told."""
-        if not self._listens_bytes.has_room(session.address, size - session.listens_bytes):
+    def listens(self, session: Session, told: list[tuple[int, list[str]]], size: int) -> str:
+        """How far its listeners are; nothing is known where that would be too much of all that is told.
+
+        Returns the limit that is met by that; empty: none.
+        """
+        if met := self._listens_bytes.met(session.address, size - session.listens_bytes):
             told, size = [], 0
         self._listens_bytes.add(session.address, size - session.listens_bytes)
         session.listens, session.listens_bytes = told, size
+        return met
 
     def bye(self, session: Session, now: Instant) -> None:
         """The session ends for good; the caller has parted it from its rooms."""

@@ -5,10 +5,9 @@ Tests: tests/core/test_broker.py.
 
 from __future__ import annotations
 
-from collections import Counter
-
 from zchat import wire
 from zchat.core.channels import Channel, Endpoint, reply_to
+from zchat.core.limits_met import LimitsMet
 from zchat.errors import CODES, BadName, WireError
 
 TEXT_MAX = 400  # characters of a refusal: it quotes what was sent, which may have megabytes
@@ -21,7 +20,7 @@ class Replies:
         self._acks: dict[Endpoint, list[tuple[int, int]]] = {}
         self._replies: list[tuple[bytes, bytes]] = []
         self._cutoffs: list[bytes] = []
-        self.met: Counter[str] = Counter()  # limit -> how often somebody met it
+        self.limits = LimitsMet()
 
     def reply(self, endpoint: Endpoint, message: wire.BrokerMessage) -> None:
         """An answer."""
@@ -55,7 +54,7 @@ class Replies:
     ) -> None:
         """An ERROR of what was raised; a limit that was met is counted."""
         if isinstance(error, WireError) and error.limit:
-            self.met[error.limit] += 1
+            self.limits.meet(error.limit, endpoint)
         self.refuse(endpoint, about, number, error.code, str(error), is_fatal=is_fatal)
 
     def refuse_frame(self, endpoint: Endpoint, frame: bytes, error: WireError) -> None:

@@ -71,7 +71,7 @@ class BrokerSchedule:
         self._due: list[tuple[int, int, ScheduleKey]] = []  # heap: its first is to be sent, not each behind it
         self._ties = count()
         self._done: OrderedDict[ScheduleKey, int] = OrderedDict()  # when, oldest first
-        self._counts = Counter[str]()  # by origin; "" is none of a peer's: all together
+        self._counts = Counter[str]()  # by origin, and by `=` and the user's key; "" is none of these: all together
         self._bytes = Counter[str]()
         self._ahead = now.micros / 1e6 - now.seconds  # of the clock, before the one that never goes back
         self._looked_at = now.seconds
@@ -100,7 +100,7 @@ class BrokerSchedule:
             if due > wire.OFFSET_MAX:
                 raise WireError("bad-request", "it is due later than any time that can be told")
             peer = origin(session.address) or "-"
-            self._may_add(peer, len(message.records))
+            self._may_add(peer, key[0], len(message.records))
             row = ScheduledRow(*key, session.user, session.id, message.room, due, peer, bytes(message.records))
         self._change(key, row)
         return True
@@ -227,25 +227,24 @@ class BrokerSchedule:
         return row is not None and row.due == due and not _is_done(row)
 
     def _count(self, row: ScheduledRow, sign: int) -> None:
-        for peer in ("", row.origin):
+        for peer in ("", row.origin, _of_user(row.owner)):
             self._counts[peer] += sign
             self._bytes[peer] += sign * len(row.records)
             if not self._counts[peer]:
                 del self._counts[peer], self._bytes[peer]
 
-    def _may_add(self, peer: str, size: int) -> None:
+    def _may_add(self, peer: str, owner: str, size: int) -> None:
         settings = self._settings
-        for whose, address, messages, most in (
-            ("", "", settings.scheduled_max, settings.scheduled_bytes_max),
-            (peer, "address_", settings.address_scheduled_max, settings.address_scheduled_bytes_max),
-        ):
-            of = "of one address " if whose else ""
-            if self._counts[whose] >= messages:
-                text = f"{self._counts[whose]} messages {of}are scheduled, limit {messages}"
-                raise over_limit(f"{address}scheduled_max", "over-limit", text)
+        of_user, of_address = (_of_user(owner), "user_", "of the user "), (peer, "address_", "of one address ")
+        for whose, who, of in (of_user, of_address, ("", "", "")):
+            most: int = getattr(settings, f"{who}scheduled_max")
+            if self._counts[whose] >= most:
+                text = f"{self._counts[whose]} messages {of}are scheduled, limit {most}"
+                raise over_limit(f"{who}scheduled_max", "over-limit", text)
+            most = getattr(settings, f"{who}scheduled_bytes_max")
             if self._bytes[whose] + size > most:
                 text = f"{self._bytes[whose]} bytes {of}are scheduled, limit {most}"
-                raise over_limit(f"{address}scheduled_bytes_max", "over-limit", text)
+                raise over_limit(f"{who}scheduled_bytes_max", "over-limit", text)
 
     def _forget(self, now: Instant) -> None:
         """What was done long ago."""
@@ -260,6 +259,10 @@ def _checked(name: str) -> str:
     if not (0 < len(name) <= ID_CHARACTERS_MAX and name.isascii() and name.isalnum()):
         raise WireError("bad-request", f"an id is 1 to {ID_CHARACTERS_MAX} ASCII letters and digits")
     return name
+
+
+def _of_user(owner: str) -> str:
+    return f"={owner}"
 
 
 def _is_done(row: ScheduledRow) -> bool:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 
 TOLD_SECONDS = 60.0
+MET_MAX = 1_000  # addresses that are known; twice a second it is asked for them
 
 
 class CutOffs:
@@ -30,7 +31,7 @@ class CutOffs:
         self._nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._held = os.dup(self._nothing)  # the duplicate's place
         self._told: dict[str, float] = {}  # reason -> when
-        self._met: dict[str, int] = {}
+        self._met: dict[tuple[str, str], int] = {}  # limit, and the address that met it
         self._untold: dict[str, int] = {}  # reason -> cut off since then
 
     def cut_off(self, descriptor: int, name: object, reason: str, limit: str = "") -> bool:
@@ -44,23 +45,24 @@ class CutOffs:
             if not self._shut_down(descriptor, name):
                 return False
             if limit:
-                self._met[limit] = self._met.get(limit, 0) + 1
+                self._count(limit, name)
         self._tell_of(name, reason)
         return True
 
-    def met(self, name: object, reason: str, limit: str) -> None:
-        """A limit was met by one that has ended by itself: count it, and tell `reason`."""
+    def met(self, name: object, limit: str, reason: str = "") -> None:
+        """A limit was met by one that has ended by itself, or stays: count it. Tell `reason`, where there is one."""
         with self._lock:
-            self._met[limit] = self._met.get(limit, 0) + 1
-        self._tell_of(name, reason)
+            self._count(limit, name)
+        if reason:
+            self._tell_of(name, reason)
 
     def end(self, descriptor: int, name: object) -> None:
         """The same without telling: the peer was told why."""
         with self._lock:
             self._shut_down(descriptor, name)
 
-    def take_met(self) -> dict[str, int]:
-        """Limits for which one was cut off since the last time, and how often."""
+    def take_met(self) -> dict[tuple[str, str], int]:
+        """Limits that were met here since the last time, by which address, and how often."""
         with self._lock:
             met, self._met = self._met, {}
         return met
@@ -71,6 +73,12 @@ class CutOffs:
             for descriptor in (self._held, self._nothing):
                 os.close(descriptor)
             self._held = self._nothing = -1
+
+    def _count(self, limit: str, name: object) -> None:
+        met = limit, address_of(name)
+        if met not in self._met and len(self._met) >= MET_MAX:
+            met = limit, ""
+        self._met[met] = self._met.get(met, 0) + 1
 
     def _shut_down(self, descriptor: int, name: object) -> bool:
         if self._held < 0 or name is None:

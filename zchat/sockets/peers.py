@@ -144,6 +144,7 @@ class Peers:
         most = self._settings.connection_unread_bytes_max
         if peer.sent - peer.acked > most and connection not in self.full and self._unread(peer) > most:
             self.full.add(connection)
+            self._cutoffs.met(peer.name, "connection_unread_bytes_max")
 
     def gone(self, connection: bytes, now: Instant) -> None:
         """A send to it failed: it ended, and the monitor may have missed that."""
@@ -320,7 +321,7 @@ class Peers:
         if peer.is_greeted or peer.is_refused:
             return
         if limit := self._arrivals.failed(None if peer.name is None else peer.host, now):
-            self._cutoffs.met(peer.name, TOO_OFTEN, limit)
+            self._cutoffs.met(peer.name, limit, TOO_OFTEN)
 
     def _client_went(self, descriptor: int, now: Instant) -> None:
         peer = self.clients.pop(descriptor, None)

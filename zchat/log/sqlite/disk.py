@@ -88,7 +88,8 @@ class Disk:
         if self._used + self._written <= self._bytes_max:
             return None
         self._written = 0
-        return LogError("log-full", f"the log has {self._used:,} bytes, limit {self._bytes_max:,.0f}")
+        text = f"the log has {self._used:,} bytes, limit {self._bytes_max:,.0f}"
+        return LogError("log-full", text, limit="log_bytes_max")
 
     def ran_out(self) -> None:
         """It is full: let go of the ballast, so that something can be removed."""
