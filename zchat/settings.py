@@ -71,6 +71,8 @@ class Settings:
     user_bytes_max: int = 16 << 20  # the same of the bytes of its PUBLISH frames
     user_bytes_a_second_max: float = inf
     user_day_bytes_max: float = inf  # bytes that a user stores in a day
+    user_read_seconds_max: float = 10.0  # of readers' time that a user's reads take at once,
+    user_read_seconds_a_second_max: float = inf  # and so many more a second
     user_sessions_max: int = 16_384  # live and lost sessions of one user
     user_new_rooms_max: int = 65_536  # new rooms of one user at once: as many as of one address,
     user_new_rooms_a_second_max: float = 100.0  # and so many more a second

@@ -8,12 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from zchat import wire
+from zchat.core import Instant
+from zchat.core.read_paces import ReadPaces
 from zchat.core.reads import GIVEN_OUT_MAX, LOOKUPS_MAX, READERS, Lookup, Read, Reads
 from zchat.core.replies import Replies
 from zchat.core.rights import Rights
 from zchat.core.session import Session
 from zchat.core.views import View
 from zchat.errors import WireError
+from zchat.settings import Settings
 
 SLICE_SECONDS = 0.02
 
@@ -413,3 +416,70 @@ class Machine(RuleBasedStateMachine):
 
 TestWhateverHappens = Machine.TestCase
 TestWhateverHappens.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+# --- how much a user may have ---------------------------------------------------------------
+
+
+class Paced:
+    """Reads of users who may have a second of the readers at once, and half a second a second."""
+
+    def __init__(self) -> None:
+        settings = Settings(user_read_seconds_max=1.0, user_read_seconds_a_second_max=0.5)
+        self.replies = Replies()
+        self.reads = Reads(self.replies, 32, 1_000, ReadPaces(settings))
+
+    def ask(self, connection: bytes, user: str, number: int) -> None:
+        self.reads.ask(connection, fetch(number), View(Rights(), user, 0))
+
+    def given(self, seconds: float) -> list[int]:
+        """Numbers of what is given out at that time."""
+        self.taken = self.reads.take((), Instant(seconds, 0))
+        return [request_of(read) for read in self.taken]
+
+
+def test_who_has_had_too_much_of_the_readers_waits_and_others_do_not() -> None:
+    paced = Paced()
+    paced.ask(b"a", "alice", 1)
+    assert paced.given(10.0) == [1]
+    paced.reads.done(paced.taken[0], 3.0)  # two more than it may at once
+    paced.ask(b"a", "alice", 2)
+    paced.ask(b"other", "Alice", 3)
+    paced.ask(b"b", "bob", 4)
+    assert paced.given(10.0) == [4], "also on another connection of hers"
+    paced.reads.done(paced.taken[0], 0.001)
+    assert paced.reads.next_deadline == 14.0
+    assert paced.given(13.9) == []
+    assert sorted(paced.given(14.0)) == [2, 3] and paced.reads.next_deadline is None
+    assert paced.replies.limits.counts == {"user_read_seconds_a_second_max": 2}
+
+
+def test_a_long_read_waits_between_its_slices() -> None:
+    paced = Paced()
+    paced.ask(b"a", "alice", 1)
+    assert paced.given(10.0) == [1]
+    paced.reads.gave_way(paced.taken[0], 2.0)
+    assert paced.given(10.0) == [] and paced.given(12.0) == [1]
+
+
+def test_on_a_gateways_connection_another_user_goes_first() -> None:
+    paced = Paced()
+    paced.ask(b"g", "alice", 1)
+    assert paced.given(10.0) == [1]
+    paced.reads.done(paced.taken[0], 3.0)
+    paced.ask(b"g", "alice", 2)
+    assert paced.given(10.0) == []
+    paced.ask(b"g", "bob", 3)
+    assert paced.given(10.0) == [3]
+    paced.reads.done(paced.taken[0], 0.01)
+    assert paced.given(10.0) == [] and paced.given(14.0) == [2]
+
+
+def test_what_a_connection_had_asked_that_has_gone_is_not_begun_later() -> None:
+    paced = Paced()
+    paced.ask(b"a", "alice", 1)
+    assert paced.given(10.0) == [1]
+    paced.reads.gave_way(paced.taken[0], 3.0)
+    assert paced.given(10.0) == []
+    paced.reads.forget(b"a")
+    assert paced.given(20.0) == [] and paced.reads.next_deadline is None

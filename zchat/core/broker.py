@@ -39,6 +39,7 @@ from zchat.core.outlet import Outlet
 from zchat.core.paces import Paces
 from zchat.core.purges import Purges
 from zchat.core.questions import Questions
+from zchat.core.read_paces import ReadPaces
 from zchat.core.reads import Lookup as Lookup
 from zchat.core.reads import Read as Read
 from zchat.core.reads import Reads
@@ -99,7 +100,7 @@ class BrokerCore:
         )
         self._outlet = Outlet(self._replies, self._paces, settings.batch_bytes_max, self._welcomes.start)
         self._asked = Asked(settings.connection_questions_max)
-        self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max)
+        self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max, ReadPaces(settings))
         self.take_reads, self.read_gave_way, self.read_done = self._reads.take, self._reads.gave_way, self._reads.done
         self.is_patient, self.broadcast = self._outlet.is_patient, self._outlet.out  # then take replies
         self.take_cutoffs = self._replies.take_cutoffs
@@ -248,6 +249,7 @@ class BrokerCore:
             self._schedule.next_deadline,
             self._calls.next_deadline,
             self._paces.next_deadline,
+            self._reads.next_deadline,
         )
         return min([time for time in times if time is not None], default=None)
 

@@ -221,7 +221,7 @@ class BrokerLoop:
         full = port.full
         if core.may_answer(full):
             self._answer(now)
-        for read in core.take_reads(full):
+        for read in core.take_reads(full, now):
             self._read_worker.submit(read)
         for stock_read in core.groups.take_reads(now):
             self._read_worker.submit(Read(b"", stock_read))

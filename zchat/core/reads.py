@@ -5,7 +5,8 @@ Rules of this file
    readers' time; one that asks after a pause has had as much as the one that was served last, no less and no more.
 2. What waits is bounded, of a connection and of all. Where that is too much, it costs the connection that has most.
 3. What a connection asked that has gone is dropped, also where a part of it is done.
-4. What a client sends again for want of an answer is worked on once. All repeats of a session that wait are
+4. A user may have so much of the readers' time, where the operator says so (read_paces.py): then its reads wait.
+5. What a client sends again for want of an answer is worked on once. All repeats of a session that wait are
    one read.
 
     take -> a slice of it on a reader thread -> gave_way: it waits for its next turn
@@ -14,6 +15,7 @@ Rules of this file
 A read that goes on for long is worked on in slices (`zchat.log.Sliced`). A few reads that will be short are given out
 ahead, so that no thread waits for the broker's loop; those of a connection whose last slice was long are not.
 
+It has more than 300 lines because whose turn it is is read best in one piece.
 Spec: docs/protocol.md, "Publish once". Tests: tests/core/test_reads.py.
 """
 
@@ -21,11 +23,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple, TypeAlias
 
 from zchat import wire
+from zchat.core import Instant
 from zchat.core.channels import Endpoint, connection_of
+from zchat.core.read_paces import LIMIT, ReadPaces
 from zchat.core.replies import Replies
 from zchat.core.session import Session
 from zchat.core.stocking import StockRead
@@ -37,6 +41,7 @@ READERS = 2  # threads
 LOOKUPS_MAX = wire.IN_FLIGHT_MAX  # of one session; more are ignored, and looked up when they are sent again
 GIVEN_OUT_MAX = 8  # so many pages, at most, wait in memory to be sent
 GIVEN_OUT_SECONDS = 0.01  # of work, unless it is one read for each thread: who asks next waits for it
+NEVER = Instant(0.0, 0)
 SHORT_SECONDS = 0.001  # what the first read of a connection is thought to take
 
 
@@ -96,7 +101,13 @@ class ReadQueue:
 class Reads:
     """What waits for a reader."""
 
-    def __init__(self, replies: Replies, connection_reads_max: int, reads_max: int) -> None:
+    def __init__(
+        self, replies: Replies, connection_reads_max: int, reads_max: int, paces: ReadPaces | None = None
+    ) -> None:
+        """Without `paces` a user may have as much of the readers' time as there is."""
+        self._paces = paces if paces is not None and paces.is_on else None
+        self._late: list[tuple[float, int, ReadQueue]] = []  # a heap: when one of its users may have a reader again
+        self._now = NEVER  # of the last `take`
         self._replies = replies
         self._connection_reads_max = connection_reads_max
         self._reads_max = reads_max
@@ -161,9 +172,12 @@ class Reads:
 
     # --- what readers do --------------------------------------------------------------------
 
-    def take(self, full: Container[bytes] = ()) -> list[Read]:
+    def take(self, full: Container[bytes] = (), now: Instant = NEVER) -> list[Read]:
         """What readers are to begin now, or to go on with. Who is in `full` does not read its answers: it waits."""
         taken: list[Read] = []
+        self._now = now
+        while self._late and self._late[0][0] <= now.seconds:
+            self._come_back(heappop(self._late)[2])
         if self._held:
             self._release(full)
         while self._queue and self._may_give_out(self._queue[0][2].seconds):
@@ -175,8 +189,10 @@ class Reads:
             if not queue.waiting:
                 continue  # it has gone
             self._used = max(self._used, used)
+            if (read := self._next(queue)) is None:
+                continue
             self._waiting -= 1
-            read = queue.at_work = queue.waiting.popleft()
+            queue.at_work = read
             queue.is_begun(read)
             self._given_out[read] = queue.seconds
             taken.append(read)
@@ -212,6 +228,11 @@ class Reads:
             code = "log-failed" if failure else "repeat-unknown"
             self._replies.refuse(session.connection, "publish", seq, code, failure)
 
+    @property
+    def next_deadline(self) -> float | None:
+        """When `take` has something that a user had to wait for."""
+        return self._late[0][0] if self._late else None
+
     # --- parts ------------------------------------------------------------------------------
 
     def _asker(self, endpoint: Endpoint) -> ReadQueue:
@@ -224,6 +245,10 @@ class Reads:
         self._queues[queue.connection] = queue
         self._waiting += 1
         queue.waiting.append(read)
+        if self._late and (late := [entry for entry in self._late if entry[2] is queue]):
+            self._late.remove(late[0])  # it may be another user's
+            heapify(self._late)
+            queue.is_queued = False
         if not queue.at_work:
             self._enqueue(queue)
 
@@ -240,9 +265,30 @@ class Reads:
             if queue.waiting and queue.connection in full:
                 self._held.append(queue)
             else:
-                queue.used = max(queue.used, self._used)
-                queue.is_queued = False
-                self._enqueue(queue)
+                self._come_back(queue)
+
+    def _come_back(self, queue: ReadQueue) -> None:
+        """It waits for its turn again."""
+        queue.used = max(queue.used, self._used)
+        queue.is_queued = False
+        self._enqueue(queue)
+
+    def _next(self, queue: ReadQueue) -> Read | None:
+        """The first of those that wait whose user may have a reader now; None: it comes back when one may."""
+        if self._paces is None:
+            return queue.waiting.popleft()
+        dues = [self._paces.due(read.view.user, self._now) if read.view else 0.0 for read in queue.waiting]
+        soonest = min(dues)
+        if soonest <= self._now.seconds:
+            at = next(at for at, due in enumerate(dues) if due <= self._now.seconds)
+            read = queue.waiting[at]
+            del queue.waiting[at]
+            return read
+        self._replies.limits.meet(LIMIT, queue.waiting[dues.index(soonest)].endpoint)
+        queue.is_queued = True
+        self._order += 1
+        heappush(self._late, (soonest, self._order, queue))
+        return None
 
     def _may_give_out(self, seconds: float) -> bool:
         """Whether a slice that may take so long can be begun, or will be soon."""
@@ -254,6 +300,8 @@ class Reads:
     def _worked(self, read: Read, seconds: float) -> ReadQueue | None:
         """Who asked for it, if it is there still."""
         self._given_out.pop(read, None)
+        if self._paces is not None and read.view is not None:
+            self._paces.worked(read.view.user, seconds, self._now)
         queue = self._queues.get(read.connection)
         if queue is None or queue.at_work is not read:
             return None

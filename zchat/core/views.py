@@ -23,11 +23,12 @@ from zchat.errors import WireError
 class View:
     """Of one session. Any thread may use it."""
 
-    __slots__ = ("_history", "_presence", "_read", "_since", "table")
+    __slots__ = ("_history", "_presence", "_read", "_since", "table", "user")
 
     def __init__(self, rights: Rights, user: str, since: int) -> None:
         """`since`: when the session began, in microseconds."""
         self.table = rights.table
+        self.user = user
         self._since = since
         self._read: MayOf | None = None  # None: everything
         if rights.has_rules:
