@@ -101,3 +101,4 @@ def test_a_log_that_may_not_grow_refuses_and_is_read_on(start_broker: StartBroke
         with pytest.raises(zchat.Refused):
             much.flush(30.0)
         assert list(much.history("room"))
+        assert much.limits_met()["log_bytes_max"] > 0

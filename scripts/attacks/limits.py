@@ -39,6 +39,12 @@ def _published(room: str, *bodies: bytes) -> Makes:
     return _made(make, 20)
 
 
+def _joined(number: int, log_id: str) -> Iterator[bytes]:
+    yield _hello("flood-0")
+    for request in count(1):
+        yield zmtp.frame(message(letters.JOIN, request, [f"storm.{request}"]))
+
+
 def _cursors(number: int, log_id: str) -> Iterator[bytes]:
     yield _hello("flood-0")
     for request in count(1):
@@ -77,11 +83,22 @@ LIMITS = _of_limits(
     _kind("new sessions of a user", _more_sessions, user_sessions_max=20),
     _kind("too many rooms", _each([f"storm.{each}" for each in range(5)], kind=letters.JOIN), session_rooms_max=4),
     _kind("new cursors", _cursors, user_cursors_max=20),
-    _kind("new groups", _each(NUMBER, ROOM, None, 8, kind=JOIN_GROUP), groups_max=20),
+    _kind("new groups of a user", _each(NUMBER, ROOM, None, 8, kind=JOIN_GROUP), user_groups_max=20),
+    _kind("new groups of all", _each(NUMBER, ROOM, None, 8, kind=JOIN_GROUP), groups_max=20),
+    _kind("members of a group", _each(NUMBER, ROOM, "g", 8, kind=JOIN_GROUP), user_group_members_max=20),
+    _kind("a user's messages for later", _each(None, ROOM, [b"x"], YEAR_2096, kind=LATER), user_scheduled_max=20),
     _kind("new messages for later", _each(None, ROOM, [b"x"], YEAR_2096, kind=LATER), scheduled_max=20),
+    _kind("a user's servers", _each(NUMBER, ROOM, kind=SERVE), user_servers_max=20),
     _kind("new servers", _each(NUMBER, ROOM, kind=SERVE), servers_max=20),
+    _kind("rooms that a user is in", _joined, user_memberships_max=20),
     _kind("questions that wait", _each("", kind=letters.WHO), connection_questions_max=1),
     _kind("reads that wait", _each(["**"], 0, 0, kind=letters.FETCH), connection_reads_max=1),
+    _kind(
+        "reads, more than a user's share",
+        _each(["**"], 0, 0, kind=letters.FETCH),
+        user_read_seconds_a_second_max=0.01,
+        user_read_seconds_max=0.01,
+    ),
     _kind("ever more subscriptions", _subscriptions, True, connection_subscriptions_max=20),
     Kind("handshakes that fail, to a broker with keys", (Knocks(1_000, 100),), limits={"address_failures_max": 512}),
 )

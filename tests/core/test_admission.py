@@ -139,3 +139,35 @@ def test_an_open_broker_has_none_of_it() -> None:
     assert isinstance(error, wire.Error) and error.code == "bad-request"
     cycle.core.admission.elapsed(cycle.now)
     assert cycle.take_replies() == []
+
+
+def test_a_hello_that_is_refused_is_not_told_of_as_connected_and_one_that_comes_again_is_told_once() -> None:
+    listed = KeyList({ALICE: Grant("alice", "*")}, {})
+    cycle = Cycle(identities=Identities(listed), user_sessions_max=1)
+    (refused,) = come(cycle, ALICE, hello("Not A Name\t"))
+    assert isinstance(refused, wire.Error) and refused.code == "bad-user"
+    assert not [line for line in lines(cycle) if line.startswith("connected")]
+    come(cycle, BOB, hello("alice"))
+    come(cycle, ALICE, hello("alice"), hello("alice"))
+    assert [line for line in lines(cycle) if line.startswith("connected")] == [
+        f"connected user=alice key={ALICE[:16]} address=10.0.0.7"
+    ]
+
+
+def test_who_meets_a_limit_is_told_of_without_secrets() -> None:
+    cycle = Cycle(identities=Identities(LISTED), user_cursors_max=1)
+    come(cycle, ALICE, hello("alice"))
+    lines(cycle)
+    come(cycle, ALICE, *[wire.SetCursor(number, f"c{number}", cycle.log.log_id, 0) for number in range(4)])
+    for meeting, times in cycle.core.limits.take(cycle.now.seconds):
+        cycle.core.admission.limited(meeting, times, cycle.now)
+    assert lines(cycle) == ["limited limit=user_cursors_max user=alice address=10.0.0.7 times=3"]
+
+
+def test_a_broker_without_keys_tells_of_nobody() -> None:
+    cycle = Cycle(user_cursors_max=1)
+    cycle.clients("ann")
+    cycle.core.limits.note("user_cursors_max", "ann", "")
+    for meeting, times in cycle.core.limits.take(cycle.now.seconds):
+        cycle.core.admission.limited(meeting, times, cycle.now)
+    assert lines(cycle) == []
