@@ -56,10 +56,10 @@ class Settings:
     silent_max: int = 8_192  # of all addresses
     address_connections_max: int = 32_768  # that come of one address at once: thousands of clients come back
     address_connections_a_second_max: float = 200.0
-    address_failures_max: int = 512  # of these, that end without a word, with keys by a handshake that fails, at once
+    address_failures_max: int = 256  # of these, that end without a word, with keys by a handshake that fails, at once
     address_failures_a_second_max: float = 50.0
-    failures_max: int = 4_096  # of all addresses: then one failure is enough to shut an address for a while
-    failures_a_second_max: float = 500.0
+    failures_max: int = 1_024  # of all addresses: then one failure is enough to shut an address for a while
+    failures_a_second_max: float = 200.0
     memory_watch_bytes: int = 320 << 20  # of memory in use: above it, the peers that take most of it are cut off
     batch_bytes_max: int = 128 * 1024  # records joined into one batch; SNDHWM counts batches, so it bounds memory
     users_seen_max: int = 10_000  # users who have gone of whom `who` tells when they were last seen

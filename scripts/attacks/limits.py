@@ -96,10 +96,10 @@ LIMITS = _of_limits(
     _kind(
         "reads, more than a user's share",
         _each(["**"], 0, 0, kind=letters.FETCH),
-        user_read_seconds_a_second_max=0.01,
-        user_read_seconds_max=0.01,
+        user_read_seconds_a_second_max=0.2,
+        user_read_seconds_max=0.2,
     ),
     _kind("ever more subscriptions", _subscriptions, True, connection_subscriptions_max=20),
-    Kind("handshakes that fail, to a broker with keys", (Knocks(1_000, 100),), limits={"address_failures_max": 512}),
+    Kind("handshakes that fail, to a broker with keys", (Knocks(1_000, 100),), limits={"address_failures_max": 256}),
 )
 EVERY = {**KINDS, **LIMITS}

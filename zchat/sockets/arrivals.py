@@ -1,6 +1,6 @@
 """How many connections come of an address, and how many come to nothing: who goes too far is not let in for a while.
 
-    a stranger's handshake fails ──► `ended`: one of 512 that may at once, and of 50 a second
+    a stranger's handshake fails ──► `ended`: one of 256 that may at once, and of 50 a second
     one too many                 ──► the address is shut: the kernel drops its SYNs, until none is owed any more
 
 Rules of this file
