@@ -1,4 +1,4 @@
-"""Meeting is let in and who has to go: HELLO and ENROLL as the keys say, and what ends when they change.
+"""Who is let in and who has to go: HELLO and ENROLL as the keys say, and what ends when they change.
 
 Rules of this file
 1. What a key may is in identity.py; here it becomes refusals, ends of sessions, and lines for the operator.
