@@ -181,7 +181,7 @@ BY_NAME: dict[str, tuple[set[str], Callable[[], Any]]] = {
     "search": (FULL, lambda: wire.Search(0, "only", ["ops.a"], 9)),
     "who": (FULL, lambda: wire.Who(0, "ops.a")),
     "groups": (READERS, lambda: wire.Groups(0, "ops.a")),
-    "join a group": (READERS, lambda: wire.JoinGroup(0, 1, "ops.a", "workers", 8)),
+    "join a group": (FULL, lambda: wire.JoinGroup(0, 1, "ops.a", "workers", 8)),
     "set a group": (ADMINS, lambda: wire.SetGroup(0, "ops.a", "other", 0)),
     "serve": (READERS, lambda: wire.Serve(0, 1, "ops.a")),
     "call": (READERS, lambda: wire.Call(0, "ops.b", RECORD, 100)),

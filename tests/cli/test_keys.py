@@ -59,6 +59,16 @@ def test_keys_are_let_in_listed_and_kept_out(env: dict[str, str]) -> None:
     assert left.invites == {}
 
 
+def test_revoking_who_has_a_sealed_rooms_key_says_how_to_make_another(env: dict[str, str]) -> None:
+    for words in (("new", "den"), ("invite", "den", "Alice"), ("new", "other")):
+        assert zchat("seal", *words, env=env).status == 0
+    for key, user in ((KEY, "alice"), ("cd" * 32, "bob")):
+        assert zchat("keys", "authorize", key, user, env=env).status == 0
+    revoked = zchat("keys", "revoke", "alice", env=env)
+    assert (revoked.status, revoked.stderr.count("\n")) == (0, 1) and "zchat seal rotate den" in revoked.stderr
+    assert zchat("keys", "revoke", "bob", env=env).stderr == ""
+
+
 def test_an_invite_of_a_folder_that_no_broker_has_used_says_so(env: dict[str, str]) -> None:
     told = zchat("keys", "invite", "bob", env=env).stderr.splitlines()
     assert len(told) == 2 and f"once zchat broker --keys {env['ZCHAT_KEYS']} runs" in told[1]

@@ -14,6 +14,7 @@ ALICE, BOB, WEB, INVITE, NEW = (str(number) * 32 for number in range(10, 15))
 LISTED = KeyList(
     {ALICE: Grant("alice"), BOB: Grant("bob"), WEB: Grant("web", "web.*")}, {INVITE: Grant("carol", expires=1 << 40)}
 )
+ALICE_REVOKED = LISTED._replace(users=LISTED.users | {ALICE: Grant("alice", is_revoked=True)})
 
 
 @pytest.fixture
@@ -171,3 +172,50 @@ def test_a_broker_without_keys_tells_of_nobody() -> None:
     for meeting, times in cycle.core.limits.take(cycle.now.seconds):
         cycle.core.admission.limited(meeting, times, cycle.now)
     assert lines(cycle) == []
+def test_what_a_revoked_user_had_scheduled_is_not_sent(cycle: Cycle) -> None:
+    records = wire.raw(wire.encode_records([b"later"]))
+    for key, user in ((ALICE, "alice"), (BOB, "bob")):
+        come(cycle, key, hello(user), wire.Schedule(1, "one", "den", records, 0, 5_000_000))
+    cycle.commit()
+    lines(cycle)
+    cycle.core.admission.changed(ALICE_REVOKED, cycle.now)
+    cycle.wait(6)
+    cycle.commit()
+    assert [record for heard in cycle.history("den") for record in heard.records] == ["bob: later"]
+    assert "not-sent user=alice room=den code=revoked-key" in lines(cycle)
+
+
+def test_who_has_joined_and_left_is_told_and_why(cycle: Cycle) -> None:
+    come(cycle, ALICE, hello("alice"), wire.Join(1, ["den", "general"]), wire.Join(2, ["den"]))
+    come(cycle, WEB, hello("web"), wire.From(1, raw(hello("web.ann"))), wire.From(1, raw(wire.Join(1, ["den"]))))
+    come(cycle, ALICE, wire.Part(3, ["den", "nowhere"]))
+    cycle.core.admission.changed(ALICE_REVOKED, cycle.now)
+    told = [line for line in lines(cycle) if not line.startswith("connected")]
+    assert told == [
+        "joined user=alice room=den address=10.0.0.7",
+        "joined user=alice room=general address=10.0.0.7",
+        "joined user=web.ann room=den address=10.0.0.7",
+        "left user=alice room=den address=10.0.0.7 reason=bye",
+        f"key-changed user=alice key={ALICE[:16]} options=revoked",
+        f"revoked user=alice key={ALICE[:16]}",
+        "left user=alice room=general address=10.0.0.7 reason=revoked",
+    ]
+
+
+def test_who_is_refused_for_anything_else_than_his_key_is_no_one_who_has_connected(cycle: Cycle) -> None:
+    come(cycle, ALICE, wire.Hello(wire.VERSION + 1, "alice"))
+    come(cycle, BOB, wire.Hello(wire.VERSION, "bob", info={"x": "y" * 10_000}))
+    assert lines(cycle) == [
+        f"refused user=alice key={ALICE[:16]} address=10.0.0.7 code=unsupported-version",
+        f"refused user=bob key={BOB[:16]} address=10.0.0.7 code=bad-frame",
+    ]
+
+
+def test_which_lines_of_the_keys_are_others_is_told_without_what_is_secret(cycle: Cycle) -> None:
+    users = {ALICE: Grant("alice", "web.*", 1_800_000_000), NEW: Grant("carol"), WEB: LISTED.users[WEB]}
+    cycle.core.admission.changed(KeyList(users, {INVITE: Grant("dan", expires=1 << 40)}), cycle.now)
+    assert lines(cycle) == [
+        f'key-changed user=alice key={ALICE[:16]} options="gateway=web.* expires=2027-01-15T08:00:00Z"',
+        f"key-removed user=bob key={BOB[:16]}",
+        f"key-added user=carol key={NEW[:16]}",
+    ]

@@ -85,7 +85,7 @@ def test_where_there_are_no_keys_every_name_is_free() -> None:
     identities = Identities()
     identities.came(b"c", "10.0.0.7", "")
     identities.check(b"c", "anybody", 0.0)
-    assert not identities.has_keys and identities.admits("", 0.0) == "" and identities.may_be(b"c", "x")
+    assert not identities.has_keys and identities.admits("", 0.0) == "" and identities.may_be(b"c", "x", 0.0)
     assert list(identities.refused(1e12)) == [] and identities.address_of(b"c") == "10.0.0.7"
     with pytest.raises(WireError):
         identities.enrol(b"c", 1, bytes(32), 0, 0.0)
@@ -141,18 +141,37 @@ def test_who_is_revoked_has_to_go_and_a_gateways_users_too(identities: Identitie
     identities.changed(KeyList({WEB: Grant("web", "web.a*"), ALICE: Grant("alicia")}, LISTED.invites))
     refused = {key for _, key, _ in identities.refused(0.0)}
     assert refused == {BRIEF}
-    assert identities.may_be(WEB.encode(), "web.anna") and not identities.may_be(WEB.encode(), "web.bob")
-    assert not identities.may_be(ALICE.encode(), "alice") and identities.may_be(ALICE.encode(), "alicia")
+    assert identities.may_be(WEB.encode(), "web.anna", 0.0) and not identities.may_be(WEB.encode(), "web.bob", 0.0)
+    assert not identities.may_be(ALICE.encode(), "alice", 0.0) and identities.may_be(ALICE.encode(), "alicia", 0.0)
 
 
 def test_who_may_come_back_has_a_key_or_a_gateway(identities: Identities) -> None:
-    is_known = identities.known(100.0)
-    assert [user for user in ("alice", "Web", "web.x", "eve", "brief", "carol") if is_known(user)] == [
-        "alice",
-        "Web",
-        "web.x",
-    ]
-    assert Identities().known(0.0)("anybody")
+    users = "alice", "Web", "web.x", "eve", "brief", "carol"
+    assert [user for user in users if identities.is_known(user, 100.0)] == ["alice", "Web", "web.x"]
+    assert Identities().is_known("anybody", 0.0)
+
+
+def test_a_user_all_of_whose_keys_are_revoked_is_no_gateways_user_either() -> None:
+    alice, guest = Grant("web.alice"), Grant("web.guest", expires=50)
+    keys = {WEB: Grant("web", "web.*"), ALICE: alice, NEW: guest, BRIEF: alice._replace(is_revoked=True)}
+    identities = Identities(KeyList(keys, {}))
+    identities.came(WEB.encode(), "10.0.0.8", WEB)
+    assert [code_of(identities, WEB, user) for user in ("web.alice", "web.guest", "web.x")] == ["", "", ""]
+    keys[ALICE] = alice._replace(is_revoked=True)
+    identities.changed(KeyList(keys, {}))
+    assert [code_of(identities, WEB, user) for user in ("Web.Alice", "web.guest", "web")] == ["revoked-key", "", ""]
+    assert not identities.may_be(WEB.encode(), "web.alice", 0.0) and not identities.is_known("web.alice", 0.0)
+    assert identities.is_known("web.guest", 49.0) and not identities.is_known("web.guest", 50.0), "its time is over"
+    assert identities.is_known("web.guest", 49.0), "the clock was set back"
+    keys["ab" * 32] = alice  # she has joined anew
+    identities.changed(KeyList(keys, {}))
+    assert code_of(identities, WEB, "web.alice") == "" and identities.is_known("web.alice", 0.0)
+
+
+def test_what_ends_is_looked_for_again_where_the_clock_was_set_back() -> None:
+    identities = Identities(KeyList({BRIEF: Grant("brief", expires=100)}, {}))
+    seen = [identities.may_have_ended(seconds) for seconds in (90.0, 95.0, 100.0, 105.0, 92.0, 99.0, 101.0)]
+    assert seen == [True, False, True, False, True, False, True]
 
 
 def test_it_is_looked_again_when_the_time_of_a_key_is_over() -> None:

@@ -106,8 +106,9 @@ def test_what_has_changed_is_read_and_counts(bench: KeyBench) -> None:
     bench.store.listed, bench.store.is_new = KeyList({}, {}), True
     bench.turn(LOOK_SECONDS)
     assert bench.cycle.take_errors() == [(ALICE.encode(), "connection", 0, "revoked-key")]
-    assert bench.told[-2:] == [
+    assert bench.told[-3:] == [
         "audit event=keys-changed users=0",
+        f"audit event=key-removed user=alice key={ALICE[:16]}",
         f"audit event=revoked user=alice key={ALICE[:16]}",
     ]
     (admits,) = bench.port.admitted

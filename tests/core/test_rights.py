@@ -66,6 +66,12 @@ def test_admin_may_be_named_alone() -> None:
     assert may(of, "root", "a") == list(VERBS) and ADMIN not in may(of, "bob", "a")
 
 
+def test_who_may_not_read_has_no_history_whatever_is_said_of_it() -> None:
+    of = rights({"a": {READ: ("ann",), HISTORY: ("ann", "bob")}, "b": {READ: ("ann",), HISTORY: ("*",)}})
+    assert [of.may(user, HISTORY, room) for room in "ab" for user in ("ann", "bob")] == [True, False, True, False]
+    assert not of.is_public(HISTORY, "b") and of.may_of("ann", HISTORY)("b") and not of.may_of("bob", HISTORY)("b")
+
+
 def test_nobody_is_a_list_too() -> None:
     of = rights({"a": {READ: ()}})
     assert may(of, "root", "a") == [WRITE]
@@ -143,7 +149,7 @@ def test_it_decides_as_the_rules_say(
         READ: read,
         WRITE: write,
         PRESENCE: first(named(PRESENCE), read),
-        HISTORY: first(named(HISTORY), read),
+        HISTORY: read and first(named(HISTORY), True),
         ADMIN: first(named(ADMIN), read and write),
     }
     of = rights(rooms, is_open=is_open)

@@ -16,7 +16,7 @@ from tests.keyed import KeyedBroker, start_keyed
 from zchat import wire
 from zchat.address import parse
 from zchat.client import Client
-from zchat.errors import KeyRefused, Refused, Unreachable
+from zchat.errors import KeyRefused, Refused, Unreachable, ZchatError
 from zchat.keys import Credentials, Grant
 from zchat.sockets import curve, options
 from zchat.sockets.client import Connection
@@ -100,6 +100,45 @@ def test_who_is_revoked_ends_within_a_second_and_is_told_why(keyed: KeyedBroker)
         assert refusal(keyed, "alice", alice).code == "revoked-key"
         witness.send("den", "who was not revoked goes on")
         subscriber.close()
+
+
+def test_a_revoked_user_is_out_at_gateways_too_and_what_waits_of_his_is_not_sent(keyed: KeyedBroker) -> None:
+    alice, web, bob = keyed.let_in("web.alice"), keyed.let_in("web", "web.*"), keyed.let_in("bob")
+    with (
+        connected(keyed, "bob", bob) as witness,
+        witness.listen("den", presence=True) as seen,
+        connected(keyed, "web", web) as gateway,
+    ):
+        hers, his = gateway.session("web.alice"), gateway.session("web.ann")
+        hers.join("den")
+        with connected(keyed, "web.alice", alice) as client:
+            client.schedule("den", "hers, later", delay=2)
+            his.schedule("den", "his, later", delay=2.5)
+            with keyed.keys.locked():
+                keyed.keys.set_user(alice.pair.public, Grant("web.alice", is_revoked=True))
+            eventually(lambda: has_been_revoked(hers), "her session by the gateway ends")
+            client.close(0)
+        with pytest.raises(Refused) as error:
+            gateway.session("web.alice")
+        assert error.value.code == "revoked-key"
+        came = []
+        while "his, later" not in came:
+            message = seen.get(SECONDS)
+            came.append(message.text)
+        assert "revoked" in came and "hers, later" not in came
+        told = keyed.broker.stderr()
+        assert "event=not-sent user=web.alice room=den code=revoked-key" in told
+        assert "event=joined user=web.alice room=den" in told and "event=left user=web.alice room=den" in told
+
+
+def has_been_revoked(session: Client) -> bool:
+    """It may do nothing more, and says that this is why."""
+    try:
+        session.who()
+    except ZchatError as error:
+        assert "revoked-key" in str(error)
+        return True
+    return False
 
 
 def raw_subscriber(keyed: KeyedBroker, credentials: Credentials) -> zmq.Socket[bytes]:

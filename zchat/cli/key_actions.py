@@ -15,7 +15,7 @@ from pathlib import Path
 
 from zchat import profile
 from zchat.address import ALL_INTERFACES, DEFAULT_PORT, Address, parse, parse_bind
-from zchat.cli import exit_status, output
+from zchat.cli import exit_status, given, output
 from zchat.errors import BadKey, UsageError
 from zchat.joining import key_path, make_key
 from zchat.joining import rotate as rotate_key
@@ -116,6 +116,7 @@ def revoke(folder: Path, what: str) -> None:
         print(f"revoked {short(key)} {grant.user}")
     for key, grant in invites.items():
         print(f"taken back: an invite {short(key)} {grant.user}")
+    given.tell({user_key(grant.user) for grant in users.values()})
 
 
 def list_all(folder: Path) -> None:

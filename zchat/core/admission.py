@@ -10,7 +10,7 @@ Spec: docs/protocol.md, "Keys". Tests: tests/core/test_admission.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from zchat import wire
 from zchat.core import Instant
@@ -21,7 +21,7 @@ from zchat.core.registry import Registry
 from zchat.core.replies import Replies
 from zchat.core.session import LOST, Session
 from zchat.errors import WireError
-from zchat.keys import KeyList, short
+from zchat.keys import Grant, KeyList, line_of, short
 
 REVOKED = "revoked"  # why a session has left a room
 
@@ -56,17 +56,20 @@ class Admission:
             self._replies.refuse(endpoint, "connection", 0, error.code, str(error))
             self.audit.note("refused", seconds, user=hello.user, key=key, address=address, code=error.code)
             return False
+        if isinstance(endpoint, bytes) and (key := self.identities.next_server):
+            self._replies.reply(endpoint, wire.NextKey(bytes.fromhex(key)))
         return True
 
-    def greeted(self, endpoint: Endpoint, user: str, now: Instant, *, is_new: bool) -> None:
-        """A session of that user is there now. Not `is_new`: it has said HELLO once more."""
-        if not self.identities.has_keys or not isinstance(endpoint, bytes):
-            return  # of a gateway's users nobody is told
-        if is_new:
-            key, address = short(self.identities.key_of(endpoint)), self.identities.address_of(endpoint)
-            self.audit.note("connected", now.micros / 1e6, user=user, key=key, address=address)
-        if following := self.identities.next_server:
-            self._replies.reply(endpoint, wire.NextKey(bytes.fromhex(following)))
+    def greeted(self, endpoint: Endpoint, user: str, code: str, now: Instant, *, is_again: bool) -> None:
+        """Whoever may greet has a session now; or has none, for a reason that is not the key. It is noted.
+
+        Not where it `is_again` there, or is a gateway's user: the gateway knows its own.
+        """
+        if is_again or not isinstance(endpoint, bytes):
+            return
+        key, address = short(self.identities.key_of(endpoint)), self.identities.address_of(endpoint)
+        event = "refused" if code else "connected"
+        self.audit.note(event, now.micros / 1e6, user=user, key=key, address=address, code=code)
 
     def limited(self, who: Meeting, times: int, now: Instant) -> None:
         """A limit was met so often by who is told of."""
@@ -111,11 +114,24 @@ class Admission:
 
     def changed(self, listed: KeyList, now: Instant) -> None:
         """The files are so from now on: end what may not stay. Then take everything."""
+        self._note_changes(self.identities.users, listed.users, now)
         is_next = listed.next_server and listed.next_server != self.identities.next_server
         self.identities.changed(listed)
         self.elapsed(now)
         if is_next:
             self._replies.reply_all(self._registry.connections(), wire.NextKey(bytes.fromhex(listed.next_server)))
+
+    def _note_changes(self, former: Mapping[str, Grant], present: Mapping[str, Grant], now: Instant) -> None:
+        """Which lines are others: whose they are, and what they say."""
+        for key in {**former, **present}:
+            was, is_now = former.get(key), present.get(key)
+            if was != is_now:
+                grant = is_now or was
+                assert grant is not None, "it is in one of both"
+                _, _, *options = line_of(key, grant).split()
+                event = "key-changed" if was and is_now else "key-added" if is_now else "key-removed"
+                told = " ".join(options) if is_now else ""
+                self.audit.note(event, now.micros / 1e6, user=grant.user, key=short(key), options=told)
 
     def elapsed(self, now: Instant) -> bool:
         """End those whose key is let in no more. Returns whether there may be some, subscribers among them."""
@@ -131,9 +147,8 @@ class Admission:
             self.identities.disconnected(connection)
         for connection in self._registry.connections():
             self._end_strangers(connection, now)
-        is_known = self.identities.known(seconds)
         for session in self._registry.sessions_in("") if self.identities.has_keys else ():
-            if session.state == LOST and not is_known(session.user):  # nobody can come back to it
+            if session.state == LOST and not self.identities.is_known(session.user, seconds):  # nobody can come back
                 self._end(session, REVOKED, now)
         return True
 
@@ -151,9 +166,9 @@ class Admission:
             return
         for channel in list(own.carrier.channels) if own.carrier is not None else ():
             session = self._registry.of(channel)
-            if session is not None and not self.identities.may_be(connection, session.user):
+            if session is not None and not self.identities.may_be(connection, session.user, now.micros / 1e6):
                 self._replies.refuse(channel, "connection", 0, "revoked-key")
                 self._end(session, REVOKED, now)
-        if not self.identities.may_be(connection, own.user):
+        if not self.identities.may_be(connection, own.user, now.micros / 1e6):
             self._replies.refuse(connection, "connection", 0, "revoked-key")
             self._end_all(connection, own, now)

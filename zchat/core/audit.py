@@ -26,13 +26,17 @@ _PLAIN = re.compile(r"[\w@.:/,+*…-]+", re.ASCII)
 class Audit:
     """Lines that wait to be told."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_on: bool = True) -> None:
+        """Where it is not on, nothing is noted: on an open broker everybody takes any name."""
+        self._is_on = is_on
         self._lines: list[str] = []
         self._left: dict[str, tuple[float, float]] = {}  # event -> how many may be told, as of when
         self._untold: dict[str, int] = {}
 
     def note(self, event: str, seconds: float, **fields: str) -> None:
         """Something happened."""
+        if not self._is_on:
+            return
         left, since = self._left.get(event, (AT_ONCE, seconds))
         left = min(AT_ONCE, left + A_SECOND * max(0.0, seconds - since))
         if left < 1.0:

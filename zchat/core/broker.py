@@ -92,9 +92,11 @@ class BrokerCore:
         self.groups = BrokerGroups(
             facts.groups, settings, self._rooms, self._gathering, self._replies, self._allowances, now
         )
-        self._schedule = BrokerSchedule(facts.scheduled, settings, self._rooms, self._gathering, now, self.rights)
         self.limits = self._replies.limits
         self.limits.whose = self._whose
+        self._schedule = BrokerSchedule(
+            facts.scheduled, settings, self._rooms, self._gathering, now, self.rights, self.identities
+        )
         self._questions = Questions(
             self.registry, self._rooms, self._cursors, self.groups, self._schedule, self.rights, self.limits.counts
         )
@@ -104,9 +106,8 @@ class BrokerCore:
         self.take_reads, self.read_gave_way, self.read_done = self._reads.take, self._reads.gave_way, self._reads.done
         self.is_patient, self.broadcast = self._outlet.is_patient, self._outlet.out  # then take replies
         self.take_cutoffs = self._replies.take_cutoffs
-        self._memberships = Memberships(
-            settings, self.registry, self._rooms, self._gathering, self._replies, self._allowances, session_ids
-        )
+        told = self._replies, self._allowances, session_ids, self.identities.audit
+        self._memberships = Memberships(settings, self.registry, self._rooms, self._gathering, *told)
         self._memberships.restore(facts.sessions, facts.users_seen, now)
         self._calls = Calls(settings, self._replies)
         self._dispatch = self._dispatching()
@@ -381,12 +382,13 @@ class BrokerCore:
         if not self.admission.may_greet(endpoint, hello, now):
             return
         address = self.identities.address_of(connection_of(endpoint))
-        is_new = self.registry.of(endpoint) is None
+        is_again = self.registry.of(endpoint) is not None
         greeted = self._memberships.hello(endpoint, hello, address, now)
-        if greeted is None:
+        if isinstance(greeted, str):
+            self.admission.greeted(endpoint, hello.user, greeted, now, is_again=False)
             return
+        self.admission.greeted(endpoint, hello.user, "", now, is_again=is_again)
         session, resumed = greeted
-        self.admission.greeted(endpoint, session.user, now, is_new=is_new)
         self.groups.greeted(session)
         micros = max(self._time, now.micros)
         self._replies.reply(endpoint, self._welcomes.of(session, self.head, micros, now, resumed=resumed))

@@ -25,7 +25,7 @@ from zchat.core.questions import Questions
 from zchat.core.reads import Reads
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
-from zchat.core.rights import HISTORY, READ, Rights
+from zchat.core.rights import Rights
 from zchat.core.schedule import BrokerSchedule
 from zchat.core.session import Session
 from zchat.core.views import View
@@ -98,7 +98,7 @@ class Dispatch:
             case wire.Join():
                 self._memberships.join(session, message, now)
             case wire.Part():
-                self._memberships.part(session, message.rooms, "bye")
+                self._memberships.part(session, message.rooms, "bye", now)
             case wire.SetCursor():
                 row = self._cursors.checked(session, message, head, now)
                 self._gathering.cursors[row.user, row.name] = row
@@ -106,13 +106,10 @@ class Dispatch:
                 if self._cursors.has(session.user, message.name):
                     self._gathering.cursors[user_key(session.user), cursor_name(message.name)] = None
             case wire.JoinGroup():
-                if message.group not in self._groups.rooms.get(message.room, {}):
-                    self._may_begin_at(session, message, head)
                 self._groups.join(session, message, head, now)
             case wire.Settle():
                 self._groups.settle(session, message, now)
             case wire.SetGroup():
-                self._may_begin_at(session, message, head)
                 self._groups.set(session, message, head, now)
             case wire.Schedule():
                 if not self._schedule.schedule(session, message, now):
@@ -123,12 +120,6 @@ class Dispatch:
             case _:
                 return self._answer_at_once(session, message, now)
         return KEPT
-
-    def _may_begin_at(self, session: Session, message: wire.JoinGroup | wire.SetGroup, head: int) -> None:
-        """Raises WireError where it would hand what was before to a user who may take part, but not read that."""
-        user, room = session.user, message.room
-        if message.after is not None and message.after < head and self._rights.may(user, READ, room):
-            self._rights.check(user, HISTORY, room)
 
     def _answer_at_once(self, session: Session, message: wire.ClientMessage, now: Instant) -> wire.BrokerMessage | None:
         """What changes no row of the log that anybody waits for."""

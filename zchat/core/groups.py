@@ -156,9 +156,9 @@ class BrokerGroups:
         for group, member in list(self._members.get(session.id, [])):
             self._leave(group, member, reason, now, counts=True)
 
-    def denied(self, session: Session, may_read: Callable[[str], bool], now: Instant) -> bool:
-        """It takes part no more where it may not read. Returns whether it did anywhere."""
-        lost = [(group, member) for group, member in self._members.get(session.id, []) if not may_read(group.room)]
+    def denied(self, session: Session, may: Callable[[str], bool], now: Instant) -> bool:
+        """It takes part no more where it may not. Returns whether it did anywhere."""
+        lost = [(group, member) for group, member in self._members.get(session.id, []) if not may(group.room)]
         for group, member in lost:
             self._leave(group, member, "left", now, counts=False)
         return bool(lost)

@@ -8,13 +8,14 @@ Rules of this file
 2. A connection keeps its key as long as it lasts. What the key may is looked up each time: the file changes meanwhile.
 3. Who is let in with an invite has no session: it may have its own key written in the place of the invite, once.
 4. What a message costs has nothing of this: a key is looked at when somebody comes, and when the file has changed.
+5. A user who had keys, and has none any more that is let in, is kept out: no gateway may be that user either.
 
 Spec: docs/protocol.md, "Keys". Tests: tests/core/test_identity.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from math import inf
 from typing import NamedTuple, Protocol
 
@@ -46,6 +47,24 @@ class Enrolment(NamedTuple):
     is_invite: bool
 
 
+class Standing(NamedTuple):
+    """Who there is by the keys that are let in, as long as the time of none of them is over."""
+
+    users: frozenset[str]  # who has such a key, by their own
+    out: frozenset[str]  # who has keys, and none of those is let in
+    gateways: tuple[Grant, ...]
+    since: float  # seconds since 1970
+    until: float
+
+    def may_be(self, grant: Grant, user: str) -> bool:
+        """Whether who has that grant may be that user."""
+        return grant.may_be(user) and user_key(user) not in self.out
+
+    def is_known(self, user: str) -> bool:
+        """Whether anybody may be that user."""
+        return user_key(user) in self.users or any(self.may_be(grant, user) for grant in self.gateways)
+
+
 class KeyStore(Protocol):
     """Where the keys of a broker are kept: key_folder.py. Its methods may wait for a disk."""
 
@@ -63,19 +82,25 @@ class Identities:
     """Of all connections of a broker; `listed` is None where it has no keys."""
 
     def __init__(self, listed: KeyList | None = None) -> None:
-        self.audit = Audit()
+        self.audit = Audit(is_on=listed is not None)
         self._listed = listed
         self._addresses: dict[bytes, str] = {}  # connection -> where it comes from,
         self._keys: dict[bytes, str] = {}  # and its key
         self._enrolling: dict[str, str] = {}  # the key that is used up -> the one that is written
         self._used: dict[str, str] = {}  # the same of invites, once it is done
         self._rate = Allowance[str](ENROLMENTS_MAX, ENROLMENTS_MAX / DAY_SECONDS)
-        self._ends_at = 0.0  # when the time of the next key is over, in seconds since 1970
+        self._standing: Standing | None = None  # None: it is to be found out
+        self._asked: Standing | None = None  # as it was when it was asked last whether it is another
 
     @property
     def has_keys(self) -> bool:
         """Whether the broker lets in only who has one."""
         return self._listed is not None
+
+    @property
+    def users(self) -> Mapping[str, Grant]:
+        """The keys of users, let in or not."""
+        return self._listed.users if self._listed is not None else {}
 
     @property
     def next_server(self) -> str:
@@ -131,6 +156,8 @@ class Identities:
             raise WireError("unknown-key", "an invite is no key of a user: zchat join makes one of it")
         if not grant.may_be(user):
             raise WireError("wrong-user", f"the key is {printable(grant.user)}'s, and not {printable(user)}'s")
+        if not self.standing(seconds).may_be(grant, user):
+            raise WireError("revoked-key", f"{printable(user)} has keys, and none is let in any more")
 
     # --- a new key --------------------------------------------------------------------------
 
@@ -174,7 +201,7 @@ class Identities:
 
     def changed(self, listed: KeyList) -> None:
         """The files are so from now on. Then look who may stay."""
-        self._listed, self._ends_at = listed, 0.0
+        self._listed, self._standing = listed, None
 
     def refused(self, seconds: float) -> Iterator[tuple[bytes, str, str]]:
         """(connection, key, code) of those whose key is not let in any more."""
@@ -186,28 +213,38 @@ class Identities:
             if code and not is_used:
                 yield connection, key, "revoked-key" if code == "unknown-key" else code
 
-    def known(self, seconds: float) -> Callable[[str], bool]:
-        """A function that tells whether there is a key by which somebody may be that user."""
-        if self._listed is None:
-            return lambda user: True
-        let_in = [each for each in self._listed.users.values() if not (each.is_revoked or each.is_over(seconds))]
-        names, gateways = {user_key(each.user) for each in let_in}, [each for each in let_in if each.gateway]
-        return lambda user: user_key(user) in names or any(each.may_be(user) for each in gateways)
+    def is_known(self, user: str, seconds: float) -> bool:
+        """Whether there is a key by which somebody may be that user."""
+        return self._listed is None or self.standing(seconds).is_known(user)
 
-    def may_be(self, connection: bytes, user: str) -> bool:
+    def may_be(self, connection: bytes, user: str, seconds: float) -> bool:
         """Whether a session of that user, which is there, may stay."""
         if self._listed is None:
             return True
         grant = self._listed.users.get(self.key_of(connection))
-        return grant is not None and grant.may_be(user)
+        return grant is not None and self.standing(seconds).may_be(grant, user)
 
     def may_have_ended(self, seconds: float) -> bool:
         """Whether some key is let in no more since this was asked last."""
-        if seconds < self._ends_at:
-            return False
-        self._note_next_end(seconds)
-        return True
+        former, self._asked = self._asked, self.standing(seconds)
+        return self._asked is not former
 
-    def _note_next_end(self, seconds: float) -> None:
-        grants = self._listed.users.values() if self._listed is not None else ()
-        self._ends_at = min((grant.expires for grant in grants if grant.expires > seconds), default=inf)
+    def standing(self, seconds: float) -> Standing:
+        """Who there is now. Where the clock was set back, a key may be let in again, and end again."""
+        now = self._standing
+        if now is None or not now.since <= seconds < now.until:
+            now = self._standing = _standing(self.users, seconds)
+        return now
+
+
+def _standing(listed: Mapping[str, Grant], seconds: float) -> Standing:
+    grants = listed.values()
+    let_in = [grant for grant in grants if not (grant.is_revoked or grant.is_over(seconds))]
+    users = frozenset(user_key(grant.user) for grant in let_in)
+    return Standing(
+        users,
+        frozenset(user_key(grant.user) for grant in grants) - users,
+        tuple(grant for grant in let_in if grant.gateway),
+        seconds,
+        min((grant.expires for grant in grants if grant.expires > seconds), default=inf),
+    )

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from zchat import wire
 from zchat.core import Instant
 from zchat.core.allowances import Allowances
+from zchat.core.audit import Audit
 from zchat.core.channels import Channel, Endpoint
 from zchat.core.commits import JOINED, Commit, Gathering, PresenceRecord
 from zchat.core.introductions import is_of, session_of
@@ -43,6 +44,7 @@ class Memberships:
         replies: Replies,
         allowances: Allowances,
         session_ids: Iterator[str],
+        audit: Audit,
     ) -> None:
         self._settings = settings
         self._registry = registry
@@ -51,6 +53,7 @@ class Memberships:
         self._replies = replies
         self._allowances = allowances
         self._session_ids = session_ids
+        self._audit = audit
         self.retry: float | None = None  # until then the log is only asked again for what somebody waits for
         self.former: set[Endpoint] = set()  # connections whose session went on elsewhere: ignored
 
@@ -63,18 +66,18 @@ class Memberships:
 
     # --- coming -----------------------------------------------------------------------------
 
-    def hello(self, endpoint: Endpoint, hello: wire.Hello, address: str, now: Instant) -> tuple[Session, bool] | None:
-        """A session begins or goes on; returns it and whether it was resumed, None when it is refused."""
+    def hello(self, endpoint: Endpoint, hello: wire.Hello, address: str, now: Instant) -> tuple[Session, bool] | str:
+        """A session begins or goes on; returns it and whether it was resumed, or the code with which it was refused."""
         if hello.version != wire.VERSION:
             self._replies.refuse(endpoint, "connection", 0, "unsupported-version")
-            return None
+            return "unsupported-version"
         if not _is_canonical_user(hello.user):
             self._replies.refuse(endpoint, "connection", 0, "bad-user")
-            return None
+            return "bad-user"
         if sum(len(name) + len(value) for name, value in hello.info.items()) > wire.INFO_CHARACTERS_MAX:
             text = f"info has more than {wire.INFO_CHARACTERS_MAX:,} characters"
             self._replies.refuse(endpoint, "connection", 0, "bad-frame", text, is_fatal=True)
-            return None
+            return "bad-frame"
         registry = self._registry
         # A token of another log fits no session here: its holder starts a new one.
         fits = bool(hello.session) and registry.token_fits(hello.session, hello.user, hello.token)
@@ -88,11 +91,11 @@ class Memberships:
                 self._allowances.begin(endpoint, address, now)
         except WireError as error:
             self._replies.refuse_error(endpoint, "connection", 0, error, is_fatal=True)
-            return None
+            return error.code
         is_elsewhere = session is not None and session.connection not in (b"", endpoint)
         if session is not None and is_elsewhere and hello.number < session.hello:
             self._replies.refuse(endpoint, "connection", 0, "session-taken")  # what is left of one that has ended
-            return None
+            return "session-taken"
         if current is not session:
             registry.left(endpoint, now)  # it spoke for another session until now
         resumed = False
@@ -131,6 +134,7 @@ class Memberships:
         for room in rooms:
             written = self._registry.members(room.name) < self._settings.crowd_members
             self._registry.join(session, room.name, written, now)
+            self._audit.note("joined", now.micros / 1e6, user=session.user, room=room.name, address=address)
             if written:
                 self._write(PresenceRecord(session, room, JOINED))
 
@@ -144,15 +148,19 @@ class Memberships:
 
     # --- going ------------------------------------------------------------------------------
 
-    def part(self, session: Session, rooms: list[str], reason: str) -> None:
+    def part(self, session: Session, rooms: list[str], reason: str, now: Instant) -> None:
         """It leaves these rooms; of those that it is not in, nothing happens."""
         for name in rooms:
-            if name in session.rooms and self._registry.part(session, name):
+            if name not in session.rooms:
+                continue
+            told = {"user": session.user, "room": name, "address": session.address, "reason": reason}
+            self._audit.note("left", now.micros / 1e6, **told)
+            if self._registry.part(session, name):
                 self._write(PresenceRecord(session, self._rooms.open(name), reason))
 
     def end(self, session: Session, reason: str, now: Instant) -> None:
         """It ends for good: by its own word, or because it has to."""
-        self.part(session, list(session.rooms), reason)
+        self.part(session, list(session.rooms), reason, now)
         self._registry.bye(session, now)
         self._gathering.end(session)
         self._note_seen(session)
@@ -164,7 +172,7 @@ class Memberships:
             if session.state == FORGOTTEN:
                 self._gathering.end(session)
                 continue
-            self.part(session, list(session.rooms), "lost")
+            self.part(session, list(session.rooms), "lost", now)
             if session.has_stored:
                 self._gathering.sessions[session.id] = session
             self._note_seen(session)

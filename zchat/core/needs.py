@@ -57,7 +57,7 @@ NEEDS: dict[type, Need | None] = {
     wire.SetCursor: None,
     wire.DropCursor: None,
     wire.From: None,  # what is in it has its own row
-    wire.JoinGroup: Need(READ, _room),
+    wire.JoinGroup: Need(HISTORY, _room),  # a group hands out what was said before
     wire.Settle: None,  # of who is a member
     wire.Groups: Need(READ, _room),
     wire.SetGroup: Need(ADMIN, _room),

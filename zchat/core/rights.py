@@ -6,7 +6,8 @@ Rules of this file
 1. Of several patterns that stand for a room, the most exact one that names the verb has the word: segment by segment
    from the left a name goes before `*`, and `*` before `**`. The order in the file means nothing.
 2. What no rule names: everybody may read and write where the default is open, nobody where it is closed. `history` and
-   `presence` are as `read` then, and `admin` has who may both read and write.
+   `presence` are as `read` then, and `admin` has who may both read and write. `history` is nothing without `read`:
+   whoever may not listen reads nothing of what was said before either.
 3. An inbox is its user's alone, whatever the rules say; everybody writes to it.
 4. A rule stands for the dead letters of its rooms, too, as if its pattern ended with `.dead`. So `**` opens nothing of
    a room that has a rule of its own.
@@ -137,6 +138,8 @@ class RuleTable:
         of_room = self._rooms.get(room) or self._find(room)
         if verb == READ:
             return bool(of_room.read & role)
+        if verb == HISTORY:
+            return bool(of_room.read & role and of_room.history & role)
         if verb == ADMIN and of_room.admin is None:
             return bool(of_room.read & role and of_room.write & role)
         return bool(getattr(of_room, verb) & role)

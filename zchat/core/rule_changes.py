@@ -23,7 +23,7 @@ from zchat.core.questions import Questions
 from zchat.core.reads import Lookup, Read
 from zchat.core.registry import Registry
 from zchat.core.replies import Replies
-from zchat.core.rights import READ, Rights, Rules, RuleTable
+from zchat.core.rights import HISTORY, READ, Rights, Rules, RuleTable
 from zchat.core.session import Session
 from zchat.core.stocking import StockRead
 from zchat.core.views import View
@@ -82,9 +82,9 @@ class RuleChanges:
         may_read = self._rights.may_of(session.user, READ)
         could_read = former.may_of(former.role(session.user), READ)
         rooms = [room for room in session.rooms if not may_read(room)]
-        self._memberships.part(session, rooms, "denied")
+        self._memberships.part(session, rooms, "denied", now)
         ended = (
-            self._groups.denied(session, may_read, now),
+            self._groups.denied(session, self._rights.may_of(session.user, HISTORY), now),
             self._calls.denied(session, may_read, now),
             self._registry.recipients.denied(session, could_read, may_read),
         )

@@ -27,6 +27,7 @@ from zchat.core import Instant
 from zchat.core.allowances import origin
 from zchat.core.checking import checked_records
 from zchat.core.commits import Gathering
+from zchat.core.identity import Identities
 from zchat.core.log import ScheduledRow
 from zchat.core.rights import WRITE, Rights
 from zchat.core.rooms import BrokerRooms
@@ -60,8 +61,10 @@ class BrokerSchedule:
         gathering: Gathering,
         now: Instant,
         rights: Rights,
+        identities: Identities,
     ) -> None:
         self._rights = rights
+        self._identities = identities
         self._settings = settings
         self._rooms = rooms
         self._gathering = gathering
@@ -168,8 +171,10 @@ class BrokerSchedule:
     # --- parts ------------------------------------------------------------------------------
 
     def _send(self, key: ScheduleKey, row: ScheduledRow, now: Instant) -> bool:
-        """False: there may be no such room now. Who may not write there any more has taken it back by that."""
-        if not self._rights.may(row.user, WRITE, row.room):
+        """False: there may be no such room now. Of who is let in no more, or may not write there, it is taken back."""
+        if why := self._why_not(row, now):
+            audit, text = self._identities.audit, {"user": row.user, "room": row.room, "code": why}
+            audit.note("not-sent", now.micros / 1e6, **text)
             self._change(key, row._replace(records=b"", due=now.micros))
             return True
         try:
@@ -182,6 +187,12 @@ class BrokerSchedule:
         self._gathering.open_batch(room, wire.MESSAGES).add(writer, 0, records, 1, len(records))
         self._change(key, row._replace(records=b"", due=now.micros))
         return True
+
+    def _why_not(self, row: ScheduledRow, now: Instant) -> str:
+        """The code of why its user may not send it any more; empty: it is sent."""
+        if not self._identities.is_known(row.user, now.micros / 1e6):
+            return "revoked-key"
+        return "" if self._rights.may(row.user, WRITE, row.room) else "denied"
 
     def _change(self, key: ScheduleKey, row: ScheduledRow | None) -> None:
         self._before.setdefault(key, self._rows.get(key))
