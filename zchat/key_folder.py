@@ -1,7 +1,7 @@
 """The folder of a broker's keys: its own, those that it lets in, and invites.
 
     server.key         the broker's own, secret
-    next.key           the one that it has from some later start on, where it is about to change
+    next.key           the one that it is about to have
     authorized_keys    who is let in, a line each, for people to edit, too
     invites            who may come once and bring a key, secret as the lines are
 
@@ -137,7 +137,7 @@ class KeyFolder:
         write_pair(self.folder / name, pair, f"The {what}: who has it can be taken for it")
 
     def switch(self) -> None:
-        """The next key is the broker's own from its next start on. Raises OSError."""
+        """The next key is the broker's own: one that runs takes it. Raises OSError."""
         os.replace(self.folder / NEXT, self.folder / SERVER)
 
     def note_address(self, address: str) -> None:
@@ -159,12 +159,12 @@ class KeyFolder:
     def _parsed(self) -> KeyList:
         users = parse_grants(self.text(AUTHORIZED), str(self.folder / AUTHORIZED))
         invites = parse_grants(self.text(INVITES), str(self.folder / INVITES))
-        next_pair = self.pair(NEXT)
-        return KeyList(users, invites, next_pair.public if next_pair is not None else "")
+        next_pair, own = self.pair(NEXT), self.pair(SERVER)
+        return KeyList(users, invites, next_pair.public if next_pair else "", own.public if own else "")
 
     def _look(self) -> object:
         found = []
-        for name in (AUTHORIZED, INVITES, NEXT):
+        for name in (AUTHORIZED, INVITES, SERVER, NEXT):
             try:
                 about = os.stat(self.folder / name)
                 found.append((about.st_mtime_ns, about.st_ctime_ns, about.st_ino, about.st_size))

@@ -95,7 +95,8 @@ class KeyList(NamedTuple):
 
     users: dict[str, Grant]
     invites: dict[str, Grant]
-    next_server: str = ""  # its own public key from some later start on
+    next_server: str = ""  # its own public key, once it has changed to that
+    server: str = ""  # the present one; empty where there is none yet
 
 
 class Invitation(NamedTuple):

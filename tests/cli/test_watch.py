@@ -84,6 +84,22 @@ def test_waits_grow_while_it_serves_for_less_than_a_second_and_begin_anew_after_
     assert isinstance(again, Again) and again.seconds == 0.1
 
 
+def test_who_ends_to_come_again_is_started_at_once_unless_the_end_is_wanted() -> None:
+    plan = Plan()
+    for now in (1.0, 1.1):
+        plan.ready(now)
+        plan.comes_again()
+        assert plan.ended(0, now + 0.1) == Again(
+            "the broker has another key of its own; it is started again with it", 0.0
+        )
+    plan.comes_again()
+    assert plan.ended(1, 9.0) == Again("the broker ended with status 1; it is started again in 0.1 s", 0.1)
+    assert plan.ended(0, 9.0) == End(0), "it was said of the one before"
+    plan.comes_again()
+    plan.told_to_end()
+    assert plan.ended(0, 9.0) == End(0)
+
+
 def test_signals_are_no_reason_to_give_up() -> None:
     plan = Plan()
     for _ in range(5000):

@@ -248,3 +248,15 @@ def test_what_is_told_twice_counts_once() -> None:
     dial.failed(0)
     dial.failed(0)
     assert dial.turn(dial.due) == "10.0.0.2"
+
+
+def test_another_kind_of_try_is_made_at_once_and_the_rest_that_was_due_comes_after_it() -> None:
+    dial = Dial(repeat(0.0), "10.0.0.7")
+    assert dial.turn(0.0) == "10.0.0.7"
+    dial.at_once(0.0)
+    assert (dial.state, dial.due) == (TRYING, TRY_SECONDS_MAX), "one is under way"
+    dial.failed(1.0)
+    dial.at_once(1.0)
+    assert dial.turn(1.0) == "10.0.0.7"
+    dial.failed(1.0)
+    assert dial.due == pytest.approx(1.0 + 2 * REST_SECONDS_MIN + REST_SECONDS_MIN * 0)

@@ -71,11 +71,17 @@ class KeyBench:
         self.store, self.port, self.told = GivenStore(), WorkingPort(), list[str]()
         self.cycle = Cycle(identities=Identities(LISTED))
         self.core = self.cycle.core
-        self.worker = KeyWorker(self.store, self.core.admission, self.port, self.later, self.told.append)
+        self.worker = KeyWorker(
+            self.store, self.core.admission, self.port, self.later, self.told.append, self.other_key
+        )
         self.seconds = 0.0
         self.turn()
         self.told.clear()
         self.port.admitted.clear()
+
+    def other_key(self) -> None:
+        """Noted."""
+        self.told.append("another key")
 
     def later(self, finished: Callable[[Instant], None]) -> None:
         """At once."""
@@ -157,3 +163,11 @@ def test_a_key_that_cannot_be_written_is_told_to_both(bench: KeyBench) -> None:
     bench.turn()
     assert bench.cycle.take_errors() == [(INVITE.encode(), "request", 5, "keys-failed")]
     assert bench.told[0].startswith("/k/authorized_keys: No space left on device: a key")
+
+
+def test_the_brokers_own_key_is_told_of_once_when_it_is_another_or_gone(bench: KeyBench) -> None:
+    for server in ("aa" * 32, "aa" * 32, "", "aa" * 32):
+        bench.store.listed, bench.store.is_new = LISTED._replace(server=server), True
+        bench.turn(LOOK_SECONDS)
+    told = [line for line in bench.told if not line.startswith("audit")]
+    assert (told[0], told[2], len(told)) == ("another key", "another key", 3) and "is gone" in told[1]

@@ -13,7 +13,7 @@ from zchat.ring import KeyRing
 
 
 def tell(users: set[str]) -> None:
-    """Whoever was let in keeps what he has: name the rooms whose youngest key one of these users (user keys) was given."""
+    """Name the rooms whose youngest key one of these users (as `user_key` has them) was given: he keeps it."""
     folder = profile.ring_folder()
     if folder is None or not users:
         return

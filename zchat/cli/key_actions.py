@@ -144,9 +144,11 @@ def server(folder: Path, what: str) -> None:
         assert pair is not None
     print(pair.public)
     if what == "next":
-        exit_status.tell("clients are told of it; when all have been there, `zchat keys server switch` and a restart")
+        exit_status.tell("clients are told of it; when all have been there: zchat keys server switch")
     elif what == "switch":
-        exit_status.tell("the broker has it when it is started anew")
+        exit_status.tell(
+            "a broker that runs is started anew with it within a second or two; its clients go on by themselves"
+        )
 
 
 # --- parts --------------------------------------------------------------------------------------

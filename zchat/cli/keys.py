@@ -70,7 +70,7 @@ def keys(
     that most need. list shows who is let in, revoke USER or revoke KEY keeps one out, and authorize KEY USER
     lets in a key that its user has made. What changes counts within a second. server shows the broker's
     own key; server next makes the one that it will have, and clients are told of it; server switch has
-    the broker use it from its next start on.
+    a broker that runs started anew with it.
 
     Your own keys are beside your zchat.toml. new [NAME] makes one, show [NAME] shows its public half, and
     rotate [BROKER] gets you another one for a broker, while the one before is good for a week.

@@ -71,11 +71,11 @@ def serve(
     key_folder, own = _open_keys(keys) if keys is not None else (None, None)
     log = _patiently(lambda: _open_log(folder, sync, settings.log_bytes_max))
     filler = _filler(log, folder) if folder and searches else None
-    index = filler.index if filler else None
+    index, comes_again = filler.index if filler else None, child is not None and folder is not None
 
     def start() -> Broker:
-        of_keys = (own, key_folder)
-        running = Broker(log, at, settings, exit_status.tell, ports.publisher_port, published, index, rules, *of_keys)
+        more = (published, index, rules, own, key_folder)
+        running = Broker(log, at, settings, exit_status.tell, ports.publisher_port, *more, comes_again=comes_again)
         running.start()
         return running
 
@@ -95,6 +95,8 @@ def serve(
             key_folder.note_address(str(running.address))
         _announce(running, "in memory" if folder is None else str(folder), own)
         running.run()
+        if child and running.ends_for_key and not came:
+            child.comes_again()
         for signum in ENDS:  # Ctrl-C comes twice: from the terminal, and passed on by the parent
             handle(signum, signal.SIG_IGN)
     finally:

@@ -11,6 +11,7 @@ Rules of this file
     by a signal                                 starts it again
     with another status than 0 after it served  starts it again; ten times in a row at most
     with another status than 0 before that      ends with that status: it could not be started
+    with 0, to have another key of its own      starts it again
     with 0, or after it was told to end         ends with its status; after Ctrl-C by that signal
 
 Docs: docs/operating.md. Tests: tests/cli/test_watch.py.
@@ -40,6 +41,8 @@ TRIES_MAX = 10  # that end with a status: about half a minute for what passes by
 ENDS_BOTH = (*ENDS, signal.SIGQUIT)  # passed on; what the broker then does is the end of both
 PASSED_ON = (signal.SIGABRT, signal.SIGUSR1, signal.SIGUSR2)
 HANDLED = {*ENDS_BOTH, *PASSED_ON, signal.SIGCHLD}
+
+COMES_AGAIN = b"again\n"  # of what the broker reports
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
@@ -75,6 +78,7 @@ class Plan:
         self._has_served = False
         self._ready_at: float | None = None  # of the one that runs
         self._failures = 0  # in a row
+        self._is_to_come_again = False
 
     def told_to_end(self) -> None:
         """An end is what is wanted now."""
@@ -85,9 +89,16 @@ class Plan:
         self._has_served = True
         self._ready_at = now
 
+    def comes_again(self) -> None:
+        """It says that it ends to be started anew."""
+        self._is_to_come_again = True
+
     def ended(self, status: int, now: float) -> Again | End:
         """It has ended with this status, or with -N by the signal N."""
         ready_at, self._ready_at = self._ready_at, None
+        comes_again, self._is_to_come_again = self._is_to_come_again, False
+        if status == 0 and comes_again and not self.is_told:
+            return Again("the broker has another key of its own; it is started again with it", 0.0)
         if status == 0 or self.is_told:
             return End(status if status >= 0 else 128 - status)
         has_served = ready_at is not None and now - ready_at >= SERVED_SECONDS
@@ -120,8 +131,15 @@ class Child:
 
     def ready(self, ports: Ports) -> None:
         """Let the parent know that it serves, and where."""
+        self._tell(b"%d %d\n" % ports)
+
+    def comes_again(self) -> None:
+        """Let it know that this one ends so that another one is started."""
+        self._tell(COMES_AGAIN)
+
+    def _tell(self, line: bytes) -> None:
         try:
-            os.write(self._report, b"%d %d\n" % ports)
+            os.write(self._report, line)
         except OSError:
             pass  # the parent has gone, and this process is about to
 
@@ -206,11 +224,14 @@ class _Parent:
 
     def _read_report(self, report: int) -> bool:
         """False at its end."""
-        line = os.read(report, 64)
-        if line:
-            self._ports = Ports(*map(int, line.split()))
-            self._plan.ready(time.monotonic())
-        return bool(line)
+        said = os.read(report, 64)
+        for line in said.splitlines(keepends=True):
+            if line == COMES_AGAIN:
+                self._plan.comes_again()
+            else:
+                self._ports = Ports(*map(int, line.split()))
+                self._plan.ready(time.monotonic())
+        return bool(said)
 
     def _read_signals(self) -> None:
         try:

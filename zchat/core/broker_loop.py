@@ -64,9 +64,11 @@ class BrokerLoop:
         index: WordIndex | None = None,
         changed_rules: Callable[[], Rules | None] | None = None,
         keys: KeyStore | None = None,
+        other_key: Callable[[], object] | None = None,
     ) -> None:
         """`tell` is given one line for the operator; searches look through the log where there is no `index`.
-        `changed_rules` is asked twice a second; None: there never are any. Without `keys` everybody is let in."""
+        `changed_rules` is asked twice a second; None: there never are any. Without `keys` everybody is let in.
+        `other_key` is called when the broker's own key is another."""
         self.core = core
         self.is_over = False
         self.failure: LogError | None = None  # the log keeps nothing more
@@ -75,7 +77,9 @@ class BrokerLoop:
         self._tell = tell
         self._changed_rules = changed_rules
         self._read_worker = ReadWorker(log, core, port, self.later, tell, index)
-        self._key_worker = KeyWorker(keys, core.admission, port, self.later, tell) if keys is not None else None
+        self._key_worker: KeyWorker | None = None
+        if keys is not None:
+            self._key_worker = KeyWorker(keys, core.admission, port, self.later, tell, other_key or (lambda: None))
         self._finished: deque[Later] = deque()  # from other threads
         self._receives = True
         self._more = False  # may be there to be received

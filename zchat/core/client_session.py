@@ -56,7 +56,7 @@ class SessionCore(Inquiries):
         self.working = working
         self.calling = calling
         self.broker_ahead = 0  # microseconds: what the broker's clock said more than ours, when it said WELCOME
-        self.next_key = b""  # that the broker has from some later start on, where it said so
+        self.next_key = b""  # that the broker is about to have, where it said so
         self._leaving = False  # BYE was said
         self._greeting = greeting
         self._publishing = publishing

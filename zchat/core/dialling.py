@@ -86,6 +86,11 @@ class Dial:
         if self.state == RESTING:
             self._rest, self.due = REST_SECONDS_MIN, min(self.due, seconds)
 
+    def at_once(self, seconds: float) -> None:
+        """The next try is another one than the last: no rest before it, and after it the rest that was due."""
+        if self.state == RESTING:
+            self.due = min(self.due, seconds)
+
     # --- what to do -------------------------------------------------------------------------
 
     def turn(self, seconds: float) -> object:

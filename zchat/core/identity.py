@@ -103,8 +103,13 @@ class Identities:
         return self._listed.users if self._listed is not None else {}
 
     @property
+    def server(self) -> str:
+        """The broker's public key, as its file was when it was read."""
+        return self._listed.server if self._listed is not None else ""
+
+    @property
     def next_server(self) -> str:
-        """The broker's public key from some later start on, where that is known."""
+        """The key that the broker is about to have, where that is known."""
         return self._listed.next_server if self._listed is not None else ""
 
     # --- who may come -----------------------------------------------------------------------

@@ -35,13 +35,17 @@ class KeyWorker:
         port: BrokerPort,
         later: Callable[[Later], None],
         tell: Callable[[str], object],
+        other_key: Callable[[], object],
     ) -> None:
+        """`other_key` is called when the broker's own key is another than it has."""
         self.due = 0.0
         self._store = store
         self._admission = admission
         self._port = port
         self._later = later
         self._tell = tell
+        self._other_key = other_key
+        self._own = admission.identities.server  # as it is known
         self._is_reading = False
         self._waiting: list[Enrolment] = []
 
@@ -89,6 +93,16 @@ class KeyWorker:
         self._admission.audit.note("keys-changed", now.micros / 1e6, users=str(len(listed.users)))
         self._admission.changed(listed, now)
         self._port.admit(self._admission.identities.hears, now)
+        self._look_at_own(listed.server)
+
+    def _look_at_own(self, server: str) -> None:
+        if server == self._own:
+            return
+        self._own = server
+        if server:
+            self._other_key()
+        else:
+            self._tell("the file of its own key is gone: at its next start nobody would know it, so put it back")
 
     def _has_enrolled(self, enrolment: Enrolment, listed: KeyList | None, failure: str, now: Instant) -> None:
         self._is_reading = False

@@ -36,6 +36,8 @@ class Broker:
         rules: RuleSource | None = None,  # who may do what; None: everybody everything
         own: KeyPair | None = None,  # its own key,
         keys: KeyStore | None = None,  # and those that it lets in; None: everybody
+        *,
+        comes_again: bool = False,  # whether somebody starts it anew, with what it has kept
     ) -> None:
         options.check_libzmq()
         self.settings = settings or Settings()
@@ -46,11 +48,15 @@ class Broker:
         self._index = index
         self._rules = rules
         self._own, self._keys = own, keys
+        self._comes_again = comes_again
+        self.ends_for_key = False  # once `run` has ended: its own key is another, and it is to be started with that
         self._tell = tell or (lambda text: None)  # for the operator: one line
 
     def start(self) -> None:
         """Bind both sockets. Raises StartError, BadAddress or BadKey."""
         listed = self._keys.read() if self._keys is not None else None
+        if listed is not None and self._own is not None:
+            listed = listed._replace(server=self._own.public)  # another since then is found by the first look
         self.lets_in_anybody = listed is None or bool(listed.users or listed.invites)
         identities = Identities(listed)
         self._port = port = SocketBrokerPort(self.settings, self._tell, self._own, identities)
@@ -68,11 +74,19 @@ class Broker:
             port.close()
             raise
         changed = None if self._rules is None else self._rules.changed
-        self._loop = BrokerLoop(core, self._log, port, self._tell, self._index, changed, self._keys)
+        self._loop = BrokerLoop(core, self._log, port, self._tell, self._index, changed, self._keys, self._other_key)
 
     def stop(self) -> None:
         """Make `run` end: what was accepted is committed and told first. Safe in a signal handler."""
         self._loop.stop()
+
+    def _other_key(self) -> None:
+        """A listener keeps the key that it was bound with, so the broker is started anew: docs/design.md says why."""
+        if self._comes_again:
+            self.ends_for_key = True
+            self.stop()
+        else:
+            self._tell("its own key is another: that counts from its next start on")
 
     def run(self) -> None:
         """Serve until `stop`, then close all but the log. Raises LogError when that keeps nothing more."""

@@ -100,6 +100,8 @@ class Connector:
                 elif has_failed:
                     self.seen = ENDED
                 dial.failed(seconds)
+                if has_failed and self._fitting.has_other_key:
+                    dial.at_once(seconds)
                 yield WENT_DOWN if was_up else IN_VAIN
 
     def go_on(self, seconds: float) -> None:

@@ -60,6 +60,11 @@ class Fitting:
         if self._credentials is not None:
             self._credentials.proven(self._server)
 
+    @property
+    def has_other_key(self) -> bool:
+        """Whether the broker is known by a key that was not tried since the first one did not fit."""
+        return self._credentials is not None and self._ended % len(self._credentials.servers) > 0
+
     def failed(self, event: int, value: int, address: Address) -> None:
         """It failed like that, there."""
         if event == AUTH:

@@ -19,6 +19,6 @@ class Enroll(msgspec.Struct, array_like=True, tag=22):
 
 
 class NextKey(msgspec.Struct, array_like=True, tag=60):
-    """The broker has this public key from some later start on: let it count beside the present one."""
+    """The broker is about to have this public key: let it count beside the present one."""
 
     key: bytes
