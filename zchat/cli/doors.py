@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import typer
 
-from zchat.cli import completion, exit_status
+from zchat.cli import completion, exit_status, options
 from zchat.errors import StartError, UsageError
+from zchat.names import user_key
+from zchat.profile import meant
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from zchat.client import Client
     from zchat.tokens import TokenFile
 
 Certificate: TypeAlias = Annotated[
@@ -39,13 +42,28 @@ Tokens: TypeAlias = Annotated[
 
 
 Insecure: TypeAlias = Annotated[
-    bool, typer.Option("--insecure", help="Listen for other machines without tokens: whoever comes may come in.")
+    bool,
+    typer.Option(
+        "--insecure", help="Let in whoever comes, without tokens: from other machines, or at a broker with keys."
+    ),
 ]
 
 OPEN = (
     "{0} can be reached from other machines, and who comes may speak under any name: let in only who has a token "
     "(zchat tokens new NAME --tokens FILE, and --tokens FILE here), or add --insecure if everybody there may"
 )
+
+
+KEYED = (
+    "the broker has keys, and whoever reaches {0} would be any user that the key of this door may be: let in only who "
+    "has a token (zchat tokens new NAME --tokens FILE, and --tokens FILE here), or add --insecure if everybody there may"
+)
+NOT_THEIRS = (
+    "the key of this door may not be {0}, for whom {1} has tokens: whoever has one is refused. Its line in the "
+    "broker's authorized_keys needs gateway=PATTERN, as zchat keys invite {2} --gateway 'PATTERN' makes it"
+)
+USERS_TRIED = 8  # of a file of tokens
+TRY_SECONDS = 10.0  # that is waited for the broker: without it nothing is known
 
 
 class Door(NamedTuple):
@@ -56,12 +74,17 @@ class Door(NamedTuple):
     tokens: Tokens = None
     insecure: Insecure = False
 
-    def check(self, listen: str, *, is_local: bool) -> None:
-        """Refuse to be open to whoever comes, unless that is wanted. Raises UsageError."""
+    def check(self, listen: str, *, is_local: bool, has_key: bool) -> None:
+        """Refuse to be open to whoever comes, unless that is wanted. Raises UsageError.
+
+        `has_key`: the broker lets in only who has a key, and here is one that all who come would use.
+        """
         if self.tokens is not None and self.insecure:
             raise UsageError("--tokens lets in only who has one, --insecure whoever comes: not both")
         if not (is_local or self.tokens or self.insecure):
             raise UsageError(OPEN.format(listen))
+        if has_key and not (self.tokens or self.insecure):
+            raise UsageError(KEYED.format(listen))
 
     def context(self) -> SSLContext | None:
         """What a server needs for TLS. Raises UsageError, StartError."""
@@ -90,3 +113,40 @@ class Door(NamedTuple):
             raise StartError(
                 f"{self.tokens} is not there; zchat tokens new USER --tokens {self.tokens} makes it"
             ) from None
+
+
+def has_key(broker: str | None) -> bool:
+    """Whether that broker lets in only who has a key, as the profile says."""
+    return meant(broker, None).credentials is not None
+
+
+def try_tokens(known: TokenFile | None, connecting: options.ToBroker) -> None:
+    """Tell at the start, and not each visitor, where the door's key may not be the users of its tokens.
+
+    Raises StartError where it may be none of those that were tried.
+    """
+    import zchat
+
+    if known is None or (where := meant(connecting.broker, connecting.user)).credentials is None:
+        return
+    users = list({user_key(one.user): one.user for one in known.all()}.values())[:USERS_TRIED]
+    try:
+        with zchat.connect(connecting.broker, connecting.user, wait=TRY_SECONDS, seals=False) as client:
+            refused = [user for user in users if not _may_be(client, user)]
+    except zchat.Unreachable:
+        return
+    if refused:
+        text = NOT_THEIRS.format(", ".join(refused), known.path, where.user or "NAME")
+        if len(refused) == len(users):
+            raise StartError(text)
+        exit_status.tell(f"warning: {text}")
+
+
+def _may_be(client: Client, user: str) -> bool:
+    from zchat.errors import Refused
+
+    try:
+        client.session(user).close()
+    except Refused as error:
+        return error.code != "wrong-user"
+    return True

@@ -64,12 +64,13 @@ def tcp(
       zchat tcp --listen '[::]:6697' --cert chat.pem --key chat.key --tokens tokens
     """
     from zchat.address import parse_listen
+    from zchat.cli.doors import has_key, try_tokens
     from zchat.names import pattern_name, room_name
 
     at, room = parse_listen(listen), room_name(room)
     if room.startswith("@"):
         raise UsageError(f"--room {room}: an inbox is no room that people meet in")
-    door.check(listen, is_local=at.is_local)
+    door.check(listen, is_local=at.is_local, has_key=has_key(connecting.broker))
     allowed = tuple(map(pattern_name, allow)) if allow else ("**",)
     context, known = door.context(), door.token_file()
     if raw and known is not None:
@@ -80,6 +81,7 @@ def tcp(
     most = max(1, min(connections, raise_descriptor_limit() - SPARE_DESCRIPTORS))
     if most < connections and connections != CONNECTIONS:
         exit_status.tell(f"the system lets a process have descriptors for {most:,} visitors (ulimit -n)")
+    try_tokens(known, connecting)
     asked = GatewayOptions(room, allowed, raw, not no_echo, most, known)
     came: list[int] = []
     asyncio.run(_serve(at, asked, context, connecting, verbose, came))

@@ -73,9 +73,10 @@ def web(
     from zchat.names import room_name
     from zchat.profile import meant
 
-    where = meant(broker, None).address
+    where, _, credentials = meant(broker, None)
     at, context, known = _host_and_port(listen), door.context(), door.token_file()
-    door.check(listen, is_local=oidc is not None or is_this_machine(at[0]))
+    has_key = credentials is not None and oidc is None  # else a provider says who comes
+    door.check(listen, is_local=oidc is not None or is_this_machine(at[0]), has_key=has_key)
     room_name(room)
     try:
         from zchat.web import serving
@@ -86,6 +87,7 @@ def web(
     from zchat.sockets.kernel import raise_descriptor_limit
 
     raise_descriptor_limit()
+    doors.try_tokens(known, options.ToBroker(broker, None, wait))
     application = WebApplication(
         broker,
         room=room,
