@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -71,3 +72,12 @@ def test_what_is_no_text_is_told(tmp_path: Path) -> None:
     path.chmod(0o600)
     with pytest.raises(BadKey):
         key_files.read_pair(path)
+
+
+def test_what_is_written_follows_no_link_that_somebody_has_put_there(tmp_path: Path) -> None:
+    path, victim = tmp_path / "tokens", tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / f".tokens.{os.getpid()}").symlink_to(victim)
+    private_files.replace_text(path, "one\n", 0o600)
+    assert (victim.read_text(), path.read_text(), path.is_symlink()) == ("mine", "one\n", False)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["tokens", "victim"]

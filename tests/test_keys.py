@@ -47,7 +47,7 @@ def test_lines_have_a_key_a_user_and_options_and_comments_are_left_out() -> None
 
 @given(st.dictionaries(keys, grants, max_size=5))
 def test_what_is_written_is_read(of: dict[str, Grant]) -> None:
-    assert parse_grants("\n".join(line_of(key, grant) for key, grant in of.items()), "f") == of
+    assert parse_grants("".join(f"{line_of(key, grant)}\n" for key, grant in of.items()), "f") == of
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_is_written_is_read(of: dict[str, Grant]) -> None:
 )
 def test_what_is_not_understood_names_its_line(text: str, why: str) -> None:
     with pytest.raises(BadKey) as error:
-        parse_grants("# head\n" + text, "/k/authorized_keys")
+        parse_grants(f"# head\n{text}\n", "/k/authorized_keys")
     number = 2 + text.count("\n")
     assert str(error.value).startswith(f"/k/authorized_keys, line {number}: ") and why in str(error.value)
 
@@ -170,3 +170,11 @@ def test_lines_end_as_editors_show_it_and_a_comment_lets_nobody_in() -> None:
         assert parse_grants(text, "f") == {keys[0]: Grant("alice")}
         assert list(parse_grants(with_line(text, keys[1], Grant("bob")), "f")) == list(keys)
         assert parse_grants(with_line(text, keys[0], Grant("alice", is_revoked=True)), "f")[keys[0]].is_revoked
+
+
+def test_a_file_whose_last_line_is_cut_off_is_not_taken_for_whole() -> None:
+    whole = line_of("ab" * 32, Grant("alice", "web.*", 1_800_000_000, is_revoked=True)) + "\n"
+    assert parse_grants(whole, "f")["ab" * 32].is_revoked
+    for end in range(1, len(whole)):
+        with pytest.raises(BadKey):
+            parse_grants(whole[:end], "f")

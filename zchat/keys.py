@@ -130,6 +130,10 @@ def lines_of(text: str) -> list[str]:
 def parse_grants(text: str, file: str) -> dict[str, Grant]:
     """The lines of authorized_keys or invites. Raises BadKey."""
     grants: dict[str, Grant] = {}
+    if not text.endswith("\n") and text.strip():
+        raise BadKey(
+            f"{file}: its last line is not ended, so it may be cut off before `revoked`; if it is whole, end it"
+        )
     for number, line in enumerate(lines_of(text), 1):
         words = line.partition(COMMENT)[0].split()
         if not words:

@@ -27,6 +27,8 @@ def read_text(path: Path, *, refused: int) -> str:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise BadKey(f"{path} is no file")  # it was put in the place of one meanwhile
         if os.geteuid() not in (0, about.st_uid) and about.st_uid != 0:
             raise BadKey(f"{path} belongs to another user, who can change it, so it is not used: chown it")
         mode = about.st_mode & 0o777
@@ -55,7 +57,8 @@ def replace_text(path: Path, text: str, mode: int) -> None:
     """The file has that text from now on. Raises OSError; then it is as it was."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        draft.unlink(missing_ok=True)  # of one that was killed; or what somebody has put there, to have it written to
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "w") as file:
             os.fchmod(descriptor, mode)
             _give(descriptor, path.parent)

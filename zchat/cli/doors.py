@@ -56,7 +56,7 @@ OPEN = (
 
 KEYED = (
     "the broker has keys, and whoever reaches {0} would be any user that the key of this door may be: let in only who "
-    "has a token (zchat tokens new NAME --tokens FILE, and --tokens FILE here), or add --insecure if everybody there may"
+    "has a token (zchat tokens new NAME --tokens FILE, and --tokens FILE here), or add --insecure if everybody may"
 )
 NOT_THEIRS = (
     "the key of this door may not be {0}, for whom {1} has tokens: whoever has one is refused. Its line in the "
