@@ -367,8 +367,7 @@ class OrderedDelivery:
         self.telling.comes(room)
         self.watermarks.reach(room, last)
         self._is_fresh = False
-        if batch.time > self._time:
-            self._time = batch.time
+        self._time = batch.time if batch.time > self._time else self._time
         if batch.kind != wire.MESSAGES and not (batch.kind == wire.PRESENCE and self.presence):
             return 0  # not asked for, or of a newer broker
         first = batch.base if batch.base > known else known + 1
