@@ -19,6 +19,7 @@ from zchat.wire.records import RecordOrBody
 
 P = TypeVar("P", bound=Outcome)
 
+NO_ROOMS: frozenset[str] = frozenset()
 OPEN_ROOMS_MAX = 4_096  # of which is known for a moment that they have no key
 
 
@@ -32,8 +33,8 @@ class Publisher(Generic[P]):
         outbox: Outbox[P] = link.outbox
         self._outbox = outbox
         seals = link.seals
-        self._open_rooms: set[str] = set()  # as they are written; looked at anew
-        self._keyed_rooms: frozenset[str] = frozenset()  # where the rooms with keys are other ones than these
+        self._open_rooms: dict[str, None] = {}  # as they are written; looked at anew
+        self._keyed_rooms = NO_ROOMS  # where the rooms with keys are other ones than these
         self._add = outbox.add if seals is None or not seals.rooms() else self._add_sealed
 
     def __repr__(self) -> str:
@@ -104,5 +105,5 @@ class Publisher(Generic[P]):
             given = record
             record, size = self._connection.sealed(room, record, size)
             if record is given and len(self._open_rooms) < OPEN_ROOMS_MAX:
-                self._open_rooms.add(room)
+                self._open_rooms[room] = None
         return self._outbox.add(room, record, size, volatile)

@@ -88,7 +88,7 @@ class Connecting:
         client = Client(connection)
         if self._connected_client is not None:
             client._connected = self._connected_client
-            client._connected._sessions.add(client)
+            client._connected._sessions[client] = None
         return client
 
 
@@ -99,9 +99,9 @@ class Client(LoopAsking):
 
     def __init__(self, connection: LoopConnection) -> None:
         super().__init__(connection)
-        self._subscriptions: set[Subscription] = set()  # that are open
+        self._subscriptions: dict[Subscription, None] = {}  # that are open; a set takes more, of each session
         self._connected = self  # whose connection it is
-        self._sessions: set[Client] = set()  # others over the same connection
+        self._sessions: dict[Client, None] = {}  # others over the same connection
         self._handlers = EventHandlers(plain_if_local)
 
     async def __aenter__(self) -> Client:
@@ -247,7 +247,7 @@ class Client(LoopAsking):
                     await subscription._end(deadline, counts=counts, with_client=True)
         finally:
             await self._connection.close(deadline.left() or 0.0)
-            self._connected._sessions.discard(self)
+            self._connected._sessions.pop(self, None)
 
 
 def plain_if_local(event: str, function: Callable[..., Any]) -> None:

@@ -46,7 +46,7 @@ class Subscription:
         follows: bool,
         on_notice: Callable[[Notice], None] | None,
         timeout: float | None,
-        opened: set[Subscription],
+        opened: dict[Subscription, None],
     ) -> None:
         self._connection = connection
         self._steps = steps
@@ -163,7 +163,7 @@ class Subscription:
             raise
         (self._intake,) = opened
         self._buffer = self._intake.buffer
-        self._all_opened.add(self)
+        self._all_opened[self] = None
         if self._is_closed:  # meanwhile
             await self._end(Deadline("close", CLOSE_SECONDS))
 
@@ -197,7 +197,7 @@ class Subscription:
         if intake is None or intake.is_closed:
             return
         steps = intake.close(counts=counts)
-        self._all_opened.discard(self)
+        self._all_opened.pop(self, None)
         try:
             if steps is not None:
                 await self._connection.run(steps, deadline)

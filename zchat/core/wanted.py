@@ -24,7 +24,7 @@ class WantedRooms:
     def __init__(self) -> None:
         self.rooms: dict[str, int] = {}  # room -> listeners and explicit joins that want it
         self._left: dict[str, None] = {}  # rooms that it is out of: an older copy of the log may have it in them
-        self._unsettled: set[str] = set()  # a JOIN or PART of them was refused, for now
+        self._unsettled: dict[str, None] = {}  # a JOIN or PART of them was refused, for now
         self._settle_at = 0.0  # when that is asked for again
 
     @property
@@ -60,12 +60,12 @@ class WantedRooms:
 
     def refused(self, rooms: list[str], now: Instant) -> None:
         """To join or to leave these was refused, for now."""
-        self._unsettled.update(rooms)
+        self._unsettled.update(dict.fromkeys(rooms))
         self._settle_at = now.seconds + REPEAT_SECONDS
 
     def due(self, now: Instant) -> tuple[list[str], list[str]]:
         """The rooms that are to be joined, and to be left, once more."""
         if not self._unsettled or self._settle_at > now.seconds:
             return [], []
-        rooms, self._unsettled = self._unsettled, set()
+        rooms, self._unsettled = self._unsettled.keys(), {}
         return sorted(rooms & self.rooms.keys()), sorted(rooms - self.rooms.keys())

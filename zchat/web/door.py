@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import secrets
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -36,6 +37,7 @@ from zchat.web.window import SocketWindow
 HISTORY_DEFAULT, HISTORY_MAX = 50, 1_000
 ID_BYTES = 12  # make 16 characters
 CLIENT_LEFT = "client disconnect"
+KEPT = ("asgi.scope", "HTTP_USER_AGENT", "QUERY_STRING")  # of a request
 
 _quiet = logging.getLogger("zchat.web.socketio")
 _quiet.disabled = True  # what a client sends is no news for the operator
@@ -139,6 +141,7 @@ class SocketDoor:
         if said.is_told:
             self._ids[sid] = id
         after = dict.fromkeys(said.rooms or [self._room], said.since) if places is None else dict(places.offsets)
+        cut = socket.queue.overflows = partial(self.cut, eio_sid)
         window = SocketWindow(
             self._gateway,
             user,
@@ -147,15 +150,15 @@ class SocketDoor:
             next(reversed(after), ""),
             is_told=said.is_told,
             hears_presence=said.hears_presence,
-            cut=lambda: self.cut(eio_sid),
+            cut=cut,
         )
-        socket.queue.overflows = window.cut
         self._windows[sid] = window
         if self._entry is not None and token is not None:
-            self._entry.begins(window, token, window.cut)
+            self._entry.begins(window, token, cut)
         if places is not None:
             self._counts.recovered += 1
         self._gateway.later(self._welcome(window, after))
+        _forget_request(environ)
         return True
 
     async def _welcome(self, window: SocketWindow, after: dict[str, Any]) -> None:
@@ -198,8 +201,7 @@ class SocketDoor:
         if guard is not None:
             guard.begins()
         try:
-            if not window.has_begun:
-                await window.begun
+            await window.until_begun()
             return await self._handled(window, str(event), args)
         except ZchatError as error:
             self._counts.refused += 1
@@ -268,6 +270,13 @@ class SocketDoor:
         if socket is not None and not socket.closed:
             with suppress(Exception):
                 await socket.close(wait=False, abort=True, reason=self._server.reason.TRANSPORT_CLOSE)
+
+
+def _forget_request(environ: dict[str, Any]) -> None:
+    """Keep of a request what the next CONNECT on its connection needs: the rest is 6 kB for as long as it is open."""
+    kept = {name: environ[name] for name in KEPT if name in environ}
+    environ.clear()
+    environ |= kept
 
 
 def _first(args: tuple[Any, ...]) -> Any:

@@ -38,28 +38,27 @@ class Guard:
     """Around one connection's `receive` and `send`."""
 
     __slots__ = (
-        *("_abort", "_bucket", "_cut", "_freed", "_receive", "_send", "_sending", "_unanswered", "_unanswered_max"),
+        *("_abort", "_bucket", "_freed", "_over", "_receive", "_send", "_sending", "_unanswered", "_unanswered_max"),
+        "is_cut",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: WebLimits) -> None:
         self._receive, self._send = receive, send
         self._bucket = Bucket(limits.events_a_second, limits.events_at_once, time.monotonic())
         self._abort: Callable[[], None] | None = (scope.get("extensions") or {}).get(ABORT)
-        self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._over: asyncio.Future[None] | None = None  # waited for by who waits until it is cut off, too
         self._sending: asyncio.Task[Any] | None = None  # that waits until a message is written
         self._unanswered_max = limits.unanswered_max
         self._unanswered = 0
         self._freed: asyncio.Future[None] | None = None  # waited for while too much is unanswered
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether it was cut off."""
-        return self._cut.done()
+        self.is_cut = False
 
     def cut(self) -> None:
         """End the connection."""
-        if not self._cut.done():
-            self._cut.set_result(None)
+        if not self.is_cut:
+            self.is_cut = True
+            if self._over is not None:
+                self._over.set_result(None)
             if self._abort is not None:
                 self._abort()
             if (
@@ -77,21 +76,12 @@ class Guard:
         if self._unanswered < self._unanswered_max and self._freed is not None and not self._freed.done():
             self._freed.set_result(None)
 
-    async def receive(self) -> MutableMapping[str, Any]:
+    def receive(self) -> Awaitable[MutableMapping[str, Any]]:
         """What comes next, when it may."""
         wait = self._bucket.take(time.monotonic())
-        if wait > 0.0:
-            await asyncio.wait([self._cut], timeout=wait)
-        if self._unanswered >= self._unanswered_max:
-            self._freed = asyncio.get_running_loop().create_future()
-            await self._or_cut(self._freed)
-        if not self.is_cut:
-            if self._abort is not None:  # then the server says so itself
-                return await self._receive()
-            message = await self._or_cut(self._receive())
-            if message is not None:
-                return message
-        return {"type": "websocket.disconnect", "code": CUT_CODE}
+        if wait > 0.0 or self._unanswered >= self._unanswered_max or self._abort is None or self.is_cut:
+            return self._receive_later(wait)
+        return self._receive()  # as most do, and for long: without a coroutine of its own
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """Write it. Raises CutOff."""
@@ -107,10 +97,31 @@ class Guard:
         finally:
             self._sending = None
 
+    async def _receive_later(self, wait: float) -> MutableMapping[str, Any]:
+        if wait > 0.0:
+            await asyncio.wait([self._until_cut()], timeout=wait)
+        if self._unanswered >= self._unanswered_max:
+            self._freed = asyncio.get_running_loop().create_future()
+            await self._or_cut(self._freed)
+        if not self.is_cut:
+            if self._abort is not None:  # then the server says so itself
+                return await self._receive()
+            message = await self._or_cut(self._receive())
+            if message is not None:
+                return message
+        return {"type": "websocket.disconnect", "code": CUT_CODE}
+
+    def _until_cut(self) -> asyncio.Future[None]:
+        if self._over is None:
+            self._over = asyncio.get_running_loop().create_future()
+            if self.is_cut:
+                self._over.set_result(None)
+        return self._over
+
     async def _or_cut(self, work: Awaitable[T]) -> T | None:
         """What it brings; None where the connection is cut off before."""
         task = asyncio.ensure_future(work)
-        both: list[asyncio.Future[Any]] = [task, self._cut]
+        both: list[asyncio.Future[Any]] = [task, self._until_cut()]
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             return None if self.is_cut else task.result()

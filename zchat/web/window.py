@@ -35,6 +35,7 @@ class SocketWindow:
     __slots__ = (
         *(
             "_audience",
+            "_begun",
             "_cut",
             "_gateway",
             "_hears_presence",
@@ -46,7 +47,7 @@ class SocketWindow:
             "_rooms",
             "_user_key",
         ),
-        *("begun", "is_gone", "tag", "user"),
+        *("is_gone", "tag", "user"),
     )
 
     def __init__(
@@ -62,7 +63,7 @@ class SocketWindow:
         cut: Callable[[], None],
     ) -> None:
         self.user = user
-        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # its session is there
+        self._begun: asyncio.Future[None] | None = None  # waited for until its session is there
         self.tag = resuming.tag_of(id)
         self.is_gone = False
         self._user_key = user_key(self.user)
@@ -102,8 +103,19 @@ class SocketWindow:
                 self._gateway.release(user)
                 return
             self._of_user = user
-            self.begun.set_result(None)
+            if self._begun is not None:
+                self._begun.set_result(None)
+                self._begun = None
             return
+
+    async def until_begun(self) -> None:
+        """Its session is there. Raises Closed when it goes before."""
+        if self._of_user is None and not self.is_gone:
+            if self._begun is None:
+                self._begun = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._begun)
+        if self._of_user is None:
+            raise Closed("it has gone")
 
     def go(self, linger: float) -> None:
         """It is gone: nothing more comes, and after a while its user has left, unless another window is in the room."""
@@ -113,9 +125,9 @@ class SocketWindow:
             self._drop(room)
         if self._of_user is not None:
             self._gateway.release(self._of_user, rooms, linger)
-        if not self.begun.done():
-            self.begun.set_exception(Closed("it has gone"))
-            self.begun.exception()  # perhaps nobody waits
+        if self._begun is not None:
+            self._begun.set_exception(Closed("it has gone"))
+            self._begun = None
 
     # --- rooms ------------------------------------------------------------------------------
 
