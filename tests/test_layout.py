@@ -32,7 +32,19 @@ class Layer(NamedTuple):
     others: tuple[str, ...]
 
 
-LEVEL_0 = ("errors", "expiry", "names", "address", "settings", "printable", "message", "times", "keys", "lookalikes")
+LEVEL_0 = (
+    "bucket",
+    "errors",
+    "expiry",
+    "names",
+    "address",
+    "settings",
+    "printable",
+    "message",
+    "times",
+    "keys",
+    "lookalikes",
+)
 WORDS = (*(f"zchat.{name}" for name in LEVEL_0), "zchat.wire.")
 WORLD = ("asyncio", "concurrent", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time")
 WEB = ("engineio", "joserfc", "socketio", "starlette", "uvicorn")  # of the extra `web`

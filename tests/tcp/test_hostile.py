@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,45 @@ def test_hundreds_who_come_say_nothing_and_vanish(broker: BrokerProcess, start_g
             peer.connection.close()
         talks(second, first)
         eventually(lambda: len(alice.who("general")) == 2, "they have left")
+
+
+@pytest.mark.parametrize(
+    ("args", "typed", "count", "seconds"),
+    [
+        ((), "line {0}\n", 1_500, 5.0),  # 1,000 at once, and then 100 a second
+        (("--raw",), "chunk {0}\n", 1_500, 5.0),
+        ((), f"{{0}} {'x' * 20_000}\n", 60, 2.0),  # each counts as twenty
+        ((), "/last 90\n//{0}\n", 15, 5.0),  # each pair as 102
+    ],
+)
+def test_who_types_faster_than_a_visitor_may_is_read_slower_and_loses_nothing(
+    broker: BrokerProcess, start_gateway: Starts, args: tuple[str, ...], typed: str, count: int, seconds: float
+) -> None:
+    gateway = start_gateway(broker, "-v", "--rate", "100", *args)
+    fast, other = gateway.connect(), gateway.connect()
+    with zchat.connect(broker.address, "alice") as alice, alice.listen("general") as messages:
+        eventually(lambda: len(alice.who("general")) == 3, "all are there")
+        began = time.monotonic()
+        threading.Thread(target=fast.send, args=("".join(typed.format(n) for n in range(count)),)).start()
+        heard = [messages.get(30).text for _ in range(count)]
+        took = time.monotonic() - began
+        assert [re.search(r"\d+", text)[0] for text in heard] == [str(n) for n in range(count)]  # type: ignore[index]
+        assert took >= seconds * 0.9
+        other.send("not slowed\n")
+        assert messages.get(30).text == "not slowed"
+    told = "types more than 100 lines a second, and is slowed"
+    eventually(lambda: gateway.running.stderr.count(told) == 1, "the operator is told, once")
+
+
+def test_who_leaves_is_not_kept_by_what_it_typed_too_fast(broker: BrokerProcess, start_gateway: Starts) -> None:
+    gateway = start_gateway(broker, "-v", "--rate", "1")
+    peer = gateway.connect()
+    peer.name()
+    peer.send("/last 1000\nlast words\n")  # a quarter of an hour
+    eventually(lambda: "is slowed" in gateway.running.stderr, "it was too fast")
+    with zchat.connect(broker.address, "alice") as alice, alice.listen("general", join=False) as messages:
+        assert len(alice.who("general")) == 1
+        peer.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.connection.close()  # with a reset: there is nobody who may still read
+        assert messages.get(30).text == "last words"
+        eventually(lambda: not alice.who("general"), "it has left")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LISTEN = "127.0.0.1:8000"
 ROOM = "general"
 CONNECTIONS = 10_000
+RATE = 500
 SPARE_DESCRIPTORS = 400  # of the process itself, and of visitors that are accepted at once
 
 
@@ -44,6 +45,9 @@ def tcp(
     connections: Annotated[
         int, typer.Option("--connections", metavar="N", min=1, help="How many visitors there may be.")
     ] = CONNECTIONS,
+    rate: Annotated[
+        int, typer.Option("--rate", metavar="LINES", min=1, help="Lines a second that one may type; ten times at once.")
+    ] = RATE,
     *,
     door: doors.Door,
     verbose: Annotated[
@@ -82,7 +86,7 @@ def tcp(
     if most < connections and connections != CONNECTIONS:
         exit_status.tell(f"the system lets a process have descriptors for {most:,} visitors (ulimit -n)")
     try_tokens(known, connecting)
-    asked = GatewayOptions(room, allowed, raw, not no_echo, most, known)
+    asked = GatewayOptions(room, allowed, raw, not no_echo, most, known, rate)
     came: list[int] = []
     asyncio.run(_serve(at, asked, context, connecting, verbose, came))
     if signal.SIGINT in came[:1]:

@@ -49,6 +49,7 @@ class GatewayOptions(NamedTuple):
     echoes: bool = True
     connections_max: int = 10_000
     tokens: TokenFile | None = None  # who has none of them stays outside
+    rate: int = 500  # lines a second that a visitor may type; ten times as many at once
 
 
 class Gateway:
@@ -61,6 +62,7 @@ class Gateway:
         self.visitors: dict[Visitor, None] = {}
         self.waiting: dict[Visitor, None] = {}  # has something that it has not read
         self.unstored_bytes = 0
+        self.slowed = 0  # visitors who typed faster than they may, so far
         self.read_buffer = memoryview(bytearray(READ_BYTES))  # of whoever is read at the moment
         self.is_allowed = matcher((options.room, *options.allowed))
         self._held_up: dict[Visitor, None] = {}  # is read no more until less is not stored

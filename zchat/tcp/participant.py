@@ -110,6 +110,7 @@ class Participant:
             case None:
                 pass
             case SlashCommand() as command if self._session is not None or command.word in OUTSIDE:
+                self._visitor.spend(command.lines)
                 self._visitor.do(getattr(self, f"_{command.word}")(command))
             case Said(body) if self._session is not None:
                 self.say(body)

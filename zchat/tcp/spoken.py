@@ -15,6 +15,7 @@ from zchat.errors import UsageError
 from zchat.names import room_name, user_name
 
 LAST_DEFAULT, LAST_MAX = 10, 1_000
+COMMAND_LINES = 10
 
 
 class VisitorCommand(NamedTuple):
@@ -50,6 +51,11 @@ class SlashCommand(NamedTuple):
     name: str = ""  # of a user or room; empty: none was given
     text: str = ""
     number: int = 0
+
+    @property
+    def lines(self) -> int:
+        """As how many lines it counts, beside its own: it costs more than to say something."""
+        return COMMAND_LINES + self.number
 
 
 def understood(line: bytes) -> Said | SlashCommand | None:

@@ -6,6 +6,7 @@ Rules of this file
 1. While a command runs, or too much of what was said is not stored, little is read: memory stays bounded.
 2. What was typed before the connection ended is said all the same.
 3. With --raw a visitor is told nothing: it gets the chunks of the room, and no other byte.
+4. Who types faster than a visitor may is read slower, and nobody else is: it waits in its own connection.
 
 Docs: docs/doors.md. Tests: tests/tcp/test_gateway.py, tests/tcp/test_hostile.py.
 """
@@ -13,16 +14,18 @@ Docs: docs/doors.md. Tests: tests/tcp/test_gateway.py, tests/tcp/test_hostile.py
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, cast
 
+from zchat.bucket import Bucket
 from zchat.errors import UsageError, ZchatError
 from zchat.printable import printable
 from zchat.tcp.audience import Rendering
 from zchat.tcp.keepalive import keep_alive
 from zchat.tcp.participant import Participant
 from zchat.tcp.telnet import Telnet
-from zchat.tcp.typed import TooLongLine, Typed, TypedChunks, TypedLines
+from zchat.tcp.typed import TooLongLine, Typed, TypedChunks, TypedLine, TypedLines
 
 if TYPE_CHECKING:
     from zchat.tcp.gateway import Gateway
@@ -33,6 +36,8 @@ AHEAD_BYTES = (
     16 << 10
 )  # that are read although they have to wait: who goes right after typing is reset, and loses the rest
 SEEN_BYTES = 4 << 10  # what is less is not worth to be counted
+AT_ONCE = 10  # times the lines of a second
+LINE_BYTES = 1_024  # of a line count as one line more
 CLOSE_SECONDS = 2.0  # for the last line to be read
 
 
@@ -49,6 +54,10 @@ class Visitor(asyncio.BufferedProtocol):
         self._typed = self._nothing_typed()
         self._telnet = Telnet()
         self._silence: asyncio.TimerHandle | None = None
+        rate = gateway.options.rate
+        self._lines = Bucket(rate, rate * AT_ONCE, time.monotonic())
+        self._pause: asyncio.TimerHandle | None = None  # until it may go on, as it was too fast
+        self._was_slowed = False
         self._task: asyncio.Task[None] | None = None  # a command, its beginning or its end
         self._has_ended = False  # nothing is typed any more
         self._is_over = False  # nothing is done any more with what was typed
@@ -99,6 +108,7 @@ class Visitor(asyncio.BufferedProtocol):
         self._transport = None
         self._gateway.waiting.pop(self, None)
         self._gateway.has_news()
+        self._pause_no_more()
         if self in self._gateway.visitors:
             self.end_of_input()
 
@@ -187,11 +197,35 @@ class Visitor(asyncio.BufferedProtocol):
                     self._is_over = True
                     self.do(self.participant.finish())
                 break
+            self.spend(1 + len(typed.body) // LINE_BYTES if isinstance(typed, TypedLine) else typed.limit // LINE_BYTES)
             try:
                 self._understand(typed)
             except ZchatError as error:
                 self.tell(str(error))
         self._look_after_reading()
+
+    def spend(self, lines: int) -> None:
+        """What it typed counts as so many lines."""
+        wait = self._lines.take(time.monotonic(), lines)
+        if not wait or self._transport is None:  # of who has gone there is little left
+            return
+        self._pause_no_more()
+        self._pause = asyncio.get_running_loop().call_later(wait, self._may_type)
+        if not self._was_slowed:
+            self._was_slowed = True
+            self._gateway.slowed += 1
+            self._gateway.log(
+                f"{self.peer} types more than {self._gateway.options.rate:,} lines a second, and is slowed"
+            )
+
+    def _may_type(self) -> None:
+        self._pause = None
+        self.go_on()
+
+    def _pause_no_more(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
 
     def do(self, work: Coroutine[None, None, None]) -> None:
         """One thing that takes time; what is typed meanwhile waits."""
@@ -208,6 +242,7 @@ class Visitor(asyncio.BufferedProtocol):
     def leave(self) -> None:
         """The same, and what it has typed is not wanted any more."""
         self._typed = self._nothing_typed()
+        self._pause_no_more()
         self.end_of_input()
 
     def stop_reading(self) -> None:
@@ -216,7 +251,8 @@ class Visitor(asyncio.BufferedProtocol):
         self._look_after_reading()
 
     def _may_go_on(self) -> bool:
-        return self._task is None and not self._is_over and not self.participant.is_held_up()
+        is_busy = self._task is not None or self._pause is not None or self._is_over
+        return not is_busy and not self.participant.is_held_up()
 
     def _nothing_typed(self) -> TypedChunks | TypedLines:
         return TypedChunks() if self._is_raw else TypedLines()

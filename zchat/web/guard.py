@@ -17,7 +17,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias, TypeVar
 
-from zchat.web.core.bounds import Bucket, WebLimits
+from zchat.bucket import Bucket
+from zchat.web.core.bounds import WebLimits
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]

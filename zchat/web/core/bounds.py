@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from zchat.bucket import Bucket
+
 
 class WebLimits(NamedTuple):
     """The bounds of one gateway."""
@@ -27,34 +29,6 @@ class WebLimits(NamedTuple):
     publishes_a_second: float = 50.0  # by plain HTTP, of an address
     publishes_at_once: float = 500.0
     keys_max: int = 65_536  # that were published under lately
-
-
-class Bucket:
-    """So many a second, and so many at once (a token bucket). What it is asked for is granted, perhaps later."""
-
-    __slots__ = ("_at", "_capacity", "_left", "_rate")
-
-    def __init__(self, rate: float, capacity: float, now: float) -> None:
-        self._rate, self._capacity = rate, capacity
-        self._left, self._at = capacity, now
-
-    def take(self, now: float) -> float:
-        """One more. Returns for how long it is to wait."""
-        self._refill(now)
-        self._left -= 1
-        return max(0.0, -self._left / self._rate)
-
-    def try_take(self, now: float) -> float:
-        """One more, if it is granted at once. Else nothing is taken, and it returns when to come again."""
-        self._refill(now)
-        if self._left < 1:
-            return (1 - self._left) / self._rate
-        self._left -= 1
-        return 0.0
-
-    def _refill(self, now: float) -> None:
-        self._left = min(self._capacity, self._left + (now - self._at) * self._rate)
-        self._at = now
 
 
 class Buckets:

@@ -1,0 +1,108 @@
+"""What a connection keeps of its request: next to nothing, as thousands of them are open."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import socket
+from typing import Any
+
+import pytest
+import uvicorn
+import websockets
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from tests.web.conftest import WebProcess
+from zchat.web.core.bounds import WebLimits
+from zchat.web.queues import LeanEvent, LeanQueue
+from zchat.web.serving import LeanWebSocket, http_protocol
+
+AGENT = "a-name-that-nobody-else-has"
+
+
+async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """An application: what comes goes back, and once the agent that the scope has now."""
+    assert AGENT.encode() in dict(scope["headers"]).values()
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": json.dumps([key.decode() for key, _ in scope["headers"]])})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
+def test_a_websocket_keeps_neither_what_spoke_http_nor_the_head_of_its_request() -> None:
+    async def talk() -> None:
+        limits = WebLimits(silent_seconds=1_000.0)
+        http = http_protocol(limits)
+        config = uvicorn.Config(echo, http=http, ws=LeanWebSocket, lifespan="off", log_level="critical")
+        server = uvicorn.Server(config)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            serving = asyncio.create_task(server.serve([listening]))
+            url = f"ws://127.0.0.1:{listening.getsockname()[1]}/socket.io/"
+            async with websockets.connect(url, user_agent_header=AGENT) as client:
+                assert json.loads(await client.recv()) == []
+                for number in range(50):  # that come in one packet, too
+                    await client.send(str(number))
+                assert [await client.recv() for _ in range(50)] == [str(number) for number in range(50)]
+                gc.collect()
+                assert not [each for each in gc.get_objects() if isinstance(each, H11Protocol)]
+                (kept,) = [each for each in gc.get_objects() if isinstance(each, LeanWebSocket)]
+                assert not kept.request.headers and not kept.response.headers
+            server.should_exit = True
+            await serving
+
+    asyncio.run(asyncio.wait_for(talk(), 60))
+
+
+def test_an_empty_queue_hands_over_to_who_waits_and_else_keeps_in_order() -> None:
+    async def flow() -> None:
+        queue = LeanQueue()
+        waits = queue.get()
+        for item in range(3):
+            queue.put_nowait(item)
+        assert await waits == 0 and queue.qsize() == 2 and not queue.empty()
+        assert [await queue.get(), queue.get_nowait()] == [1, 2] and queue.empty()
+        with pytest.raises(asyncio.QueueEmpty):
+            queue.get_nowait()
+        queue.get().cancel()
+        queue.put_nowait("kept, as who waited has gone")
+        assert await queue.get() == "kept, as who waited has gone"
+
+    asyncio.run(asyncio.wait_for(flow(), 30))
+
+
+def test_an_event_is_set_at_first_and_lets_all_go_on_who_waited() -> None:
+    async def flow() -> None:
+        event = LeanEvent()
+        await event.wait()
+        event.clear()
+        event.clear()
+        waiting = [asyncio.create_task(event.wait()) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert not any(each.done() for each in waiting)
+        event.set()
+        event.clear()  # at once: they go on all the same
+        await asyncio.gather(*waiting)
+        event.set()
+        await event.wait()
+
+    asyncio.run(asyncio.wait_for(flow(), 30))
+
+
+@pytest.mark.slow
+def test_who_leaves_and_connects_again_on_the_same_connection_is_who_its_address_says(
+    shared_web: WebProcess, room: str
+) -> None:
+    async def talk() -> None:
+        where = f"ws{shared_web.url.removeprefix('http')}/socket.io/?EIO=4&transport=websocket&room={room}&user=ann"
+        async with websockets.connect(where) as client:
+            for _ in range(2):
+                await client.send("40")
+                while not str(said := await client.recv()).startswith('42["joined"'):
+                    pass
+                joined = json.loads(str(said).removeprefix("42"))[1]
+                assert (joined["room"], joined["user"]) == (room, "ann")
+                await client.send("41")
+
+    asyncio.run(asyncio.wait_for(talk(), 60))
