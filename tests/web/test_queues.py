@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
 
 from zchat.web.core.bounds import WebLimits
-from zchat.web.guard import CutOff, Guard
+from zchat.web.guard import CutOff, Guard, PostPace
+from zchat.web.metrics import WebCounts
 from zchat.web.packets import EncodedPacket, event_packets
 from zchat.web.queues import WaitingPackets
 
@@ -59,8 +61,8 @@ def test_a_connection_that_is_cut_off_reads_and_writes_no_more() -> None:
         async def send(message: MutableMapping[str, Any]) -> None:
             await asyncio.Event().wait()
 
-        guard = Guard({}, receive, send, LIMITS)
-        reading, writing = asyncio.create_task(guard.receive()), asyncio.create_task(guard.send({}))
+        guard = Guard({}, receive, send, LIMITS, WebCounts())
+        reading, writing = asyncio.ensure_future(guard.receive()), asyncio.create_task(guard.send({}))
         await asyncio.wait([reading], timeout=0.01)
         guard.cut()
         assert (await reading)["type"] == "websocket.disconnect"
@@ -81,13 +83,35 @@ def test_while_much_is_unanswered_nothing_is_read() -> None:
         async def send(message: MutableMapping[str, Any]) -> None:
             pass
 
-        guard = Guard({}, receive, send, LIMITS)
+        guard = Guard({}, receive, send, LIMITS, WebCounts())
         guard.begins()
         guard.begins()
-        reading = asyncio.create_task(guard.receive())
+        reading = asyncio.ensure_future(guard.receive())
         done, _ = await asyncio.wait([reading], timeout=0.01)
         assert not done
         guard.ends()
         assert (await reading)["text"] == "x"
 
     asyncio.run(read())
+
+
+def test_who_posts_too_fast_or_much_that_is_unanswered_waits_before_the_next() -> None:
+    async def post() -> None:
+        counts = WebCounts()
+        pace = PostPace(LIMITS._replace(events_a_second=100.0, events_at_once=10.0, unanswered_max=30), counts)
+        for _ in range(20):
+            pace.begins()
+        pace.costs(10)
+        began = time.monotonic()
+        await asyncio.gather(pace.turn(), pace.turn())
+        assert time.monotonic() - began > 0.15 and counts.slowed
+        for _ in range(10):
+            pace.begins()
+        await asyncio.sleep(0.3)
+        waits = asyncio.ensure_future(pace.turn())
+        await asyncio.wait([waits], timeout=0.05)
+        assert not waits.done(), "thirty are unanswered"
+        pace.ends()
+        await waits
+
+    asyncio.run(asyncio.wait_for(post(), 30))

@@ -17,16 +17,16 @@ import secrets
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qs
 
 import socketio
 
 from zchat import Refused, TimedOut, UsageError, ZchatError
+from zchat.web import requests
 from zchat.web.core import events, lines, resuming
 from zchat.web.core.bounds import WebLimits
 from zchat.web.entry import Entrance, named
 from zchat.web.gateway import LINGER_SECONDS, WebGateway
-from zchat.web.guard import CutOff, Guard, Receive, Scope, Send
+from zchat.web.guard import CutOff, Guard, PostPace, Receive, Scope, Send
 from zchat.web.hooks import CONNECT, DISCONNECT, Handlers
 from zchat.web.metrics import WebCounts
 from zchat.web.once import PublishedKeys
@@ -35,9 +35,9 @@ from zchat.web.queues import WaitingPackets
 from zchat.web.window import SocketWindow
 
 HISTORY_DEFAULT, HISTORY_MAX = 50, 1_000
+HISTORY_OF_EVENT = 50  # messages of history count as an event
 ID_BYTES = 12  # make 16 characters
 CLIENT_LEFT = "client disconnect"
-KEPT = ("asgi.scope", "HTTP_USER_AGENT", "QUERY_STRING")  # of a request
 
 _quiet = logging.getLogger("zchat.web.socketio")
 _quiet.disabled = True  # what a client sends is no news for the operator
@@ -78,11 +78,15 @@ class SocketDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request or WebSocket."""
+        sid = requests.sid(scope)
         if scope["type"] != "websocket":
+            socket = self._server.eio.sockets.get(sid)
+            if scope["method"] == "POST" and socket is not None:
+                socket.queue.posts = socket.queue.posts or PostPace(self._limits, self._counts)
+                await socket.queue.posts.turn()
             await self._server.handle_request(scope, receive, send)
             return
-        guard = scope["zchat.guard"] = Guard(scope, receive, send, self._limits)
-        sid = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("sid", [""])[0]
+        guard = scope["zchat.guard"] = Guard(scope, receive, send, self._limits, self._counts)
         if sid in self._server.eio.sockets:  # long polling goes over to a WebSocket
             self._guards[sid] = guard
         try:
@@ -123,9 +127,8 @@ class SocketDoor:
         guard = environ["asgi.scope"].get("zchat.guard")
         if guard is not None:
             self._guards.setdefault(eio_sid, guard)
-        query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
         try:
-            said = resuming.introduction(auth, query, is_npm=_is_npm(environ, auth))
+            said = resuming.introduction(auth, requests.query(environ), is_npm=requests.is_npm(environ, auth))
             token = None if self._entry is None else self._entry.introduced(environ["asgi.scope"], auth)
             user = said.user if self._entry is None else named(token, said.user)
             log_id = (await self._gateway.start()).log_id
@@ -158,7 +161,7 @@ class SocketDoor:
         if places is not None:
             self._counts.recovered += 1
         self._gateway.later(self._welcome(window, after))
-        _forget_request(environ)
+        requests.forget(environ)
         return True
 
     async def _welcome(self, window: SocketWindow, after: dict[str, Any]) -> None:
@@ -197,9 +200,11 @@ class SocketDoor:
         window = self._windows.get(sid)
         if window is None:
             return _told(UsageError("it is not connected"))
-        guard = self._guards.get(self._server.manager.eio_sid_from_sid(sid, "/"))
+        guard = self._guard_of(self._server.manager.eio_sid_from_sid(sid, "/"))
         if guard is not None:
             guard.begins()
+            if event == "history":
+                guard.costs(HISTORY_MAX // HISTORY_OF_EVENT)
         try:
             await window.until_begun()
             return await self._handled(window, str(event), args)
@@ -263,6 +268,11 @@ class SocketDoor:
 
     # --- parts ------------------------------------------------------------------------------
 
+    def _guard_of(self, eio_sid: str) -> Guard | PostPace | None:
+        """What slows it down, by a WebSocket or by posts."""
+        socket = self._server.eio.sockets.get(eio_sid)
+        return self._guards.get(eio_sid) or (None if socket is None else socket.queue.posts)
+
     async def _over(self, eio_sid: str) -> None:
         """Its connection has ended."""
         self._guards.pop(eio_sid, None)
@@ -270,13 +280,6 @@ class SocketDoor:
         if socket is not None and not socket.closed:
             with suppress(Exception):
                 await socket.close(wait=False, abort=True, reason=self._server.reason.TRANSPORT_CLOSE)
-
-
-def _forget_request(environ: dict[str, Any]) -> None:
-    """Keep of a request what the next CONNECT on its connection needs: the rest is 6 kB for as long as it is open."""
-    kept = {name: environ[name] for name in KEPT if name in environ}
-    environ.clear()
-    environ |= kept
 
 
 def _first(args: tuple[Any, ...]) -> Any:
@@ -287,9 +290,3 @@ def _told(error: ZchatError) -> dict[str, Any]:
     """What a client is told of an error."""
     code = "busy" if isinstance(error, TimedOut) else "usage"
     return {"error": getattr(error, "code", code), "text": str(error)}
-
-
-def _is_npm(environ: dict[str, Any], auth: Any) -> bool:
-    """Whether it may be npm's client: not python-socketio's, whose handlers take the arguments that they expect."""
-    agent = str(environ.get("HTTP_USER_AGENT", ""))
-    return auth != {} and not agent.startswith(("Python/", "python-"))

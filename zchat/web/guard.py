@@ -2,6 +2,7 @@
 
     server ─receive─► Guard: not faster than allowed, not while much is unanswered ─► Socket.IO or /ws
            ◄──send──                                                              ◄─ its queue, bounded
+    POST (long polling) ─► PostPace: the same ─► Socket.IO
 
 Rules of this file
 1. A client that sends too fast is read slower: it waits in its own connection, and no other one does.
@@ -19,6 +20,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from zchat.bucket import Bucket
 from zchat.web.core.bounds import WebLimits
+from zchat.web.metrics import WebCounts
+from zchat.web.queues import LeanEvent
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -39,12 +42,23 @@ class Guard:
     """Around one connection's `receive` and `send`."""
 
     __slots__ = (
-        *("_abort", "_bucket", "_freed", "_over", "_receive", "_send", "_sending", "_unanswered", "_unanswered_max"),
+        *(
+            "_abort",
+            "_bucket",
+            "_counts",
+            "_freed",
+            "_over",
+            "_receive",
+            "_send",
+            "_sending",
+            "_unanswered",
+            "_unanswered_max",
+        ),
         "is_cut",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: WebLimits) -> None:
-        self._receive, self._send = receive, send
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: WebLimits, counts: WebCounts) -> None:
+        self._receive, self._send, self._counts = receive, send, counts
         self._bucket = Bucket(limits.events_a_second, limits.events_at_once, time.monotonic())
         self._abort: Callable[[], None] | None = (scope.get("extensions") or {}).get(ABORT)
         self._over: asyncio.Future[None] | None = None  # waited for by who waits until it is cut off, too
@@ -70,6 +84,10 @@ class Guard:
     def begins(self) -> None:
         """Something that came is being worked on."""
         self._unanswered += 1
+
+    def costs(self, events: int) -> None:
+        """It counts as so many more."""
+        self._bucket.take(time.monotonic(), events)
 
     def ends(self) -> None:
         """It is done."""
@@ -100,6 +118,7 @@ class Guard:
 
     async def _receive_later(self, wait: float) -> MutableMapping[str, Any]:
         if wait > 0.0:
+            self._counts.slowed += 1
             await asyncio.wait([self._until_cut()], timeout=wait)
         if self._unanswered >= self._unanswered_max:
             self._freed = asyncio.get_running_loop().create_future()
@@ -128,3 +147,40 @@ class Guard:
             return None if self.is_cut else task.result()
         finally:
             task.cancel()
+
+
+class PostPace:
+    """Of one client that posts what it says, whichever connections it uses for that."""
+
+    __slots__ = ("_bucket", "_counts", "_free", "_unanswered", "_unanswered_max")
+
+    def __init__(self, limits: WebLimits, counts: WebCounts) -> None:
+        self._bucket = Bucket(limits.events_a_second, limits.events_at_once, time.monotonic())
+        self._counts = counts
+        self._unanswered_max = limits.unanswered_max
+        self._unanswered = 0
+        self._free = LeanEvent()  # set while not too much is unanswered
+
+    async def turn(self) -> None:
+        """Wait until it may post more."""
+        while (wait := self._bucket.wait(time.monotonic())) > 0.0:
+            self._counts.slowed += 1
+            await asyncio.sleep(wait)
+        await self._free.wait()
+
+    def begins(self) -> None:
+        """An event that came is being worked on."""
+        self._bucket.take(time.monotonic())
+        self._unanswered += 1
+        if self._unanswered >= self._unanswered_max:
+            self._free.clear()
+
+    def costs(self, events: int) -> None:
+        """It counts as so many more."""
+        self._bucket.take(time.monotonic(), events)
+
+    def ends(self) -> None:
+        """It is done."""
+        self._unanswered -= 1
+        if self._unanswered < self._unanswered_max:
+            self._free.set()

@@ -15,6 +15,7 @@ NAMES = {
     "zchat_web_published_total": "messages that were taken",
     "zchat_web_recovered_total": "clients that came back and got what they had missed",
     "zchat_web_cut_total": "clients that were cut off because they did not read",
+    "zchat_web_slowed_total": "times that a client was read later, as it sent too fast",
     "zchat_web_refused_total": "requests and events that were refused",
 }
 
@@ -23,7 +24,7 @@ class WebCounts:
     """Counted since the start."""
 
     def __init__(self) -> None:
-        self.connections = self.published = self.recovered = self.cut = self.refused = 0
+        self.connections = self.published = self.recovered = self.cut = self.slowed = self.refused = 0
 
     def text(self, gateway: WebGateway) -> str:
         """All of it."""
@@ -35,6 +36,7 @@ class WebCounts:
             self.published,
             self.recovered,
             self.cut,
+            self.slowed,
             self.refused,
         )
         lines = []

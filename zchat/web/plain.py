@@ -38,6 +38,7 @@ RETRY = b"retry: 1000\n\n"  # milliseconds, after which a browser comes again
 SHOWN_TYPES = frozenset(
     {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"}
 )  # by a browser, as they are
+BUSY = asking.HttpAnswer(429, "busy", "too many requests of this address")
 AWAY = asking.HttpAnswer(503, "unreachable", "the broker is not there; it may be stored all the same")
 
 
@@ -47,25 +48,22 @@ class PlainDoor:
     def __init__(self, gateway: WebGateway, keys: PublishedKeys, counts: WebCounts) -> None:
         self._gateway, self._keys, self._counts = gateway, keys, counts
         self._limits = gateway.limits
-        self._buckets = Buckets(self._limits.publishes_a_second, self._limits.publishes_at_once)
+        limits = self._limits
+        publishes = Buckets(limits.publishes_a_second, limits.publishes_at_once)
+        reads = Buckets(limits.reads_a_second, limits.reads_at_once)
         self.routes = [
             Route("/healthz", self._health),
             Route("/metrics", self._metrics),
-            Route("/{room}", self._answering(self._publish), methods=["POST", "PUT"]),
-            Route("/{room}/json", self._answering(self._json)),
-            Route("/{room}/sse", self._answering(self._events)),
-            Route("/{room}/who", self._answering(self._who)),
-            Route("/{room}/{offset:int}", self._answering(self._body)),
+            Route("/{room}", self._answering(self._publish, publishes), methods=["POST", "PUT"]),
+            Route("/{room}/json", self._answering(self._json, reads)),
+            Route("/{room}/sse", self._answering(self._events, reads)),
+            Route("/{room}/who", self._answering(self._who, reads)),
+            Route("/{room}/{offset:int}", self._answering(self._body, reads)),
         ]
 
     # --- publishing -------------------------------------------------------------------------
 
     async def _publish(self, request: Request) -> Response:
-        wait = self._buckets.try_take(address_of(request.scope), time.monotonic())
-        if wait:
-            self._counts.refused += 1
-            busy = asking.HttpAnswer(429, "busy", "too many publishes of this address")
-            return refused(busy, {"retry-after": str(int(wait) + 1)})
         room, posted = _room_of(request), asking.posted(request.query_params, request.headers)
         if "filename" in posted.headers:  # a header is Latin-1: other letters come as %C3%A4
             posted.headers["filename"] = unquote(posted.headers["filename"])
@@ -202,8 +200,12 @@ class PlainDoor:
     async def _metrics(self, _: Request) -> Response:
         return PlainTextResponse(self._counts.text(self._gateway), media_type="text/plain; version=0.0.4")
 
-    def _answering(self, endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    def _answering(self, endpoint: Callable[[Request], Any], buckets: Buckets) -> Callable[[Request], Any]:
         async def answered(request: Request) -> Response:
+            wait = buckets.try_take(address_of(request.scope), time.monotonic())
+            if wait:
+                self._counts.refused += 1
+                return refused(BUSY, {"retry-after": str(int(wait) + 1)})
             try:
                 response: Response = await endpoint(request)
             except ZchatError as error:

@@ -76,7 +76,7 @@ class LeanQueue:
 class WaitingPackets(LeanQueue):
     """The queue of one client. Above its bounds nothing more is taken, and `overflows` is called, once."""
 
-    __slots__ = ("_bytes", "_is_over", "_limits", "overflows")
+    __slots__ = ("_bytes", "_is_over", "_limits", "overflows", "posts")
 
     def __init__(self, limits: WebLimits) -> None:
         super().__init__()
@@ -84,6 +84,7 @@ class WaitingPackets(LeanQueue):
         self._bytes = 0
         self._is_over = False
         self.overflows: Callable[[], None] | None = None
+        self.posts: Any = None  # how fast it may post, once it has
 
     @property
     def is_far_behind(self) -> bool:

@@ -39,6 +39,7 @@ PAGE_ROOMS_MAX = 64
 PAGE_MAX = 200  # messages of history in an answer
 SEARCHED_MAX, FOUND_MAX = 20_000, 50  # messages that are looked through, and found
 WORD_CHARACTERS_MAX = 200
+COSTS = {"history": 4, "search": 20}  # as how many more requests they count
 
 
 class PageAsk(msgspec.Struct):
@@ -64,7 +65,7 @@ class TalkDoor:
         self.routes = [WebSocketRoute("/ws", self._page), WebSocketRoute("/{room}/ws", self._room)]
 
     async def _page(self, socket: WebSocket) -> None:
-        guard = Guard(socket.scope, socket.receive, socket.send, self._gateway.limits)
+        guard = Guard(socket.scope, socket.receive, socket.send, self._gateway.limits, self._counts)
         waiter = LineWaiter(self._gateway.limits)
         waiter.on_cut = guard.cut
         talk = PageTalk(self._gateway, self._keys, self._counts, waiter, socket.scope)
@@ -75,7 +76,7 @@ class TalkDoor:
             while True:
                 text = await guarded.receive_text()
                 guard.begins()
-                self._gateway.later(talk.answer(text, guard.ends))
+                self._gateway.later(talk.answer(text, guard))
         except (WebSocketDisconnect, KeyError):  # KeyError: what is no text
             pass
         finally:
@@ -84,7 +85,7 @@ class TalkDoor:
 
     async def _room(self, socket: WebSocket) -> None:
         """One room for a script: what comes is a message, as whom the query says."""
-        guard = Guard(socket.scope, socket.receive, socket.send, self._gateway.limits)
+        guard = Guard(socket.scope, socket.receive, socket.send, self._gateway.limits, self._counts)
         waiter = LineWaiter(self._gateway.limits)
         waiter.on_cut = guard.cut
         guarded = WebSocket(socket.scope, guard.receive, guard.send)
@@ -136,7 +137,7 @@ class PageTalk:
         self._feeds: dict[str, RoomFeed] = {}
         self._is_gone = False
 
-    async def answer(self, text: str, done: Any) -> None:
+    async def answer(self, text: str, guard: Guard) -> None:
         """Do what is asked, and answer."""
         number = 0
         try:
@@ -148,13 +149,14 @@ class PageTalk:
             work = self._WORK.get(ask.do)
             if work is None:
                 raise UsageError(f"nothing is called {ask.do}")
+            guard.costs(COSTS.get(ask.do, 0))
             found = await work(self, ask)
         except ZchatError as error:
             answer = asking.answer_of(error)
             found = {"error": answer.error, "text": answer.text}
             self._counts.refused += 1
         finally:
-            done()
+            guard.ends()
         self._waiter.put(lines.written({"re": number, **found}))
 
     def go(self) -> None:

@@ -28,6 +28,8 @@ class WebLimits(NamedTuple):
     rooms_max: int = 1_500  # that are heard at once: a connection has 4,096 subscriptions, a room takes two
     publishes_a_second: float = 50.0  # by plain HTTP, of an address
     publishes_at_once: float = 500.0
+    reads_a_second: float = 100.0  # requests by plain HTTP that read, of an address
+    reads_at_once: float = 1_000.0
     keys_max: int = 65_536  # that were published under lately
 
 
