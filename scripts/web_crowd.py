@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """web_crowd.py: many Socket.IO clients on `zchat web`, beside the same clients on python-socketio alone.
 
-    .venv/bin/python scripts/web_crowd.py --clients 5000 --messages 1000
+    .venv/bin/python scripts/web_crowd.py --clients 5000 --messages 1000 --plain-messages 50
+    .venv/bin/python scripts/web_crowd.py --clients 1000 --messages 100 --profile
 
 Each server has a process, on uvicorn with the same options, and so have the clients, which do no more than they
 must. Of each server it prints how long the clients take to come in, the memory that each costs, how long one event
-takes from one client to all others, and how long many take; and of many, which of its functions take the time.
+takes from one client to all others, and how long many take; with `--profile` also which functions take that time.
 
 A server may lose clients, as it is too busy to hear their pongs: then it is told how many, and what those heard who are
 left. Exit status: 0; 1 when `zchat web` lost any, or anything else is missing; 2 usage.
@@ -15,13 +16,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import cProfile
 import json
 import os
+import pstats
 import re
+import runpy
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,6 +40,7 @@ SECONDS_MAX = 3_600.0
 LOST_SECONDS = 20.0
 SILENT_SECONDS = 120.0  # without an event for anybody: nothing more comes
 KINDS = ("zchat web", "python-socketio")
+ROWS = 10  # of a profile
 AT_ONCE = 64  # clients that connect
 REPEATS = 5
 BODY = "x" * 100
@@ -153,7 +160,9 @@ async def all_heard(wanted: int) -> None:
             return
 
 
-async def measured(at: str, server: int, clients: int, messages: int, address: str | None) -> dict[str, float]:
+async def measured(
+    at: str, server: int, clients: int, messages: int, address: str | None, is_profiled: bool
+) -> dict[str, float]:
     """The whole course against a server. With a broker's address it is `zchat web`."""
     host, _, port = at.rpartition(":")
     Wire.heard, Wire.lost, Wire.done = 0, 0, asyncio.Event()
@@ -176,6 +185,8 @@ async def measured(at: str, server: int, clients: int, messages: int, address: s
         wires[0].say(f'42["tick",0,"{BODY}"]')
         await all_heard(heard + clients - 1)
         took.append(time.monotonic() - began)
+    if is_profiled:
+        os.kill(server, signal.SIGUSR1)
     heard, began = Wire.heard, time.monotonic()
     if address is None:
         wires[0].say(f'42["burst",{messages},"{BODY}"]')
@@ -185,6 +196,8 @@ async def measured(at: str, server: int, clients: int, messages: int, address: s
         await all_heard(heard + messages * clients)
     many, got = time.monotonic() - began, Wire.heard - heard
     found = {"came": came, "memory": memory / clients, "one": median(took), "many": many, "heard": got}
+    if is_profiled:
+        os.kill(server, signal.SIGUSR1)
     found |= {"lost": Wire.lost, "peak": resident(server)}
     for wire in wires:
         wire.transport.close()
@@ -204,30 +217,59 @@ def resident(process: int) -> int:
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def course(kind: str, clients: int, messages: int) -> dict[str, float]:
+def course(kind: str, clients: int, messages: int, profile: Path | None) -> dict[str, float]:
     """Start a server, and measure it."""
     raise_descriptor_limit()
-    if kind == "python-socketio":
-        listen = free_address()
-        server = subprocess.Popen([sys.executable, __file__, "--plain", listen], stderr=subprocess.PIPE, text=True)
-        assert server.stderr is not None and server.stderr.readline()
-        wait_for(listen)
-        try:
-            return asyncio.run(measured(listen, server.pid, clients, messages, None))
-        finally:
-            server.kill()
-            server.wait()
-    with broker() as address:
-        web = [sys.executable, "-m", "zchat", "web", "--listen", "0", "--broker", address]
-        server = subprocess.Popen(web, stderr=subprocess.PIPE, text=True)
+    before = [sys.executable, __file__, *([] if profile is None else ["--profiled", str(profile)])]
+    with ExitStack() as stack:
+        if kind == "python-socketio":
+            address, listen = None, free_address()
+            command = [*before, "--plain", listen]
+        else:
+            address = stack.enter_context(broker())
+            command = [*before, "--web", address]
+        server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        stack.callback(server.wait)
+        stack.callback(server.kill)
         assert server.stderr is not None
-        found = re.search(r"http://([^,\s]+)", server.stderr.readline())
-        assert found is not None
-        try:
-            return asyncio.run(measured(found[1], server.pid, clients, messages, address))
-        finally:
-            server.kill()
-            server.wait()
+        said = server.stderr.readline()
+        if address is None:
+            wait_for(listen)
+        else:
+            found = re.search(r"http://([^,\s]+)", said)
+            assert found is not None, said
+            listen = found[1]
+        measures = asyncio.run(measured(listen, server.pid, clients, messages, address, profile is not None))
+        if profile is not None:
+            assert "profile" in server.stderr.readline()
+        return measures
+
+
+def be_profiled(into: str) -> None:
+    """The first SIGUSR1 begins a profile of this thread, the second ends and stores it."""
+    profile, began = cProfile.Profile(), list[int]()
+
+    def toggle(number: int, frame: object) -> None:
+        began.append(number)
+        if len(began) == 1:
+            profile.enable()
+        else:
+            profile.disable()
+            profile.dump_stats(into)
+            print("profile stored", file=sys.stderr, flush=True)
+
+    signal.signal(signal.SIGUSR1, toggle)
+
+
+def told(profile: Path) -> str:
+    """The functions that take the most time themselves."""
+    stats: Any = pstats.Stats(str(profile))
+    rows = sorted(stats.stats.items(), key=lambda row: -row[1][2])
+    lines = []
+    for (file, line, name), (_, calls, own, _, _) in rows[:ROWS]:
+        where = f"{'/'.join(Path(file).parts[-2:])}:{line} {name}" if line else name
+        lines.append(f"  {own / stats.total_tt:4.0%}  {calls:>11,}  {where}")
+    return "\n".join(lines)
 
 
 def free_address() -> str:
@@ -252,13 +294,14 @@ def wait_for(listen: str) -> None:
             time.sleep(0.05)
 
 
-def table(found: dict[str, dict[str, float]], clients: int, messages: int) -> str:
+def table(found: dict[str, dict[str, float]], clients: int, counts: dict[str, int]) -> str:
     """What people read."""
     rows = [
         (f"{clients:,} clients are in", "{came:.2f} s"),
         ("memory of the server, each", "{kb:.1f} kB"),
         ("one event to all", "{ms:.1f} ms"),
-        (f"{messages:,} events to all", "{many:.2f} s"),
+        ("events to all", "{count:,}"),
+        ("they take", "{many:.2f} s"),
         ("deliveries a second", "{rate:,.0f}"),
         ("clients that it lost", "{lost:,}"),
         ("memory of the server then", "{peak_mb:.0f} MB"),
@@ -266,9 +309,9 @@ def table(found: dict[str, dict[str, float]], clients: int, messages: int) -> st
     lines = [" " * 30 + "".join(f"{name:>18}" for name in found)]
     for label, form in rows:
         cells = []
-        for each in found.values():
+        for kind, each in found.items():
             rate = each["heard"] / each["many"]
-            shown = {**each, "kb": each["memory"] / 1000, "ms": each["one"] * 1000, "rate": rate}
+            shown = {**each, "kb": each["memory"] / 1000, "ms": each["one"] * 1000, "rate": rate, "count": counts[kind]}
             cells.append(f"{form.format(**shown, peak_mb=each['peak'] / 1e6):>18}")
         lines.append(f"{label:<30}" + "".join(cells))
     return "\n".join(lines)
@@ -278,21 +321,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Socket.IO clients on zchat web, beside python-socketio alone.")
     parser.add_argument("--clients", type=int, default=500, metavar="N")
     parser.add_argument("--messages", type=int, default=100, metavar="N", help="to all, one after the other")
+    parser.add_argument("--plain-messages", type=int, metavar="N", help="of python-socketio, if it takes too long")
+    parser.add_argument("--profile", action="store_true", help="show what takes the time of many; they take longer")
     parser.add_argument("--only", choices=KINDS, action="append", help="only this server")
     parser.add_argument("--json", action="store_true", help="print an object instead of a table")
-    parser.add_argument("--plain", help=argparse.SUPPRESS)  # of this script itself
+    for hidden in ("--plain", "--web", "--profiled"):  # of this script itself
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.profiled:
+        be_profiled(asked.profiled)
+    if asked.web:
+        sys.argv = ["zchat", "web", "--listen", "0", "--broker", asked.web]
+        runpy.run_module("zchat", run_name="__main__", alter_sys=True)
     if asked.plain:
         run_plain(asked.plain)
         return 0
     if min(asked.clients - 1, asked.messages) < 1:
         parser.error("there are at least two clients and one message")
+    counts = dict.fromkeys(KINDS, asked.messages) | ({KINDS[1]: asked.plain_messages} if asked.plain_messages else {})
     try:
-        found = {kind: course(kind, asked.clients, asked.messages) for kind in asked.only or KINDS}
+        with tempfile.TemporaryDirectory(prefix="zchat-web-crowd-") as folder:
+            profiles = {kind: Path(folder, kind) if asked.profile else None for kind in asked.only or KINDS}
+            found = {kind: course(kind, asked.clients, counts[kind], profile) for kind, profile in profiles.items()}
+            shown = "".join(f"\n{kind}\n{told(at)}\n" for kind, at in profiles.items() if at is not None)
     except (OSError, TimeoutError, zchat.ZchatError) as error:
         print(f"web_crowd: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(found) if asked.json else table(found, asked.clients, asked.messages))
+    print(json.dumps(found) if asked.json else table(found, asked.clients, counts) + shown)
     return 1 if found.get(KINDS[0], {}).get("lost") else 0
 
 
