@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import socket
+from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import uvicorn
 import websockets
+from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+import zchat
+from tests.conftest import BrokerProcess, eventually
 from tests.web.conftest import WebProcess
 from zchat.web.core.bounds import WebLimits
+from zchat.web.plain import StreamedLines
 from zchat.web.queues import LeanEvent, LeanQueue
 from zchat.web.serving import LeanWebSocket, http_protocol
 
@@ -106,3 +113,51 @@ def test_who_leaves_and_connects_again_on_the_same_connection_is_who_its_address
                 await client.send("41")
 
     asyncio.run(asyncio.wait_for(talk(), 60))
+
+
+@pytest.mark.slow
+def test_who_leaves_while_the_broker_is_away_is_gone_and_what_it_had_said_is_said(
+    start_broker: Callable[..., BrokerProcess], start_web: Callable[..., WebProcess], room: str
+) -> None:
+    broker = start_broker()
+    web = start_web(broker)
+    address = f"ws{web.url.removeprefix('http')}"
+
+    async def say(where: str, *texts: str) -> None:
+        async with websockets.connect(address + where) as client:
+            for text in texts:
+                await client.send(text)
+
+    def connections() -> int:
+        with urlopen(f"{web.url}/metrics", timeout=30) as answer:
+            found = re.search(r"^zchat_web_connections (\d+)$", answer.read().decode(), re.M)
+        assert found is not None
+        return int(found[1])
+
+    told = [json.dumps({"do": "send", "room": room, "text": f"page {number}"}) for number in range(20)]
+    with zchat.connect(broker.address, "terry") as terry, terry.listen(room, join=False) as messages:
+        asyncio.run(say(f"/{room}/ws?user=anna&last=0", *(f"room {number}" for number in range(20))))
+        assert [messages.get(30).text for _ in range(20)] == [f"room {number}" for number in range(20)]
+    broker.kill()
+    for where in (f"/{room}/ws?user=anna", f"/{room}/ws", "/ws"):
+        for _ in range(5):
+            asyncio.run(say(where, json.dumps({"do": "hello", "user": "ben"}), *told))
+    eventually(lambda: connections() == 1, "all who have left are gone")
+
+
+def test_an_answer_that_nobody_reads_the_beginning_of_is_over_all_the_same() -> None:
+    async def gone(message: Any) -> None:
+        raise OSError
+
+    async def lines() -> AsyncIterator[bytes]:
+        yield b"never"
+
+    async def answer() -> None:
+        over = list[bool]()
+        streamed = StreamedLines(lines(), lambda: over.append(True), "text/plain")
+        scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
+        with pytest.raises(ClientDisconnect):
+            await streamed(scope, asyncio.Queue().get, gone)
+        assert over == [True]
+
+    asyncio.run(answer())

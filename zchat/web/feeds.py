@@ -106,6 +106,10 @@ class RoomFeed:
         """Hear it no longer."""
         self._hearers.pop(hearer, None)
         self._catching_up.pop(hearer, None)
+        self.close_if_unheard()
+
+    def close_if_unheard(self) -> None:
+        """It ends with the last who hears it."""
         if not len(self):
             self._over()
 

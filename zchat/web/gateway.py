@@ -135,8 +135,18 @@ class WebGateway:
             if self._users.get(key) is task:
                 del self._users[key]
             raise
+        except asyncio.CancelledError:
+            task.add_done_callback(self._let_go)
+            raise
         user.holds += 1
         return user
+
+    def _let_go(self, task: asyncio.Task[WebUser]) -> None:
+        """Its session has begun, and perhaps nobody wants it any more."""
+        if not task.cancelled() and task.exception() is None:
+            user = task.result()
+            user.holds += 1
+            self.release(user)
 
     def release(self, user: WebUser, rooms: Iterable[str] = (), after: float = 0.0) -> None:
         """A moment later, have it leave these rooms and hold it no longer. Who is held by nobody has gone."""
@@ -186,8 +196,16 @@ class WebGateway:
                 if self._feeds.get(key) is task:
                     self._drop(key)
                 raise
+            except asyncio.CancelledError:
+                task.add_done_callback(self._close_if_unheard)
+                raise
             if self._feeds.get(key) is task:  # else it ended meanwhile, with its last hearer
                 return feed
+
+    def _close_if_unheard(self, task: asyncio.Task[RoomFeed]) -> None:
+        """It is open, and perhaps nobody wants to hear it any more."""
+        if not task.cancelled() and task.exception() is None:
+            task.result().close_if_unheard()
 
     async def _open(self, client: zchat.aio.Client, key: FeedKey) -> RoomFeed:
         feed = RoomFeed(client, key[0], self.limits.held_max, self._forgets(key), partial(self._broke, key))

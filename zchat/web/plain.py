@@ -28,6 +28,7 @@ from zchat.web.core.bounds import Buckets, address_of
 from zchat.web.core.events import Spoken
 from zchat.web.entry import user_of
 from zchat.web.gateway import IDLE_SECONDS, WebGateway, WebUser
+from zchat.web.guard import Receive, Scope, Send
 from zchat.web.lined import JOINED_BYTES, LineWaiter, attach, error_line
 from zchat.web.metrics import WebCounts
 from zchat.web.once import PublishedKeys
@@ -102,7 +103,7 @@ class PlainDoor:
     async def _json(self, request: Request) -> Response:
         asked = asking.room_query(request.query_params)
         if asked.is_poll:
-            return StreamingResponse(await self._stored(request, asked), media_type=JSON_LINES)
+            return await self._stored(request, asked)
         waiter = LineWaiter(self._limits, presence=asked.is_presence)
         return await self._streamed(request, asked, waiter, JSON_LINES, b"\n")
 
@@ -123,31 +124,27 @@ class PlainDoor:
         room, user = _room_of(request), await self._user_of(request)
         try:
             feed = await self._gateway.feed(room, user)
-        except ZchatError:
+        except BaseException:  # it may have been cancelled
             self._let_go(user)
             raise
         attaching = asyncio.ensure_future(attach(feed, waiter, asked))
 
-        async def stream() -> AsyncIterator[bytes]:
-            try:
-                async for block in waiter.read(BEAT_SECONDS, beat):
-                    yield block
-            finally:
-                attaching.cancel()
-                feed.detach(waiter)
-                self._let_go(user)
+        def over() -> None:
+            attaching.cancel()
+            feed.detach(waiter)
+            self._let_go(user)
 
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(stream(), media_type=kind, headers=headers)
+        return StreamedLines(waiter.read(BEAT_SECONDS, beat), over, kind, headers)
 
-    async def _stored(self, request: Request, asked: RoomQuery) -> AsyncIterator[bytes]:
+    async def _stored(self, request: Request, asked: RoomQuery) -> Response:
         """What is stored, from where it is asked for. Raises ZchatError."""
         room, user = _room_of(request), await self._user_of(request)
         start = {"after": asked.after, "last": asked.last, "since": asked.since}
         try:
             client = user.client if user is not None else await self._gateway.start()
             history = client.history(room, presence=asked.is_presence, **start)  # type: ignore[arg-type]  # each its own
-        except ZchatError:
+        except BaseException:
             self._let_go(user)
             raise
 
@@ -161,11 +158,9 @@ class PlainDoor:
                         block.clear()
             except ZchatError as error:
                 block += error_line(error)
-            finally:
-                self._let_go(user)
             yield bytes(block)
 
-        return read()
+        return StreamedLines(read(), lambda: self._let_go(user), JSON_LINES)
 
     async def _who(self, request: Request) -> Response:
         room, user = _room_of(request), await self._user_of(request)
@@ -207,7 +202,10 @@ class PlainDoor:
                 self._counts.refused += 1
                 return refused(BUSY, {"retry-after": str(int(wait) + 1)})
             try:
-                response: Response = await endpoint(request)
+                async with asyncio.timeout(2 * self._limits.silent_seconds):  # who asked may have gone, unseen
+                    response: Response = await endpoint(request)
+            except TimeoutError:
+                return refused(AWAY)
             except ZchatError as error:
                 self._counts.refused += 1
                 return refused(asking.answer_of(error))
@@ -222,6 +220,23 @@ class PlainDoor:
     def _let_go(self, user: WebUser | None) -> None:
         if user is not None:
             self._gateway.release(user, after=IDLE_SECONDS)
+
+
+class StreamedLines(StreamingResponse):
+    """An answer that goes on. `over` is called at its end, also where nobody was there to read its beginning."""
+
+    def __init__(
+        self, lines: AsyncIterator[bytes], over: Callable[[], None], kind: str, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(lines, media_type=kind, headers=headers)
+        self._over = over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._over()
 
 
 def refused(answer: asking.HttpAnswer, headers: dict[str, str] | None = None) -> Response:

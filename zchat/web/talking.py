@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from starlette.routing import WebSocketRoute
@@ -39,6 +39,7 @@ PAGE_ROOMS_MAX = 64
 PAGE_MAX = 200  # messages of history in an answer
 SEARCHED_MAX, FOUND_MAX = 20_000, 50  # messages that are looked through, and found
 WORD_CHARACTERS_MAX = 200
+Texts: TypeAlias = "asyncio.Queue[str | None]"  # None is the end
 COSTS = {"history": 4, "search": 20}  # as how many more requests they count
 
 
@@ -71,17 +72,21 @@ class TalkDoor:
         talk = PageTalk(self._gateway, self._keys, self._counts, waiter, socket.scope)
         guarded = WebSocket(socket.scope, guard.receive, guard.send)
         await guarded.accept()
-        writing = asyncio.create_task(write_all(guarded, waiter))
+        tasks = {asyncio.create_task(write_all(guarded, waiter))}
         try:
             while True:
                 text = await guarded.receive_text()
                 guard.begins()
-                self._gateway.later(talk.answer(text, guard))
+                task = asyncio.create_task(talk.answer(text, guard))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
         except (WebSocketDisconnect, KeyError):  # KeyError: what is no text
-            pass
-        finally:
-            writing.cancel()
             talk.go()
+            await asyncio.wait(tasks, timeout=self._gateway.limits.silent_seconds)
+        finally:
+            talk.go()
+            for task in list(tasks):  # the broker may be away, and an answer far
+                task.cancel()
 
     async def _room(self, socket: WebSocket) -> None:
         """One room for a script: what comes is a message, as whom the query says."""
@@ -91,6 +96,19 @@ class TalkDoor:
         guarded = WebSocket(socket.scope, guard.receive, guard.send)
         await guarded.accept()
         writing = asyncio.create_task(write_all(guarded, waiter))
+        texts: Texts = asyncio.Queue()
+        saying = asyncio.create_task(self._say_all(socket, waiter, texts, guard))
+        reading = asyncio.create_task(_read_all(guarded, texts, guard))  # also while the broker is away: it may leave
+        try:
+            await asyncio.wait([reading, saying], return_when=asyncio.FIRST_COMPLETED)
+            texts.put_nowait(None)
+            await asyncio.wait([saying, writing], timeout=self._gateway.limits.silent_seconds)
+        finally:
+            for task in (reading, saying, writing):
+                task.cancel()
+
+    async def _say_all(self, socket: WebSocket, waiter: LineWaiter, texts: Texts, guard: Guard) -> None:
+        """What comes is said, one after the other, up to the end."""
         user: WebUser | None = None
         feed: RoomFeed | None = None
         try:
@@ -101,16 +119,13 @@ class TalkDoor:
             await attach(feed, waiter, asked)
             if user is not None:
                 await user.join(room)
-            while True:
-                await self._said(waiter, user, room, await guarded.receive_text())
+            while (text := await texts.get()) is not None:
+                await self._said(waiter, user, room, text)
+                guard.ends()
         except ZchatError as error:
             waiter.put(error_line(error))
-            waiter.end()
-            await asyncio.wait([writing], timeout=LINGER_SECONDS)
-        except (WebSocketDisconnect, KeyError):
-            pass
         finally:
-            writing.cancel()
+            waiter.end()
             if feed is not None:
                 feed.detach(waiter)
             if user is not None:
@@ -161,6 +176,8 @@ class PageTalk:
 
     def go(self) -> None:
         """The page is closed, or away for a moment."""
+        if self._is_gone:
+            return
         self._is_gone = True
         self._waiter.end()
         rooms = [room for room in self._feeds if not room.startswith("@")]
@@ -265,6 +282,14 @@ class PageTalk:
         if self._user is None:
             raise UsageError("it has not said who it is: hello")
         return self._user
+
+
+async def _read_all(socket: WebSocket, texts: Texts, guard: Guard) -> None:
+    """What comes, until its end."""
+    with suppress(WebSocketDisconnect, KeyError):  # KeyError: what is no text
+        while True:
+            texts.put_nowait(await socket.receive_text())
+            guard.begins()
 
 
 async def write_all(socket: WebSocket, waiter: LineWaiter) -> None:
