@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from zchat.web.core.bounds import WebLimits
-from zchat.web.guard import CutOff, Guard, PostPace
+from zchat.web.guard import CutOff, Guard
 from zchat.web.metrics import WebCounts
 from zchat.web.packets import EncodedPacket, event_packets
+from zchat.web.posts import PostPace
 from zchat.web.queues import WaitingPackets
 
 LIMITS = WebLimits(waiting_bytes_max=1_000, waiting_max=10, unanswered_max=2, events_a_second=1e6, events_at_once=1e6)
@@ -101,7 +102,7 @@ def test_who_posts_too_fast_or_much_that_is_unanswered_waits_before_the_next() -
         pace = PostPace(LIMITS._replace(events_a_second=100.0, events_at_once=10.0, unanswered_max=30), counts)
         for _ in range(20):
             pace.begins()
-        pace.costs(10)
+        pace.costs(30)
         began = time.monotonic()
         await asyncio.gather(pace.turn(), pace.turn())
         assert time.monotonic() - began > 0.15 and counts.slowed

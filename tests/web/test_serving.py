@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import uvicorn
@@ -21,6 +23,8 @@ import zchat.web
 from tests.conftest import BrokerProcess, eventually
 from tests.conftest import zchat as run_zchat
 from tests.web.conftest import Clients, WebProcess
+from zchat.web.application import WebApplication
+from zchat.web.core.bounds import WebLimits
 from zchat.web.serving import listening
 
 pytestmark = pytest.mark.slow  # processes
@@ -93,6 +97,62 @@ def test_who_says_too_much_waits_in_its_own_connection(
             eventually(lambda: len(clients.events("b", "n")) >= 400, "what may come at once has come")
 
     asyncio.run(flood())
+
+
+def test_who_posts_too_much_is_read_later_and_loses_nothing(
+    shared_web: WebProcess, start_clients: StartClients, room: str
+) -> None:
+    clients = start_clients(shared_web)
+    clients.connect("polls", auth={"room": room}, transports=["polling"])
+    clients.connect("b", auth={"room": room})
+    before = slowed(shared_web)
+    for number in range(700):
+        clients.step("polls", emit=["n", number])
+    assert clients.ask("b", "message", "meanwhile")["room"] == room
+    clients.wait("b", "n", 700)
+    assert [args[0] for args in clients.args("b", "n")] == list(range(700))
+    assert slowed(shared_web) > before
+
+
+def test_who_reads_or_publishes_too_much_by_requests_is_told_when_to_come_again(
+    shared_broker: BrokerProcess, room: str
+) -> None:
+    limits = WebLimits(reads_a_second=0.1, reads_at_once=2, publishes_a_second=0.1, publishes_at_once=3)
+
+    async def ask() -> None:
+        app = WebApplication(shared_broker.address, limits=limits)
+        for method, path, allowed in (("GET", f"/{room}/who", 2), ("POST", f"/{room}", 3)):
+            told = [await status(app, method, path, "10.0.0.1") for _ in range(allowed + 1)]
+            assert [each for each, _ in told] == [200] * allowed + [429]
+            assert 1 <= int(told[-1][1][b"retry-after"]) <= 11
+            assert (await status(app, method, path, "10.0.0.2"))[0] == 200, "another one may"
+        assert (await status(app, "GET", "/healthz", "10.0.0.1"))[0] == 200
+        await app.close()
+
+    asyncio.run(asyncio.wait_for(ask(), 60))
+
+
+async def status(app: WebApplication, method: str, path: str, address: str) -> tuple[int, dict[bytes, bytes]]:
+    """Of the answer, and its headers."""
+    told: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"hi"}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": [], "client": (address, 1)}
+    await app(scope, receive, send)
+    return told[0]["status"], dict(told[0]["headers"])
+
+
+def slowed(web: WebProcess) -> int:
+    """How often anybody was read later."""
+    with urlopen(f"{web.url}/metrics", timeout=30) as answer:
+        found = re.search(r"^zchat_web_slowed_total (\d+)$", answer.read().decode(), re.M)
+    assert found is not None
+    return int(found[1])
 
 
 def test_hundreds_that_say_nothing_or_half_of_it_stop_nobody(

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 import socketio
+from starlette.responses import PlainTextResponse
 
 from zchat import Refused, TimedOut, UsageError, ZchatError
 from zchat.web import requests
@@ -26,11 +27,12 @@ from zchat.web.core import events, lines, resuming
 from zchat.web.core.bounds import WebLimits
 from zchat.web.entry import Entrance, named
 from zchat.web.gateway import LINGER_SECONDS, WebGateway
-from zchat.web.guard import CutOff, Guard, PostPace, Receive, Scope, Send
+from zchat.web.guard import CutOff, Guard, Receive, Scope, Send
 from zchat.web.hooks import CONNECT, DISCONNECT, Handlers
 from zchat.web.metrics import WebCounts
 from zchat.web.once import PublishedKeys
 from zchat.web.packets import EventName, packet_class
+from zchat.web.posts import PostPace, hand_over
 from zchat.web.queues import WaitingPackets
 from zchat.web.window import SocketWindow
 
@@ -82,8 +84,12 @@ class SocketDoor:
         if scope["type"] != "websocket":
             socket = self._server.eio.sockets.get(sid)
             if scope["method"] == "POST" and socket is not None:
-                socket.queue.posts = socket.queue.posts or PostPace(self._limits, self._counts)
-                await socket.queue.posts.turn()
+                pace = socket.queue.posts = socket.queue.posts or PostPace(self._limits, self._counts)
+                engine, most = self._server.handle_request, self._limits.event_bytes_max
+                if not await hand_over(engine, scope, receive, send, pace, most):
+                    self.cut(sid)
+                    await PlainTextResponse("too many packets\n", 413)(scope, receive, send)
+                return
             await self._server.handle_request(scope, receive, send)
             return
         guard = scope["zchat.guard"] = Guard(scope, receive, send, self._limits, self._counts)

@@ -2,7 +2,6 @@
 
     server ─receive─► Guard: not faster than allowed, not while much is unanswered ─► Socket.IO or /ws
            ◄──send──                                                              ◄─ its queue, bounded
-    POST (long polling) ─► PostPace: the same ─► Socket.IO
 
 Rules of this file
 1. A client that sends too fast is read slower: it waits in its own connection, and no other one does.
@@ -21,7 +20,6 @@ from typing import Any, TypeAlias, TypeVar
 from zchat.bucket import Bucket
 from zchat.web.core.bounds import WebLimits
 from zchat.web.metrics import WebCounts
-from zchat.web.queues import LeanEvent
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -147,40 +145,3 @@ class Guard:
             return None if self.is_cut else task.result()
         finally:
             task.cancel()
-
-
-class PostPace:
-    """Of one client that posts what it says, whichever connections it uses for that."""
-
-    __slots__ = ("_bucket", "_counts", "_free", "_unanswered", "_unanswered_max")
-
-    def __init__(self, limits: WebLimits, counts: WebCounts) -> None:
-        self._bucket = Bucket(limits.events_a_second, limits.events_at_once, time.monotonic())
-        self._counts = counts
-        self._unanswered_max = limits.unanswered_max
-        self._unanswered = 0
-        self._free = LeanEvent()  # set while not too much is unanswered
-
-    async def turn(self) -> None:
-        """Wait until it may post more."""
-        while (wait := self._bucket.wait(time.monotonic())) > 0.0:
-            self._counts.slowed += 1
-            await asyncio.sleep(wait)
-        await self._free.wait()
-
-    def begins(self) -> None:
-        """An event that came is being worked on."""
-        self._bucket.take(time.monotonic())
-        self._unanswered += 1
-        if self._unanswered >= self._unanswered_max:
-            self._free.clear()
-
-    def costs(self, events: int) -> None:
-        """It counts as so many more."""
-        self._bucket.take(time.monotonic(), events)
-
-    def ends(self) -> None:
-        """It is done."""
-        self._unanswered -= 1
-        if self._unanswered < self._unanswered_max:
-            self._free.set()

@@ -113,7 +113,7 @@ class SocketWindow:
         if self._of_user is None and not self.is_gone:
             if self._begun is None:
                 self._begun = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._begun)
+            await self._begun  # in the order in which they came
         if self._of_user is None:
             raise Closed("it has gone")
 
