@@ -264,3 +264,12 @@ def test_a_port_that_is_taken_is_told(broker: BrokerProcess) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ended = command("tcp", "--listen", f"127.0.0.1:{taken.getsockname()[1]}", broker=broker)
     assert ended.status == 1 and ended.stderr.startswith("zchat: cannot listen at 127.0.0.1:"), ended.stderr
+
+
+def test_who_ends_no_line_is_told_once(broker: BrokerProcess, start_gateway: Starts) -> None:
+    peer = start_gateway(broker).connect()
+    peer.name()
+    peer.send("hello")  # as Node's readline gives it
+    peer.until("* a line is sent when it ends, and what you typed has no end: a newline is missing\n")
+    peer.send(", all\n")
+    peer.until(": hello, all\n")

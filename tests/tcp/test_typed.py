@@ -123,3 +123,19 @@ def test_chunks_lose_nothing(packets: list[bytes | None]) -> None:
 def test_the_half_of_a_character_is_what_decoding_leaves_out(text: str, at: int) -> None:
     data = text.encode()[:at]
     assert unfinished_of(data) == len(data) - len(data.decode(errors="ignore").encode())
+
+
+def test_what_comes_without_any_end_waits_for_a_hint_and_keys_one_by_one_do_not() -> None:
+    typed = TypedLines()
+    for key in b"slowly":
+        typed.add(bytes([key]))
+        assert not typed.has_rest
+    typed.add(b" now")
+    assert typed.has_rest and typed.take() is None
+    typed.silence()
+    assert not typed.has_rest
+    typed.add(b" more")
+    assert not typed.has_rest, "once"
+    ends = TypedLines()
+    ends.add(b"a line\nhalf of one")
+    assert not ends.has_rest, "it knows how a line ends"

@@ -40,14 +40,21 @@ Typed: TypeAlias = TypedLine | TooLongLine
 
 
 class TypedLines:
-    """Lines. `add` what came, then `take` one after the other, until there is none."""
+    """Lines. `add` what came, then `take` one after the other, until there is none.
+
+    A program that ends no line waits for ever: after a silence it is to be told why, once.
+    """
+
+    SILENCE_SECONDS = 2.0
+    HINT = "a line is sent when it ends, and what you typed has no end: a newline is missing"
 
     def __init__(self) -> None:
         self._held = bytearray()
         self._begin = 0  # of the next line
         self._looked = 0  # up to where there is no end of a line
         self._is_too_long = False  # the beginning of this line was dropped
-        self.has_rest = False  # something waits for a short silence: never
+        self._may_need_hint = True  # none has ended yet
+        self.has_rest = False  # something waits for a silence
 
     @property
     def size(self) -> int:
@@ -55,8 +62,11 @@ class TypedLines:
         return len(self._held) - self._begin
 
     def add(self, data: bytes) -> None:
-        """It came."""
+        """It came. Who sends each key by itself is still typing."""
         self._held += data
+        if b"\n" in data or b"\r" in data:
+            self._may_need_hint = False
+        self.has_rest = self._may_need_hint and (self.has_rest or len(data) > 1)
 
     def take(self) -> Typed | None:
         """The next whole line."""
@@ -75,9 +85,11 @@ class TypedLines:
 
     def silence(self) -> None:
         """Nothing came for a while: half a line stays one."""
+        self._may_need_hint = self.has_rest = False
 
     def end(self) -> None:
         """Nothing comes any more: what is left is a line, too."""
+        self._may_need_hint = self.has_rest = False
         if len(self._held) > self._begin or self._is_too_long:
             self._held += b"\n"
 
@@ -88,6 +100,9 @@ class TypedLines:
 
 class TypedChunks:
     """A line where there are line ends, else what came until a short silence. As `TypedLines`."""
+
+    SILENCE_SECONDS = 0.05  # then a chunk without a line end is whole
+    HINT = ""
 
     def __init__(self) -> None:
         self._held = bytearray()

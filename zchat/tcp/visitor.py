@@ -30,11 +30,8 @@ from zchat.tcp.typed import TooLongLine, Typed, TypedChunks, TypedLine, TypedLin
 if TYPE_CHECKING:
     from zchat.tcp.gateway import Gateway
 
-SILENCE_SECONDS = 0.05  # then a chunk without a line end is whole
 WAITING_BYTES_MAX = 1 << 20  # that a visitor has not read: above it, it is cut off
-AHEAD_BYTES = (
-    16 << 10
-)  # that are read although they have to wait: who goes right after typing is reset, and loses the rest
+AHEAD_BYTES = 16 << 10  # that are read although they wait: who goes right after typing is reset, and loses the rest
 SEEN_BYTES = 4 << 10  # what is less is not worth to be counted
 AT_ONCE = 10  # times the lines of a second
 LINE_BYTES = 1_024  # of a line count as one line more
@@ -280,11 +277,13 @@ class Visitor(asyncio.BufferedProtocol):
             self._silence.cancel()
             self._silence = None
         if self._typed.has_rest and not self._is_over:
-            self._silence = asyncio.get_running_loop().call_later(SILENCE_SECONDS, self._is_silent)
+            self._silence = asyncio.get_running_loop().call_later(self._typed.SILENCE_SECONDS, self._is_silent)
 
     def _is_silent(self) -> None:
         self._silence = None
         self._typed.silence()
+        if self._typed.HINT:
+            self.tell(self._typed.HINT)
         self.go_on()
         self._await_silence()
 

@@ -19,7 +19,6 @@ from functools import partial
 from typing import Any
 
 import socketio
-from starlette.responses import PlainTextResponse
 
 from zchat import Refused, TimedOut, UsageError, ZchatError
 from zchat.web import requests
@@ -85,10 +84,10 @@ class SocketDoor:
             socket = self._server.eio.sockets.get(sid)
             if scope["method"] == "POST" and socket is not None:
                 pace = socket.queue.posts = socket.queue.posts or PostPace(self._limits, self._counts)
-                engine, most = self._server.handle_request, self._limits.event_bytes_max
-                if not await hand_over(engine, scope, receive, send, pace, most):
+                why_not = await hand_over(self._server.handle_request, scope, receive, send, pace, self._limits)
+                if why_not is not None:
                     self.cut(sid)
-                    await PlainTextResponse("too many packets\n", 413)(scope, receive, send)
+                    await why_not(scope, receive, send)
                 return
             await self._server.handle_request(scope, receive, send)
             return

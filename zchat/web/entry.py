@@ -16,6 +16,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Protocol
 
@@ -35,7 +36,7 @@ from zchat.web.guard import Scope
 COOKIE = "zchat"
 PASS = "zchat.pass"  # in the scope of a request: the token's, where there are tokens
 LOOK_SECONDS = 1.0
-LOGIN_BYTES_MAX = 4_096
+LOGIN_BYTES_MAX, LOGIN_SECONDS = 4_096, 15.0
 NO_TOKEN = "a token is needed: Authorization: Bearer TOKEN, or log in at /login"
 BAD_TOKEN = "this token is unknown, was taken back, or is over"
 
@@ -120,10 +121,12 @@ class Entrance:
     async def _login(self, request: Request) -> Response:
         """A token is a cookie from now on, which no script can read."""
         body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > LOGIN_BYTES_MAX:
-                break
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOGIN_SECONDS):
+                async for part in request.stream():
+                    body += part
+                    if len(body) > LOGIN_BYTES_MAX:
+                        break
         try:
             token = msgspec.json.decode(body, type=dict[str, str]).get("token", "")
         except msgspec.DecodeError:

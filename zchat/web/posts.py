@@ -18,6 +18,8 @@ import asyncio
 import time
 from typing import Any
 
+from starlette.responses import PlainTextResponse, Response
+
 from zchat.bucket import Bucket
 from zchat.web.core.bounds import WebLimits, header
 from zchat.web.guard import App, Receive, Scope, Send
@@ -66,16 +68,23 @@ class PostPace:
             self._free.set()
 
 
-async def hand_over(engine: App, scope: Scope, receive: Receive, send: Send, pace: PostPace, bytes_max: int) -> bool:
-    """Give a POST to python-engineio, some packets at a time. False: it is not taken."""
+async def hand_over(
+    engine: App, scope: Scope, receive: Receive, send: Send, pace: PostPace, limits: WebLimits
+) -> Response | None:
+    """Give a POST to python-engineio, some packets at a time. Returns why it is not taken, if it is not."""
     size = header(scope["headers"], b"content-length") or ""
-    if not (size.isascii() and size.isdigit() and int(size) <= bytes_max):
-        await engine(scope, receive, send)  # which answers that
-        return True
-    body = await _body(receive, int(size))
+    if not (size.isascii() and size.isdigit()):
+        return PlainTextResponse("a length is needed\n", 411)
+    if int(size) > limits.event_bytes_max:
+        return PlainTextResponse("too large\n", 413)
+    try:
+        async with asyncio.timeout(limits.silent_seconds):
+            body = await _body(receive, int(size))
+    except TimeoutError:
+        return PlainTextResponse("the body did not come in time\n", 408)
     packets = [body] if body.startswith(JSONP) else body.split(SEPARATOR)
     if len(packets) > PACKETS_MAX:
-        return False
+        return PlainTextResponse("too many packets\n", 413)
     answer: list[Any] = []
     for at in range(0, len(packets), PACKETS_AT_ONCE):
         some = packets[at : at + PACKETS_AT_ONCE]
@@ -84,13 +93,15 @@ async def hand_over(engine: App, scope: Scope, receive: Receive, send: Send, pac
         answer = await _answer(engine, scope, SEPARATOR.join(some))
     for message in answer:
         await send(message)
-    return True
+    return None
 
 
 async def _body(receive: Receive, size: int) -> bytes:
     body, is_whole = bytearray(), False
     while not is_whole and len(body) < size:
         message = await receive()
+        if message["type"] != "http.request":
+            break
         body += message.get("body", b"")
         is_whole = not message.get("more_body", False)
     return bytes(body[:size])

@@ -46,7 +46,7 @@ def http_protocol(limits: WebLimits) -> type[asyncio.Protocol]:
             if len(self.connections) > limits.connections_max:
                 transport.abort()
                 return
-            self._silent = self.loop.call_later(limits.silent_seconds, self._is_silent)
+            self._watch()
 
         def connection_lost(self, exc: Exception | None) -> None:
             if self._silent is not None:
@@ -55,14 +55,27 @@ def http_protocol(limits: WebLimits) -> type[asyncio.Protocol]:
 
         def data_received(self, data: bytes) -> None:
             taken_or_ended(super().data_received, data, self.transport)
+            if self.transport.get_protocol() is self:
+                self._watch()
 
         def handle_websocket_upgrade(self, event: h11.Request) -> None:
             if self._silent is not None:
                 self._silent.cancel()  # it has said what it wants: the timer would keep all of this for its time
             super().handle_websocket_upgrade(event)
 
+        def _watch(self) -> None:
+            """From its first byte on the head of a request has its time, also of a second one on the connection."""
+            is_asked = self.cycle is not None and not self.cycle.response_complete
+            if is_asked and self._silent is not None:
+                self._silent.cancel()
+                self._silent = None
+            elif not is_asked and self._silent is None and not self.transport.is_closing():
+                self._silent = self.loop.call_later(limits.silent_seconds, self._is_silent)
+
         def _is_silent(self) -> None:
-            if self.cycle is None and not self.transport.is_closing() and self.transport.get_protocol() is self:
+            self._silent = None
+            is_asked = self.cycle is not None and not self.cycle.response_complete
+            if not is_asked and not self.transport.is_closing():
                 self.transport.abort()
 
     return BoundedHttp
