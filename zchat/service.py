@@ -46,7 +46,11 @@ class Service:
 
     def start(self, deadline: Deadline) -> Service:
         """Begin. Raises Refused, TimedOut, Closed."""
-        self._connection.run(done(ServeRoom(self._server)), deadline)
+        try:
+            self._connection.run(done(ServeRoom(self._server)), deadline)
+        except BaseException:  # it may be stored all the same, and nobody is there who answers
+            self._connection.later(lambda core, now: core.calling.end(self._server, core, now))
+            raise
         self._thread.start()
         return self
 

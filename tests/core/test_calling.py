@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from tests.core.test_client_session import NOW, WELCOME, Plain, session
 from zchat import wire
+from zchat.core import Instant
 from zchat.core.answers import AllReplies
 from zchat.core.calling import RoomServer
 
@@ -97,6 +98,18 @@ def test_who_serves_is_asked_answers_and_says_so_again_after_a_break(session: Pl
     assert said(session)[-1].max_in_flight == 0
     session.received(wire.encode(called), NOW)
     assert came == [called]
+
+
+def test_who_serves_no_more_does_not_say_again_that_it_does(session: Plain) -> None:
+    welcome(session)
+    server = RoomServer(1, "math", "", 3, lambda called: None)
+    session.calling.serve(server, session, NOW)  # its answer is late
+    session.disconnected("")
+    welcome(session)
+    end = session.calling.end(server, session, NOW)
+    said(session)
+    session.elapsed(Instant(NOW.seconds + 9.0, 9))
+    assert said(session) == [wire.Serve(end, 1, "math", "", 0)]
 
 
 def test_the_end_of_the_session_is_the_end_of_what_it_serves(session: Plain) -> None:

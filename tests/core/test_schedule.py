@@ -144,6 +144,17 @@ def test_what_is_said_again_while_the_log_refuses_is_there_all_the_same() -> Non
     assert listed(cycle, b"ann") == [("one", "ops", "lunch?")]
 
 
+def test_what_is_said_again_while_it_is_being_sent_is_not_refused_with_that() -> None:
+    cycle = begun()
+    kept(cycle, b"ann", later("one", 10))
+    cycle.wait(11)  # it is on its way to the log
+    assert cycle.ask(b"ann", later("one", 10, request=20)) == wire.Done(20), "the log has it"
+    cycle.fail()
+    assert cycle.take_errors() == []
+    cycle.wait(13)
+    assert sent(cycle) == ["ann: lunch?"]
+
+
 def test_what_one_address_and_all_may_have_is_bounded() -> None:
     cycle = begun(address_scheduled_max=2, address_scheduled_bytes_max=60)
     kept(cycle, b"ann", later("one"))

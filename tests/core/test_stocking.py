@@ -54,6 +54,18 @@ def test_a_group_that_is_behind_reads_on_where_a_member_has_room() -> None:
     assert of.bytes == 0 and not group.stock and group.stock_upto == 0
 
 
+def test_joins_and_leaves_behind_the_last_message_are_passed() -> None:
+    of, group = stocking(), behind()
+    (member,) = group.members.values()
+    for batches, upto in (([(3, 2)], 50), ([], 100)):
+        of.look(group, NOW)
+        (read,) = of.take(NOW)
+        of.read(read, page(*batches, upto=upto))
+        while group.hand_out(9, member, NOW, takes_new=True) is not None:
+            pass
+        assert group.upto == upto
+
+
 def test_what_is_stored_next_need_not_be_read() -> None:
     of, group = stocking(), behind()
     group.upto = group.stock_upto = 100

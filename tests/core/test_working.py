@@ -196,3 +196,16 @@ def test_consumers_are_looked_at_now_and_then_and_forgotten_with_their_session(m
     member.working.forget(member.session)
     member.session.elapsed(NOW)
     assert looked == [1]
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_who_has_left_does_not_say_again_that_it_takes_part(says_so: bool) -> None:
+    member = Member()  # its JOIN_GROUP has no answer
+    if says_so:
+        member.working.leave(member.worker, member.session, NOW)
+    member.session.unlisten(member.worker, NOW)
+    member.said()
+    member.session.elapsed(Instant(NOW.seconds + 9.0, 9))
+    member.session.disconnected("")
+    member.welcome()
+    assert [each.max_in_flight for each in member.said() if isinstance(each, wire.JoinGroup)] == [0] * says_so

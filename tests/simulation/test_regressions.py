@@ -326,3 +326,26 @@ def test_a_publish_whose_ack_was_lost_is_told_of_although_others_are_acked_all_t
         alice.publish("a", b"another")
         pair.wait(1.0)
     assert chunk.first == 1
+
+
+def test_a_schedule_that_was_refused_and_said_again_meanwhile_is_not_refused_for_certain() -> None:
+    pair = Pair("alice")
+    (alice,) = pair.ends
+    late: list[bytes] = []  # what the broker answers is on the way for longer than a client waits
+
+    def holds(end: End, frame: bytes) -> bool:
+        late.append(frame)
+        return True
+
+    pair.holds_commits, pair.drops_reply = True, holds
+    records = wire.raw(wire.encode_records([b"later"]))
+    number = alice.core.ask(wire.Schedule(0, "x", "a", records, 0, 60_000_000), pair.now)
+    pair.run()
+    pair.commit(LOG_FULL)
+    pair.holds_commits = False
+    pair.wait(4.0)
+    alice.to_client.extend(late[:1])
+    pair.run()
+    answer = alice.answers.get(number)
+    assert isinstance(answer, wire.Error) and not Refused(answer.code).definite
+    assert [row.id for row in pair.log.scheduled()] == ["x"]

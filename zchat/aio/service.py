@@ -70,7 +70,11 @@ class LoopService:
 
     async def _begun(self) -> LoopService:
         deadline = self._connection.deadline("serve", self._timeout)
-        await self._connection.run(done(ServeRoom(self._server)), deadline)
+        try:
+            await self._connection.run(done(ServeRoom(self._server)), deadline)
+        except BaseException:  # it may be stored all the same, and nobody is there who answers
+            self._connection.later(lambda core, now: core.calling.end(self._server, core, now))
+            raise
         return self
 
     def _put(self, called: wire.Called | None) -> None:

@@ -48,7 +48,7 @@ class RoomServer:
         self.max_in_flight = max_in_flight
         self.put = put  # for its consumer; None: nothing more comes
         self.session: SessionCore | None = None
-        self.is_asked = False  # it was welcomed once
+        self.asked: list[int] = []  # requests that said so: the one that the program waited for, and the last one
 
 
 class Calling:
@@ -84,13 +84,16 @@ class Calling:
 
     def serve(self, server: RoomServer, session: SessionCore, now: Instant) -> int:
         """It takes requests. Returns the number of what has to be answered with DONE."""
-        server.session, server.is_asked = session, True
+        server.session = session
         self._servers[server.number] = server
-        return session.ask(_serve(server, server.max_in_flight), now)
+        server.asked = [session.ask(_serve(server, server.max_in_flight), now)]
+        return server.asked[0]
 
     def end(self, server: RoomServer, session: SessionCore, now: Instant) -> int:
-        """It takes no more."""
+        """It takes no more. What said that it does is not said again: it would serve once more, and nobody there."""
         self._servers.pop(server.number, None)
+        for number in server.asked:
+            session.forget(number)
         return session.ask(_serve(server, 0), now)
 
     def reply(self, session: SessionCore, called: wire.Called, record: wire.RecordOrBody, error: str) -> None:
@@ -139,8 +142,10 @@ class Calling:
             asked.is_said = True
             session.say(asked.call)
         for server in self._servers.values():
-            if server.session is session and server.is_asked:
-                session.ask(_serve(server, server.max_in_flight), now)
+            if server.session is session:
+                for number in server.asked[1:]:
+                    session.forget(number)
+                server.asked[1:] = [session.ask(_serve(server, server.max_in_flight), now)]
 
     def close(self, session: SessionCore) -> None:
         """The session has ended."""

@@ -156,7 +156,7 @@ class WorkGroup:
         if last == batch.last:
             self.stock.popleft()
             self.stock_bytes -= batch.size
-        self.upto = last
+        self.upto = last if self.stock else max(last, self.stock_upto)  # behind it are joins and leaves
         before = self.pending[-1] if self.pending else None
         if before and before.last == first - 1 and (before.holder, before.due, before.deliveries) == (member, due, 1):
             frame = batch.cut(first, last)  # it was handed out in the same breath

@@ -5,6 +5,8 @@ Rules of this file
 2. An answer belongs to the request of its number, and is of the kind that answers.py says; anything else is a WireError
    for who asked, or is nobody's.
 3. What was overtaken by what was wanted later is not repeated: it must not undo that.
+4. A refusal of what was said twice on one connection may be of the first time, and the second is done after all: so of
+   what changes something for the program nobody knows then.
 
 Spec: docs/protocol.md, "From the client". Tests: tests/core/test_requests.py.
 """
@@ -19,6 +21,8 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Answer, Request, check_kind
 from zchat.errors import WireError
+
+CHANGES = wire.Schedule | wire.Cancel | wire.SetGroup | wire.DropCursor | wire.Purge  # whose refusals are told as such
 
 REPEAT_SECONDS = 3.0  # a request without an answer is sent again; the broker may drop replies
 
@@ -36,6 +40,7 @@ class Requests:
     def __init__(self) -> None:
         self._numbers = count(1)
         self._out: dict[int, tuple[Request, float]] = {}  # and when it is sent again
+        self._twice: set[int] = set()  # were said again on the connection that is there
         self._cursors: dict[str, int] = {}  # name -> number of the last request that changes it
 
     def __len__(self) -> int:
@@ -72,10 +77,17 @@ class Requests:
     def forget(self, number: int) -> None:
         """Nobody waits for that answer any more."""
         self._out.pop(number, None)
+        self._twice.discard(number)
+
+    def welcomed(self) -> None:
+        """Whatever is said from now on is said for the first time on its connection."""
+        self._twice.clear()
 
     def due(self, now: Instant) -> list[int]:
         """Those that are to be sent again."""
-        return [number for number, (_, at) in self._out.items() if at <= now.seconds]
+        due = [number for number, (_, at) in self._out.items() if at <= now.seconds]
+        self._twice.update(due)
+        return due
 
     def again(self, number: int, joined: Container[str], now: Instant) -> bytes | None:
         """Its frame once more, for who is `joined` in these rooms; None where it was overtaken by what came later."""
@@ -99,4 +111,6 @@ class Requests:
             check_kind(request, answer)
         except WireError as error:
             answer = error
+        if isinstance(answer, wire.Error) and isinstance(request, CHANGES) and number in self._twice:
+            answer = wire.Error(answer.about, number, "repeat-unknown", f"said twice, and refused once: {answer.text}")
         return Answered(request, answer)

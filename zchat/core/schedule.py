@@ -91,7 +91,7 @@ class BrokerSchedule:
         """
         key = user_key(session.user), _checked(message.id)
         row = self._rows.get(key)
-        if row is not None and key not in self._before:
+        if self._before.get(key, row) is not None:
             return False  # a commit that the log refuses would have it refused, and it is sent all the same
         if row is None:
             count = checked_records(message, bytes(message.records), self._settings)

@@ -125,6 +125,8 @@ class Stocking:
         group.is_reading = False
 
     def _go_on(self, group: WorkGroup, page: StockPage) -> None:
+        if not page.batches:  # joins and leaves, and gaps: after a start the room's last record passes for a message
+            group.skip(page.upto)
         first = min((batch.base for batch in page.batches), default=page.upto + 1)
         group.skip(max([gap.last for gap in page.gaps if gap.last < first], default=0))
         for batch in page.batches:

@@ -107,6 +107,7 @@ class Working:
         if worker.session is not None:
             for number in worker.settling:
                 worker.session.forget(number)
+            self._forget_joining(worker)
             of_session = self._of.get(worker.session, {})
             of_session.pop(worker, None)
             if not of_session:
@@ -127,6 +128,7 @@ class Working:
     def leave(self, worker: GroupWorker, session: SessionCore, now: Instant) -> int:
         """Take part no more, once all that was settled is said. Returns the number of the request."""
         worker.has_left = True
+        self._forget_joining(worker)
         self._settle(worker, session, now, at_once=True)
         request = self._joining(worker)
         request.max_in_flight, request.holds = 0, []
@@ -217,6 +219,12 @@ class Working:
         return list(items.items())
 
     # --- parts ------------------------------------------------------------------------------
+
+    def _forget_joining(self, worker: GroupWorker) -> None:
+        """It is not said again: the broker would hand out to somebody who is not there."""
+        if worker.joining is not None and worker.session is not None:
+            worker.session.forget(worker.joining.request)
+            worker.joining = None
 
     def _joining(self, worker: GroupWorker) -> wire.JoinGroup:
         return wire.JoinGroup(
