@@ -86,7 +86,7 @@ BROKER_EXAMPLES: list[wire.BrokerMessage] = [
     wire.Goodbye("stopping"),
     wire.CursorsAre(9, [wire.Cursor("laptop", 41, 1_700_000_000_000_000), wire.Cursor("bot.7", 0, 0)]),
     wire.Deliver(2, "jobs", [(1, msgspec.Raw(wire.encode(BATCH)))]),
-    wire.Deliver(2, "jobs", [], [wire.Gap("jobs", 1, 5, "trimmed")]),
+    wire.Deliver(2, "jobs", [], [wire.Gap("jobs", 1, 5, "purged")]),
     wire.GroupsAre(14, [wire.Group("jobs", "workers", 40, 44, 50, 2, 1, 1, 3, 1)]),
     wire.GroupsAre(
         14,

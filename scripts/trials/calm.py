@@ -140,7 +140,7 @@ class Calm:
         found: dict[str, list[int]] = {word(number): [] for number in range(WORDS)}
 
         def noticed(notice: zchat.Notice) -> None:
-            if notice.kind == "gap" and notice.reason == "trimmed" and notice.room in (SHORT, PURGED):
+            if notice.kind == "gap" and (notice.room, notice.reason) in ((SHORT, "trimmed"), (PURGED, "purged")):
                 trimmed[notice.room] = max(notice.last, trimmed.get(notice.room, 0))
             else:
                 self.complaints.append(("gap_in_log", notice.room, f"{notice}"))

@@ -31,14 +31,14 @@ def test_what_is_purged_is_a_gap_and_what_comes_later_stays(broker: BrokerProces
             assert run("purge", "den", "--before", f"4@{ann.log_id}", broker=broker) == Result("", "", 0)
             eventually(lambda: texts(broker) == ["3", "4", "5", "6"], "it is purged up to there")
             gap = json.loads(run("history", "den", "--json", broker=broker).stdout.splitlines()[0])
-            assert (gap["event"], gap["room"], gap["reason"], gap["last"]) == ("gap", "den", "trimmed", 3)
+            assert (gap["event"], gap["room"], gap["reason"], gap["last"]) == ("gap", "den", "purged", 3)
             assert run("purge", "den", broker=broker) == Result("", "", 0)
             eventually(lambda: texts(broker) == [], "all is purged")
             ann.send("den", "7")
             assert [messages.get(30).text for _ in range(2)] == ["6", "7"], "who has it has it"
         notices: list[zchat.Notice] = []
         assert [message.text for message in ann.history("den", on_notice=notices.append)] == ["7"]
-        assert notices[0].reason == "trimmed" and notices[0].last >= head
+        assert notices[0].reason == "purged" and notices[0].last >= head
     assert texts(broker, "other") == ["stays"]
 
 

@@ -630,11 +630,24 @@ class LogContract:
         trim(log, [RetentionRule("a", upto=4)])
         assert bases(read(log, ["a"])) == [5, 7] and log.empty_rooms() == []
         trim(log, [RetentionRule("a", upto=99), RetentionRule("b", records=2)])
-        assert read(log, ["a"]) == LogPage([], 7, False, [Gap("a", 1, 7, "trimmed")]) and log.empty_rooms() == ["a"]
+        assert read(log, ["a"]) == LogPage([], 7, False, [Gap("a", 1, 7, "purged")]) and log.empty_rooms() == ["a"]
         assert bases(read(log, ["b"])) == [4, 6] and log.rooms()["a"] == 7
         scribe.write("a", b"8")
         assert bases(read(log, ["a"])) == [8] and log.empty_rooms() == []
         assert latest(log, ["*"], 1) == [("b", 6, [b"3"]), ("a", 8, [b"8"])]
+
+    def test_what_was_purged_and_what_retention_removed_behind_it_are_told_apart(self, log: Log) -> None:
+        scribe = Scribe(log)
+        for _ in range(6):
+            scribe.write("a", b"x")
+        trim(log, [RetentionRule("a", records=5)])
+        assert read(log).gaps == [("a", 1, 1, "trimmed")]
+        trim(log, [RetentionRule("a", upto=3)])
+        assert read(log).gaps == [("a", 1, 3, "purged")], "what was gone before is gone for that, too"
+        trim(log, [RetentionRule("a", records=1)])
+        assert read(log).gaps == [("a", 1, 3, "purged"), ("a", 4, 5, "trimmed")]
+        assert read(log, after=2).gaps == [("a", 3, 3, "purged"), ("a", 4, 5, "trimmed")]
+        assert read(log, after=3).gaps == [("a", 4, 5, "trimmed")]
 
     def test_only_rooms_that_match_are_trimmed_and_every_rule_holds(self, log: Log) -> None:
         scribe = Scribe(log)

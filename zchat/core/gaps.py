@@ -20,8 +20,8 @@ class Notice(NamedTuple):
     last: int = 0  # gap: the last that is missing
     room: str = ""  # gap: whose; empty where it concerns all
     records: int = 0  # back, recovered: how many were fetched; gap of volatile ones: how many are lost
-    # lost, stranger: why; gap: "damaged", "trimmed", "volatile", or "log": with a `last` it went back, else it is
-    reason: str = ""  # another
+    # lost, stranger: why; gap: "damaged", "trimmed", "purged", "volatile", or "log": with a `last` it went back,
+    reason: str = ""  # else it is another
     log_id: str = ""  # gap: of the other log
 
 

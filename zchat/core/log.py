@@ -278,8 +278,8 @@ class Log(Protocol):
         """Remove what no rule keeps, in steps between commits; returns at once. `now`: microseconds since 1970.
 
         Whole batches go, oldest first, and a room's newest batch stays, but for a rule that names an offset: then
-        all that ends at or below it goes. What is removed is read as a gap "trimmed". Trouble is not told: what could
-        not be removed is removed the next time.
+        all that ends at or below it goes, and is read as a gap "purged"; what else is removed as "trimmed".
+        Trouble is not told: what could not be removed is removed the next time.
         """
 
     def close(self) -> None:

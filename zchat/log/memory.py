@@ -36,7 +36,7 @@ from zchat.core.log import (
     whole,
 )
 from zchat.errors import LogError
-from zchat.log.retention import Rule, is_last_of_messages
+from zchat.log.retention import Rule, is_last_of_messages, removed_of
 from zchat.log.slices import Slice, add_gaps, paced
 from zchat.names import matcher
 
@@ -62,8 +62,8 @@ class RoomBatches:
         self.presence = 0  # of the records
         self.presence_bytes = 0
         self.last = 0  # offset of the last record, also when that is gone
-        self.trimmed = 0  # last offset of what was removed,
-        self.trimmed_time = 0  # and its time
+        self.trimmed = self.purged = 0  # last offset of what was removed, and of what somebody had asked to be,
+        self.trimmed_time = 0  # and its time, of the first
         self.presence_trimmed = 0  # last offset of joins and leaves that were removed behind what stays,
         self.presence_time = 0  # and its time
         self.holes: list[_Thinned] = []  # where those were
@@ -107,10 +107,10 @@ class RoomBatches:
         older = self.trimmed if self.trimmed_time < time else 0
         return max(older, self.presence_trimmed if self.presence_time < time else 0)
 
-    def gaps(self, after: int, until: int) -> list[tuple[int, int]]:
+    def gaps(self, name: str, after: int, until: int) -> list[Gap]:
         """What was removed of `after < offset <= until`."""
         within = [(max(first, after + 1), min(last, until)) for first, last in [_Thinned(1, self.trimmed), *self.holes]]
-        return [(first, last) for first, last in within if first <= last]
+        return [gap for each in within for gap in removed_of(name, *each, self.purged)]
 
     def is_gone(self, batch: StoredBatch) -> bool:
         """Whether that batch of the room was removed."""
@@ -122,6 +122,7 @@ class RoomBatches:
         if rule.upto:
             while self.batches and _last(self.batches[0]) <= rule.upto:
                 self._trim(self.batches.pop(0))
+                self.purged = self.trimmed
             self.holes = [hole for hole in self.holes if hole.last > self.trimmed]
             return
         removed = 0
@@ -239,7 +240,7 @@ class MemoryLog:
                     if begun.is_over:
                         upto, is_done = last, False
                         break
-                found = [Gap(name, *gap, "trimmed") for name, room in rooms for gap in room.gaps(after, upto)]
+                found = [gap for name, room in rooms for gap in room.gaps(name, after, upto)]
             add_gaps(gaps, found, after)
             if is_done:
                 return LogPage(page, upto, more, gaps)

@@ -6,7 +6,7 @@ Rules of this file
    the same numbers bind them, but some are kept also of a room that keeps little. They then go from between
    messages that stay, oldest first: above a mark they are all there.
 3. A room's newest batch stays, and so does its newest batch of messages; but for a room that is purged, of which
-   all batches go that end at or below an offset.
+   all batches go that end at or below an offset. That it was purged up to there is known from then on, and told.
 
     RetentionRule("ops", records=2)
         join 1, "a" 2, "b" 3, leave 4, "c" 5     -> 3, 4 and 5 stay; 1 and 2 are trimmed
@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from zchat import wire
+from zchat.core.log import Gap
 from zchat.settings import RetentionRule
 
 PRESENCE_RECORDS_MIN = 1_000  # of joins and leaves are kept of any room,
@@ -88,3 +89,9 @@ class Rule:
 def is_last_of_messages(room: Counted, kind: int, records: int) -> bool:
     """Whether a batch, the oldest of the room, is all that it has of messages."""
     return kind != wire.PRESENCE and room.records - room.presence <= records
+
+
+def removed_of(room: str, first: int, last: int, purged: int) -> list[Gap]:
+    """What was removed from `first` to `last`, by its reason: up to `purged` somebody had asked for it."""
+    parts = [Gap(room, first, min(last, purged), "purged"), Gap(room, max(first, purged + 1), last, "trimmed")]
+    return [part for part in parts if part.first <= part.last]

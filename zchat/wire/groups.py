@@ -24,7 +24,7 @@ class Gap(NamedTuple):
     room: str
     first: Natural
     last: Natural
-    reason: str  # "damaged" or "trimmed"; a newer broker may know others
+    reason: str  # "damaged", "trimmed" or "purged"; a newer broker may know others
 
 
 class JoinGroup(msgspec.Struct, array_like=True, tag=16):

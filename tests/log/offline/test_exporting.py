@@ -89,6 +89,21 @@ def test_exported_again_it_gives_the_same_lines(tmp_path: Path) -> None:
     assert again(tmp_path, lines) == lines
 
 
+def test_what_was_purged_goes_with_it_by_its_own_word(open_log: OpenLog, tmp_path: Path) -> None:
+    log = open_log()
+    scribe = Scribe(log)
+    for number in range(20):
+        scribe.write(f"r{number % 2}", b"x")
+    trim(log, [RetentionRule("r0", upto=5), RetentionRule("r1", upto=6)])
+    trim(log, [RetentionRule("r0", records=2)])
+    log.close()
+    lines = list(export(tmp_path / "log"))
+    gaps = [(gap["gap"], gap["room"], gap["last"]) for gap in map(json.loads, lines) if "gap" in gap]
+    assert gaps == [("purged", "r0", 5), ("trimmed", "r0", 15), ("purged", "r1", 6)]
+    assert again(tmp_path, lines) == lines
+    assert read(open_log(tmp_path / "again")).gaps == read(open_log(tmp_path / "log")).gaps
+
+
 def test_gaps_go_with_it(open_log: OpenLog, tmp_path: Path) -> None:
     log = open_log()
     scribe = Scribe(log)

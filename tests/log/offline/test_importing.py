@@ -41,6 +41,7 @@ LINE = {"room": "a", "offset": 5, "user": "u", "session": "s", "seq": 1, "time":
         ({"body_base64": "?"}, "base64"),
         ({"gap": "other", "first": 1, "last": 2}, "damaged"),
         ({"gap": "trimmed", "first": 3, "last": 2}, "from 3 to 2"),
+        ({"gap": "purged", "first": 3, "last": 4}, "from its beginning"),
         ({"seq": -1}, ">= 0"),
         ({"offset": 1 << 53}, "$.offset"),
         ({"offset": (1 << 53) - 1}, "none would be left"),

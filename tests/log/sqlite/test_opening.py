@@ -93,8 +93,8 @@ def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path: Pat
 
 def test_a_log_of_a_newer_zchat_is_refused(tmp_path: Path) -> None:
     written(tmp_path)
-    change(tmp_path, "PRAGMA user_version=7")
-    assert f"newer zchat (format 7, this one knows {schema.VERSION})" in refused(tmp_path / "log.db")
+    change(tmp_path, "PRAGMA user_version=8")
+    assert f"newer zchat (format 8, this one knows {schema.VERSION})" in refused(tmp_path / "log.db")
 
 
 @pytest.fixture

@@ -101,9 +101,10 @@ class Builder:
         starts.save(self._connection, rows)
         self._connection.execute("COMMIT")
 
-    def extend(self, room: int, last: int, trimmed: int = 0, trimmed_time: int = 0) -> None:
+    def extend(self, room: int, last: int, trimmed: int = 0, trimmed_time: int = 0, purged: int = 0) -> None:
         """The room went on to that offset, also when that is gone."""
         row = self._rooms[room]
+        row = row._replace(purged=max(row.purged, purged))
         if trimmed > row.trimmed:
             row = row._replace(trimmed=trimmed, trimmed_time=trimmed_time)
         self._rooms[room] = row._replace(last=max(row.last, last))

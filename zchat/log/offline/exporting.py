@@ -10,6 +10,7 @@ Rules of this file
     … "kind":"presence","event":"leave","body":"lost"}      a join or leave
     … "body_base64":"/w=="}                                 a body that is no UTF-8, in place of `body`
     {"gap":"trimmed","room":"general","first":1,"last":6,"time":"…"}   what was removed is not younger, where known
+    {"gap":"purged","room":"general","first":1,"last":4,"time":"…"}    somebody had it removed; before what was trimmed
     {"gap":"trimmed","room":"general","first":8,"last":9}              joins and leaves, removed behind what stays
     {"gap":"damaged","room":"general","first":12,"last":14}
 
@@ -71,8 +72,10 @@ def export(folder: Path, progress: TellProgress | None = None) -> Iterator[bytes
     with salvage.reading(folder) as contents:
         detector = HoleDetector(contents)
         for room in sorted(contents.rooms.values()):
-            if room.trimmed:
-                until = rfc3339(room.trimmed_time) if room.trimmed_time else ""
+            until = rfc3339(room.trimmed_time) if room.trimmed_time else ""
+            if room.purged:
+                yield _encode(_GapObject("purged", room.name, 1, room.purged, until))
+            if room.trimmed > room.purged:
                 yield _encode(_GapObject("trimmed", room.name, 1, room.trimmed, until))
         for row in salvage.sound_rows(contents, progress):
             if hole := detector.before(row):

@@ -177,17 +177,20 @@ class _Import:
             raise ValueError(f"a gap from {line.first} to {line.last}")
         _refuse_high(line.last)
         room = self._room(line.room)
-        if line.gap == "trimmed":
+        if line.gap == "purged" and line.first != 1:
+            raise ValueError("a room is purged from its beginning")
+        if line.gap in ("trimmed", "purged"):
             until = _time(line.time) if line.time else 0
             if line.first == 1:
-                self._builder.extend(room, line.last, trimmed=line.last, trimmed_time=until)
+                purged = line.last if line.gap == "purged" else 0
+                self._builder.extend(room, line.last, trimmed=line.last, trimmed_time=until, purged=purged)
             else:
                 self._builder.thinned(room, line.last, until)
         elif line.gap == "damaged":
             self._builder.extend(room, line.last)
             self._builder.lost(room, self._prevs.get(room, 0) + 1, line.last)
         else:
-            raise ValueError(f'a gap is "trimmed" or "damaged", not "{line.gap}"')
+            raise ValueError(f'a gap is "trimmed", "purged" or "damaged", not "{line.gap}"')
         self._prevs[room] = max(self._prevs.get(room, 0), line.last)
         if line.gap == "damaged" or line.first == 1:  # else it is of joins and leaves alone
             self._prev_messages[room] = max(self._prev_messages.get(room, 0), line.last)

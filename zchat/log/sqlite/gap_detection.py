@@ -23,6 +23,7 @@ from typing import NamedTuple
 from zchat import wire
 from zchat.core.log import Gap
 from zchat.errors import WireError
+from zchat.log.retention import removed_of
 from zchat.log.sqlite.scans import IndexDamaged, Scanner
 from zchat.log.sqlite.stored import BatchRow
 from zchat.wire import OFFSET_MAX
@@ -63,6 +64,7 @@ class PageRooms(NamedTuple):
     lasts: Lasts  # of those that go on behind the beginning; taken before the snapshot
     trimmed: dict[int, int]  # what was trimmed of them, where that is above the beginning; as the snapshot has it,
     thinned: dict[int, int] = {}  # and of their joins and leaves, behind what stays
+    purged: dict[int, int] = {}  # up to where somebody asked for it
 
 
 class GapDetector:
@@ -75,6 +77,7 @@ class GapDetector:
         self._lasts = rooms.lasts
         self._trimmed = rooms.trimmed
         self._thinned = rooms.thinned
+        self._purged = rooms.purged
         self._after = after
         self._by_index = by_index
         self._found: dict[int, int] = {}  # room -> last offset of it that is accounted for
@@ -100,8 +103,12 @@ class GapDetector:
             if last > (known := self._known(room)) and known < upto:
                 self._miss(room, known + 1, min(last, upto))
         first = self._after + 1
-        trimmed = [Gap(self._names[room], first, min(last, upto), "trimmed") for room, last in self._trimmed.items()]
-        return sorted([gap for gap in trimmed if gap.last >= first] + self._missed, key=attrgetter("first"))
+        removed = [
+            gap
+            for room, last in self._trimmed.items()
+            for gap in removed_of(self._names[room], first, min(last, upto), self._purged.get(room, 0))
+        ]
+        return sorted(removed + self._missed, key=attrgetter("first"))
 
     def _known(self, room: int) -> int:
         return self._found.get(room) or max(self._after, self._trimmed.get(room, 0))

@@ -98,7 +98,9 @@ class _PageRequest:
         trimmed, thinned = self._marks(connection)
         end, is_marked = Slice().end, bool(trimmed or thinned)
         names = self.matched.names
-        detector = GapDetector(scanner, PageRooms(names, self.lasts, trimmed, thinned), after, by_index=self.by_index)
+        purged = {room: self.rooms.row(room).purged for room in trimmed}  # it never goes back
+        of_page = PageRooms(names, self.lasts, trimmed, thinned, purged)
+        detector = GapDetector(scanner, of_page, after, by_index=self.by_index)
         batches_before, records_before, bytes_before = len(self.batches), self.records, self.bytes
         upto, is_done, self.more = after, True, True
         try:

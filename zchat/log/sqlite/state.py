@@ -39,6 +39,7 @@ class RoomRow(NamedTuple):
     presence_bytes: int = 0  # and among the bytes
     presence_trimmed: int = 0  # last offset of those that were removed behind what stays,
     presence_time: int = 0  # and its time
+    purged: int = 0  # last offset of what was removed because somebody asked for it; up to there, that is told
 
     def with_batch(self, last: int, time: int, records: int, size: int, *, presence: bool) -> RoomRow:
         """When a batch comes that ends there."""
@@ -55,6 +56,7 @@ class RoomRow(NamedTuple):
             self.presence_bytes + size if presence else self.presence_bytes,
             self.presence_trimmed,
             self.presence_time,
+            self.purged,
         )
 
     def without(self, records: int, size: int, *, presence: bool) -> RoomRow:

@@ -17,7 +17,14 @@ import msgspec
 
 from zchat.log.sqlite.state import RoomRow
 
-LATER = ("trimmed_time", "presence", "presence_bytes", "presence_trimmed", "presence_time")  # columns of `rooms`
+LATER = (  # columns of `rooms`
+    "trimmed_time",
+    "presence",
+    "presence_bytes",
+    "presence_trimmed",
+    "presence_time",
+    "purged",
+)
 
 _place = struct.Struct("<QQIIQ").pack
 _packed = msgspec.msgpack.Encoder().encode

@@ -175,7 +175,7 @@ class Trimming:
             return
         if rule.upto:
             if place.last <= rule.upto:
-                self._doom(place, behind=False)
+                self._doom(place, behind=False, is_purged=True)
             else:
                 del todo[room]
             return
@@ -187,7 +187,7 @@ class Trimming:
             return
         self._doom(place, behind=False)
 
-    def _doom(self, place: StoredPlace, *, behind: bool) -> None:
+    def _doom(self, place: StoredPlace, *, behind: bool, is_purged: bool = False) -> None:
         """Remove that batch: with all before it, or from behind what stays."""
         room, size, last = place.room, place.size, place.last
         row = self._row(room).without(place.records, size, presence=place.kind == wire.PRESENCE)
@@ -197,6 +197,8 @@ class Trimming:
             row = row._replace(presence_trimmed=last, presence_time=max(row.presence_time, micros))
         else:
             row = row._replace(trimmed=last, trimmed_time=max(row.trimmed_time, micros))
+        if is_purged:
+            row = row._replace(purged=last)
         self._changed[room] = row
         self._doomed.append((place.base,))
         self._doomed_bytes += size
