@@ -7,6 +7,8 @@
     programs.py    what users of the client do, and what they saw
     simulation.py  steps, the random phase, the calm after it
     history.py, checker.py    what happened, and whether every promise was kept: for real processes too
+    duties.py, tasked.py, tasks.py    groups, requests, and what is sent later: who does what, and whether it was done
+    ruled.py       rules that change
     sabotage.py    mechanisms switched off, which the checker must report
 
 The races that these can make happen, and what makes them:
@@ -36,4 +38,8 @@ The races that these can make happen, and what makes them:
     what was asked is answered with a lie, and asked again                    lie_kind, lie_page, lie_damage
     a session is asked for HELLO again and again                              lie_hello_again
     the wall clock goes back                                                  clock_jump
+    a job is handed out, and its broker dies before it has written that down  broker_kill
+    a member comes back after others have what it has                         client_away, broker_stall
+    what said that it takes part, or serves, is repeated after its end        reply_loss, connection_reset
+    SCHEDULE is refused, or said again, while it is being sent                commit_failure, connection_frozen
 """

@@ -211,6 +211,7 @@ class SimulatedClient(Process[int]):
         self.outbox = Outbox(lambda: self.engine.wake(), NobodyWaits(), Publication)
         self.engine = engine_type(self.core, ADDRESS, self._port, self.outbox, self)
         self.sessions: list[SimulatedSession] = []  # on channels of its connection
+        self.died_at = inf
         self.wake()
 
     def session(self, user: str) -> SimulatedSession:
@@ -250,7 +251,7 @@ class SimulatedClient(Process[int]):
 
     def kill(self) -> None:
         """As kill -9 does."""
-        self.is_alive = False
+        self.is_alive, self.died_at = False, self._world.seconds
         for socket in self.sockets:
             socket.close(lingers=self._ending is not None)
 
@@ -305,7 +306,7 @@ class SimulatedSession:
     def __init__(self, process: SimulatedClient, user: str) -> None:
         self.answers: dict[int, Answer] = {}  # to requests of the program
         self.told: Callable[[], None] = lambda: None  # a turn is over
-        self.has_ended = False
+        self._ended_at = inf
         self._process = process
         self.core = process.core.sessions.open(user)
         self.outbox = Outbox(lambda: process.engine.wake(), NobodyWaits(), Publication, self._has_some)
@@ -340,7 +341,12 @@ class SimulatedSession:
     @property
     def is_alive(self) -> bool:
         """Whether it goes on."""
-        return self._process.is_alive and not self.has_ended
+        return self._process.is_alive and self._ended_at == inf
+
+    @property
+    def died_at(self) -> float:
+        """When it ended, if it has."""
+        return min(self._process.died_at, self._ended_at)
 
     @property
     def is_idle(self) -> bool:
@@ -399,7 +405,7 @@ class SimulatedSession:
     def ended(self, error: ZchatError, unsettled: int) -> None:
         """It goes on no more."""
         assert isinstance(error, Closed), "no broker refuses it"
-        self.has_ended = True
+        self._ended_at = self._process._world.seconds
 
     def forked(self) -> None:
         """There are no processes here."""

@@ -39,6 +39,7 @@ class SimulatedLog:
         self.name = f"log-{number}"  # a copy has one of its own
         self._has(numbered_log(number))
         self.kept: list[StoredBatch] = []  # all that was ever committed, trimmed or not
+        self.kept_at: dict[int, float] = {}  # by base: when
         self.damaged: dict[int, StoredBatch] = {}  # by base: rows whose checksum is wrong
         self.told_damaged: dict[int, StoredBatch] = {}  # that the broker has lied about
         self.begun_micros = begun_micros  # no clock and no batch of another log was later
@@ -207,6 +208,7 @@ class SimulatedLog:
     def _keep(self, append: Append) -> None:
         self._world.note("commit", [(batch.base, batch.room, batch.records) for batch in append.batches])
         self.kept.extend(append.batches)
+        self.kept_at.update({batch.base: self._world.seconds for batch in append.batches})
         self.memory.append(append, lambda error: None)
 
     def _has(self, memory: MemoryLog) -> None:

@@ -42,8 +42,10 @@ from zchat.core.listener import Listener
 from zchat.core.opening import Opening
 from zchat.core.ordering import NEW, SEEKING, Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.core.steps import Ask, BecomeMember, Listen, Step, Steps, begin
+from zchat.core.working import Receiver
 from zchat.errors import Closed, Refused, ZchatError
 from zchat.message import messages
+from zchat.names import DEAD
 from zchat.sockets.publication import Publication
 
 T = TypeVar("T")
@@ -222,13 +224,14 @@ class Running:
         steps: Steps[T],
         done: Callable[[T], None],
         failed: Callable[[ZchatError], None],
-        listen: Callable[[Listener], None] | None,
+        listen: Callable[[Receiver], None] | None,
     ) -> None:
         self.steps: Steps[Any] = steps
         self.done: Callable[[Any], None] = done
         self.failed = failed
-        self.listen = listen or (lambda listener: None)
+        self.listen = listen or (lambda receiver: None)
         self.step: Step | None = None
+        self.is_dropped = False
         self.number = 0  # of the request that it waits for,
         self.listener: Listener | None = None  # or the listener
 
@@ -264,6 +267,7 @@ class Program:
         self.asked: dict[int, str] = {}  # JOIN of its own -> room
         self.cursors: set[str] = set()  # that it goes on from
         self.running: list[Running] = []
+        self.after_turn: list[Callable[[], None]] = []  # what else it is to do then
         self.is_closing = False
         self.logs = logs
 
@@ -290,7 +294,8 @@ class Program:
         if cursor:
             self.cursors.add(cursor)
 
-        def listen(listener: Listener) -> None:
+        def listen(listener: Receiver) -> None:
+            assert isinstance(listener, Listener), "it is of no group"
             hearing = Hearing(self, f"{self.name}/{len(self.hearings) + 1}", listener, opening.start, presence)
             hearing.head, hearing.asked_log = head, asked_log
             self.client.engine.consumers[listener] = hearing
@@ -308,7 +313,7 @@ class Program:
             for hearing in opened:
                 self._leave(hearing)
 
-        self._run(opening.steps(welcome), done, failed, listen)
+        self.run(opening.steps(welcome), done, failed, listen)
 
     def unlisten(self, hearing: Hearing) -> None:
         """As `Subscription.close`."""
@@ -322,7 +327,7 @@ class Program:
 
         is_to_be_stored = progress.end(None, listener.ordering.logs, counts=True, is_exact=True)
         if is_to_be_stored and self.client.core.state == READY:
-            self._run(progress.last_commit(listener.log_id), done, lambda error: self._leave(hearing))
+            self.run(progress.last_commit(listener.log_id), done, lambda error: self._leave(hearing))
         else:
             self._leave(hearing)
 
@@ -330,7 +335,7 @@ class Program:
         """As `Client.history`."""
         reading = Reading(self, f"{self.name} reads {len(self.readings) + 1}", patterns, start, limit)
         self.readings.append(reading)
-        self._run(reading.steps(), lambda _: None, lambda error: None)
+        self.run(reading.steps(), lambda _: None, lambda error: None)
 
     def join(self, room: str) -> None:
         """Without listening."""
@@ -367,6 +372,11 @@ class Program:
     def kill(self) -> None:
         """As kill -9."""
         self.client.kill()
+
+    @property
+    def died_at(self) -> float:
+        """When its process ended, if it has."""
+        return self.client.died_at
 
     @property
     def rooms(self) -> list[str]:
@@ -408,6 +418,8 @@ class Program:
             room = self.asked.pop(number)
             if isinstance(self.client.answers.pop(number), wire.Error) and self.joined[room] > 0:
                 self.part(room)
+        for look in list(self.after_turn):
+            look()
 
     def _leave(self, hearing: Hearing) -> None:
         hearing.is_over = True
@@ -423,16 +435,23 @@ class Program:
 
         self.client.engine.later(end)
 
-    def _run(
+    def run(
         self,
         steps: Steps[T],
         done: Callable[[T], None],
         failed: Callable[[ZchatError], None],
-        listen: Callable[[Listener], None] | None = None,
-    ) -> None:
+        listen: Callable[[Receiver], None] | None = None,
+    ) -> Running:
         """Carry them out, and tell what comes of it."""
         running = Running(steps, done, failed, listen)
         self.client.engine.later(partial(self._go_on, running, None))
+        return running
+
+    def drop(self, running: Running) -> None:
+        """Nobody waits for them any more."""
+        running.is_dropped = True
+        if running in self.running:
+            self.running.remove(running)
 
     def _go_on(self, running: Running, answer: Answer | None, core: SessionCore, now: Instant) -> None:
         try:
@@ -444,13 +463,14 @@ class Program:
         except ZchatError as error:
             running.failed(error)
         else:
-            self.running.append(running)
+            if not running.is_dropped:
+                self.running.append(running)
 
     def _begun(self, running: Running, step: Step, core: SessionCore, now: Instant) -> bool:
         """Whether the step has begun, and is not done yet."""
         running.step, running.listener = step, None
-        if isinstance(step, Listen) and isinstance(step.listener, Listener):
-            running.listener = step.listener
+        if isinstance(step, Listen):
+            running.listener = step.listener if isinstance(step.listener, Listener) else None
             running.listen(step.listener)
         elif isinstance(step, BecomeMember):
             self.wanted.update(step.rooms)
@@ -490,4 +510,6 @@ def record_of(room: str, offset: int, event: str, body: bytes, session: str) -> 
     if event != MESSAGE:
         return Record(room, offset, event, session)
     writer, number, _ = body.decode().split(":")
+    if room.endswith(DEAD):  # it is a message of its own
+        return Record(room, offset, event, f"{writer}~{number}", 1, digest(body))
     return Record(room, offset, event, writer, int(number), digest(body))

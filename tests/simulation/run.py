@@ -9,6 +9,7 @@ from time import perf_counter
 
 from tests.simulation.ruled import simulate_ruled
 from tests.simulation.simulation import drawn_faults, drawn_settings, simulate
+from tests.simulation.tasked import simulate_tasked
 
 
 def main() -> int:
@@ -19,8 +20,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--steps", type=int, default=300, help="of the random phase")
     parser.add_argument("--rules", action="store_true", help="who may read what, and rules that change")
+    parser.add_argument("--tasks", action="store_true", help="groups, requests, and messages that are sent later")
     arguments = parser.parse_args()
-    run = simulate_ruled if arguments.rules else simulate
+    run = simulate_ruled if arguments.rules else simulate_tasked if arguments.tasks else simulate
     if arguments.seed is not None:
         print(drawn_faults(arguments.seed), drawn_settings(arguments.seed), sep="\n")
         outcome = run(arguments.seed, arguments.steps)

@@ -6,7 +6,8 @@ here changes a core or an engine for any other test.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from tests.simulation.brokers import SimulatedBroker, WatchedCore
 from tests.simulation.logs import SimulatedLog
@@ -15,11 +16,18 @@ from zchat.core import Instant
 from zchat.core.answers import Missing, Stored, parts_of
 from zchat.core.broker import BrokerCore
 from zchat.core.broker_loop import BrokerLoop
+from zchat.core.calls import Calls, CallServer
 from zchat.core.engine import Engine
+from zchat.core.group import Run, WorkGroup
+from zchat.core.group_member import GroupMember
+from zchat.core.groups import BrokerGroups
 from zchat.core.log import Append, Log
 from zchat.core.ordering import LIVE, NEW, Delivery, Mark, Notice, OrderedDelivery
 from zchat.core.port import CHANGES, SUB_CHANGES
 from zchat.core.progress import Progress
+from zchat.core.schedule import BrokerSchedule
+from zchat.core.session import Session
+from zchat.core.stock import StockBatch
 from zchat.errors import LogError
 
 
@@ -170,3 +178,76 @@ class HighestOffset(Progress):
 def gaps_at_the_end(page: wire.Page, fetch: wire.Fetch, is_asked: Callable[[str], bool]) -> list[Stored | Missing]:
     """Gaps are told at the end of their page."""
     return sorted(parts_of(page, fetch, is_asked), key=lambda part: isinstance(part, Missing))
+
+
+# --- tasks: each takes the place of a method ------------------------------------------------
+
+
+def hands_out_to_all_who_come_back(
+    self: WorkGroup, member: GroupMember, holds: Iterable[tuple[int, int]], now: Instant
+) -> None:
+    """What a member says that it has goes to others all the same."""
+    self.release(member, "lost", now, counts=True)
+
+
+def forgets_rows(self: BrokerGroups, group: WorkGroup) -> None:
+    """What a group has done is not stored."""
+
+
+def gives_the_youngest_first(self: WorkGroup, batch: StockBatch) -> None:
+    """What is stored next is handed out first."""
+    self.stock.appendleft(batch)
+    self.stock_bytes += batch.size
+    self.stock_upto = batch.last
+
+
+_give, _end, _schedule = WorkGroup._give, Calls._end, BrokerSchedule.schedule
+
+
+def never_counts(
+    self: WorkGroup, run: Run, batch: StockBatch, member: GroupMember, due: float
+) -> tuple[int, bytes, int]:
+    """Each time is the first."""
+    run.deliveries = 0
+    return _give(self, run, batch, member, due)
+
+
+def loses_what_comes_again(self: WorkGroup, member: GroupMember, reason: str, now: Instant, **how: Any) -> None:
+    """What a member had who has gone is done."""
+    for run in [run for run in self.pending if run.holder is member]:
+        self.ack(run.first, run.last)
+
+
+def buries_at_once(self: WorkGroup, run: Run) -> bool:
+    """Nothing is handed out twice."""
+    return self.max_deliveries > 0
+
+
+def asks_everybody(self: Calls, server: CallServer, now: Instant) -> None:
+    """Where a server goes, another one is asked, whatever was said."""
+    for call in server.calls.values():
+        call.message.retry = True
+    _end(self, server, now)
+
+
+def sends_before_its_time(self: BrokerSchedule, entry: tuple[int, int, tuple[str, str]]) -> bool:
+    """What is due later is due now."""
+    row = self._rows.get(entry[2])
+    if row is not None and row.records and entry[0]:
+        self._due[0] = (0, *entry[1:])
+    return row is not None and bool(row.records)
+
+
+def passes_over_what_is_done(self: BrokerSchedule, session: Session, message: wire.Schedule, now: Instant) -> bool:
+    """A SCHEDULE that is said again is a new one, where it was sent."""
+    for key, row in [(key, row) for key, row in self._rows.items() if key[1] == message.id and not row.records]:
+        self._rows.pop(key)
+        self._done.pop(key, None)
+        self._before.pop(key, None)
+        del row
+    return _schedule(self, session, message, now)
+
+
+def acks_what_it_did_not_take_back(self: BrokerSchedule, session: Session, message: wire.Cancel, now: Instant) -> bool:
+    """CANCEL changes nothing, and is answered."""
+    return False

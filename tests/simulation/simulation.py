@@ -31,6 +31,7 @@ from tests.simulation.history import (
     Listening,
     Log,
     Record,
+    Sent,
     Volatile,
 )
 from tests.simulation.logs import SimulatedLog
@@ -85,6 +86,8 @@ class Outcome(NamedTuple):
 class Simulation:
     """The world with its broker, logs and programs."""
 
+    every_room: tuple[str, ...] = (*ROOMS, *INBOXES)
+
     def __init__(
         self,
         seed: int,
@@ -112,22 +115,20 @@ class Simulation:
         self.broker = self._start_broker()
         self._away: list[Program] = []
 
+    def new_program(self) -> Program:
+        """One more."""
+        user, number = self.world.random.choice(USERS), next(self._program_numbers)
+        types = self._ordering_type, self._engine_type
+        program = Program(self.world, self.port, self.logs, user, number, *types)
+        self.programs.append(program)
+        return program
+
     # --- steps: programs --------------------------------------------------------------------
 
     def step_client_start(self) -> None:
         """A program begins."""
         if len(self.alive) < PROGRAMS_MAX:
-            user = self.world.random.choice(USERS)
-            program = Program(
-                self.world,
-                self.port,
-                self.logs,
-                user,
-                next(self._program_numbers),
-                self._ordering_type,
-                self._engine_type,
-            )
-            self.programs.append(program)
+            self.new_program()
 
     def step_session(self) -> None:
         """A program begins that has a session over another one's connection."""
@@ -306,6 +307,7 @@ class Simulation:
 
     def step_clock_jump(self) -> None:
         """The wall clock is set."""
+        self.world.counts["clock jumps"] += 1
         self.world.wall_shift += self.world.random.choice((-3600, -5, 5, 3600)) * 1_000_000
 
     # --- running ----------------------------------------------------------------------------
@@ -428,11 +430,11 @@ class Simulation:
 
     def history(self, *, ended: bool = True) -> History:
         """Of all that happened so far; in the end nothing is outstanding any more."""
-        sent = (sent for program in self.programs for sent in program.sent())
+        sent: Iterator[Sent] = chain((sent for program in self.programs for sent in program.sent()), self.more_sent())
         if self.world.counts[
             "older copies"
         ]:  # what the log that is gone had is refused by the copy, and nobody can know
-            sent = (each._replace(outcome=UNKNOWN) if each.outcome == REFUSED else each for each in sent)
+            sent = iter([each._replace(outcome=UNKNOWN) if each.outcome == REFUSED else each for each in sent])
         logs = (self._history_of_log(log, ended) for log in self.logs.values())
         listeners = (
             self._history_of(program, hearing, ended)
@@ -446,6 +448,10 @@ class Simulation:
             for reading in program.readings
         )
         return History(sent, logs, chain(listeners, readings), self._volatile)
+
+    def more_sent(self) -> Iterator[Sent]:
+        """What comes into the logs by other ways: see tasked.py."""
+        return iter(())
 
     # --- rights: see ruled.py ---------------------------------------------------------------
 
@@ -463,7 +469,7 @@ class Simulation:
 
     def _history_of_log(self, log: SimulatedLog, ended: bool) -> Log:
         members = self._members() if ended and log is self.log else None
-        crowded = frozenset((*ROOMS, *INBOXES) if self.settings.crowd_members < PROGRAMS_MAX else ())
+        crowded = frozenset(self.every_room if self.settings.crowd_members < PROGRAMS_MAX else ())
         return Log(log.name, records_of(log), log.gone(), members, crowded)
 
     def _history_of(self, program: Program, hearing: Hearing, ended: bool) -> Listening:
@@ -575,7 +581,7 @@ class Simulation:
 
     def _members(self) -> dict[str, set[str]]:
         registry = self.broker.core.registry
-        rooms = [room for room in (*ROOMS, *INBOXES) if registry.members(room)]
+        rooms = [room for room in self.every_room if registry.members(room)]
         return {room: {member.session for member in who(registry, room)} for room in rooms}
 
     def _there(self) -> dict[str, set[str]]:
