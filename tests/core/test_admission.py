@@ -172,6 +172,8 @@ def test_a_broker_without_keys_tells_of_nobody() -> None:
     for meeting, times in cycle.core.limits.take(cycle.now.seconds):
         cycle.core.admission.limited(meeting, times, cycle.now)
     assert lines(cycle) == []
+
+
 def test_what_a_revoked_user_had_scheduled_is_not_sent(cycle: Cycle) -> None:
     records = wire.raw(wire.encode_records([b"later"]))
     for key, user in ((ALICE, "alice"), (BOB, "bob")):
