@@ -32,7 +32,7 @@ import zchat
 CONNECTIONS = 1_000
 MESSAGES = 9  # the median counts
 STREAMED = 1_000  # messages that one sends in one go, to all
-STREAMED_TO = 200  # connections
+STREAMED_TO = 200  # connections, unless it is said
 BACKLOG = 1_024
 THERE, GONE = "all are there", "all have gone"  # what the plain server says
 
@@ -40,11 +40,11 @@ THERE, GONE = "all are there", "all have gone"  # what the plain server says
 # --- the plain server --------------------------------------------------------------------------------
 
 
-async def be_plain(count: int) -> None:
+async def be_plain(count: int, few: int) -> None:
     """Each chunk to each connection, as it comes."""
     raise_descriptor_limit(count + 200)
     connected: set[asyncio.Transport] = set()
-    wanted = [min(count, STREAMED_TO), count]  # at last, and at first
+    wanted = [few, count]  # at last, and at first
     say = partial(print, file=sys.stderr, flush=True)
 
     class Connection(asyncio.Protocol):
@@ -121,7 +121,7 @@ class Visitors:
 # --- the course --------------------------------------------------------------------------------------
 
 
-def run_gateway(count: int, folder: Path) -> dict[str, Any]:
+def run_gateway(count: int, few: int, folder: Path) -> dict[str, Any]:
     """The whole course through a gateway. Raises Missing."""
     broker = Process(
         ["-m", "zchat", "broker", "--no-watch", "--bind", "tcp://127.0.0.1:0", "--data", str(folder)], listens="stderr"
@@ -141,24 +141,24 @@ def run_gateway(count: int, folder: Path) -> dict[str, Any]:
                         raise Missing(f"{members} are in the room, and {wanted} should be")
                     time.sleep(0.02)
 
-            return _measured(gateway, address, count, until) | {"broker_bytes": broker.resident_bytes}
+            return _measured(gateway, address, count, few, until) | {"broker_bytes": broker.resident_bytes}
     finally:
         for process in (gateway, broker):
             if process is not None:
                 process.end(kills=False)
 
 
-def run_plain(count: int) -> dict[str, Any]:
+def run_plain(count: int, few: int) -> dict[str, Any]:
     """The same through a plain server."""
-    server = Process([__file__, "--plain", "--connections", str(count)], listens="stderr")
+    server = Process([__file__, "--plain", "--connections", str(count), "--streamed-to", str(few)], listens="stderr")
     try:
         address = server.expect(r"ready on (\S+)")
-        return _measured(server, address, count, lambda wanted: server.expect(THERE if wanted else GONE))
+        return _measured(server, address, count, few, lambda wanted: server.expect(THERE if wanted else GONE))
     finally:
         server.end(kills=True)
 
 
-def _measured(server: Process, address: str, count: int, until: Callable[[int], object]) -> dict[str, Any]:
+def _measured(server: Process, address: str, count: int, to: int, until: Callable[[int], object]) -> dict[str, Any]:
     """`until` waits until so many are there."""
     before, began = server.resident_bytes, time.monotonic()
     visitors = Visitors(address, count)
@@ -174,7 +174,7 @@ def _measured(server: Process, address: str, count: int, until: Callable[[int], 
         visitors.close()
     until(0)
     found["gone_seconds"] = time.monotonic() - began
-    few = Visitors(address, min(count, STREAMED_TO))
+    few = Visitors(address, to)
     try:
         until(len(few.connections))
         found["streamed_seconds"] = few.say(b"x" * 99 + b"\n", STREAMED)
@@ -184,7 +184,7 @@ def _measured(server: Process, address: str, count: int, until: Callable[[int], 
     return found
 
 
-def table(courses: dict[str, dict[str, Any]]) -> str:
+def table(courses: dict[str, dict[str, Any]], few: int) -> str:
     """What people read."""
     lines = [" " * 26 + "".join(f"{name:>20}" for name in courses)]
     rows = {
@@ -192,7 +192,7 @@ def table(courses: dict[str, dict[str, Any]]) -> str:
         "memory of each": ("bytes_each", 0.001, "{:.1f} kB"),
         "one message to all": ("to_all_seconds", 1_000.0, "{:.1f} ms"),
         "all have gone": ("gone_seconds", 1.0, "{:.2f} s"),
-        f"{STREAMED:,} messages to {STREAMED_TO}": ("streamed_seconds", 1_000.0, "{:.0f} ms"),
+        f"{STREAMED:,} messages to {few:,}": ("streamed_seconds", 1_000.0, "{:.0f} ms"),
     }
     for label, (name, factor, form) in rows.items():
         lines.append(f"{label:<26}" + "".join(f"{form.format(found[name] * factor):>20}" for found in courses.values()))
@@ -202,23 +202,27 @@ def table(courses: dict[str, dict[str, Any]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Plain connections to zchat tcp, beside a plain chat server.")
     parser.add_argument("--connections", type=int, default=CONNECTIONS, metavar="N")
+    parser.add_argument(
+        "--streamed-to", type=int, default=STREAMED_TO, metavar="N", help="who hears a thousand messages"
+    )
     parser.add_argument("--json", action="store_true", help="print an object instead of a table")
     parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)  # of this script itself
     asked = parser.parse_args()
+    few = max(1, min(asked.connections, asked.streamed_to))
     if asked.plain:
-        asyncio.run(be_plain(asked.connections))
+        asyncio.run(be_plain(asked.connections, few))
         return 0
     if asked.connections < 1:
         parser.error("there is at least one connection")
     raise_descriptor_limit(asked.connections + 200)
     try:
         with tempfile.TemporaryDirectory(prefix="zchat-visitors-") as folder:
-            courses = {"zchat tcp": run_gateway(asked.connections, Path(folder))}
-        courses["a plain server"] = run_plain(asked.connections)
+            courses = {"zchat tcp": run_gateway(asked.connections, few, Path(folder))}
+        courses["a plain server"] = run_plain(asked.connections, few)
     except (Missing, zchat.ZchatError, OSError) as error:
         print(f"visitors: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(courses) if asked.json else table(courses))
+    print(json.dumps(courses) if asked.json else table(courses, few))
     return 0
 
 

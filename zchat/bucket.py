@@ -1,7 +1,7 @@
 """So many a second, and so many at once: how what one peer does is bounded, of whom others must not feel more.
 
 Rules of this file: time is an argument.
-Tests: tests/web/test_bounds.py.
+Tests: tests/test_bucket.py.
 """
 
 from __future__ import annotations

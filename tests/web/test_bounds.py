@@ -7,20 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from zchat.bucket import Bucket
 from zchat.web.core.bounds import WebLimits, address_of, header, is_allowed
 
 DOORS = Path(__file__).parent.parent.parent / "docs" / "web.md"
-
-
-def test_a_bucket_grants_so_many_at_once_and_then_so_many_a_second() -> None:
-    bucket = Bucket(10.0, 3.0, 100.0)
-    assert [bucket.take(100.0) for _ in range(5)] == pytest.approx([0, 0, 0, 0.1, 0.2])
-    assert bucket.take(100.3) == pytest.approx(0)
-    assert [bucket.take(1_000.0) for _ in range(4)] == pytest.approx([0, 0, 0, 0.1]), "it holds no more"
-    assert bucket.take(1_000.0, 20) == pytest.approx(2.1) == bucket.wait(1_000.0), (
-        "what costs more is waited for as long"
-    )
 
 
 @pytest.mark.parametrize(

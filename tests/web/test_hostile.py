@@ -157,6 +157,8 @@ def test_names_and_arguments_of_the_gateways_own_events_may_be_anything(shared_w
                     while not (came := str(await client.recv())).startswith(f"43{number}["):
                         assert came.startswith(("42", "2")), came
             await client.send("42899" + json.dumps(["join", room]))
+            while not str(await client.recv()).startswith("43899["):
+                pass
             await client.send('42900["who"]')
             while not (came := str(await client.recv())).startswith("43900["):
                 pass
