@@ -6,7 +6,8 @@
     .venv/bin/python scripts/floods.py --limits
 
 With --limits each kind runs into one limit, of a broker where that is low, at a rate at which a client may well ask;
-told is the good client's p99 before and meanwhile, and how often the limit was met.
+told is the good client's p99 before and meanwhile, and how often the limit was met. Handshakes are
+those of strangers at a broker with keys; the good client has one.
 
 For each kind a new broker on loopback, with a log of its own in a temporary folder. A good client sends, waits for the
 ack and asks something, every 20 ms; then the flood comes for some seconds and leaves all at once. Told are the time

@@ -315,7 +315,8 @@ def broker(start_broker: Callable[..., BrokerProcess], request: pytest.FixtureRe
 def lets_come(folder: Path) -> tuple[str, ...]:
     """The options of a broker to which raw peers may come for nothing as often as they like."""
     file = folder / "come.toml"
-    file.write_text("[limits]\naddress_failures_max = 1_000_000\nfailures_max = 1_000_000\n")
+    names = ("address_failures_max", "failures_max", "address_connections_max")
+    file.write_text("\n".join(["[limits]", *(f"{name} = 1_000_000_000" for name in names)]))
     return "--config", str(file)
 
 

@@ -24,7 +24,8 @@ ABORTED = re.compile("Fatal Python error: Aborted")  # in the signal's handler: 
 START_SECONDS = 60.0
 END_SECONDS = 90.0
 
-LETS_COME = {"address_failures_max": 1_000_000, "failures_max": 1_000_000}  # who attacks is let in again and again
+# Who attacks is let in again and again.
+LETS_COME = {"address_failures_max": 10**9, "failures_max": 10**9, "address_connections_max": 10**9}
 
 Complain = Callable[[str, str, str], None]  # kind, where, what
 

@@ -172,10 +172,10 @@ def test_a_limit_of_descriptors_that_leaves_none_for_clients_is_told() -> None:
 
 
 def test_connections_up_to_the_limit_of_descriptors_leave_some_for_the_log(
-    start_broker: Callable[..., BrokerProcess],
+    start_broker: Callable[..., BrokerProcess], tmp_path: Path
 ) -> None:
     limited = ("/bin/sh", "-c", 'ulimit -n 256; exec "$@"', "sh", sys.executable, "-m", "zchat")
-    broker = start_broker(run=limited)
+    broker = start_broker(*lets_come(tmp_path), run=limited)
     host, _, port = broker.address.removeprefix("tcp://").rpartition(":")
     with ExitStack() as held:
 
