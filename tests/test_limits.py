@@ -13,6 +13,7 @@ import zmq
 import zchat
 from tests.conftest import BrokerProcess, eventually
 from tests.conftest import zchat as run_zchat
+from tests.keyed import start_keyed
 
 pytestmark = pytest.mark.slow  # processes
 
@@ -102,3 +103,14 @@ def test_a_log_that_may_not_grow_refuses_and_is_read_on(start_broker: StartBroke
             much.flush(30.0)
         assert list(much.history("room"))
         assert much.limits_met()["log_bytes_max"] > 0
+
+
+def test_a_broker_with_keys_tells_who_met_which_limit(start_broker: StartBroker, tmp_path: Path) -> None:
+    file = tmp_path / "broker.toml"
+    file.write_text("[limits]\nuser_cursors_max = 1\n")
+    keyed = start_keyed(start_broker, tmp_path, "--config", str(file))
+    keyed.join("ann")
+    for number in range(3):
+        keyed.run("ann", "cursors", f"c{number}", "--set", "0")
+    line = "audit event=limited limit=user_cursors_max user=ann address=127.0.0.1 times="
+    eventually(lambda: line in keyed.broker.stderr(), "the operator is told")
