@@ -334,6 +334,26 @@ def test_no_forbidden_byte_is_broadcast_while_subscriptions_are_misplaced_and_ru
     setup.close()
 
 
+def test_what_is_due_where_its_user_may_not_write_any_more_is_not_sent(
+    start_broker: Callable[..., BrokerProcess], tmp_path: Path
+) -> None:
+    setup = Setup(start_broker, tmp_path / "broker.toml", RULES)
+    ann, ci = setup.user("ann"), setup.user("ci.7")
+    ann.listen()
+    for user, room, body in ((ci, "ops.a", SECRET), (ci, "general", PUBLIC), (ann, "ops.a", b"of ann")):
+        records = wire.raw(wire.encode_records([body]))
+        answer = user.ask(wire.Schedule(0, f"in{room.replace('.', '')}", room, records, 0, 4 * 10**6))
+        assert isinstance(answer, wire.Done), answer
+    write(setup.path, RULES.replace('write = ["ann", "group:ops", "ci.*"]', 'write = ["ann", "group:ops"]'))
+    denied = partial(ci.publish, "ops.a", b"may I?")
+    eventually(lambda: isinstance(denied(), wire.Error), "he may not any more")
+    for body in (PUBLIC, b"of ann"):
+        ann.heard_times(body, 1)
+    assert not any(SECRET in each for each in ann.came)
+    assert ci.ask(wire.Scheduled(0)).messages == [], "it was taken back"
+    setup.close()
+
+
 # --- the client ---------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from zchat import wire
 from zchat.address import parse
 from zchat.client import Client
 from zchat.errors import KeyRefused, Refused, Unreachable, ZchatError
-from zchat.keys import Credentials, Grant
+from zchat.keys import Credentials, Grant, KeyPair
 from zchat.sockets import curve, options
 from zchat.sockets.client import Connection
 from zchat.sockets.curve import new_pair
@@ -227,6 +228,31 @@ def test_an_invite_brings_one_key_and_opens_nothing_else(keyed: KeyedBroker) -> 
         enrol(parse(keyed.address), invite, new_pair().public, 0, SECONDS)
     assert error.value.code == "unknown-key", "it is used up"
     assert list(keyed.keys.read().invites) == []
+
+
+def test_an_invite_that_many_use_at_once_lets_in_one_of_them(keyed: KeyedBroker) -> None:
+    invite, pairs = invited(keyed, "carol"), [new_pair() for _ in range(8)]
+    outcomes: list[str] = []
+    start = threading.Barrier(len(pairs))
+
+    def use(pair: KeyPair) -> None:
+        start.wait(SECONDS)
+        try:
+            enrol(parse(keyed.address), Credentials(invite.pair, [keyed.server]), pair.public, 0, SECONDS)
+        except ZchatError as error:
+            outcomes.append(getattr(error, "code", str(error)))
+        else:
+            outcomes.append(pair.public)
+
+    threads = [threading.Thread(target=use, args=(pair,)) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = (outcome for outcome in outcomes if len(outcome) == 64)
+    assert set(outcomes) - {winner} <= {"busy", "unknown-key"} and len(outcomes) == len(pairs)
+    left = keyed.keys.read()
+    assert left.invites == {} and [key for key, grant in left.users.items() if grant.user == "carol"] == [winner]
 
 
 def test_an_invite_whose_time_is_over_opens_nothing(keyed: KeyedBroker) -> None:
