@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import environment
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
-END_SECONDS = 110.0
+END_SECONDS = 280.0
 
 
 def start(name: str, *args: str) -> subprocess.Popen[str]:

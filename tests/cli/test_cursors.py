@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+import zchat as api
 from tests.conftest import BrokerProcess, Result, Running, eventually, zchat
 
 pytestmark = pytest.mark.slow  # each starts processes
@@ -105,16 +106,17 @@ def test_what_cannot_be_is_one_line(shared_broker: BrokerProcess, args: tuple[st
 
 def test_lag_is_shown_when_asked_for(broker: BrokerProcess, start_zchat: Callable[..., Running]) -> None:
     listener = start_zchat("listen", "a", "--raw", "-v", broker=broker, env={"ZCHAT_USER": "slow"}).live()
+    client = api.connect(broker.address, "watcher")  # commands would take longer than a stopped one is waited for
 
     def lag() -> int | None:
-        shown = zchat("who", "a", "--lag", "--json", broker=broker).stdout.splitlines()
-        return next((facts["lag"] for facts in map(json.loads, shown) if facts["user"] == "slow"), None)
+        return next((member.lag for member in client.who("a", lag=True) if member.user == "slow"), None)
 
     def lag_when_stopped() -> int | None:
         """On a busy machine it may be taken for lost before anybody has asked."""
         eventually(lambda: lag() == 0, "it is not behind")
         listener.process.send_signal(signal.SIGSTOP)
-        zchat("send", "a", stdin="1\n2\n3\n", broker=broker)
+        for number in range(3):
+            client.send("a", str(number))
         told = lag()
         listener.process.send_signal(signal.SIGCONT)
         return told
@@ -122,6 +124,9 @@ def test_lag_is_shown_when_asked_for(broker: BrokerProcess, start_zchat: Callabl
     told = eventually(lag_when_stopped, "its lag is known while it is stopped", within=100)
     assert told in (3, 4), "its own join has an offset, too"
     eventually(lambda: lag() == 0, "it has caught up")
+    client.close()
+    shown = [json.loads(line) for line in zchat("who", "a", "--lag", "--json", broker=broker).stdout.splitlines()]
+    assert [(facts["user"], facts["lag"]) for facts in shown] == [("slow", 0)]
     assert zchat("who", "a", "--lag", broker=broker).stdout.split("\n")[0].split()[-1] == "LAG"
 
 

@@ -417,5 +417,5 @@ def test_five_hundred_sessions_come_and_go(shared_broker: BrokerProcess, context
         speaker.say(wire.Hello(wire.VERSION, f"guest-{number}"), wire.Join(1, ["lobby"]), wire.Bye())
         speaker.dealer.close(linger=60_000)
     with zchat.connect(shared_broker.address, "counter") as counter:
-        eventually(lambda: len(list(counter.history("lobby", presence=True))) == 1000, "all have come and gone")
+        eventually(lambda: len(list(counter.history("lobby", presence=True))) == 1000, "all have come and gone", 200)
         assert counter.who("lobby") == []
