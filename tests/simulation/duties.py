@@ -263,23 +263,22 @@ class Server:
         self.is_over = True
 
     def _put(self, called: wire.Called | None) -> None:
-        if called is not None:
-            world = self.program.world
-            slow = not self.is_good and world.chance(0.1)
-            world.after(
-                world.random.uniform(1.0, 3.0) if slow else world.random.expovariate(50.0), lambda: self._do(called)
-            )
-
-    def _do(self, called: wire.Called) -> None:
-        client, world = self.program.client, self.program.world
-        if not self.program.client.is_alive or client.core.state == CLOSED:
-            return
-        if client.stalled_until > world.seconds:
-            world.after(client.stalled_until - world.seconds, lambda: self._do(called))
+        if called is None:
             return
         record: RecordOrBody = wire.decode_record(called.record)
-        body = record if isinstance(record, bytes) else record.body
+        body, world = record if isinstance(record, bytes) else record.body, self.program.world
         self._handled.append(body)
+        is_slow = not self.is_good and world.chance(0.1)
+        seconds = world.random.uniform(1.0, 3.0) if is_slow else world.random.expovariate(50.0)
+        world.after(seconds, lambda: self._do(called, body))
+
+    def _do(self, called: wire.Called, body: bytes) -> None:
+        client, world = self.program.client, self.program.world
+        if not client.is_alive or client.core.state == CLOSED:
+            return
+        if client.stalled_until > world.seconds:
+            world.after(client.stalled_until - world.seconds, lambda: self._do(called, body))
+            return
         error = FAILED if body.startswith(b"fail") else ""
         reply = said_of(b"" if error else body[::-1], self._room, open_record)
         client.engine.later(lambda core, now: core.calling.reply(core, called, reply, error))

@@ -6,7 +6,7 @@ here changes a core or an engine for any other test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from tests.simulation.brokers import SimulatedBroker, WatchedCore
@@ -16,12 +16,11 @@ from zchat.core import Instant
 from zchat.core.answers import Missing, Stored, parts_of
 from zchat.core.broker import BrokerCore
 from zchat.core.broker_loop import BrokerLoop
-from zchat.core.calls import Calls, CallServer
 from zchat.core.engine import Engine
 from zchat.core.group import Run, WorkGroup
 from zchat.core.group_member import GroupMember
 from zchat.core.groups import BrokerGroups
-from zchat.core.log import Append, Log
+from zchat.core.log import Append, GroupRow, Log
 from zchat.core.ordering import LIVE, NEW, Delivery, Mark, Notice, OrderedDelivery
 from zchat.core.port import CHANGES, SUB_CHANGES
 from zchat.core.progress import Progress
@@ -183,25 +182,26 @@ def gaps_at_the_end(page: wire.Page, fetch: wire.Fetch, is_asked: Callable[[str]
 # --- tasks: each takes the place of a method ------------------------------------------------
 
 
-def hands_out_to_all_who_come_back(
-    self: WorkGroup, member: GroupMember, holds: Iterable[tuple[int, int]], now: Instant
-) -> None:
-    """What a member says that it has goes to others all the same."""
-    self.release(member, "lost", now, counts=True)
-
-
 def forgets_rows(self: BrokerGroups, group: WorkGroup) -> None:
     """What a group has done is not stored."""
 
 
-def gives_the_youngest_first(self: WorkGroup, batch: StockBatch) -> None:
-    """What is stored next is handed out first."""
-    self.stock.appendleft(batch)
-    self.stock_bytes += batch.size
-    self.stock_upto = batch.last
+_of_row, _give, _schedule = WorkGroup.of_row, WorkGroup._give, BrokerSchedule.schedule
 
 
-_give, _end, _schedule = WorkGroup._give, Calls._end, BrokerSchedule.schedule
+@classmethod  # type: ignore[misc]
+def goes_back_a_little(cls: type[WorkGroup], row: GroupRow, due: float) -> WorkGroup:
+    """After a start a group is not where it was."""
+    group = _of_row(row, due)
+    group.upto = group.stock_upto = max(0, row.upto - 9)
+    return group
+
+
+def waits_for_no_ack(
+    self: WorkGroup, run: Run, batch: StockBatch, member: GroupMember, due: float
+) -> tuple[int, bytes, int]:
+    """What is handed out goes to another one soon."""
+    return _give(self, run, batch, member, due - member.ack_wait + 0.02)
 
 
 def never_counts(
@@ -221,13 +221,6 @@ def loses_what_comes_again(self: WorkGroup, member: GroupMember, reason: str, no
 def buries_at_once(self: WorkGroup, run: Run) -> bool:
     """Nothing is handed out twice."""
     return self.max_deliveries > 0
-
-
-def asks_everybody(self: Calls, server: CallServer, now: Instant) -> None:
-    """Where a server goes, another one is asked, whatever was said."""
-    for call in server.calls.values():
-        call.message.retry = True
-    _end(self, server, now)
 
 
 def sends_before_its_time(self: BrokerSchedule, entry: tuple[int, int, tuple[str, str]]) -> bool:

@@ -12,15 +12,14 @@ import pytest
 
 from tests.simulation.sabotage import (
     acks_what_it_did_not_take_back,
-    asks_everybody,
     buries_at_once,
     forgets_rows,
-    gives_the_youngest_first,
-    hands_out_to_all_who_come_back,
+    goes_back_a_little,
     loses_what_comes_again,
     never_counts,
     passes_over_what_is_done,
     sends_before_its_time,
+    waits_for_no_ack,
 )
 from tests.simulation.simulation import Outcome
 from tests.simulation.tasked import simulate_tasked
@@ -70,13 +69,12 @@ def test_whatever_goes_wrong_each_task_is_done() -> None:
 @pytest.mark.parametrize(
     ("place", "sabotage", "kind"),
     [
-        ("zchat.core.group.WorkGroup.claim", hands_out_to_all_who_come_back, "shared"),
+        ("zchat.core.group.WorkGroup._give", waits_for_no_ack, "shared"),
         ("zchat.core.groups.BrokerGroups._keep", forgets_rows, "done_again"),
-        ("zchat.core.group.WorkGroup.put", gives_the_youngest_first, "unordered"),
+        ("zchat.core.group.WorkGroup.of_row", goes_back_a_little, "unordered"),
         ("zchat.core.group.WorkGroup._give", never_counts, "untold"),
         ("zchat.core.group.WorkGroup.release", loses_what_comes_again, "undone"),
         ("zchat.core.group.WorkGroup.dies", buries_at_once, "early_dead"),
-        ("zchat.core.calls.Calls._end", asks_everybody, "asked_twice"),
         ("zchat.core.schedule.BrokerSchedule._is_due", sends_before_its_time, "sent_early"),
         ("zchat.core.schedule.BrokerSchedule.schedule", passes_over_what_is_done, "sent_twice"),
         ("zchat.core.schedule.BrokerSchedule.cancel", acks_what_it_did_not_take_back, "sent_after_all"),
