@@ -95,6 +95,7 @@ class Member:
         self.is_over = False
         self.sessions: set[str] = set()  # that it had
         self.holdings: list[Holding] = []
+        self.settled: dict[int, float] = {}  # offset -> when it said last what became of it, however often it has it
         self.worker: GroupWorker | None = None
         self._intake: JobIntake | None = None
         self._opening: Running | None = None
@@ -228,6 +229,10 @@ class Member:
         except Closed:  # it was refused to take part meanwhile
             return
         holding.is_done |= delay is None
+        self.settled[job.offset] = world.seconds
+        for other in self.holdings:
+            if other.offset == job.offset:
+                other.ends(world.seconds)
         holding.is_settled = True
         holding.ends(world.seconds)
         self._work()

@@ -158,6 +158,8 @@ class BrokerWatch:
         assert given, "it was handed to somebody else"
         when, holding.session = max(given)
         holding.begin = when
+        if member.settled.get(holding.offset, 0.0) > when:
+            holding.ends(member.settled[holding.offset])
         if when < self._began:  # it was in its queue
             self._look_back(holding)
         if (holding.session, *job) in self._once_more:
@@ -322,6 +324,7 @@ class TaskedSimulation(Simulation):
         """Calm down, check everything."""
         outcome = super().finish()
         anomalies = self.wrong_tasks()
+        outcome = outcome._replace(counts=dict(self.world.counts))
         if not anomalies:
             return outcome
         verdict = outcome.verdict
