@@ -145,6 +145,14 @@ def test_one_that_has_no_answer_yet_is_said_with_what_it_has() -> None:
     assert member.session.take_answers() == [(1, wire.Done(1))]
 
 
+def test_who_asks_while_that_is_on_its_way_asks_once() -> None:
+    member = Member()
+    member.said()
+    assert member.working.join(member.worker, member.session, NOW) == member.number and member.said() == []
+    member.done(member.number)
+    assert member.working.join(member.worker, member.session, NOW) > member.number, "that has been answered"
+
+
 @pytest.mark.parametrize(("broken", "after"), [(Break(0, 0), 0), (Break(30, 45), 30)])
 def test_of_another_log_nothing_that_it_has_means_anything(member: Member, broken: Break, after: int) -> None:
     member.deliver(40, 3)

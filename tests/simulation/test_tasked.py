@@ -31,6 +31,7 @@ FOUND = (  # what was wrong with the product, each mended
     3_014,  # one that was said again while it was being sent was refused with that commit, and sent
     2_040,  # who served no more said again that he did
     2_133,  # joins behind a room's last message made a group seem behind
+    6_031,  # who asked to take part while that was on its way asked twice, and had lost what it was handed between
 )
 
 RARE = (

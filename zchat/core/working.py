@@ -119,7 +119,12 @@ class Working:
             self.remove(worker)
 
     def join(self, worker: GroupWorker, session: SessionCore, now: Instant) -> int:
-        """Take part. Returns the number of the request."""
+        """Take part. Returns the number of the request.
+
+        One that is on its way, since the last WELCOME, is enough: it would be said again with what it had then.
+        """
+        if worker.joining is not None:
+            return worker.joining.request
         worker.joining = self._joining(worker)
         number = session.ask(worker.joining, now)
         self._asked[session, number] = worker
