@@ -12,7 +12,7 @@ Rules of this file
 4. While a consumer is behind with volatile messages, what is broadcast stays unread: the broker sees that, and holds
    those who publish. One that does not catch up within a moment holds nobody until it has.
 
-What it works on is in port.py.
+It has more than 300 lines because the steps of a turn are understood together. What it works on is in port.py.
 Spec: docs/design.md, "The client". Tests: tests/core/test_engine.py, tests/simulation.
 """
 

@@ -9,6 +9,7 @@ Rules of this file
 3. Where the log is another one, or went back, what a member has means nothing any more, nor do its acks.
 4. A broker may lie: no member holds more than it asked for, and what it was not handed it does not ack.
 
+It has more than 300 lines because what a member has, and what is said of it, is one thing.
 Spec: docs/protocol.md, "Groups". Tests: tests/core/test_working.py.
 """
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from zchat import wire
 from zchat.core import Instant
@@ -23,8 +23,10 @@ from zchat.core.working import Receiver
 from zchat.sockets.clock import Deadline
 from zchat.sockets.commands import AwaitedCommand
 from zchat.sockets.driver import Driver, Over
-from zchat.sockets.incoming import Incoming
 from zchat.sockets.link import Link
+
+if TYPE_CHECKING:  # who only publishes pays nothing for it
+    from zchat.sockets.incoming import Incoming
 
 T = TypeVar("T")
 
