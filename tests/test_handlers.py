@@ -71,7 +71,7 @@ def test_threads_have_functions_called_in_order_until_the_client_is_closed(broke
             ann.send("den", "talk")
         ann.send("den", "v2", event="deploy")
         eventually(lambda: heard[-1] == "v2", "it is called")
-        answers = list(ann.history("@ann"))
+        answers = eventually(lambda: (found := list(ann.history("@ann")))[1:] and found, "it has replied to both")
         assert [answer.text for answer in answers] == ["seen"] * 2
         assert dict(answers[0].headers).keys() == {"reply-room", "reply-offset", "by"}
         assert [each for each in heard if each != "bot came"] == ["live", "ann came", "v1", "v2"]

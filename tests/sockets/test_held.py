@@ -46,6 +46,30 @@ held.wakes(before)
 held.let_go(mine)
 assert len(came) == 2
 """,
+    "one that raises while it is noted what is called is of no consequence": """
+class Torn(list):
+    whole = False
+
+    def __setitem__(self, at, what):
+        super().__setitem__(at, what)
+        if not self.whole:
+            self.whole = True
+            raise KeyboardInterrupt
+
+for name in ("_handlers", "_called"):
+    setattr(held, name, Torn())
+    try:
+        held.hold()
+        raise AssertionError("it was not torn")
+    except KeyboardInterrupt:
+        pass
+    mine = held.hold()
+    kill()
+    assert came == [], name
+    held.let_go(mine)
+    assert came.pop() == signal.SIGUSR1
+    held._handlers.clear()
+""",
     "one that raises leaves nothing held": """
 mine = held.hold()
 kill(signal.SIGINT), kill()

@@ -44,8 +44,8 @@ def hold() -> int:
         _sleeps = False
         handlers = list(map(_get, _NUMBERS))
         if handlers != _handlers:  # else as the last time, nearly always
-            _handlers[:] = handlers
             _called[:] = [each for each in zip(_NUMBERS, handlers, strict=True) if callable(each[1])]
+            _handlers[:] = handlers  # last: one that raises here would leave what is called as it was, for ever
         for number, handler in _called:
             _held[number] = handler
             _set(number, _defer)
