@@ -24,7 +24,7 @@ from tests.simulation.sabotage import (
 from tests.simulation.simulation import Outcome
 from tests.simulation.tasked import simulate_tasked
 
-SEEDS_IN_CI = 30
+SEEDS_IN_CI = 20
 SEEDS = int(os.environ.get("ZCHAT_SEEDS", SEEDS_IN_CI))
 FOUND = (  # what was wrong with the product, each mended
     1_023,  # a SCHEDULE that was refused, and said again meanwhile, was sent
