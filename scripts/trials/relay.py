@@ -106,7 +106,7 @@ class Relay:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     link = writer.get_extra_info("socket")
-    if link is not None:
+    if link is not None and link.fileno() >= 0:  # else it has ended by itself
         link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
