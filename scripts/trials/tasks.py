@@ -32,14 +32,23 @@ def check(run: Run, events: list[Event]) -> tuple[list[Anomaly], Counter[str]]:
                 offsets.add(item.offset)
             elif item.room == LATER:
                 logged.append((item.writer, item.number))
-    kills = [begin / 1e6 for begin, kind, _ in spans(events) if kind == "broker-kill"]
-    wrong = tasks.jobs(_of_group(offsets, taken), taken, kills)
+    wrong = tasks.jobs(_of_group(offsets, taken), taken, _forgotten(events))
     wrong += tasks.requests(asked, SLACK_SECONDS) + tasks.scheduled(confirmed, logged)
     counts = Counter({"jobs": len(offsets), "jobs taken": len(taken), "scheduled": len(confirmed)})
     counts["jobs that came again"] = sum(each.deliveries > 1 for each in taken)
     counts["replies"] = sum(not each.error for each in asked)
     counts.update(f"requests: {each.error}" for each in asked if each.error)
     return wrong, counts
+
+
+def _forgotten(events: list[Event]) -> list[float]:
+    """When a broker ended that could not keep what it had just handed out: killed, or while its disk was full."""
+    full = [(begin, end) for begin, kind, end in spans(events) if kind == "disk-full"]
+    return [
+        begin / 1e6
+        for begin, kind, _ in spans(events)
+        if kind == "broker-kill" or (kind == "broker-term" and any(since <= begin <= until for since, until in full))
+    ]
 
 
 def _of(run: Run, module: str) -> Iterator[Actor]:
