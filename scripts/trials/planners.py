@@ -23,6 +23,14 @@ def word(number: int) -> str:
     return f"needle{number % WORDS}"
 
 
+def _cancel(client: zchat.Client, name: str) -> None:
+    """Take it back. Where that is refused, as on a full disk, it is sent."""
+    try:
+        client.cancel(name, timeout=30.0)
+    except zchat.Refused:
+        pass
+
+
 def main() -> None:
     """Schedule until told to end; then until nothing waits any more."""
     control = Control()
@@ -38,7 +46,7 @@ def main() -> None:
             name = client.schedule(task["room"], body, delay=task["delay"], timeout=30.0)
             if draw.random() < 0.1:
                 journal.write("U", number)
-                client.cancel(name, timeout=30.0)
+                _cancel(client, name)
             else:
                 journal.write("C", number)
         except zchat.Refused as refused:
