@@ -67,6 +67,15 @@ def test_above_the_bound_of_all_the_address_with_most_loses_its_oldest() -> None
     assert greetings.overdue(3.0, dry=True) == [(more[0], "address_silent_max"), (more[1], "address_silent_max")]
 
 
+def test_nothing_is_kept_of_those_who_come_speak_and_go_while_one_stays_silent() -> None:
+    greetings = greetings_of(2, ends=False)
+    stays = came(greetings, 1, 0.0)
+    for number in range(2, 1_000):
+        greetings.done(came(greetings, number, float(number), f"192.0.2.{number % 200}"))
+        assert overdue(greetings, float(number)) == []
+    assert list(greetings.silent.values()) == [stays]
+
+
 def test_a_subscriber_may_take_its_time() -> None:
     greetings = greetings_of(2, ends=False)
     first = came(greetings, 1, 0.0)

@@ -12,7 +12,7 @@ Tests: tests/sockets/test_greetings.py.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 
 from zchat.settings import Settings
 from zchat.sockets.peer import Peer
@@ -22,55 +22,56 @@ HELLO_BUSY_SECONDS = 20.0  # while the broker has not read all that came
 
 
 class Greetings:
-    """Peers of one socket in the order in which they came."""
+    """Peers of one socket that have not said their word."""
 
     def __init__(self, settings: Settings, *, ends: bool = True) -> None:
         """`ends`: who says nothing for too long is overdue."""
         self._address_silent_max = settings.address_silent_max
         self._silent_max = settings.silent_max
         self._ends = ends
-        self.waiting: deque[Peer] = deque()  # those of `_silent`, and some who have spoken or ended since
-        self._silent: dict[str, dict[int, Peer]] = {}  # address -> by descriptor
-        self._count = 0
+        self.silent: OrderedDict[int, Peer] = OrderedDict()  # by descriptor, in the order in which they came,
+        self._of: dict[str, OrderedDict[int, Peer]] = {}  # and those of each address
+        self._above: dict[str, None] = {}  # addresses that may have too many
 
     def came(self, peer: Peer) -> None:
         """It is connected."""
-        silent = self._silent.setdefault(peer.host, {})
-        self._count += peer.descriptor not in silent
-        silent[peer.descriptor] = peer
-        self.waiting.append(peer)
+        if (former := self.silent.get(peer.descriptor)) is not None:  # whose end was missed
+            self.done(former)
+        of_address = self._of.setdefault(peer.host, OrderedDict())
+        self.silent[peer.descriptor] = of_address[peer.descriptor] = peer
+        if len(of_address) > self._address_silent_max:
+            self._above[peer.host] = None
 
     def done(self, peer: Peer) -> None:
         """It has said its word, or has ended. Before its descriptor is forgotten."""
-        silent = self._silent.get(peer.host)
-        if silent is not None and silent.get(peer.descriptor) is peer:
-            del silent[peer.descriptor]
-            self._count -= 1
-            if not silent:
-                del self._silent[peer.host]
+        if self.silent.get(peer.descriptor) is not peer:
+            return
+        del self.silent[peer.descriptor], self._of[peer.host][peer.descriptor]
+        if not self._of[peer.host]:
+            del self._of[peer.host]
 
     def overdue(self, seconds: float, *, dry: bool) -> list[tuple[Peer, str]]:
         """Who has been silent for too long, and the oldest where there are too many: the honest speak at once.
 
         Each with the limit that it is above.
         """
-        waiting, found = self.waiting, list[tuple[Peer, str]]()
+        found: list[tuple[Peer, str]] = []
         patience = HELLO_SECONDS if dry else HELLO_BUSY_SECONDS
-        while waiting and (not self._is_silent(waiting[0]) or (self._ends and seconds - waiting[0].since > patience)):
-            peer = waiting.popleft()
-            if self._is_silent(peer):
-                self._found(peer, "address_silent_max", found)
-        if dry:
-            for silent in list(self._silent.values()):
-                for peer in list(silent.values())[: max(0, len(silent) - self._address_silent_max)]:
-                    self._found(peer, "address_silent_max", found)
-            while self._count > self._silent_max:
-                self._found(next(iter(max(self._silent.values(), key=len).values())), "silent_max", found)
+        while self._ends and self.silent and seconds - (first := _first(self.silent)).since > patience:
+            self._found(first, "address_silent_max", found)
+        while dry and self._above:
+            host = next(iter(self._above))
+            while len(self._of.get(host, ())) > self._address_silent_max:
+                self._found(_first(self._of[host]), "address_silent_max", found)
+            del self._above[host]
+        while dry and len(self.silent) > self._silent_max:
+            self._found(_first(max(self._of.values(), key=len)), "silent_max", found)
         return found
 
     def _found(self, peer: Peer, limit: str, found: list[tuple[Peer, str]]) -> None:
         self.done(peer)
         found.append((peer, limit))
 
-    def _is_silent(self, peer: Peer) -> bool:
-        return self._silent.get(peer.host, {}).get(peer.descriptor) is peer
+
+def _first(silent: OrderedDict[int, Peer]) -> Peer:
+    return next(iter(silent.values()))

@@ -234,7 +234,7 @@ class Peers:
             low = self._settings.connection_unread_bytes_max // 2
             self.full = {each for each in self.full if each in self.of and self._unread(self.of[each]) > low}
         for silent, why in ((self._greetings, SILENT), (self._listenings, NO_TOPIC)):
-            for peer, limit in silent.overdue(now.seconds, dry=dry) if silent.waiting else ():
+            for peer, limit in silent.overdue(now.seconds, dry=dry) if silent.silent else ():
                 self._cutoffs.cut_off(peer.descriptor, peer.name, why, limit)
         self._arrivals.elapsed(now)
         if now.seconds - self._looked >= LOOK_SECONDS:
