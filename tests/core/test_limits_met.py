@@ -34,3 +34,6 @@ def test_of_very_many_only_the_number_is_known() -> None:
         limits.note("reads_max", f"u{number}", "")
     told = limits.take(0.0)
     assert len(told) == WHO_MAX + 1 and told[-1] == (Meeting("reads_max", "", ""), 10)
+    limits.note("reads_max", "another", "")
+    assert limits.take(1.0) == [], "in the same minute"
+    assert limits.take(TOLD_SECONDS) == [(Meeting("reads_max", "", ""), 1)]

@@ -47,7 +47,8 @@ class LimitsMet:
         """A user from there has met it so often."""
         self.counts[limit] += times
         who = Meeting(limit, user, address)
-        if who not in self._times and len(self._times) >= WHO_MAX:
+        is_known = who in self._times or who in self._told
+        if not is_known and len(self._times) + len(self._told) >= WHO_MAX:
             who = Meeting(limit, "", "")
         self._times[who] = self._times.get(who, 0) + times
 
