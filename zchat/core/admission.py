@@ -54,7 +54,7 @@ class Admission:
             self.identities.check(connection, hello.user, seconds)
         except WireError as error:
             self._replies.refuse(endpoint, "connection", 0, error.code, str(error))
-            self.audit.note("refused", seconds, user=hello.user, key=key, address=address, code=error.code)
+            self.audit.note("refused", now, user=hello.user, key=key, address=address, code=error.code)
             return False
         if isinstance(endpoint, bytes) and (key := self.identities.next_server):
             self._replies.reply(endpoint, wire.NextKey(bytes.fromhex(key)))
@@ -69,13 +69,12 @@ class Admission:
             return
         key, address = short(self.identities.key_of(endpoint)), self.identities.address_of(endpoint)
         event = "refused" if code else "connected"
-        self.audit.note(event, now.micros / 1e6, user=user, key=key, address=address, code=code)
+        self.audit.note(event, now, user=user, key=key, address=address, code=code)
 
     def limited(self, who: Meeting, times: int, now: Instant) -> None:
         """A limit was met so often by who is told of."""
-        if self.identities.has_keys:
-            told = {"limit": who.limit, "user": who.user, "address": who.address, "times": str(times)}
-            self.audit.note("limited", now.micros / 1e6, **told)
+        told = {"limit": who.limit, "user": who.user, "address": who.address, "times": str(times)}
+        self.audit.note("limited", now, **told)
 
     # --- a new key --------------------------------------------------------------------------
 
@@ -106,7 +105,7 @@ class Admission:
             self._replies.refuse(connection, "request", request, "keys-failed", failure)
             return
         told = {"user": enrolment.grant.user, "key": short(enrolment.key), "by": short(enrolment.by)}
-        self.audit.note("enrolled", now.micros / 1e6, **told)
+        self.audit.note("enrolled", now, **told)
         self._replies.reply(connection, wire.Done(request))
         self.changed(listed, now)
 
@@ -131,7 +130,7 @@ class Admission:
                 _, _, *options = line_of(key, grant).split()
                 event = "key-changed" if was and is_now else "key-added" if is_now else "key-removed"
                 told = " ".join(options) if is_now else ""
-                self.audit.note(event, now.micros / 1e6, user=grant.user, key=short(key), options=told)
+                self.audit.note(event, now, user=grant.user, key=short(key), options=told)
 
     def elapsed(self, now: Instant) -> bool:
         """End those whose key is let in no more. Returns whether there may be some, subscribers among them."""
@@ -140,7 +139,7 @@ class Admission:
             return False
         for connection, key, code in list(self.identities.refused(seconds)):
             own = self._registry.of(connection)
-            self.audit.note("revoked", seconds, user=own.user if own else "", key=short(key))
+            self.audit.note("revoked", now, user=own.user if own else "", key=short(key))
             self._replies.refuse(connection, "connection", 0, code)
             if own is not None:
                 self._end_all(connection, own, now)

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import re
 
+from zchat.core import Instant
+from zchat.core.allowances import Allowance
 from zchat.printable import printable
 
 AT_ONCE = 60.0  # lines of one kind of event,
 A_SECOND = 2.0  # and from then on
 EACH_AT_ONCE, EACH_A_SECOND = 20.0, 0.5  # of one user
-EACH_MAX = 10_000  # that are remembered
 VALUE_CHARACTERS_MAX = 200
 
 _PLAIN = re.compile(r"[\w@.:/,+*…-]+", re.ASCII)
@@ -33,24 +34,19 @@ class Audit:
         """Where it is not on, nothing is noted: on an open broker everybody takes any name."""
         self._is_on = is_on
         self._lines: list[str] = []
-        self._left: dict[str, tuple[float, float]] = {}  # event -> how many may be told, as of when
-        self._left_of: dict[tuple[str, str], tuple[float, float]] = {}  # the same of each who has made some
+        self._lines_of = Allowance[str](AT_ONCE, A_SECOND)  # by event,
+        self._lines_of_each = Allowance[tuple[str, str]](EACH_AT_ONCE, EACH_A_SECOND)  # and by who makes them
         self._untold: dict[str, int] = {}
 
-    def note(self, event: str, seconds: float, **fields: str) -> None:
+    def note(self, event: str, now: Instant, **fields: str) -> None:
         """Something happened."""
         if not self._is_on:
             return
-        if len(self._left_of) >= EACH_MAX:
-            self._left_of.clear()
         each = event, fields.get("user") or fields.get("address", "")
-        left_of = _left(self._left_of.get(each), EACH_AT_ONCE, EACH_A_SECOND, seconds)
-        left = _left(self._left.get(event), AT_ONCE, A_SECOND, seconds)
-        is_told = left >= 1.0 and left_of >= 1.0
-        self._left[event], self._left_of[each] = (left - is_told, seconds), (left_of - is_told, seconds)
-        if not is_told:
+        if not (self._lines_of.has(event, 1, now) and self._lines_of_each.take(each, 1, now)):
             self._untold[event] = self._untold.get(event, 0) + 1
             return
+        self._lines_of.take(event, 1, now)
         if untold := self._untold.pop(event, 0):
             fields["others"] = str(untold)
         self._lines.append(line_of_event(event, fields))
@@ -65,13 +61,6 @@ def line_of_event(event: str, fields: dict[str, str]) -> str:
     """The line. What is empty is left out."""
     told = [f"{name}={_value(value)}" for name, value in fields.items() if value]
     return " ".join(["audit", f"event={event}", *told])
-
-
-def _left(before: tuple[float, float] | None, at_once: float, a_second: float, seconds: float) -> float:
-    if before is None:
-        return at_once
-    left, since = before
-    return min(at_once, left + a_second * max(0.0, seconds - since))
 
 
 def _value(value: str) -> str:

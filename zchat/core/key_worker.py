@@ -90,7 +90,7 @@ class KeyWorker:
         if listed is None:
             self._tell(f"{failure}: the keys stay as they were")
             return
-        self._admission.audit.note("keys-changed", now.micros / 1e6, users=str(len(listed.users)))
+        self._admission.audit.note("keys-changed", now, users=str(len(listed.users)))
         self._admission.changed(listed, now)
         self._port.admit(self._admission.identities.hears, now)
         self._look_at_own(listed.server)

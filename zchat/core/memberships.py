@@ -134,7 +134,7 @@ class Memberships:
         for room in rooms:
             written = self._registry.members(room.name) < self._settings.crowd_members
             self._registry.join(session, room.name, written, now)
-            self._audit.note("joined", now.micros / 1e6, user=session.user, room=room.name, address=address)
+            self._audit.note("joined", now, user=session.user, room=room.name, address=address)
             if written:
                 self._write(PresenceRecord(session, room, JOINED))
 
@@ -154,7 +154,7 @@ class Memberships:
             if name not in session.rooms:
                 continue
             told = {"user": session.user, "room": name, "address": session.address, "reason": reason}
-            self._audit.note("left", now.micros / 1e6, **told)
+            self._audit.note("left", now, **told)
             if self._registry.part(session, name):
                 self._write(PresenceRecord(session, self._rooms.open(name), reason))
 

@@ -174,7 +174,7 @@ class BrokerSchedule:
         """False: there may be no such room now. Of who is let in no more, or may not write there, it is taken back."""
         if why := self._why_not(row, now):
             audit, text = self._identities.audit, {"user": row.user, "room": row.room, "code": why}
-            audit.note("not-sent", now.micros / 1e6, **text)
+            audit.note("not-sent", now, **text)
             self._change(key, row._replace(records=b"", due=now.micros))
             return True
         try:

@@ -98,7 +98,7 @@ class ZapHandler:
 
     def _note(self, key: str, address: bytes, code: str, now: Instant) -> None:
         where = address.decode(errors="replace").removeprefix("::ffff:")
-        self._audit.note("refused", now.micros / 1e6, key=short(key), address=where, code=code)
+        self._audit.note("refused", now, key=short(key), address=where, code=code)
 
     def _show(
         self, at: str, listener: zmq.Socket[bytes], stranger: zmq.Socket[bytes], now: Callable[[], Instant]
