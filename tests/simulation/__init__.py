@@ -9,6 +9,7 @@
     history.py, checker.py    what happened, and whether every promise was kept: for real processes too
     duties.py, tasked.py, tasks.py    groups, requests, and what is sent later: who does what, and whether it was done
     ruled.py       rules that change
+    seeds.py, run.py    many runs, for tests and by hand
     sabotage.py    mechanisms switched off, which the checker must report
 
 The races that these can make happen, and what makes them:

@@ -80,6 +80,8 @@ class RuledBroker(SimulatedBroker):
 class RuledSimulation(Simulation):
     """The world, with rules."""
 
+    options = "--rules "
+
     def __init__(self, seed: int, broker_type: type[SimulatedBroker] = RuledBroker, **types: Any) -> None:
         self.rules = drawn_rules(Random(seed))
         super().__init__(seed, drawn_faults(seed), drawn_settings(seed), broker_type=broker_type, **types)

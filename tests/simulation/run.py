@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
+from functools import partial
 from time import perf_counter
 
 from tests.simulation.ruled import simulate_ruled
+from tests.simulation.seeds import run_all
 from tests.simulation.simulation import drawn_faults, drawn_settings, simulate
 from tests.simulation.tasked import simulate_tasked
 
@@ -29,14 +30,9 @@ def main() -> int:
         print(outcome)
         print(f"trace {outcome.trace}, {outcome.counts}")
         return not outcome.is_good
-    bad, counts, begun = [], Counter[str](), perf_counter()
-    for seed in range(arguments.first, arguments.first + arguments.seeds):
-        outcome = run(seed, arguments.steps)
-        counts.update(outcome.counts)
-        counts.update(outcome.verdict.counts)
-        if not outcome.is_good:
-            bad.append(seed)
-            print(outcome, flush=True)
+    seeds, begun = range(arguments.first, arguments.first + arguments.seeds), perf_counter()
+    outcomes, counts = run_all(lambda seed: run(seed, arguments.steps), seeds, partial(print, flush=True))
+    bad = [outcome.seed for outcome in outcomes]
     seconds = perf_counter() - begun
     rate = counts["messages received"] / seconds
     print(f"{arguments.seeds} seeds in {seconds:.1f} s, {len(bad)} bad: {bad}\n{dict(counts)}")

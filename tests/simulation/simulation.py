@@ -71,6 +71,7 @@ class Outcome(NamedTuple):
     unsettled: list[str]
     counts: dict[str, int]
     trace: str
+    options: str = ""  # of the command that runs it
 
     @property
     def is_good(self) -> bool:
@@ -80,13 +81,14 @@ class Outcome(NamedTuple):
     def __str__(self) -> str:
         """What is wrong, and how to see it again."""
         lines = [f"seed {self.seed}: {self.verdict}", *(f"  unsettled: {each}" for each in self.unsettled)]
-        return "\n".join([*lines, f"replay: python -m tests.simulation.run --seed {self.seed}"])
+        return "\n".join([*lines, f"replay: python -m tests.simulation.run {self.options}--seed {self.seed}"])
 
 
 class Simulation:
     """The world with its broker, logs and programs."""
 
     every_room: tuple[str, ...] = (*ROOMS, *INBOXES)
+    options = ""  # see Outcome
 
     def __init__(
         self,
@@ -345,7 +347,7 @@ class Simulation:
         """Calm down, check everything."""
         unsettled = self.calm()
         verdict = check(self.history())
-        return Outcome(self.seed, verdict, unsettled, dict(self.world.counts), self.world.trace)
+        return Outcome(self.seed, verdict, unsettled, dict(self.world.counts), self.world.trace, self.options)
 
     def unsettled(self) -> list[str]:
         """What is still outstanding, or not as it should be."""

@@ -199,6 +199,7 @@ class BrokerWatch:
 class TaskedSimulation(Simulation):
     """The world, with tasks."""
 
+    options = "--tasks "
     every_room = (*Simulation.every_room, JOBS)
 
     def __init__(self, seed: int, broker_type: type[SimulatedBroker] = SimulatedBroker, **types: Any) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 
 import pytest
 
 from tests.simulation.ruled import RuledBroker, RuledCore, simulate_ruled
+from tests.simulation.seeds import check_all
 from zchat.core.rooms import Feed
 
 SEEDS = int(os.environ.get("ZCHAT_SEEDS", "25"))
@@ -16,11 +16,7 @@ SEEDS = int(os.environ.get("ZCHAT_SEEDS", "25"))
 @pytest.mark.slow
 @pytest.mark.timeout(300 + 2 * SEEDS)
 def test_whichever_way_a_room_goes_every_promise_is_kept() -> None:
-    counts: Counter[str] = Counter()
-    for seed in range(SEEDS):
-        outcome = simulate_ruled(seed)
-        counts.update(outcome.counts)
-        assert outcome.is_good, f"{outcome}".replace("--seed", "--rules --seed")
+    counts = check_all(simulate_ruled, range(SEEDS), ())
     assert counts["rules changed"] > SEEDS and counts["said one by one"] > SEEDS
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,7 +27,8 @@ from tests.simulation.sabotage import (
     WithoutWaitingForFrames,
     gaps_at_the_end,
 )
-from tests.simulation.simulation import LIES, STRENGTHS, Outcome, Simulation, drawn_settings, simulate
+from tests.simulation.seeds import check_all
+from tests.simulation.simulation import LIES, STRENGTHS, Simulation, drawn_settings, simulate
 from zchat.core.ordering import OrderedDelivery
 
 SEEDS_IN_CI = 60
@@ -71,15 +71,7 @@ RARE = (
 @pytest.mark.slow
 @pytest.mark.timeout(300 + 2 * SEEDS)
 def test_whatever_goes_wrong_every_promise_is_kept() -> None:
-    counts: Counter[str] = Counter()
-    bad: list[Outcome] = []
-    for seed in (*range(SEEDS), *FOUND):
-        outcome = simulate(seed)
-        counts.update(outcome.counts)
-        if not outcome.is_good:
-            bad.append(outcome)
-    assert not bad, "\n".join(map(str, bad))
-    assert [name for name in RARE if not counts[name]] == []
+    check_all(simulate, (*range(SEEDS), *FOUND), RARE)
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 
 import pytest
 
@@ -21,7 +20,7 @@ from tests.simulation.sabotage import (
     sends_before_its_time,
     waits_for_no_ack,
 )
-from tests.simulation.simulation import Outcome
+from tests.simulation.seeds import check_all
 from tests.simulation.tasked import simulate_tasked
 
 SEEDS_IN_CI = 20
@@ -54,15 +53,7 @@ RARE = (
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 5 * SEEDS)
 def test_whatever_goes_wrong_each_task_is_done() -> None:
-    counts: Counter[str] = Counter()
-    bad: list[Outcome] = []
-    for seed in (*range(SEEDS), *FOUND):
-        outcome = simulate_tasked(seed)
-        counts.update(outcome.counts)
-        if not outcome.is_good:
-            bad.append(outcome)
-    assert not bad, "\n".join(map(str, bad))
-    assert [name for name in RARE if not counts[name]] == []
+    check_all(simulate_tasked, (*range(SEEDS), *FOUND), RARE)
 
 
 @pytest.mark.slow
