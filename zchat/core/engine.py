@@ -91,7 +91,7 @@ class Engine:
     @property
     def is_busy(self) -> bool:
         """Whether there is something to do."""
-        if self._commands or (self.lines.queue and self.lines.may_publish):
+        if self._commands or (self.lines.queue and self.core.takes_more):
             return True
         return bool(self._outbox.chunks) and self.core.has_room
 

@@ -84,11 +84,6 @@ class Lines:
             line.is_queued = True
             self.queue.append(line)
 
-    @property
-    def may_publish(self) -> bool:
-        """Whether one has something to send, and the connection takes it."""
-        return bool(self.queue) and self._own.takes_more
-
     # --- by whoever drives the engine -------------------------------------------------------
 
     def add(self, line: SessionLine) -> None:
