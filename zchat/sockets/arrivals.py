@@ -1,12 +1,12 @@
 """How many connections come of an address, and how many come to nothing: who goes too far is not let in for a while.
 
-    a stranger's handshake fails ──► `ended`: one of 256 that may at once, and of 50 a second
+    a stranger's handshake fails ──► `failed`: one of 256 that may at once, and of 50 a second
     one too many                 ──► the address is shut: the kernel drops its SYNs, until none is owed any more
 
 Rules of this file
 1. A connection comes to nothing when it ends before it has said HELLO, or subscribed: a key that is not known, a
    handshake that was left, a port that was looked at. With keys each costs libzmq's thread five products of points,
-   0.3 ms in which it does nothing for others; and nothing but the address tells them apart before that.
+   in which time it does nothing for others; and nothing but the address tells them apart before that.
 2. Who is there stays: only new connections are refused, and those are not counted again.
 3. Where all together are too many, one failure is enough to shut an address. Who has had none is let in.
 4. It counts by origin (core/allowances.py), and who is behind the same address is shut out with it, for a moment.
