@@ -43,7 +43,9 @@ LOOK_SECONDS = 0.1
 TOLD_SECONDS = 60.0
 STOP_SECONDS = (0.3, 2.0)  # an attacker that was stopped goes on, or is killed, after so long
 FAULT_SECONDS = 1.5  # between two of them
-BACK_SECONDS = 20.0  # in which memory and descriptors go back
+BACK_SECONDS = 20.0  # in which memory and descriptors go back, or at least some,
+SOME_BYTES = 4 << 20  # so much: what the attackers have left is read first, on a slow machine for a while
+BACK_SECONDS_MAX = 300.0
 KEPT_BYTES_MAX = 150 << 20  # more than before: sessions that are known for a day, and what the C library keeps
 KEPT_DESCRIPTORS_MAX = 8
 LAST_TURNS = 30  # of an attacker, told when the broker died
@@ -74,6 +76,7 @@ class Storm:
         ]
         self.highest = meters.Reading(0, 0.0, 0)
         self.faults: Counter[str] = Counter()
+        self._back_seconds = 0.0
 
     def run(self) -> dict[str, Any]:
         """All of it."""
@@ -108,6 +111,7 @@ class Storm:
             self._tell_of_the_end()
         return {
             "seconds": round(seconds, 1),
+            "back_seconds": round(self._back_seconds, 1),
             "published": published,
             "heard": heard,
             "memory": {
@@ -168,16 +172,21 @@ class Storm:
     def _gone_back(self, before: meters.Reading) -> meters.Reading:
         """Wait until memory and descriptors are as before; complain when they stay away."""
         bytes_max, descriptors_max = before.resident_bytes + KEPT_BYTES_MAX, before.descriptors + KEPT_DESCRIPTORS_MAX
-        deadline = time.monotonic() + BACK_SECONDS
+        began = fell_at = time.monotonic()
+        least, fewest = meters.read(self._pid).resident_bytes, self.highest.descriptors
         while True:
-            now = meters.read(self._pid)
+            now, seconds = meters.read(self._pid), time.monotonic()
             is_back = now.resident_bytes <= bytes_max and now.descriptors <= descriptors_max
-            if is_back or time.monotonic() > deadline:
+            if is_back or seconds - fell_at > BACK_SECONDS or seconds - began > BACK_SECONDS_MAX:
                 break
+            if now.resident_bytes <= least - SOME_BYTES or now.descriptors < fewest:
+                least, fewest, fell_at = now.resident_bytes, now.descriptors, seconds
             time.sleep(LOOK_SECONDS)
+        self._back_seconds = seconds - began
         if now.resident_bytes > bytes_max:
             grown = (now.resident_bytes - before.resident_bytes) >> 20
-            self.complaints.append(f"memory: {grown} MB more than before, {BACK_SECONDS:g} s after the last attacker")
+            when = f"{self._back_seconds:.0f} s after the last attacker"
+            self.complaints.append(f"memory: {grown} MB more than before, {when}")
         if now.descriptors > descriptors_max:
             self.complaints.append(f"descriptors: {now.descriptors}, before {before.descriptors}")
         return now
@@ -270,6 +279,7 @@ def text(found: dict[str, Any], complaints: list[str], seed: int, folder: Path) 
     if waits:
         rows.append(f"answers   {', '.join(f'{name} {value:,.1f}' for name, value in waits.items())} (ms)")
     rows.append("memory    " + ", ".join(f"{name} {value / 1e6:,.0f} MB" for name, value in memory.items()))
+    rows[-1] += f", that {found['back_seconds']:g} s after the last attacker"
     rows.append("files     " + ", ".join(f"{name} {value:,}" for name, value in descriptors.items()))
     rows += [f"storm: {complaint}" for complaint in complaints]
     if complaints:

@@ -47,6 +47,7 @@ GROWN_BYTES = 4 << 20  # unless memory has grown by so much
 SHARE = 0.1  # of the time at most is spent on looking: with thousands of peers it takes a while
 REFUSED_SECONDS = 1.5  # who has flooded is not let in again: what it sends before it is looked at may be much
 FREED_SECONDS = 0.25  # until what a peer had filled is free again
+FILLED_BYTES = 64 << 20  # by which memory has grown: once all that came is taken, much of it is free
 
 FLOODS = "sends faster than it is allowed to"
 SUBSCRIBES = "subscribes without end"
@@ -81,6 +82,7 @@ class Meters:
         self._memory_max = max(settings.memory_watch_bytes, self._memory.bytes() + settings.memory_watch_bytes // 2)
         self._seen_turns = 0
         self._seen_memory = self._memory.bytes()  # at the last look
+        self._kept_memory = self._seen_memory  # since it was given back last
         self._look_at = 0.0
         self._not_before = self._behind_at = 0.0
         self._hoards_at = 0.0
@@ -117,6 +119,9 @@ class Meters:
         is_behind = not self.is_dry and now >= self._behind_at
         has_grown = resident - self._seen_memory > GROWN_BYTES
         is_stuck = (has_subscriptions or has_grown) and self.turns == self._seen_turns
+        self._kept_memory = min(self._kept_memory, resident)
+        if self.is_dry and resident - self._kept_memory > FILLED_BYTES:
+            self._kept_memory, self._peers.frees = resident, True
         self._seen_turns = self.turns
         if has_subscriptions or has_grown or is_behind or now >= self._look_at:
             if now < self._not_before:
@@ -222,7 +227,7 @@ class Meters:
 
     def _cut_off(self, peer: Peer, reason: str) -> None:
         if self._cutoffs.cut_off(peer.descriptor, peer.name, reason, MET[reason]):
-            self._peers.has_cut_off = True
+            self._peers.frees = True
             if reason in (FLOODS, SUBSCRIBES):
                 self._peers.refused[peer.host, reason == SUBSCRIBES] = time.monotonic() + REFUSED_SECONDS
         peer.is_cut_off = True

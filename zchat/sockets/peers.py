@@ -29,6 +29,7 @@ from zchat.sockets.arrivals import Arrivals
 from zchat.sockets.cutoffs import CutOffs
 from zchat.sockets.greetings import Greetings
 from zchat.sockets.kernel import NO_TRAFFIC, name_of_peer, traffic, unsent_bytes
+from zchat.sockets.passed_over import PassedOver
 from zchat.sockets.peer import Peer
 from zchat.sockets.topics import TooMuch, Topics
 
@@ -36,7 +37,7 @@ CUT_OFF_WAIT_SECONDS = 0.2  # so that the ERROR that says why is out first
 LOOK_SECONDS = 1.0
 FULL_LOOK_SECONDS = 0.02  # whether a peer that did not read its answers does so now
 SENT_LOOK_SECONDS = 0.02
-GIVING_BACK_TIMES = 3  # looks after a cut-off: what a peer had filled is freed when libzmq has ended it
+GIVING_BACK_TIMES = 3  # looks, one after another: what a peer had filled is freed when libzmq has ended it
 
 MESSAGES_BEFORE_HELLO_MAX = 1_024  # a client that does not know yet that the broker is another one may send some
 TOO_MANY = "came when there was no descriptor left for it (ulimit -n)"
@@ -71,7 +72,7 @@ class Peers:
         self.broadcast_bytes = 0
         # (address, whether the XPUB) -> until when, written by that thread: it has flooded there.
         self.refused: dict[tuple[str, bool], float] = {}
-        self.has_cut_off = False  # written by the thread of meters.py: memory comes back soon
+        self.frees = False  # written by the thread of meters.py too: libzmq frees what filled the memory, or has
         self._settings = settings
         self._cutoffs = cutoffs
         self._router, self._xpub = router, xpub
@@ -80,7 +81,7 @@ class Peers:
         self._admits = admits
         self._each_max = each_max  # connections of either socket
         self.ends: dict[bytes, float] = {}  # connection of the ROUTER -> since when its end is known
-        self._passed_over: list[bytes] = []  # connections that were forgotten and may have frames left in the ROUTER
+        self._passed_over = PassedOver()
         self._cutting: list[tuple[float, bytes]] = []
         self._greetings = Greetings(settings)
         self._listenings = Greetings(settings, ends=False)
@@ -151,7 +152,7 @@ class Peers:
         self.ends.setdefault(connection, now.seconds)
 
     def forget(self, connection: bytes, now: Instant, *, dry: bool) -> None:
-        """Its end was told. Unless the ROUTER is dry, what it has left there is passed over until it is."""
+        """Its end was told. Unless the ROUTER is dry, what it has left there is passed over: passed_over.py."""
         del self.ends[connection]
         self.full.discard(connection)
         peer = self.of.pop(connection, None)
@@ -167,7 +168,7 @@ class Peers:
         if not dry:
             peer.is_cut_off = True
             self.of[connection] = peer
-            self._passed_over.append(connection)
+            self._passed_over.add(connection)
 
     # --- XPUB -------------------------------------------------------------------------------
 
@@ -222,10 +223,8 @@ class Peers:
 
     def elapsed(self, now: Instant, *, dry: bool) -> None:
         """Cut off who is due. `dry`: all that the ROUTER had was read."""
-        if dry and self._passed_over:
-            for connection in self._passed_over:
-                self.of.pop(connection, None)
-            self._passed_over.clear()
+        for connection in self._passed_over.done(self.of, now.seconds, dry=dry) if self._passed_over else ():
+            del self.of[connection]
         while self._cutting and self._cutting[0][0] <= now.seconds:
             peer = self.of.get(self._cutting.pop(0)[1])
             if peer is not None and peer.descriptor >= 0:
@@ -240,8 +239,8 @@ class Peers:
         if now.seconds - self._looked >= LOOK_SECONDS:
             self._looked = now.seconds
             self.refused = {at: until for at, until in self.refused.items() if until > now.seconds}
-            if self.has_cut_off:
-                self.has_cut_off, self._giving_back = False, GIVING_BACK_TIMES
+            if self.frees:
+                self.frees, self._giving_back = False, GIVING_BACK_TIMES
             elif self._giving_back:
                 self._giving_back -= 1
                 memory.give_back()
@@ -356,7 +355,7 @@ class Peers:
 
     def _cut_off(self, peer: Peer, reason: str, limit: str) -> None:
         if self._cutoffs.cut_off(peer.descriptor, peer.name, reason, limit):
-            self.has_cut_off = True
+            self.frees = True
 
     def _end_if_revoked(self, subscriber: Peer, now: Instant) -> None:
         """What it subscribes to from now on is not granted."""
