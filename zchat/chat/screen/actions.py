@@ -157,7 +157,8 @@ class ScreenActions(App[int]):
 
     def action_repaint(self) -> None:
         """Draw all of it anew."""
-        self.screen.refresh(layout=True)
+        if self.screen_stack:  # an app that ends has no screen any more
+            self.screen.refresh(layout=True)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """A click on a room goes there, one on a user names him."""
