@@ -21,25 +21,22 @@ class PassedOver:
     """Those of one ROUTER."""
 
     def __init__(self) -> None:
-        self._messages: dict[bytes, int] = {}  # connection -> how many had come of it at the last look
+        self.messages: dict[bytes, int] = {}  # connection -> how many had come of it at the last look
         self._all_messages: int | None = None  # that had come of everybody then
         self._look_at = 0.0
 
-    def __len__(self) -> int:
-        return len(self._messages)
-
     def add(self, connection: bytes) -> None:
         """It has ended, and the ROUTER is not dry."""
-        self._messages[connection] = NOT_LOOKED
+        self.messages[connection] = NOT_LOOKED
 
     def done(self, of: dict[bytes, Peer], seconds: float, *, dry: bool) -> list[bytes]:
         """Who has nothing left. `of`: all connections that are known, these among them."""
         if dry:
-            gone = list(self._messages)
-            self._messages.clear()
+            gone = list(self.messages)
+            self.messages.clear()
             self._all_messages = None
             return gone
-        if not self._messages or seconds < self._look_at:
+        if not self.messages or seconds < self._look_at:
             return []
         self._look_at = seconds + LOOK_SECONDS
         everybody = sum(peer.messages for peer in of.values())
@@ -47,11 +44,11 @@ class PassedOver:
         if self._all_messages is not None:
             if everybody - self._all_messages < ROUNDS * len(of):
                 return []
-            gone = [each for each, messages in self._messages.items() if of[each].messages == messages]
+            gone = [each for each, messages in self.messages.items() if of[each].messages == messages]
         for connection in gone:
             everybody -= of[connection].messages
-            del self._messages[connection]
-        for connection in self._messages:
-            self._messages[connection] = of[connection].messages
+            del self.messages[connection]
+        for connection in self.messages:
+            self.messages[connection] = of[connection].messages
         self._all_messages = everybody
         return gone

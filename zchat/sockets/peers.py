@@ -223,8 +223,9 @@ class Peers:
 
     def elapsed(self, now: Instant, *, dry: bool) -> None:
         """Cut off who is due. `dry`: all that the ROUTER had was read."""
-        for connection in self._passed_over.done(self.of, now.seconds, dry=dry) if self._passed_over else ():
-            del self.of[connection]
+        if self._passed_over.messages:
+            for connection in self._passed_over.done(self.of, now.seconds, dry=dry):
+                del self.of[connection]
         while self._cutting and self._cutting[0][0] <= now.seconds:
             peer = self.of.get(self._cutting.pop(0)[1])
             if peer is not None and peer.descriptor >= 0:
