@@ -74,6 +74,19 @@ def test_a_time_of_which_nothing_was_left_is_none_to_count_from() -> None:
     assert passed.done(of, 1 * LOOK_SECONDS, dry=False) == []
 
 
+def test_who_is_known_no_more_counts_no_more() -> None:
+    of, passed = connections(9), PassedOver()
+    passed.add(b"\0")
+    passed.done(of, 0.0, dry=False)
+    everybody_speaks(of, b"\0")
+    assert passed.done(of, 1 * LOOK_SECONDS, dry=False) == [b"\0"]
+    of = connections(9)
+    passed.add(b"\1")
+    assert passed.done(of, 2 * LOOK_SECONDS, dry=False) == []
+    everybody_speaks(of, b"\1")
+    assert passed.done(of, 3 * LOOK_SECONDS, dry=False) == [b"\1"]
+
+
 @pytest.mark.parametrize("speakers", [2, 30])
 def test_a_router_hears_each_that_has_something_left_in_every_round(speakers: int) -> None:
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router:

@@ -50,5 +50,5 @@ class PassedOver:
             del self.messages[connection]
         for connection in self.messages:
             self.messages[connection] = of[connection].messages
-        self._all_messages = everybody
+        self._all_messages = everybody if self.messages else None
         return gone
