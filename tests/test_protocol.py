@@ -295,7 +295,8 @@ def test_an_example_is_what_it_says(name: str, notation: str, frame: bytes) -> N
     accepted = []
     for decoder in decoders:
         try:
-            accepted.append(spelled(type(decoder(frame))))
+            message = decoder(frame)
+            accepted.append("BATCH" if isinstance(message, wire.Batch) else spelled(type(message)))
         except WireError:
             pass
     assert name in accepted

@@ -399,6 +399,16 @@ def test_any_broadcast_comes_back(message: Any) -> None:
     assert wire.decode_broadcast(wire.encode(message)) == message
 
 
+@given(struct_of(wire.Batch))
+def test_entries_of_mere_bodies_are_known_by_their_type(message: wire.Batch) -> None:
+    are_bodies = all(isinstance(record, bytes) for entry in message.entries for record in entry.records)
+    decoded = wire.decode_batch(wire.encode(message))
+    assert decoded == message and message == decoded
+    assert {isinstance(entry, wire.BodyEntry) for entry in decoded.entries} <= {are_bodies}
+    decoded.entries.append(wire.Entry("u", "s", 1, []))
+    assert decoded != message and message != decoded
+
+
 @given(struct_of(wire.RawBatch))
 def test_any_raw_batch_comes_back(message: wire.RawBatch) -> None:
     assert wire.decode_raw_batch(wire.encode(message)) == message

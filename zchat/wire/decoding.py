@@ -33,7 +33,7 @@ from zchat.wire.messages import (
     Watermark,
 )
 from zchat.wire.nesting import first_elements, without_depth
-from zchat.wire.records import Batch, BatchHead, Natural, RawBatch, RecordOrBody
+from zchat.wire.records import Batch, BatchHead, BodyBatch, Natural, RawBatch, RecordOrBody
 
 Encodable: TypeAlias = ClientMessage | BrokerMessage | Watermark | Sync | RawBatch | Batch
 Decoded = TypeVar("Decoded")
@@ -61,7 +61,7 @@ _encoder = msgspec.msgpack.Encoder()
 _client_decoder: msgspec.msgpack.Decoder[ClientMessage] = msgspec.msgpack.Decoder(ClientMessage)
 _broker_decoder: msgspec.msgpack.Decoder[BrokerMessage] = msgspec.msgpack.Decoder(BrokerMessage)
 _marker_decoder: msgspec.msgpack.Decoder[Watermark | Sync] = msgspec.msgpack.Decoder(Watermark | Sync)
-_batch_decoder = msgspec.msgpack.Decoder(Batch)
+_batch_decoder, _body_batch_decoder = msgspec.msgpack.Decoder(Batch), msgspec.msgpack.Decoder(BodyBatch)
 _raw_batch_decoder = msgspec.msgpack.Decoder(RawBatch)
 _head_decoder = msgspec.msgpack.Decoder(BatchHead)
 _records_decoder, _bodies_decoder = msgspec.msgpack.Decoder(list[RecordOrBody]), msgspec.msgpack.Decoder(list[bytes])
@@ -168,18 +168,20 @@ def decode_broadcast(frame: bytes) -> Batch | Watermark | Sync:
     """What a broker's XPUB sent, or a DIRECT has in it. Raises WireError."""
     if len(frame) > LARGE_BYTES:
         raise WireError("bad-frame", f"broadcast: {len(frame)} bytes are too many")
-    decode = _marker_decoder.decode if frame[1:2] in _MARKERS else _batch_decoder.decode
+    if frame[1:2] not in _MARKERS:
+        return decode_batch(frame)
     try:
-        try:
-            return decode(frame)
-        except RecursionError:
-            return decode(without_depth(frame))
+        return _read(_marker_decoder.decode, frame)
     except DECODING_ERRORS as error:
         raise WireError("bad-frame", f"broadcast: {text_of(error)}") from error
 
 
 def decode_batch(frame: bytes | msgspec.Raw) -> Batch:
-    """A stored batch. Raises WireError."""
+    """A batch; a `BodyBatch` where no record is more than a body, as nearly always. Raises WireError."""
+    try:
+        return _body_batch_decoder.decode(frame)
+    except DECODING_ERRORS:
+        pass
     try:
         return _read(_batch_decoder.decode, frame)
     except DECODING_ERRORS as error:

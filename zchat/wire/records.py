@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, TypeAlias
 
 import msgspec
+from msgspec.structs import astuple
 
 # Batch.kind
 MESSAGES = 0
@@ -50,6 +51,16 @@ class Entry(msgspec.Struct, array_like=True):
     seq: Natural
     records: list[RecordOrBody]
 
+    def __eq__(self, other: object) -> bool:
+        """Whatever it was decoded as."""
+        return isinstance(other, Entry) and astuple(self) == astuple(other)
+
+
+class BodyEntry(Entry, array_like=True):
+    """One of which no record is more than a body: nobody has to look at each."""
+
+    records: list[bytes]  # type: ignore[assignment]  # of which nothing is changed
+
 
 class RawEntry(msgspec.Struct, array_like=True):
     """One publish inside a batch, its records as bytes."""
@@ -75,6 +86,16 @@ class Batch(BatchHead, array_like=True):
     entries: list[Entry]
     # Of messages: offset of the room's last one before it, for who hears no joins and leaves; None: it may be `prev`.
     prev_message: Natural | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Whatever it was decoded as."""
+        return isinstance(other, Batch) and astuple(self) == astuple(other)
+
+
+class BodyBatch(Batch, array_like=True):
+    """One of such entries alone."""
+
+    entries: list[BodyEntry]  # type: ignore[assignment]  # of which nothing is changed
 
 
 class RawBatch(BatchHead, array_like=True):
