@@ -20,6 +20,7 @@ from zchat.wire.records import RecordOrBody
 P = TypeVar("P", bound=Outcome)
 
 NO_ROOMS: frozenset[str] = frozenset()
+MESSAGE = "message"  # the event of a mere body
 OPEN_ROOMS_MAX = 4_096  # of which is known for a moment that they have no key
 
 
@@ -63,7 +64,7 @@ class Publisher(Generic[P]):
         room: str,
         body: bytes | str,
         *,
-        event: str = "message",
+        event: str = MESSAGE,
         headers: Mapping[str, str] | None = None,
         volatile: bool = False,
         expire: Life | None = None,
@@ -75,9 +76,10 @@ class Publisher(Generic[P]):
         Raises BadName, TooLarge, UsageError, TimedOut (there was no room, and it is not queued), Closed.
         """
         try:
-            is_flag = volatile is False or volatile is True  # a call of `type` would take longer
-            if is_flag and type(body) is bytes and headers is None and event == "message" and expire is None:
-                return self._add(room, body, len(body), volatile)
+            if type(body) is bytes and event is MESSAGE and headers is None and expire is None:
+                if volatile is True or volatile is False:  # a call of `type` would take longer
+                    add = self._add  # what is no method is called faster so
+                    return add(room, body, len(body), volatile)
             record, size = record_of(body, event, lasting(headers, expire))
             return self._add(room, record, size, flag_of("volatile", volatile))
         except (AttributeError, TypeError):
