@@ -84,6 +84,7 @@ class ChatSession:
         task = asyncio.get_running_loop().create_task(self._told(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # of a task that is cancelled before it runs, nobody awaits it
         return task
 
     def on_notice(self, notice: Notice) -> None:
