@@ -43,9 +43,7 @@ LOOK_SECONDS = 0.1
 TOLD_SECONDS = 60.0
 STOP_SECONDS = (0.3, 2.0)  # an attacker that was stopped goes on, or is killed, after so long
 FAULT_SECONDS = 1.5  # between two of them
-BACK_SECONDS = 20.0  # in which memory and descriptors go back, or at least some,
-SOME_BYTES = 4 << 20  # so much: what the attackers have left is read first, on a slow machine for a while
-BACK_SECONDS_MAX = 300.0
+BACK_SECONDS = 300.0  # in which memory and descriptors go back: a slow machine reads for long what was left to it
 KEPT_BYTES_MAX = 150 << 20  # more than before: sessions that are known for a day, and what the C library keeps
 KEPT_DESCRIPTORS_MAX = 8
 LAST_TURNS = 30  # of an attacker, told when the broker died
@@ -172,15 +170,12 @@ class Storm:
     def _gone_back(self, before: meters.Reading) -> meters.Reading:
         """Wait until memory and descriptors are as before; complain when they stay away."""
         bytes_max, descriptors_max = before.resident_bytes + KEPT_BYTES_MAX, before.descriptors + KEPT_DESCRIPTORS_MAX
-        began = fell_at = time.monotonic()
-        least, fewest = meters.read(self._pid).resident_bytes, self.highest.descriptors
+        began = time.monotonic()
         while True:
             now, seconds = meters.read(self._pid), time.monotonic()
             is_back = now.resident_bytes <= bytes_max and now.descriptors <= descriptors_max
-            if is_back or seconds - fell_at > BACK_SECONDS or seconds - began > BACK_SECONDS_MAX:
+            if is_back or seconds - began > BACK_SECONDS:
                 break
-            if now.resident_bytes <= least - SOME_BYTES or now.descriptors < fewest:
-                least, fewest, fell_at = now.resident_bytes, now.descriptors, seconds
             time.sleep(LOOK_SECONDS)
         self._back_seconds = seconds - began
         if now.resident_bytes > bytes_max:
