@@ -8,8 +8,9 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,24 @@ def serves(broker: BrokerProcess) -> bool:
     with zchat.connect(broker.address, "honest", wait=60) as client, client.listen("honest") as subscription:
         client.send("honest", "hello", timeout=60)
         return subscription.get(20).text == "hello"
+
+
+@contextmanager
+def talking(client: zchat.Client) -> Iterator[None]:
+    """It publishes all the time: to broadcast is to look at what has come, too."""
+    ends = threading.Event()
+
+    def talk() -> None:
+        while not ends.wait(0.0005):
+            client.publish("honest", "and so on")
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        thread.join()
 
 
 def zmtp(address: str, kind: bytes, source: str = "") -> socket.socket:
@@ -114,14 +133,15 @@ def test_a_hundred_thousand_subscriptions_are_cut_off(
     attacker.disable_monitor()
 
 
+@pytest.mark.parametrize("is_busy", [False, True], ids=["at-rest", "while-it-broadcasts"])
 def test_subscriptions_that_come_faster_than_libzmq_gives_them_are_cut_off_while_it_takes_them(
-    broker: BrokerProcess,
+    broker: BrokerProcess, is_busy: bool
 ) -> None:
     before = resident_bytes(broker)
     subscription = b"\0" + bytes([130])
     flood = b"".join(subscription + b"\1#" + os.urandom(128) for _ in range(200_000))
     with zmtp(broker.publish_address, b"SUB") as attacker, zchat.connect(broker.address, "honest") as client:
-        with pytest.raises(OSError):
+        with talking(client) if is_busy else nullcontext(), pytest.raises(OSError):
             attacker.sendall(flood)
             while attacker.recv(65536):
                 pass

@@ -72,6 +72,7 @@ class SocketBrokerPort:
         self._frame_bytes = curve.FRAME_BYTES if keys is not None else 0  # that a frame has more of on the wire
         self.router = options.broker_router(self._context, keys)  # to be bound, then `start`
         self.xpub = options.broker_xpub(self._context, keys)
+        self._subscriptions = [(self.xpub, POLLIN)]
         self._send = options.sender(self.router)
         self._broadcasts = Broadcasts(self.xpub)
         admits = identities.hears if identities is not None and keys is not None else None
@@ -140,14 +141,18 @@ class SocketBrokerPort:
         for descriptor, _ in self._poll.poll(0 if found or self._is_asked or seconds <= 0 else int(seconds * 1000) + 1):
             found |= self._tells[descriptor]
         assert self._meters is not None, "started"
-        self._meters.turns += 1
+        self._meters.turned()
         if self._zap is not None and (found & ASKED or self._is_asked):
             self._is_asked = self._zap.answer(self.now())
         return found & ~ASKED
 
     def _look(self) -> int:
-        """What is there, of what may be and no descriptor would tell of."""
-        if self._touched & SUBSCRIPTIONS and not int(self.xpub.getsockopt(EVENTS)) & POLLIN:
+        """What is there, of what may be and no descriptor would tell of.
+
+        To ask the XPUB is to take in subscriptions, of a flood for seconds. Other threads run during `zmq_poll`; none
+        does during `getsockopt`, and the meters could not end the flood.
+        """
+        if self._touched & SUBSCRIPTIONS and not zmq.zmq_poll(self._subscriptions, 0):
             self._touched &= ~SUBSCRIPTIONS
         if self._touched & FRAMES and self._receives and not int(self.router.getsockopt(EVENTS)) & POLLIN:
             self._touched &= ~FRAMES

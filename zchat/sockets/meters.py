@@ -4,7 +4,7 @@ Rules of this file
 1. The sockets never stop reading, so TCP holds no sender back. What bounds a peer is what is measured here: bytes that
    the kernel received of it, less those that the program took.
 2. It is a thread of its own, as the broker's loop may be in one long call of libzmq, such as taking in a flood of
-   subscriptions. It looks more often while memory grows and while subscriptions come.
+   subscriptions, which fill the memory within milliseconds. So it looks often while the loop does anything at all.
 3. It touches no socket of libzmq. It polls the XPUB's descriptor, asks the kernel, and shuts connections down.
 
     a client      8 MiB, twice what an honest one may have unanswered, or about 10,000 messages; before its HELLO 64 KiB
@@ -40,7 +40,8 @@ EXCUSED_BYTES_A_SECOND = 256  # pings of a peer that says nothing else
 HOARDED_BYTES_MIN = 1 << 20  # who has less is not to blame for the memory
 
 REST_SECONDS = 0.05  # between two looks at the memory,
-BUSY_SECONDS = 0.005  # and while it grows or subscriptions come
+BUSY_SECONDS = 0.005  # and while it grows, subscriptions come or the loop takes turns,
+BUSY_FOR_SECONDS = 0.2  # and for so long after that
 LOOK_SECONDS = 0.2  # between two looks at all peers,
 BEHIND_SECONDS = 0.01  # while the loop has not taken all that came,
 GROWN_BYTES = 4 << 20  # unless memory has grown by so much
@@ -74,7 +75,7 @@ class Meters:
 
     def __init__(self, peers: Peers, cutoffs: CutOffs, settings: Settings, xpub: int) -> None:
         """`xpub`: the descriptor by which libzmq tells of the XPUB (ZMQ_FD)."""
-        self.turns = 0  # written by the loop: one more for each of its turns
+        self.turns = 0  # that the loop has taken
         self.is_dry = True  # written by the loop: it has taken all that came
         self._peers = peers
         self._cutoffs = cutoffs
@@ -85,33 +86,47 @@ class Meters:
         self._kept_memory = self._seen_memory  # since it was given back last
         self._look_at = 0.0
         self._not_before = self._behind_at = 0.0
-        self._hoards_at = 0.0
-        self._stop = Waker()
-        self._poll = select.poll()
-        self._poll.register(self._stop.fileno(), select.POLLIN)
+        self._hoards_at = self._busy_until = 0.0
+        self._rests = True
+        self._ends = False
+        self._waker = Waker()
+        self._waking, self._poll = select.poll(), select.poll()
+        self._waking.register(self._waker.fileno(), select.POLLIN)
+        self._poll.register(self._waker.fileno(), select.POLLIN)
         self._poll.register(xpub, select.POLLIN)
-        self._resting = select.poll()
-        self._resting.register(self._stop.fileno(), select.POLLIN)
         self._thread = threading.Thread(target=self._run, name="zchat-meters", daemon=True)
         self._thread.start()
 
+    def turned(self) -> None:
+        """The loop begins one more turn. It may be that which takes in a flood: look often from now on."""
+        self.turns += 1
+        if self._rests:
+            self._rests = False
+            self._waker.wake()
+
     def close(self) -> None:
         """End it, before the sockets are closed."""
-        self._stop.wake()
+        self._ends = True
+        self._waker.wake()
         self._thread.join()
-        self._stop.close()
+        self._waker.close()
         self._memory.close()
 
     # --- the thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
-        is_busy = False
-        while True:
-            # The XPUB's descriptor stays ready until the loop has looked: then wait without it.
-            ready = (self._resting if is_busy else self._poll).poll((BUSY_SECONDS if is_busy else REST_SECONDS) * 1000)
-            if any(descriptor == self._stop.fileno() for descriptor, _ in ready):
-                return
-            is_busy = self._tick(time.monotonic(), has_subscriptions=bool(ready))
+        while not self._ends:
+            if self._rests:
+                ready = self._poll.poll(REST_SECONDS * 1000)
+            else:  # the XPUB's descriptor stays ready until the loop has looked: sleep without it
+                self._waking.poll(BUSY_SECONDS * 1000)
+                ready = self._poll.poll(0)
+            if (self._waker.fileno(), select.POLLIN) in ready:
+                self._waker.clear()
+                continue
+            self._rests = not self._tick(time.monotonic(), has_subscriptions=bool(ready))
+            if self.turns != self._seen_turns:
+                self._rests = False  # a turn began before `_rests` was true, and so woke nobody
 
     def _tick(self, now: float, *, has_subscriptions: bool) -> bool:
         """Look at the peers when it is time. Returns whether to come back soon."""
@@ -119,6 +134,8 @@ class Meters:
         is_behind = not self.is_dry and now >= self._behind_at
         has_grown = resident - self._seen_memory > GROWN_BYTES
         is_stuck = (has_subscriptions or has_grown) and self.turns == self._seen_turns
+        if has_subscriptions or has_grown or self.turns != self._seen_turns:
+            self._busy_until = now + BUSY_FOR_SECONDS
         self._kept_memory = min(self._kept_memory, resident)
         if self.is_dry and resident - self._kept_memory > FILLED_BYTES:
             self._kept_memory, self._peers.frees = resident, True
@@ -132,7 +149,7 @@ class Meters:
             self.look(now, resident, is_stuck=is_stuck)
             took = time.thread_time() - worked
             self._not_before = now + took / SHARE
-        return has_subscriptions or has_grown or not self.is_dry
+        return now < self._busy_until or not self.is_dry
 
     def look(self, now: float, resident: int, *, is_stuck: bool) -> None:
         """Cut off who has too much. `is_stuck`: the loop may not know yet of all who are connected."""
