@@ -43,7 +43,9 @@ LOOK_SECONDS = 0.1
 TOLD_SECONDS = 60.0
 STOP_SECONDS = (0.3, 2.0)  # an attacker that was stopped goes on, or is killed, after so long
 FAULT_SECONDS = 1.5  # between two of them
-BACK_SECONDS = 300.0  # in which memory and descriptors go back: a slow machine reads for long what was left to it
+BACK_SECONDS = 20.0  # of rest, in which memory and descriptors go back;
+BUSY_BACK_SECONDS = 300.0  # with the time in which a slow machine reads what was left to it
+BUSY_SHARE = 0.5  # of a core that a broker at rest does not ask for
 KEPT_BYTES_MAX = 150 << 20  # more than before: sessions that are known for a day, and what the C library keeps
 KEPT_DESCRIPTORS_MAX = 8
 LAST_TURNS = 30  # of an attacker, told when the broker died
@@ -170,14 +172,19 @@ class Storm:
     def _gone_back(self, before: meters.Reading) -> meters.Reading:
         """Wait until memory and descriptors are as before; complain when they stay away."""
         bytes_max, descriptors_max = before.resident_bytes + KEPT_BYTES_MAX, before.descriptors + KEPT_DESCRIPTORS_MAX
-        began = time.monotonic()
+        began = looked = time.monotonic()
+        asked, rested = meters.asked_seconds(self._pid), 0.0
         while True:
-            now, seconds = meters.read(self._pid), time.monotonic()
+            now = meters.read(self._pid)
             is_back = now.resident_bytes <= bytes_max and now.descriptors <= descriptors_max
-            if is_back or seconds - began > BACK_SECONDS:
+            if is_back or rested > BACK_SECONDS or looked - began > BUSY_BACK_SECONDS:
                 break
             time.sleep(LOOK_SECONDS)
-        self._back_seconds = seconds - began
+            last_asked, last_looked = asked, looked
+            asked, looked = meters.asked_seconds(self._pid), time.monotonic()
+            if asked - last_asked < BUSY_SHARE * (looked - last_looked):
+                rested += looked - last_looked
+        self._back_seconds = looked - began
         if now.resident_bytes > bytes_max:
             grown = (now.resident_bytes - before.resident_bytes) >> 20
             when = f"{self._back_seconds:.0f} s after the last attacker"

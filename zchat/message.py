@@ -231,7 +231,7 @@ def _of_entry(
 
 
 def _are_bodies(records: list[wire.RecordOrBody]) -> bool:
-    """Whether none is more than a body, beside an entry that has more; in C."""
+    """Whether no record of this entry is more than a body, though another entry's may be. No Python code per record."""
     try:
         msgspec.convert(records, _BODIES)
     except msgspec.ValidationError:

@@ -76,9 +76,11 @@ class Publisher(Generic[P]):
         Raises BadName, TooLarge, UsageError, TimedOut (there was no room, and it is not queued), Closed.
         """
         try:
+            # By identity, which is nearly always true; what it misses takes the way below. `volatile` by two
+            # comparisons, as a call of `type` would take longer.
             is_plain = event is MESSAGE and headers is None and expire is None
-            if is_plain and type(body) is bytes and (volatile is True or volatile is False):  # quicker than two types
-                add = self._add  # what is no method is called faster so
+            if is_plain and type(body) is bytes and (volatile is True or volatile is False):
+                add = self._add  # an attribute that is set: Python calls `self._add(…)` as a method, and looks twice
                 return add(room, body, len(body), volatile)
             record, size = record_of(body, event, lasting(headers, expire))
             return self._add(room, record, size, flag_of("volatile", volatile))

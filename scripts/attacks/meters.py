@@ -32,6 +32,18 @@ def read(pid: int) -> Reading:
     return Reading(resident, (int(fields[11]) + int(fields[12])) / TICKS, descriptors)
 
 
+def asked_seconds(pid: int) -> float:
+    """Of a core: what a process's threads that are there have had, and waited for. Near 0 a second while it rests."""
+    total = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        try:
+            had, waited = path.read_text().split()[:2]
+        except (OSError, ValueError):
+            continue  # gone meanwhile
+        total += int(had) + int(waited)
+    return total / 1e9
+
+
 def disk_bytes(folder: Path) -> int:
     """What the files of a folder take."""
     total = 0

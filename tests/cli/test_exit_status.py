@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import COMMAND, WAIT_SECONDS, BrokerProcess, Result, Running, environment, eventually, zchat
+from tests.conftest import COMMAND, BrokerProcess, Result, Running, environment, eventually, zchat
 
 pytestmark = pytest.mark.slow  # each starts processes
 
@@ -59,8 +59,10 @@ def test_a_reader_that_goes_ends_a_listener_at_once_and_quietly(
     listener = start_zchat("listen", "a", "-v", *resume, broker=broker, stdout=write_end).live()
     os.close(write_end)
     os.close(read_end)
-    assert listener.process.wait(WAIT_SECONDS) == 0, "although nothing is sent"
-    assert re.search(r"live from offset \d+\n$", listener.stderr), "nothing is said after that"
+    assert listener.process.wait(10) == 0, "although nothing is sent"
+    # On a busy machine the connection may have been lost before; after it is live nothing is said.
+    said = r"(zchat: connection lost.*; trying again\n)*zchat: live from offset \d+\n"
+    assert re.fullmatch(said, listener.stderr), listener.stderr
     assert zchat("who", "a", "--json", broker=broker).stdout == "", "it has said goodbye"
 
 

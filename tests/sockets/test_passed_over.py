@@ -26,7 +26,7 @@ def test_all_are_forgotten_when_nothing_is_left() -> None:
     passed.add(b"\0")
     passed.add(b"\1")
     assert passed.done(of, 0.0, dry=True) == [b"\0", b"\1"]
-    assert not passed.messages
+    assert not passed.heard
 
 
 def test_one_that_was_not_heard_while_all_had_their_turns_is_forgotten_and_others_are_not() -> None:

@@ -96,7 +96,7 @@ class Outbox(Generic[P]):
         if self.is_waiting:
             self.is_waiting = False
             self._wake()
-        made = self._made  # what is no method is called faster so
+        made = self._made  # an attribute that is set: Python calls `self._made(…)` as a method, and looks twice
         return made(self._waiter, chunk, index)
 
     def take(self) -> Chunk | None:

@@ -18,37 +18,37 @@ NOT_LOOKED = -1
 
 
 class PassedOver:
-    """Those of one ROUTER."""
+    """Those of one ROUTER. Ask `done` only while somebody is `heard` of: each turn of the broker would."""
 
     def __init__(self) -> None:
-        self.messages: dict[bytes, int] = {}  # connection -> how many had come of it at the last look
-        self._all_messages: int | None = None  # that had come of everybody then
+        self.heard: dict[bytes, int] = {}  # connection -> how many messages had come of it at the last look
+        self._all_heard: int | None = None  # of everybody then
         self._look_at = 0.0
 
     def add(self, connection: bytes) -> None:
         """It has ended, and the ROUTER is not dry."""
-        self.messages[connection] = NOT_LOOKED
+        self.heard[connection] = NOT_LOOKED
 
     def done(self, of: dict[bytes, Peer], seconds: float, *, dry: bool) -> list[bytes]:
         """Who has nothing left. `of`: all connections that are known, these among them."""
         if dry:
-            gone = list(self.messages)
-            self.messages.clear()
-            self._all_messages = None
+            gone = list(self.heard)
+            self.heard.clear()
+            self._all_heard = None
             return gone
-        if not self.messages or seconds < self._look_at:
+        if seconds < self._look_at:
             return []
         self._look_at = seconds + LOOK_SECONDS
         everybody = sum(peer.messages for peer in of.values())
         gone = []
-        if self._all_messages is not None:
-            if everybody - self._all_messages < ROUNDS * len(of):
+        if self._all_heard is not None:
+            if everybody - self._all_heard < ROUNDS * len(of):
                 return []
-            gone = [each for each, messages in self.messages.items() if of[each].messages == messages]
+            gone = [each for each, heard in self.heard.items() if of[each].messages == heard]
         for connection in gone:
             everybody -= of[connection].messages
-            del self.messages[connection]
-        for connection in self.messages:
-            self.messages[connection] = of[connection].messages
-        self._all_messages = everybody if self.messages else None
+            del self.heard[connection]
+        for connection in self.heard:
+            self.heard[connection] = of[connection].messages
+        self._all_heard = everybody if self.heard else None
         return gone

@@ -223,7 +223,7 @@ class Peers:
 
     def elapsed(self, now: Instant, *, dry: bool) -> None:
         """Cut off who is due. `dry`: all that the ROUTER had was read."""
-        if self._passed_over.messages:
+        if self._passed_over.heard:
             for connection in self._passed_over.done(self.of, now.seconds, dry=dry):
                 del self.of[connection]
         while self._cutting and self._cutting[0][0] <= now.seconds:

@@ -59,7 +59,7 @@ class Entry(msgspec.Struct, array_like=True):
 class BodyEntry(Entry, array_like=True):
     """One of which no record is more than a body: nobody has to look at each."""
 
-    records: list[bytes]  # type: ignore[assignment]  # of which nothing is changed
+    records: list[bytes]  # type: ignore[assignment]  # nobody adds to the list, so a narrower type is safe
 
 
 class RawEntry(msgspec.Struct, array_like=True):
@@ -93,9 +93,9 @@ class Batch(BatchHead, array_like=True):
 
 
 class BodyBatch(Batch, array_like=True):
-    """One of such entries alone."""
+    """One that has such entries alone."""
 
-    entries: list[BodyEntry]  # type: ignore[assignment]  # of which nothing is changed
+    entries: list[BodyEntry]  # type: ignore[assignment]  # nobody adds to the list, so a narrower type is safe
 
 
 class RawBatch(BatchHead, array_like=True):
