@@ -177,10 +177,7 @@ def decode_broadcast(frame: bytes) -> Batch | Watermark | Sync:
 
 
 def decode_batch(frame: bytes | msgspec.Raw) -> Batch:
-    """A batch. Where no record of it is more than a body, as nearly always, each entry is a `BodyEntry`.
-
-    Raises WireError.
-    """
+    """A batch; its entries are `BodyEntry` where no record is more than a body, as nearly always. Raises WireError."""
     try:
         return _body_batch_decoder.decode(frame)
     except DECODING_ERRORS:
