@@ -12,9 +12,6 @@ Spec: docs/protocol.md, "Topics". Tests: tests/core/test_introductions.py.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-
 from zchat import wire
 
 PROOF_BYTES = 16
@@ -25,6 +22,8 @@ def introduction(session: str, token: bytes) -> bytes:
     """The topic of a session's subscriber; empty where its name is too long for one."""
     if not 0 < len(session) <= SESSION_CHARACTERS_MAX or not session.isascii():
         return b""
+    import hashlib  # here, as in `is_of`: who only sends needs none, and waits 3 ms less to start
+
     return wire.INTRODUCTION_TOPIC + session.encode() + b"\0" + hashlib.sha256(token).digest()[:PROOF_BYTES]
 
 
@@ -36,4 +35,6 @@ def session_of(topic: bytes) -> str:
 
 def is_of(topic: bytes, session: str, token: bytes) -> bool:
     """Whether who knows the token said it."""
+    import hmac
+
     return bool(topic) and hmac.compare_digest(topic, introduction(session, token))

@@ -7,6 +7,7 @@ Rules of this file
    into a `Batch`. What is stored is what is broadcast.
 3. Decoders raise `WireError` and nothing else, and no other module decodes what came from the wire or a log.
 4. Readers ignore unknown elements however deep they are; what is stored is checked whole (checking.py).
+5. No module has `from __future__ import annotations`: each process that starts would compile the text of each.
 
 A record is either a bin (a body with event `message`: the common case, one element and no envelope)
 or an array `[body, event, headers]` whose later elements may be missing.
@@ -17,8 +18,6 @@ or an array `[body, event, headers]` whose later elements may be missing.
 
 Spec: docs/protocol.md. Tests: tests/test_wire.py.
 """
-
-from __future__ import annotations
 
 from zchat.wire.calls import CALL_SECONDS_MAX, REPLIES_MAX, Call, Called, Replied, Reply, Serve
 from zchat.wire.checking import NESTED_MAX, UNKNOWN_BYTES_IN_ALL_MAX, UNKNOWN_BYTES_MAX, check_records

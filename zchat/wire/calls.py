@@ -3,8 +3,6 @@
 Spec: docs/protocol.md, "Requests". Tests: tests/test_wire.py.
 """
 
-from __future__ import annotations
-
 import msgspec
 
 from zchat.wire.records import Natural

@@ -11,8 +11,6 @@ integers, nested at most NESTED_MAX times. Extensions are not: what a reader mak
 Spec: docs/protocol.md, "How it grows". Tests: tests/test_wire.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any

@@ -8,8 +8,6 @@ Rules of this file
 Spec: docs/protocol.md. Tests: tests/test_wire.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 

@@ -5,8 +5,6 @@ Rules of this file: records keep their bytes, unknown elements too; only the lis
 Spec: docs/protocol.md, "How each room is". Tests: tests/test_wire.py.
 """
 
-from __future__ import annotations
-
 import msgspec
 
 from zchat.errors import WireError

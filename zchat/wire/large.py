@@ -8,8 +8,6 @@ Rules of this file
 Spec: docs/protocol.md, "What a client should not believe". Tests: tests/test_wire.py.
 """
 
-from __future__ import annotations
-
 import msgspec
 
 from zchat.wire.nesting import count_of

@@ -4,8 +4,6 @@ It has more than 300 lines because all messages stand in one place.
 Spec: docs/protocol.md, "Messages". Tests: tests/test_wire.py.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, TypeAlias
 
 import msgspec

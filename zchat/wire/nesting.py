@@ -11,8 +11,6 @@ reads: whatever lies deeper than anything that the protocol has is replaced by n
 Tests: tests/test_wire.py.
 """
 
-from __future__ import annotations
-
 DEPTH_MAX = 32  # arrays and maps in each other: a PAGE has 9, and 8 more may be in a record's unknown elements
 WALKED_BYTES_MAX = 4 << 20  # 1 s of walking; larger than any PAGE
 NIL = b"\xc0"

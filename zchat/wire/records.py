@@ -3,8 +3,6 @@
 Spec: docs/protocol.md, "Records and batches". Tests: tests/test_wire.py.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, TypeAlias
 
 import msgspec
