@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import zchat as api
 from tests.conftest import BrokerProcess, Result, zchat
 from zchat.wire import OFFSET_MAX
 
@@ -169,7 +170,8 @@ def test_what_is_no_offset_is_one_line(text: str) -> None:
 def test_the_last_messages_are_counted_without_joins_and_leaves(broker: BrokerProcess, command: list[str]) -> None:
     for number in range(4):
         zchat("send", "a", str(number), broker=broker)
-        zchat("listen", "a", "-t", "0", "-u", "guest", broker=broker)
+        with api.connect(broker.address, "guest") as guest, guest.listen("a"):
+            pass
     shown = zchat(*command, "a", "--last", "2", "--presence", "--format", "{event}{body}", broker=broker).stdout
     assert shown.split()[:4] == ["message2", "join", "leavebye", "message3"]
     some = zchat(*command, "a", "--last", "4", "-n", "2", "--presence", "--format", "{event}{body}", broker=broker)
