@@ -39,10 +39,10 @@ for number, handler in (
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """How many processes run the tests: of some files, none but this; else two a core, as tests often wait."""
+    """How many processes run the tests: of some files, none but this; else five for two cores, as tests often wait."""
     if config.option.capture == "no" or not any(Path(arg).is_dir() for arg in config.args):
         return 0
-    return 2 * (os.cpu_count() or 1)
+    return 5 * (os.cpu_count() or 1) // 2
 
 
 def pytest_collection_finish() -> None:

@@ -30,7 +30,7 @@ def report(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_short_run_keeps_every_promise(tmp_path: Path) -> None:
-    done = run("torture.py", "--seconds", "4", "--faults", KINDS, "--keep", str(tmp_path / "run"), "--json", "-")
+    done = run("torture.py", "--seconds", "6", "--faults", KINDS, "--keep", str(tmp_path / "run"), "--json", "-")
     assert done.returncode == 0, done.stdout + done.stderr
     found = report(done)
     assert found["good"] and found["anomalies"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,8 +16,7 @@ pytestmark = pytest.mark.slow  # each starts processes
 TEXTS = ["Deploy of web-7 FAILED", "deployed web-8", "Café um drei", "我们的会议", "no space left on device"]
 
 
-@pytest.fixture
-def filled(broker: BrokerProcess) -> BrokerProcess:
+def fill(broker: BrokerProcess) -> BrokerProcess:
     with api.connect(broker.address, "Ann") as client:
         for text in TEXTS:
             client.send("ops", text)
@@ -24,6 +24,14 @@ def filled(broker: BrokerProcess) -> BrokerProcess:
         client.send("@bob", "deploy, said aside")
         client.send("ops", b"deploy \xff\xfe")
     return broker
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    """For tests that change nothing."""
+    broker = BrokerProcess(tmp_path_factory.mktemp("filled")).start()
+    yield fill(broker)
+    broker.stop()
 
 
 @pytest.mark.parametrize(
@@ -87,5 +95,5 @@ def test_asyncio_finds_the_same(filled: BrokerProcess) -> None:
 
 
 @pytest.mark.parametrize("broker", [("--memory",), ("--no-search",)], indirect=True)
-def test_without_an_index_all_is_found(filled: BrokerProcess) -> None:
-    assert zchat("search", "会议", "--raw", broker=filled).stdout == f"{TEXTS[3]}\n"
+def test_without_an_index_all_is_found(broker: BrokerProcess) -> None:
+    assert zchat("search", "会议", "--raw", broker=fill(broker)).stdout == f"{TEXTS[3]}\n"

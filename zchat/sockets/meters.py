@@ -75,8 +75,8 @@ class Meters:
 
     def __init__(self, peers: Peers, cutoffs: CutOffs, settings: Settings, xpub: int) -> None:
         """`xpub`: the descriptor by which libzmq tells of the XPUB (ZMQ_FD)."""
-        self.turns = 0  # that the loop has taken
         self.is_dry = True  # written by the loop: it has taken all that came
+        self._turns = 0  # that the loop has taken
         self._peers = peers
         self._cutoffs = cutoffs
         self._memory = ResidentMemory()
@@ -99,7 +99,7 @@ class Meters:
 
     def turned(self) -> None:
         """The loop begins one more turn. It may be that which takes in a flood: look often from now on."""
-        self.turns += 1
+        self._turns += 1
         if self._rests:
             self._rests = False
             self._waker.wake()
@@ -125,7 +125,7 @@ class Meters:
                 self._waker.clear()
                 continue
             self._rests = not self._tick(time.monotonic(), has_subscriptions=bool(ready))
-            if self.turns != self._seen_turns:
+            if self._turns != self._seen_turns:
                 self._rests = False  # a turn began before `_rests` was true, and so woke nobody
 
     def _tick(self, now: float, *, has_subscriptions: bool) -> bool:
@@ -133,13 +133,13 @@ class Meters:
         resident = self._memory.bytes()
         is_behind = not self.is_dry and now >= self._behind_at
         has_grown = resident - self._seen_memory > GROWN_BYTES
-        is_stuck = (has_subscriptions or has_grown) and self.turns == self._seen_turns
-        if has_subscriptions or has_grown or self.turns != self._seen_turns:
+        is_stuck = (has_subscriptions or has_grown) and self._turns == self._seen_turns
+        if has_subscriptions or has_grown or self._turns != self._seen_turns:
             self._busy_until = now + BUSY_FOR_SECONDS
         self._kept_memory = min(self._kept_memory, resident)
         if self.is_dry and resident - self._kept_memory > FILLED_BYTES:
             self._kept_memory, self._peers.frees = resident, True
-        self._seen_turns = self.turns
+        self._seen_turns = self._turns
         if has_subscriptions or has_grown or is_behind or now >= self._look_at:
             if now < self._not_before:
                 return True
