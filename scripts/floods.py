@@ -114,7 +114,7 @@ class Flood:
         back = self._back(pid, left) if alive else None
         peak = max(peak, meters.peak_bytes(pid))
         waits = self._waits(began, left)
-        met = self._met() if alive else {}
+        met = self._met() if alive and self._name in LIMITS else {}  # after others this address may be let in no more
         found = {
             "kind": self._name,
             "connections": sent.get("connections", 0),

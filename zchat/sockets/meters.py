@@ -41,7 +41,7 @@ HOARDED_BYTES_MIN = 1 << 20  # who has less is not to blame for the memory
 
 REST_SECONDS = 0.05  # between two looks at the memory,
 BUSY_SECONDS = 0.005  # and while it grows, subscriptions come or the loop takes turns,
-BUSY_FOR_SECONDS = 0.2  # and for so long after that
+BUSY_FOR_SECONDS = 0.1  # and for so long after that
 LOOK_SECONDS = 0.2  # between two looks at all peers,
 BEHIND_SECONDS = 0.01  # while the loop has not taken all that came,
 GROWN_BYTES = 4 << 20  # unless memory has grown by so much
