@@ -975,6 +975,7 @@ class AnyWay(RuleBasedStateMachine):
         if self.ordering.logs > self.logs:  # else nothing has come of the one before, or there was none
             self.start = start
             self.logs += 1
+        self.take()  # a gap of the log before, whose turn had not come, is told before the other log is
         self.new_log()
 
     # --- the way ----------------------------------------------------------------------------
