@@ -28,7 +28,7 @@ def fuzzing(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("levels", ["tcp,zmtp,frames", "strangers,keyed", "lines,http,websocket"])
 def test_seconds_are_survived(levels: str) -> None:
-    done = run("fuzz.py", "--only", levels, "--seconds", "2", "--fuzzers", "2", "--seed", "3", "--json", "-")
+    done = run("fuzz.py", "--only", levels, "--seconds", "3", "--fuzzers", "2", "--seed", "3", "--json", "-")
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout[done.stdout.index("\n{") : done.stdout.rindex("}") + 1])
     assert found["good"] and found["seed"] == 3

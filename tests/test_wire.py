@@ -484,7 +484,7 @@ def test_only_a_wire_error_comes_out_of_records_that_are_hard_to_read(frame: byt
     only_wire_error(b"\x96\x25\x01\x91\x92\xa3den\x95\x00\x01\x00\x01\x91\x94\xa1u\xa1s\x01" + frame + b"\x01\xc2\x90")
 
 
-DEPTHS = [900, 978, 1_493, 9_994, 50_000, 200_000]
+DEPTHS = [900, 978, 1_493, 9_994, 50_000, 1_000_000]
 
 
 @pytest.mark.parametrize("depth", DEPTHS)

@@ -18,7 +18,7 @@ NOT_LOOKED = -1
 
 
 class PassedOver:
-    """Those of one ROUTER. Ask `done` only while somebody is `heard` of: each turn of the broker would."""
+    """Those of one ROUTER. The broker asks `done` only while `heard` has somebody: most turns cost no call."""
 
     def __init__(self) -> None:
         self.heard: dict[bytes, int] = {}  # connection -> how many messages had come of it at the last look

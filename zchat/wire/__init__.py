@@ -7,7 +7,7 @@ Rules of this file
    into a `Batch`. What is stored is what is broadcast.
 3. Decoders raise `WireError` and nothing else, and no other module decodes what came from the wire or a log.
 4. Readers ignore unknown elements however deep they are; what is stored is checked whole (checking.py).
-5. No module has `from __future__ import annotations`: each process that starts would compile the text of each.
+5. No module has `from __future__ import annotations`: msgspec would compile each one's text at each start.
 
 A record is either a bin (a body with event `message`: the common case, one element and no envelope)
 or an array `[body, event, headers]` whose later elements may be missing.
