@@ -335,6 +335,12 @@ def names(of: Source) -> list[str]:
     return complaints
 
 
+def pointers(of: Source) -> list[str]:
+    """The tests and documents that a module's docstring names are there."""
+    named = re.findall(r"\b(?:tests|docs)/[\w/]+\.(?:py|md)\b", ast.get_docstring(of.tree) or "")
+    return [f"{of.path} names {path}, which is not there" for path in named if not (ROOT / path).exists()]
+
+
 def sleeps(of: Source) -> list[str]:
     """Tests wait for a condition with `eventually`, never for a time."""
     may = "eventually" if of.path == "tests/conftest.py" else ""
@@ -355,7 +361,7 @@ def none(complaints: Iterable[str]) -> None:
 # --- over all files -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", [layers, edges, decoders, lengths, names], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", [layers, edges, decoders, lengths, names, pointers], ids=lambda rule: rule.__name__)
 def test_every_module_keeps_the_rule(rule: Rule) -> None:
     none(complaint for each in sources("zchat") for complaint in rule(each))
 
@@ -460,6 +466,7 @@ def test_every_pure_module_and_log_has_the_test_file_that_mirrors_it() -> None:
         (lengths, "zchat/names.py", '"""More than 300 lines, as it has."""\n' + "pass\n" * 400),
         (lengths, "zchat/names.py", "def f():\n" + "    pass\n" * 60),
         (lengths, "zchat/names.py", f"def f({', '.join(f'p{number}' for number in range(16))}, *rest): pass"),
+        (pointers, "zchat/names.py", '"""Tests: tests/test_none.py."""'),
         (names, "zchat/utils.py", ""),
         (names, "zchat/names.py", "class RoomManager: pass"),
         (names, "zchat/names.py", "def room_v2(): pass"),
@@ -482,6 +489,7 @@ def test_a_rule_catches_what_breaks_it(rule: Rule, path: str, text: str) -> None
         (decoders, "zchat/wire/decoding.py", "msgspec.msgpack.decode(frame)"),
         (decoders, "zchat/log/sqlite/schema.py", "msgspec.msgpack.Encoder()"),
         (lengths, "zchat/names.py", '"""More than 300 lines, as it has."""\n' + "pass\n" * 300),
+        (pointers, "zchat/names.py", '"""Tests: tests/test_names.py."""'),
         (sleeps, "tests/conftest.py", "def eventually(): time.sleep(1)"),
     ],
 )

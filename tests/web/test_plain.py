@@ -173,6 +173,29 @@ def test_lines_over_a_web_socket(shared_web: WebProcess, room: str) -> None:
     asyncio.run(asyncio.wait_for(talk(), 60))
 
 
+def test_a_page_that_asks_at_once_gets_all_in_its_order(shared_web: WebProcess, room: str) -> None:
+    async def talk() -> None:
+        async with websockets.connect(f"ws{shared_web.url.removeprefix('http')}/ws") as page:
+
+            async def ask(*what: dict[str, Any]) -> list[Any]:
+                for n, each in enumerate(what, 1):
+                    await page.send(json.dumps(each | {"n": n}))
+                found: dict[int, Any] = {}
+                while len(found) < len(what):
+                    answers = [json.loads(line) for line in str(await page.recv()).splitlines() if line]
+                    found |= {each["re"]: each for each in answers if "re" in each}
+                return [found[n] for n in range(1, len(what) + 1)]
+
+            await ask({"do": "hello", "user": "ben"})
+            join, leave, who = ({"do": do, "room": room} for do in ("join", "leave", "who"))
+            for _ in range(5):
+                joined, _left, empty, again, there, _gone, over = await ask(join, leave, who, join, who, leave, who)
+                assert (joined["room"], again["members"], there["members"]) == (room, ["ben"], ["ben"])
+                assert (empty["members"], over["members"]) == ([], [])
+
+    asyncio.run(asyncio.wait_for(talk(), 60))
+
+
 def test_health_figures_and_the_description(start_broker: Callable[..., BrokerProcess], start_web: StartWeb) -> None:
     broker = start_broker()
     web = start_web(broker)

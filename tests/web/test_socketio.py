@@ -315,6 +315,25 @@ def test_pythons_client_gets_the_arguments_as_they_are(shared_web: WebProcess, r
     assert asyncio.run(talk()) == [{"x": 1}, b"\xff"]
 
 
+def test_what_is_emitted_at_once_is_done_in_its_order(shared_web: WebProcess, room: str) -> None:
+    """Nobody waits for an answer: neither for its first room, nor for one that it joins or leaves."""
+
+    async def talk() -> None:
+        other = f"{room}-other"
+        for _ in range(5):
+            anna = socketio.AsyncClient()
+            await anna.connect(shared_web.url, auth={"user": "anna", "room": room}, transports=["websocket"])
+            calls = f"who {room},leave {room},join {other},message hi,who {other},leave {other},who {other},who {room}"
+            done = await asyncio.gather(*(anna.call(*call.split(), timeout=20) for call in calls.split(",")))
+            there, left, joined, said, there_too, left_too, *empty = done
+            assert [each["user"] for each in there] == ["anna"] and left == {"room": room}
+            assert (joined["room"], said["room"], left_too) == (other, other, {"room": other})
+            assert [each["user"] for each in there_too] == ["anna"] and empty == [[], []]
+            await anna.disconnect()
+
+    asyncio.run(talk())
+
+
 def test_who_may_not_be_is_refused_and_who_is_away_comes_back_when_the_broker_does(
     start_broker: StartBroker, start_web: StartWeb, start_clients: StartClients
 ) -> None:

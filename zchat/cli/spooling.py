@@ -1,6 +1,6 @@
 """`send --spool`: messages are kept on disk, and sent when the broker is there.
 
-Docs: docs/cli.md, "An outbox on disk". Tests: tests/cli/test_spool.py.
+Docs: docs/cli.md, "An outbox on disk". Tests: tests/test_spool.py.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Rules of this file
 1. Whatever comes is first asked from which page it comes, and whether there is room for it.
 2. The broker is connected to when the first request comes, in the loop that serves; `close` ends it.
 
-Spec: docs/web.md, "In an application of yours". Tests: tests/web/test_application.py.
+Spec: docs/web.md, "In an application of yours". Tests: tests/web/test_serving.py.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from typing import Any
 
 import socketio
 
-from zchat import Refused, TimedOut, UsageError, ZchatError
+from zchat import Refused, UsageError, ZchatError
 from zchat.web import requests
 from zchat.web.core import events, lines, resuming
 from zchat.web.core.bounds import WebLimits
@@ -155,7 +155,7 @@ class SocketDoor:
             user,
             socket.queue,
             id,
-            next(reversed(after), ""),
+            after,
             is_told=said.is_told,
             hears_presence=said.hears_presence,
             cut=cut,
@@ -173,21 +173,13 @@ class SocketDoor:
         """It is connected: begin its session, and put it into its rooms. While the broker is away, it waits."""
         try:
             await window.begin()
-            for room, offset in after.items():
-                if not window.is_gone:
-                    await self._enter(window, room, offset)
+            if not window.is_gone:
+                await window.enter(after)
         except ZchatError:
             window.cut()  # it comes back, and tries again
         if not window.is_gone:
             with suppress(ZchatError):
                 await self._call(CONNECT, window)
-
-    async def _enter(self, window: SocketWindow, room: str, offset: int | None) -> None:
-        """Put it into a room. Raises TimedOut, Closed; what is refused it is told."""
-        try:
-            await window.join(room, offset)
-        except (Refused, UsageError) as error:
-            window.emit("error", _told(error) | {"event": "join", "room": room})
 
     async def _disconnect(self, sid: str, reason: str = "") -> None:
         window = self._windows.pop(sid, None)
@@ -204,7 +196,7 @@ class SocketDoor:
     async def _event(self, event: str, sid: str, *args: Any) -> Any:
         window = self._windows.get(sid)
         if window is None:
-            return _told(UsageError("it is not connected"))
+            return events.told(UsageError("it is not connected"))
         guard = self._guard_of(self._server.manager.eio_sid_from_sid(sid, "/"))
         if guard is not None:
             guard.begins()
@@ -215,7 +207,7 @@ class SocketDoor:
             return await self._handled(window, str(event), args)
         except ZchatError as error:
             self._counts.refused += 1
-            told = _told(error)
+            told = events.told(error)
             if not (isinstance(event, EventName) and event.is_awaited):
                 window.emit("error", told | {"event": str(event)})
             return told
@@ -257,7 +249,8 @@ class SocketDoor:
             raise UsageError(f"the handler of {event} failed") from None
 
     async def _who(self, window: SocketWindow, room: str) -> list[dict[str, Any]]:
-        members = await window.of_user.client.who(room)
+        async with self._gateway.turn(window):  # it is in the rooms that it has asked for so far
+            members = await window.of_user.client.who(room)
         return [{"user": each.user, "state": each.state, "since": each.since / 1_000_000} for each in members]
 
     async def _history(self, window: SocketWindow, asked: Any) -> list[dict[str, Any]]:
@@ -289,9 +282,3 @@ class SocketDoor:
 
 def _first(args: tuple[Any, ...]) -> Any:
     return args[0] if args else None
-
-
-def _told(error: ZchatError) -> dict[str, Any]:
-    """What a client is told of an error."""
-    code = "busy" if isinstance(error, TimedOut) else "usage"
-    return {"error": getattr(error, "code", code), "text": str(error)}

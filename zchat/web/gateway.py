@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextlib import suppress
 from functools import partial
+from weakref import WeakValueDictionary
 
 import zchat.aio
 from zchat import Refused, ZchatError
@@ -44,7 +45,7 @@ class WebUser:
         try:
             if self._joined[room] == 1:
                 await self.client.join(room)
-        except ZchatError:
+        except (ZchatError, asyncio.CancelledError):
             self._drop(room)
             raise
 
@@ -79,6 +80,7 @@ class WebGateway:
         self._feeds: dict[FeedKey, asyncio.Task[RoomFeed]] = {}
         self._heard: Counter[str] = Counter()  # rooms, and how many feeds of each
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turns: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
     async def start(self) -> zchat.aio.Client:
         """The connection; made when it is first needed, and again when it has ended. Raises ZchatError."""
@@ -170,6 +172,10 @@ class WebGateway:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def turn(self, of: Hashable) -> asyncio.Lock:
+        """Held while a client comes into a room or goes, so that what it asks for is done in its order."""
+        return self._turns.setdefault(of, asyncio.Lock())
 
     async def _begin(self, name: str) -> WebUser:
         return WebUser(await self.client.session(name, wait=self._wait))

@@ -7,7 +7,7 @@ Rules of this file
 1. A client that sends too fast is read slower: it waits in its own connection, and no other one does.
 2. One that is cut off reads and writes no more from then on: whatever waits on its connection ends.
 
-Tests: tests/web/test_guard.py.
+Tests: tests/web/test_queues.py.
 """
 
 from __future__ import annotations

@@ -12,8 +12,6 @@ from zchat import Message
 from zchat.names import user_key
 from zchat.web.core import lines, resuming
 
-PRESENCE = ("join", "leave")
-
 
 class HeardRecord:
     """A record, on its way to those who hear its room."""
@@ -23,7 +21,7 @@ class HeardRecord:
     def __init__(self, message: Message) -> None:
         self.message = message
         self.tag = message.headers.get(resuming.TAG, "")  # of the client that wrote it
-        self.is_presence = message.event in PRESENCE
+        self.is_presence = message.event in lines.PRESENCE
         self.user_key = user_key(message.user)
         self.made: dict[str, Any] = {}  # by a door: how it writes it -> written
         self._line: bytes | None = None

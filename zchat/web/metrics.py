@@ -1,6 +1,6 @@
 """What the gateway has done, as Prometheus reads it.
 
-Tests: tests/web/test_application.py.
+Tests: tests/web/test_plain.py.
 """
 
 from __future__ import annotations

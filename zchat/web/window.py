@@ -5,6 +5,8 @@ Rules of this file
 2. Where it can come back, each event ends with its place: how far it is in each of its rooms. While it catches up in
    one, that is its own; else it is the feed's, and all who are in the same rooms share one encoded packet.
 3. Nothing is awaited to hand something to it: what waits is bounded by its queue.
+4. It comes into rooms and leaves them in the order in which that was asked for, one after the other; what it says does
+   not wait for that, but is said where it is about to be.
 
 Spec: docs/web.md, "Socket.IO". Tests: tests/web/test_socketio.py.
 """
@@ -12,17 +14,16 @@ Spec: docs/web.md, "Socket.IO". Tests: tests/web/test_socketio.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from zchat import Closed, Message, Notice, Refused, TimedOut, UsageError, ZchatError
+from zchat import Closed, Notice, Refused, TimedOut, UsageError, ZchatError
 from zchat.names import inbox, room_name, user_key
 from zchat.web.core import events, lines, resuming
 from zchat.web.core.resuming import ROOMS_MAX
 from zchat.web.feeds import RoomFeed
 from zchat.web.gateway import WebGateway, WebUser
-from zchat.web.heard import PRESENCE, HeardRecord
+from zchat.web.heard import HeardRecord
 from zchat.web.packets import event_packets
 from zchat.web.queues import WaitingPackets
 
@@ -38,8 +39,8 @@ class SocketWindow:
             "_begun",
             "_cut",
             "_gateway",
+            "_going",
             "_hears_presence",
-            "_home",
             "_is_told",
             "_of_user",
             "_own",
@@ -56,7 +57,7 @@ class SocketWindow:
         user: str,
         queue: WaitingPackets,
         id: str,
-        home: str,
+        rooms: Iterable[str],
         *,
         is_told: bool,
         hears_presence: bool,
@@ -70,7 +71,7 @@ class SocketWindow:
         self._gateway = gateway
         self._of_user: WebUser | None = None
         self._queue = queue
-        self._home = home  # what it says before it is in a room, it says here
+        self._going = list(rooms)  # where it is about to be
         self._is_told = is_told
         self._hears_presence = hears_presence
         self._cut = cut
@@ -120,7 +121,7 @@ class SocketWindow:
     def go(self, linger: float) -> None:
         """It is gone: nothing more comes, and after a while its user has left, unless another window is in the room."""
         self.is_gone = True
-        rooms = [room for room in self._rooms if not room.startswith("@")]
+        rooms = [room for room in self._rooms if not room.startswith("@") and room not in self._own]
         for room in self.rooms:
             self._drop(room)
         if self._of_user is not None:
@@ -133,8 +134,8 @@ class SocketWindow:
 
     @property
     def room(self) -> str:
-        """Where it speaks: the room that it joined last, or will be in first. Empty: nowhere."""
-        return next(reversed(self._rooms), self._home)
+        """Where it speaks: the room that it joins, or joined last. Empty: nowhere."""
+        return self._going[-1] if self._going else next(reversed(self._rooms), "")
 
     @property
     def rooms(self) -> list[str]:
@@ -151,41 +152,38 @@ class SocketWindow:
             raise UsageError("a room is text")
         return inbox(self.user) if name == "@me" else room_name(name)
 
-    async def join(self, room: str, after: int | None = None) -> dict[str, Any]:
-        """Be in a room and hear it, from above an offset on or from now on. Raises ZchatError."""
-        if room in self._rooms:
-            self._rooms[room] = self._rooms.pop(room)
-            self._see_rooms()
-            return self._joined(room, recovered=False)
-        if len(self._rooms) >= ROOMS_MAX:
-            raise Refused("too-many-rooms", f"it is in {ROOMS_MAX} rooms, which is the limit")
-        feed = await self._gateway.feed(room, self.of_user)
-        if self.is_gone:
-            return {}
-        self._rooms[room] = feed
-        self._own[room] = feed.position if after is None else after
-        self._see_rooms()
+    async def enter(self, after: dict[str, int | None]) -> None:
+        """Be in its first rooms, from above an offset on or from now on; of a refusal it is told.
+
+        Raises TimedOut, Closed.
+        """
+        async with self._gateway.turn(self):
+            for room, offset in after.items():
+                if self.is_gone:
+                    return
+                try:
+                    await self._join(room, offset)
+                except (Refused, UsageError) as error:
+                    self.emit("error", events.told(error) | {"event": "join", "room": room})
+                finally:
+                    self._going.remove(room)
+
+    async def join(self, room: str) -> dict[str, Any]:
+        """Be in a room and hear it from now on. Raises ZchatError."""
+        self._going.append(room)
         try:
-            await feed.attach(self, after)
-            if not room.startswith("@"):
-                await self.of_user.join(room)
-        except ZchatError:
-            self._drop(room)
-            raise
+            async with self._gateway.turn(self):
+                return {} if self.is_gone else await self._join(room, None)
         finally:
-            self._own.pop(room, None)
-        if self.is_gone:
-            self._gateway.later(self.of_user.leave(room))
-            return {}
-        return self._joined(room, recovered=after is not None)
+            self._going.remove(room)
 
     async def leave(self, room: str) -> dict[str, Any]:
         """Be in it no longer. Raises UsageError."""
-        if room not in self._rooms:
-            raise UsageError(f"it is not in {room}")
-        self._drop(room)
-        self._home = ""
-        await self.of_user.leave(room)
+        async with self._gateway.turn(self):
+            if room not in self._rooms:
+                raise UsageError(f"it is not in {room}")
+            self._drop(room)
+            await self.of_user.leave(room)
         left = {"room": room}
         self.emit("left", left)
         return left
@@ -202,7 +200,7 @@ class SocketWindow:
             return
         packets = None if self._own else heard.made.get(self._audience)
         if packets is None:
-            name, args = event_of(heard.message)
+            name, args = lines.event_of(heard.message)
             packets = event_packets(name, self._with_place(args))
             if not self._own:
                 heard.made[self._audience] = packets
@@ -248,6 +246,33 @@ class SocketWindow:
 
     # --- parts ------------------------------------------------------------------------------
 
+    async def _join(self, room: str, after: int | None) -> dict[str, Any]:
+        if room in self._rooms:
+            self._rooms[room] = self._rooms.pop(room)
+            self._see_rooms()
+            return self._joined(room, recovered=False)
+        if len(self._rooms) >= ROOMS_MAX:
+            raise Refused("too-many-rooms", f"it is in {ROOMS_MAX} rooms, which is the limit")
+        feed = await self._gateway.feed(room, self.of_user)
+        if self.is_gone:
+            return {}
+        self._rooms[room] = feed
+        self._own[room] = feed.position if after is None else after
+        self._see_rooms()
+        try:
+            await feed.attach(self, after)
+            if not room.startswith("@"):
+                await self.of_user.join(room)
+        except ZchatError:
+            self._drop(room)
+            raise
+        finally:
+            self._own.pop(room, None)
+        if self.is_gone:
+            self._gateway.later(self.of_user.leave(room))
+            return {}
+        return self._joined(room, recovered=after is not None)
+
     def _joined(self, room: str, *, recovered: bool) -> dict[str, Any]:
         joined = {"room": room, "user": self.user, "offset": self._rooms[room].position, "recovered": recovered}
         self.emit("joined", joined)
@@ -267,26 +292,3 @@ class SocketWindow:
             return args
         offsets = ((room, self._own.get(room, feed.position)) for room, feed in self._rooms.items())
         return [*args, resuming.place(self._gateway.client.log_id, offsets)]
-
-
-def event_of(message: Message) -> tuple[str, list[Any]]:
-    """The event, with its arguments, that Socket.IO clients get for a record."""
-    event, headers = message.event, message.headers
-    if (event != "message" or events.ARGS in headers) and events.is_plain(event) and event not in PRESENCE:
-        return event, events.arguments(event, message.body, headers)
-    told: dict[str, Any] = {
-        "room": message.room,
-        "user": message.user,
-        "offset": message.offset,
-        "time": message.time / 1_000_000,
-    }
-    if event in PRESENCE:
-        return event, [told | ({"reason": message.text} if event == "leave" else {})]
-    if event != "message":
-        told["event"] = event
-    with suppress(UnicodeDecodeError):
-        told["text"] = message.body.decode()
-    if "text" not in told:
-        told["data"] = message.body
-    shown = lines.shown(headers)
-    return "message", [told | ({"headers": shown} if shown else {})]

@@ -6,7 +6,7 @@ Rules of this file
 2. A key at the end of the line writes that character and nothing else: a slow line and a screen reader need no more.
 3. The terminal is as it was when this ends, however it ends.
 
-Docs: docs/chat.md, "Plain". Tests: tests/chat/plain/test_terminal.py.
+Docs: docs/chat.md, "Plain". Tests: tests/chat/plain/test_chat.py.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from zchat.errors import UsageError
+from zchat.errors import TimedOut, UsageError, ZchatError
 
 DEPTH_MAX = 32  # arrays and objects in each other: what is deeper ends a parser somewhere
 PARTS_MAX = 16  # binary ones of an event
@@ -133,6 +133,12 @@ def check_name(event: str) -> None:
 
 
 # --- parts --------------------------------------------------------------------------------------
+
+
+def told(error: ZchatError) -> dict[str, str]:
+    """What a client is told of an error."""
+    code = "busy" if isinstance(error, TimedOut) else "usage"
+    return {"error": getattr(error, "code", code), "text": str(error)}
 
 
 def _utf8(text: str) -> bytes:

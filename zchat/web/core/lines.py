@@ -1,4 +1,4 @@
-"""Messages as lines of JSON and as events of an EventSource: what plain HTTP, `/ws` and the page get.
+"""Messages as clients get them: lines of JSON (plain HTTP, `/ws`, the page), events of an EventSource or of Socket.IO.
 
 Rules of this file
 1. A line is one object, whoever wrote the message; an EventSource's `id` is the offset, which browsers send back.
@@ -6,7 +6,7 @@ Rules of this file
 
     {"event":"message","room":"general","offset":41,"time":1790000000.5,"user":"alice","text":"hi"}
 
-Spec: docs/web.md, "Plain HTTP". Tests: tests/web/test_lines.py.
+Spec: docs/web.md, "Plain HTTP". Tests: tests/web/test_asking.py.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zchat.message import Message
 
 _JSON = msgspec.json.Encoder()
+PRESENCE = ("join", "leave")
 HIDDEN = frozenset({resuming.TAG, resuming.KEY})  # headers that are between gateways and clients
 
 
@@ -54,6 +55,29 @@ def facts_of(message: Message) -> dict[str, Any]:
     if resuming.KEY in message.headers:
         facts["id"] = message.headers[resuming.KEY]
     return facts
+
+
+def event_of(message: Message) -> tuple[str, list[Any]]:
+    """The event, with its arguments, that Socket.IO clients get for a record."""
+    event, headers = message.event, message.headers
+    if (event != "message" or events.ARGS in headers) and events.is_plain(event) and event not in PRESENCE:
+        return event, events.arguments(event, message.body, headers)
+    told: dict[str, Any] = {
+        "room": message.room,
+        "user": message.user,
+        "offset": message.offset,
+        "time": message.time / 1_000_000,
+    }
+    if event in PRESENCE:
+        return event, [told | ({"reason": message.text} if event == "leave" else {})]
+    if event != "message":
+        told["event"] = event
+    try:
+        told["text"] = message.body.decode()
+    except UnicodeDecodeError:
+        told["data"] = message.body
+    others = shown(headers)
+    return "message", [told | ({"headers": others} if others else {})]
 
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
