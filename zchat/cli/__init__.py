@@ -105,7 +105,7 @@ class Commands(TyperGroup):
         if name not in COMMANDS:
             return None
         if name not in self.commands:
-            with interrupts.held():  # as in connecting.py
+            with interrupts.loading():
                 module = importlib.import_module(COMMANDS[name].module)
             self.commands[name] = _command(name, module)
         return self.commands[name]

@@ -27,7 +27,7 @@ def connect(
     on_notice: Callable[[Notice], object] | None = None,
 ) -> Client:
     """As `zchat.connect`."""
-    with interrupts.held():  # msgspec loses what is raised while it looks at types, and nobody would ever end
+    with interrupts.loading():
         from zchat import connect as connected  # 40 ms of zmq and msgspec, which `--help` need not wait for
 
     telling = threading.Timer(TOLD_SECONDS, _tell, (wait,))

@@ -14,6 +14,7 @@ Tests: tests/cli/test_interrupts.py.
 
 from __future__ import annotations
 
+import gc
 import signal
 import time
 from collections.abc import Iterator
@@ -61,6 +62,19 @@ class Interrupts:
             self._is_held = before
         if not before:
             self.let_in()
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """A block of imports: it is not torn (msgspec loses what is raised while it looks at types, and nobody would
+        ever end), nor is it looked through for garbage, of which there is none.
+        """
+        gc.disable()
+        try:
+            with self.held():
+                yield
+        finally:
+            gc.freeze()
+            gc.enable()
 
     @contextmanager
     def passing(self) -> Iterator[None]:
