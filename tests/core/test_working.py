@@ -133,6 +133,23 @@ def test_after_a_break_it_says_what_it_has_and_then_what_is_done(member: Member)
     assert [(each.acks, each.nacks) for each in said[1:]] == [([(40, 40)], []), ([(41, 41)], [(42, 42, 0)])]
 
 
+def test_what_came_again_is_not_given_back_once_more(member: Member) -> None:
+    """The answer was lost: what it said is said again, but not of what it has in its hands by now."""
+    member.deliver(40, 6)
+    member.put(40, 45, 100)
+    assert [each.nacks for each in member.said()] == [[(40, 45, 100)]]
+    member.deliver(42, 2)
+    member.session.disconnected("")
+    member.welcome()
+    _, join, settle = member.said()
+    assert join.holds == [(40, 45)] and settle.nacks == [(40, 41, 100), (44, 45, 100)]
+    member.deliver(40, 2)
+    member.deliver(44, 2)
+    member.session.elapsed(Instant(NOW.seconds + 60.0, NOW.micros))
+    assert [(each.acks, each.nacks) for each in member.said() if isinstance(each, wire.Settle)] == [([], [])]
+    assert list(member.worker.held) == [(40, 45)]
+
+
 def test_one_that_has_no_answer_yet_is_said_with_what_it_has() -> None:
     member = Member()
     member.deliver(40, 2)

@@ -162,6 +162,9 @@ class Working:
             if batch.kind != wire.MESSAGES or worker.held.count + last - batch.base >= 2 * worker.max_in_flight:
                 continue
             worker.held.add(batch.base, last)
+            for settle in worker.settling.values():
+                if settle.nacks:
+                    settle.nacks = _without(settle.nacks, batch.base, last)
             items.append(Handed(worker.room, batch, last, len(frame), deliveries, worker.log))
         for _, first, last, reason in message.gaps:
             items.append(Notice("gap", first, last, worker.room, reason=reason[: answers.NAME_MAX]))
@@ -293,6 +296,15 @@ def _holds(worker: GroupWorker) -> list[OffsetSpan]:
     for first, last in worker.held:
         holds.add(first, last)
     return list(holds)[:RANGES_MAX]
+
+
+def _without(nacks: list[tuple[int, int, int]], first: int, last: int) -> list[tuple[int, int, int]]:
+    """What of these is to be said again: not what has come again, as that would be taken from who has it now."""
+    left: list[tuple[int, int, int]] = []
+    for begin, end, delay in nacks:
+        parts = (begin, min(end, first - 1)), (max(begin, last + 1), end)
+        left += [(*part, delay) for part in parts if part[0] <= part[1]]
+    return left
 
 
 def _put(parts: list[OffsetSpan], delay: int, acks: OffsetRanges, nacks: list[tuple[int, int, int]]) -> None:
