@@ -12,7 +12,9 @@ Spec: docs/protocol.md, "Sealed rooms". Tests: tests/test_sealing.py.
 from __future__ import annotations
 
 import os
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from zchat import profile, wire
@@ -29,6 +31,8 @@ NO_KEY = "sealed message: no key for it here"
 DOES_NOT_OPEN = "sealed message that does not open: it was changed, or is not of this room and user"
 UNKNOWN = "sealed message that this version of zchat does not know"
 
+FOLDER_LOOK_SECONDS = 1.0  # between two looks whether there is a folder for keys by now
+
 _NONE: frozenset[str] = frozenset()
 
 
@@ -37,12 +41,17 @@ class Sealing:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._ring: KeyRing | None = None  # there was no folder so far
+        self._ring: KeyRing | None = None  # there was no folder so far,
+        self._looked = -inf  # when it was looked for last
         self._by_id: dict[bytes, bytes] = {}  # keys that were looked for
 
     def rooms(self) -> frozenset[str]:
-        """The rooms of which there is a key: what goes there is sealed. Raises UsageError."""
+        """The rooms of which there is a key, as of a second ago: what goes there is sealed. Raises UsageError."""
         if self._ring is None:
+            now = monotonic()
+            if now - self._looked < FOLDER_LOOK_SECONDS:
+                return _NONE
+            self._looked = now
             if not os.path.isdir(self._folder):
                 return _NONE
             from zchat.ring import KeyRing
@@ -106,6 +115,7 @@ class Sealing:
     def _key(self, room: str, wanted: bytes) -> bytes | None:
         from zchat.core.sealed import key_id
 
+        self._looked = -inf  # somebody has a key: it may have come this moment
         found = self._ring.of(room) if self.rooms() and self._ring is not None else None
         for each in found.keys if found is not None else ():
             self._by_id[key_id(each.key)] = each.key

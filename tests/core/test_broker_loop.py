@@ -14,7 +14,7 @@ from zchat import wire
 from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
-from zchat.core.broker_loop import LONE_BYTES, BrokerLoop
+from zchat.core.broker_loop import BUSY_SECONDS, LONE_BYTES, BrokerLoop
 from zchat.core.broker_port import ENDS, FRAMES
 from zchat.core.log import Append, facts_of
 from zchat.errors import LogError
@@ -268,3 +268,28 @@ def test_what_is_due_by_time_is_done_then_and_not_before() -> None:
     assert bench.loop.rest() == 0.0
     bench.turns()
     assert [wire.decode_broadcast(frame) for _, frame in sent[1:]] == [wire.Watermark(1)]
+
+
+def test_while_frames_come_without_end_what_is_due_is_done_a_moment_late_at_most() -> None:
+    bench, sent = Bench(), list[object]()
+
+    def broadcast(broadcasts: list[tuple[bytes, bytes]], *, patient: bool) -> set[bytes]:
+        sent.extend(wire.decode_broadcast(frame) for _, frame in broadcasts)
+        return set()
+
+    bench.port.broadcast = broadcast  # type: ignore[assignment, method-assign]
+    bench.log.is_quick = True
+    bench.hello(b"ann")
+    bench.frames.append((b"ann", publish(1, b"x")))
+    bench.turns()
+    began, seq = bench.world.seconds, 1
+    while wire.Watermark(1) not in sent:
+        bench.world.seconds += 0.001
+        seq += 1
+        quiet = wire.Publish(seq, "b", wire.VOLATILE | wire.QUIET, msgspec.Raw(wire.encode_records([b"y"])))
+        bench.frames.append((b"ann", wire.encode(quiet)))
+        bench.turns()
+        assert bench.world.seconds - began < 2.0, "it is never done"
+    assert 1.0 <= bench.world.seconds - began <= 1.0 + BUSY_SECONDS + 0.002
+    bench.turns()
+    assert bench.loop.rest() > 0.4, "nothing has come any more"

@@ -102,7 +102,7 @@ class BrokerWatch:
         self._world.after(grace, lambda: self._grace_over(broker, began))
         settling: dict[tuple[Endpoint, int], list[Promised]] = {}
         join, settle, left, deliver = groups.join, groups.settle, groups.left, groups._handing_out._deliver
-        reply = broker.core._replies.reply
+        reply = broker.core.replies.reply
 
         def joined(session: Session, message: wire.JoinGroup, head: int, at: Instant) -> None:
             join(session, message, head, at)
@@ -147,7 +147,7 @@ class BrokerWatch:
 
         vars(groups).update(join=joined, settle=settled, left=has_left)
         vars(groups._handing_out)["_deliver"] = delivered
-        vars(broker.core._replies)["reply"] = replied
+        vars(broker.core.replies)["reply"] = replied
 
     def taken(self, holding: Holding) -> None:
         """A member has a job in its hand: until when nobody else may have it is known by whom it was handed to."""

@@ -17,7 +17,6 @@ Spec: docs/protocol.md, "Limits". Tests: tests/core/test_allowances.py.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterator
 from ipaddress import ip_address
 from itertools import islice
@@ -165,8 +164,8 @@ class Share:
         self._most: int = getattr(settings, self._limit)
         self._origin_most: int = getattr(settings, self._origin_limit)
         self._user_most: int = getattr(settings, self._user_limit, 0)
-        self._origins = Counter[str]()
-        self._users = Counter[str]()
+        self._origins: dict[str, int] = {}
+        self._users: dict[str, int] = {}
         self.held = 0  # in all
 
     def check(self, address: str, amount: int, code: str, text: str, user: str = "") -> None:
@@ -186,17 +185,19 @@ class Share:
         """The limit that it would be above with so much more; empty: none."""
         if amount <= 0:
             return ""
-        if user and self._users[user_key(user)] + amount > self._user_most:
+        if user and self._users.get(user_key(user), 0) + amount > self._user_most:
             return self._user_limit
-        if self._origins[origin(address)] + amount > self._origin_most:
+        if self._origins.get(origin(address), 0) + amount > self._origin_most:
             return self._origin_limit
         return self._limit if self.held + amount > self._most else ""
 
 
-def _add(held: Counter[str], of: str, amount: int) -> None:
-    held[of] += amount
-    if not held[of]:
-        del held[of]
+def _add(held: dict[str, int], of: str, amount: int) -> None:
+    now = held.get(of, 0) + amount
+    if now:
+        held[of] = now
+    else:
+        held.pop(of, None)
 
 
 class Remembered(Generic[Thing]):

@@ -55,7 +55,7 @@ class Asked:
 
     def __init__(self, connection_questions_max: int) -> None:
         self._connection_questions_max = connection_questions_max
-        self._queues: dict[bytes, QuestionQueue] = {}
+        self.queues: dict[bytes, QuestionQueue] = {}
         self._tried: deque[QuestionQueue] = deque()
         self._long: dict[bytes, QuestionQueue] = {}
         self._at_work: QuestionQueue | None = None  # of the long ones
@@ -66,9 +66,9 @@ class Asked:
     def ask(self, endpoint: Endpoint, question: Question) -> None:
         """It waits for its turn. Raises WireError for one too many of its connection."""
         connection = connection_of(endpoint)
-        queue = self._queues.get(connection)
+        queue = self.queues.get(connection)
         if queue is None:
-            queue = self._queues[connection] = QuestionQueue(connection)
+            queue = self.queues[connection] = QuestionQueue(connection)
             self._tried.append(queue)
         if len(queue.waiting) >= self._connection_questions_max:
             raise over_limit("connection_questions_max", "busy", f"{len(queue.waiting)} questions are waiting")
@@ -99,21 +99,21 @@ class Asked:
         if queue.waiting:
             self._tried.append(queue)
         else:
-            del self._queues[queue.connection]
+            del self.queues[queue.connection]
         return answer
 
     def has_next(self, full: Container[bytes]) -> bool:
         """Whether any waits that is not in `full`."""
-        return bool(self._queues) and any(connection not in full for connection in self._queues)
+        return bool(self.queues) and any(connection not in full for connection in self.queues)
 
     def begin_anew(self) -> None:
         """What is half made is made by other rules."""
-        for queue in self._queues.values():
+        for queue in self.queues.values():
             queue.work, queue.steps = None, 0
 
     def forget(self, connection: bytes) -> None:
         """The connection is gone."""
-        queue = self._queues.pop(connection, None)
+        queue = self.queues.pop(connection, None)
         if queue is not None and self._long.pop(connection, None) is None:
             self._tried.remove(queue)
 

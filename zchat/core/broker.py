@@ -87,12 +87,12 @@ class BrokerCore:
         self.purges = Purges(self._rooms, facts.empty_rooms)
         self._commit: Commit | None = None  # under way
         self._gathering = Gathering(settings.batch_bytes_max)
-        self._replies = Replies()
-        self._paces = Paces(settings, self._replies)
+        self.replies = Replies()
+        self._paces = Paces(settings, self.replies)
         self.groups = BrokerGroups(
-            facts.groups, settings, self._rooms, self._gathering, self._replies, self._allowances, now
+            facts.groups, settings, self._rooms, self._gathering, self.replies, self._allowances, now
         )
-        self.limits = self._replies.limits
+        self.limits = self.replies.limits
         self.limits.whose = self._whose
         self._schedule = BrokerSchedule(
             facts.scheduled, settings, self._rooms, self._gathering, now, self.rights, self.identities
@@ -100,27 +100,28 @@ class BrokerCore:
         self._questions = Questions(
             self.registry, self._rooms, self._cursors, self.groups, self._schedule, self.rights, self.limits.counts
         )
-        self._outlet = Outlet(self._replies, self._paces, settings.batch_bytes_max, self._welcomes.start)
+        self._outlet = Outlet(self.replies, self._paces, settings.batch_bytes_max, self._welcomes.start)
         self._asked = Asked(settings.connection_questions_max)
-        self._reads = Reads(self._replies, settings.connection_reads_max, settings.reads_max, ReadPaces(settings))
+        self.questions = self._asked.queues  # that wait, by connection
+        self._reads = Reads(self.replies, settings.connection_reads_max, settings.reads_max, ReadPaces(settings))
         self.take_reads, self.read_gave_way, self.read_done = self._reads.take, self._reads.gave_way, self._reads.done
         self.is_patient, self.broadcast = self._outlet.is_patient, self._outlet.out  # then take replies
-        self.take_cutoffs = self._replies.take_cutoffs
-        told = self._replies, self._allowances, session_ids, self.identities.audit
+        self.take_cutoffs = self.replies.take_cutoffs
+        told = self.replies, self._allowances, session_ids, self.identities.audit
         self._memberships = Memberships(settings, self.registry, self._rooms, self._gathering, *told)
         self._memberships.restore(facts.sessions, facts.users_seen, now)
-        self._calls = Calls(settings, self._replies)
+        self._calls = Calls(settings, self.replies)
         self._dispatch = self._dispatching()
         changes = self._changes()
         self.rules_changed, self.renew = changes.rules_changed, changes.renew
-        self.admission = Admission(self.identities, self.registry, self._replies, self._dispatch.end)
+        self.admission = Admission(self.identities, self.registry, self.replies, self._dispatch.end)
         self.refuse_subscriptions = self._memberships.refuse_subscriptions
         # What the shell takes.
         self._broadcasts: list[tuple[bytes, bytes]] = []
         self.take_direct = self.registry.recipients.take  # after `take_broadcasts`: what is said to sessions one by one
 
     def _changes(self) -> RuleChanges:
-        parts = self._memberships, self.groups, self._calls, self._asked, self._questions, self._replies
+        parts = self._memberships, self.groups, self._calls, self._asked, self._questions, self.replies
         return RuleChanges(self.rights, self.registry, *parts)
 
     def _dispatching(self) -> Dispatch:
@@ -136,7 +137,7 @@ class BrokerCore:
             self._schedule,
             self._calls,
             self._gathering,
-            self._replies,
+            self.replies,
             self.rights,
         )
 
@@ -153,7 +154,7 @@ class BrokerCore:
             message = wire.decode_client(frame)
         except WireError as error:
             if endpoint not in self._memberships.former:
-                self._replies.refuse_frame(endpoint, frame, error)
+                self.replies.refuse_frame(endpoint, frame, error)
             return
         session = self.registry.of(endpoint)
         if session is not None:
@@ -166,13 +167,13 @@ class BrokerCore:
             self.admission.enrol(endpoint, message, now)
         elif session is None:
             if endpoint not in self._memberships.former:
-                self._replies.reply(endpoint, wire.HelloAgain())
+                self.replies.reply(endpoint, wire.HelloAgain())
         elif type(message) is not wire.From:
             self._dispatch.take(session, endpoint, message, self.head, self._commit, now)
         elif isinstance(endpoint, bytes):
             self._received(Channel(endpoint, message.channel), bytes(message.message), now)
         else:
-            self._replies.refuse(endpoint, "connection", 0, "bad-frame", "a FROM in a FROM")
+            self.replies.refuse(endpoint, "connection", 0, "bad-frame", "a FROM in a FROM")
 
     def disconnected(self, connection: bytes, now: Instant) -> None:
         """A connection ended: its session has the grace time to come back."""
@@ -180,7 +181,7 @@ class BrokerCore:
         self.identities.disconnected(connection)
         self._allowances.disconnected(connection)
         self._reads.forget(connection)
-        self._replies.forget(connection)
+        self.replies.forget(connection)
         self._asked.forget(connection)
         self._calls.disconnected(connection, now)
         self.registry.disconnected(connection, now)
@@ -212,13 +213,13 @@ class BrokerCore:
                 ):
                     if not (paces.is_on and paces.is_late(session, entry.seq, offset, size)):
                         session.finish(entry.seq, offset, size)
-                        self._replies.ack(session.connection, entry.seq, offset)
+                        self.replies.ack(session.connection, entry.seq, offset)
                     offset += count
         self._cursors.committed(commit.append, self._gathering.cursors)
         self.groups.kept(commit.dying)
         self._schedule.committed(commit.scheduled)
         for endpoint, request in commit.done:
-            self._replies.reply(endpoint, wire.Done(request))
+            self.replies.reply(endpoint, wire.Done(request))
 
     def found(self, session_id: str, seq: int, offset: int, failure: str = "") -> None:
         """Where the log has a repeated publish (0: nowhere), or why that is not known. Then take replies."""
@@ -237,7 +238,7 @@ class BrokerCore:
 
     def stopping(self) -> None:
         """The broker ends: tell every client. Then take replies."""
-        self._replies.reply_all(self.registry.connections(), wire.Goodbye("stopping"))
+        self.replies.reply_all(self.registry.connections(), wire.Goodbye("stopping"))
 
     def next_deadline(self) -> float | None:
         """When `elapsed` must be called at the latest; None: nothing is due."""
@@ -270,13 +271,15 @@ class BrokerCore:
 
     def take_broadcasts(self, now: Instant) -> list[tuple[bytes, bytes]]:
         """(topic, frame) to send on XPUB, in order."""
-        self._flush_volatile(now)
+        if self._outlet.batches or self._outlet.held:
+            self._flush_volatile(now)
         broadcasts, self._broadcasts = self._broadcasts, []
         return broadcasts
 
     def take_replies(self) -> list[tuple[bytes, bytes]]:
         """(connection, frame) to send on ROUTER, in order: one ACK for each connection."""
-        return self._replies.take(self._gathering.window(self._commit)) if self._replies else []
+        replies = self.replies
+        return replies.take(self._gathering.window(self._commit) if replies.acks else 0)
 
     def answer(self, full: Container[bytes]) -> bool:
         """Work for a step on a question of a connection that is not in `full`. Then take replies.
@@ -292,7 +295,7 @@ class BrokerCore:
             count = self._asked.count
             asker.work = self._questions.work(session, asker.waiting[0], count, self.head)
         if frame := self._asked.work(asker):
-            self._replies.reply_frame(endpoint, frame)
+            self.replies.reply_frame(endpoint, frame)
         return True
 
     def may_answer(self, full: Container[bytes]) -> bool:
@@ -302,7 +305,8 @@ class BrokerCore:
     @property
     def gathered_bytes(self) -> int:
         """Bytes of records that wait for the next commit."""
-        return self._gathering.size
+        batches = self._gathering.batches
+        return sum([batch.size for batch in batches]) if batches else 0
 
     @property
     def is_committing(self) -> bool:
@@ -314,7 +318,7 @@ class BrokerCore:
     def _publish(self, session: Session, message: wire.Publish, frame: bytes, now: Instant) -> None:
         seq = message.seq
         if seq <= session.last_seq:
-            repeat(session, message, self._reads, self._replies)
+            repeat(session, message, self._reads, self.replies)
             return
         session.accept(seq)
         try:
@@ -330,7 +334,7 @@ class BrokerCore:
                 self._paces.publish(session, seq, count, len(frame), now, is_stored=not is_volatile)
         except (BadName, WireError) as error:
             session.settle(seq, error.code)
-            self._replies.refuse_error(session.connection, "publish", seq, error)
+            self.replies.refuse_error(session.connection, "publish", seq, error)
             return
         if is_volatile:
             self._outlet.publish(session, room, message, count, len(frame))
@@ -368,9 +372,9 @@ class BrokerCore:
                     session.finish(entry.seq, error.code, size)
                     if error.limit:
                         self.limits.meet(error.limit, session.connection)
-                    self._replies.refuse(session.connection, "publish", entry.seq, error.code, str(error))
+                    self.replies.refuse(session.connection, "publish", entry.seq, error.code, str(error))
         for endpoint, request in undone.done:
-            self._replies.refuse(endpoint, "request", request, error.code, str(error))
+            self.replies.refuse(endpoint, "request", request, error.code, str(error))
         self._memberships.not_kept(undone, now)
         for batch in undone.batches:
             self._rooms.forget(batch.room, self.registry.members(batch.room.name))
@@ -391,4 +395,4 @@ class BrokerCore:
         session, resumed = greeted
         self.groups.greeted(session)
         micros = max(self._time, now.micros)
-        self._replies.reply(endpoint, self._welcomes.of(session, self.head, micros, now, resumed=resumed))
+        self.replies.reply(endpoint, self._welcomes.of(session, self.head, micros, now, resumed=resumed))

@@ -45,6 +45,7 @@ GATHERED_BYTES_MAX = 128 << 20  # waiting for the commit under way: the windows 
 ENDED_WAIT_SECONDS = 1.0  # for the frames that ended connections have left in a port that is never dry
 ENDED_LOOK_SECONDS = 0.02  # whether it is
 STOP_SECONDS = 5.0  # to commit what had arrived
+BUSY_SECONDS = 0.005  # while frames come, what is due is looked up only so often, and so much late
 LOOK_SECONDS = 0.5  # whether the clock was set, and there are other rules: they hold when two looks saw the same
 LIMITS_SECONDS = 60.0  # between two lines on limits that were met
 PROBE_SECONDS = 30.0  # a connection whose end was missed is found by a send that fails
@@ -83,7 +84,10 @@ class BrokerLoop:
         self._finished: deque[Later] = deque()  # from other threads
         self._receives = True
         self._more = False  # may be there to be received
-        self._due = inf  # when the core is to be told at the latest that time has passed
+        self._due = inf  # when the core is to be told at the latest that time has passed,
+        self._due_until = 0.0  # and until when that need not be found out anew
+        self._took, self._turned_at = 0, 0.0  # whether frames came for the last turn, and when it began
+        self._pass_at = 0.0  # when something is due that is no matter of the core
         self._trouble = ""  # code of what the log said last, empty when it works
         self._is_stopping = False
         self._stop_at = inf  # at the latest
@@ -118,12 +122,19 @@ class BrokerLoop:
     def rest(self) -> float:
         """For how many seconds to poll."""
         core, port = self.core, self._port
-        now, due = port.now(), core.next_deadline()
-        self._due = inf if due is None else due
         self._receives = core.gathered_bytes < self.gathered_bytes_max and not self._has_all
-        has_work = self._finished or core.groups.is_eager or core.may_answer(port.full)
-        is_busy = has_work or (self._more and self._receives)
-        if is_busy or (self._is_stopping and self._stop_at == inf):
+        is_busy = (
+            self._finished
+            or (self._more and self._receives)
+            or (core.groups.rooms and core.groups.is_eager)
+            or (core.questions and core.may_answer(port.full))
+            or (self._is_stopping and self._stop_at == inf)
+        )
+        if self._took and self._turned_at < self._due_until:
+            return 0.0 if is_busy else BUSY_SECONDS
+        now, due = port.now(), core.next_deadline()
+        self._due, self._due_until = inf if due is None else due, now.seconds + BUSY_SECONDS
+        if is_busy:
             return 0.0
         until = min(self._due, self._stop_at, port.due(now))
         if port.ends:
@@ -144,6 +155,7 @@ class BrokerLoop:
         receives = self._receives
         # What one sent before its end was read may have come since the poll.
         may_have = self._more or ready & FRAMES or port.ends or self._is_stopping
+        self._took, self._turned_at = ready & FRAMES, now.seconds
         self._more = bool(receives and may_have and self._drain(now))
         dry = receives and not self._more
         port.elapsed(now, dry=dry)
@@ -154,7 +166,8 @@ class BrokerLoop:
         if self._key_worker is not None:
             self._key_worker.turn(now)
         self._cycle(now)
-        self._pass_time(now)
+        if now.seconds >= self._pass_at or self.core.purges.upto:
+            self._pass_time(now)
         if self._is_stopping:
             self._stop(now, dry=dry)
 
@@ -223,19 +236,21 @@ class BrokerLoop:
             if (following := core.take_append(now)) is not None:
                 self._append(following)
         full = port.full
-        if core.may_answer(full):
+        if core.questions and core.may_answer(full):
             self._answer(now)
         for read in core.take_reads(full, now):
             self._read_worker.submit(read)
-        for stock_read in core.groups.take_reads(now):
-            self._read_worker.submit(Read(b"", stock_read))
-        for connection in core.take_cutoffs():
-            port.cut_off(connection, now)
+        if core.groups.rooms:
+            for stock_read in core.groups.take_reads(now):
+                self._read_worker.submit(Read(b"", stock_read))
+        if core.replies.cutoffs:
+            for connection in core.replies.take_cutoffs():
+                port.cut_off(connection, now)
 
     def _send(self, now: Instant) -> None:
         """What somebody waits for goes first: of a round trip, the message, and then its ack."""
         core, port = self.core, self._port
-        if core.groups.is_eager:
+        if core.groups.rooms and core.groups.is_eager:
             core.groups.hand_out(port.full, now)
         broadcasts, direct = core.take_broadcasts(now), core.take_direct()
         if broadcasts or direct:
@@ -294,6 +309,7 @@ class BrokerLoop:
         if retention and now.seconds >= self._trim_at:
             self._trim_at = now.seconds + self.core.settings.trim_seconds
             self._log.trim(list(retention), self._clocks.for_ages(now))
+        self._pass_at = min(self._probe_at, self._look_at, self._trim_at if retention else inf)
 
     def _look_at_limits(self, now: Instant) -> None:
         """Count those for which the port cut peers off; tell once a minute which were met since the last time."""

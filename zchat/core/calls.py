@@ -139,8 +139,12 @@ class Calls:
     def reply(self, session: Session, message: wire.Reply, now: Instant) -> None:
         """A server has answered."""
         call = self._open.get(message.call)
-        server = next((each for each in call.servers if each.session is session), None) if call is not None else None
-        if call is None or server is None:
+        if call is None:
+            return
+        for server in call.servers:
+            if server.session is session:
+                break
+        else:
             return
         record, error = message.record, message.error[:400]
         try:

@@ -88,11 +88,6 @@ class Gathering:
         """Whether somebody waits for what is in it."""
         return bool(self.done) or any(batch.kind == wire.MESSAGES for batch in self.batches)
 
-    @property
-    def size(self) -> int:
-        """Bytes of its records."""
-        return sum([batch.size for batch in self.batches]) if self.batches else 0
-
     def window(self, under_way: Commit | None) -> int:
         """How many bytes a session may have waiting: WAITING_BYTES, shared by all sessions that have some waiting."""
         sessions = max(len(self.sessions), len(under_way.sessions) if under_way else 0, 1)

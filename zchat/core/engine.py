@@ -141,7 +141,9 @@ class Engine:
             self._publish(now)
         is_due = now.seconds >= self._tick or now.seconds >= self._due
         if self._commands or is_due or ready & ~BATCHES:
-            self._do_commands(now)
+            if self._commands:
+                self._do_commands(now)
+                self._send()  # what a program waits for, before all that may be to be done besides
             if is_due:
                 self._pass_time(now)
             self._carry_out(now)

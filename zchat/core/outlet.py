@@ -37,9 +37,9 @@ class Outlet:
         self._paces = paces
         self._batch_bytes_max = batch_bytes_max
         self._counts = Counts(start)
-        self._batches: list[OpenBatch] = []
+        self.batches: list[OpenBatch] = []  # that nobody was offered yet
         self._offered: list[OpenBatch] = []  # that were taken, and of which `out` has not told yet
-        self._held: dict[bytes, list[OpenBatch]] = {}  # topic -> those that were refused, in order
+        self.held: dict[bytes, list[OpenBatch]] = {}  # topic -> those that were refused, in order
         self._held_bytes = 0
         self._patience = PATIENCE_SECONDS
         self._looked_at = 0.0  # when the patience was that much
@@ -49,9 +49,9 @@ class Outlet:
         batch = room.volatile_batch
         if batch is None or batch.size > self._batch_bytes_max:
             batch = room.volatile_batch = OpenBatch(room, wire.VOLATILE_MESSAGES)
-            self._batches.append(batch)
+            self.batches.append(batch)
         batch.add(session, message.seq, message.records, count, size)
-        if room.topic in self._held:
+        if room.topic in self.held:
             session.wait(size)
             batch.waiting.append((session, message.seq, size))
             return
@@ -66,27 +66,27 @@ class Outlet:
 
     def take(self, time: int) -> list[OpenBatch]:
         """The batches to send now, with their frames; those of a room in order."""
-        batches, self._batches = self._batches, []
+        batches, self.batches = self.batches, []
         for batch in batches:
             room = batch.room
             room.volatile_batch = None
             base, prev = self._counts.add(room.name, batch.records)
             batch.frame = wire.encode(wire.RawBatch(batch.kind, base, prev, time, batch.entries))
-        if self._held and not self._offered:
-            batches = [batch for held in self._held.values() for batch in held] + batches
+        if self.held and not self._offered:
+            batches = [batch for held in self.held.values() for batch in held] + batches
         self._offered += batches
         return batches
 
     def out(self, refused: set[bytes], now: Instant) -> None:
         """They were sent, but for these frames: what a subscriber has no room for."""
         offered, self._offered = self._offered, []
-        if not refused and not self._held:
+        if not refused and not self.held:
             return
         self._look_at(now)
-        self._held, self._held_bytes = {}, 0
+        self.held, self._held_bytes = {}, 0
         for batch in offered:
             if batch.frame in refused:
-                self._held.setdefault(batch.room.topic, []).append(batch)
+                self.held.setdefault(batch.room.topic, []).append(batch)
                 self._held_bytes += batch.size
                 continue
             for (
@@ -105,8 +105,8 @@ class Outlet:
 
     def next_deadline(self) -> float | None:
         """When what is held is to be taken again; None: nothing is."""
-        return self._looked_at + AGAIN_SECONDS if self._held else None
+        return self._looked_at + AGAIN_SECONDS if self.held else None
 
     def _look_at(self, now: Instant) -> None:
         passed, self._looked_at = now.seconds - self._looked_at, now.seconds
-        self._patience = min(PATIENCE_SECONDS, self._patience + passed * (-1.0 if self._held else PATIENCE_GROWS))
+        self._patience = min(PATIENCE_SECONDS, self._patience + passed * (-1.0 if self.held else PATIENCE_GROWS))

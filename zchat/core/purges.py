@@ -30,12 +30,12 @@ class Purges:
         self._rooms = rooms
         for name in empty:
             rooms[name].emptied = rooms[name].last
-        self._upto: dict[str, int] = {}
+        self.upto: dict[str, int] = {}  # what waits: rooms, and up to which offset
         self._taken_at = 0.0
 
     def __bool__(self) -> bool:
         """Whether anything waits."""
-        return bool(self._upto)
+        return bool(self.upto)
 
     def ask(self, purge: wire.Purge) -> None:
         """Raises BadName, WireError for what is no room, or too many at once."""
@@ -45,17 +45,17 @@ class Purges:
         room = self._rooms.get(name)
         if room is None or not room.last:
             return
-        if name not in self._upto and len(self._upto) >= WAITING_MAX:
-            raise WireError("busy", f"{len(self._upto)} rooms are to be purged")
+        if name not in self.upto and len(self.upto) >= WAITING_MAX:
+            raise WireError("busy", f"{len(self.upto)} rooms are to be purged")
         upto = min(purge.upto or room.last, room.last)
-        self._upto[name] = max(upto, self._upto.get(name, 0))
+        self.upto[name] = max(upto, self.upto.get(name, 0))
         if upto == room.last:
             room.emptied = upto
 
     def take(self, seconds: float) -> list[RetentionRule]:
         """What the log is to remove now."""
-        if not self._upto or seconds - self._taken_at < TAKEN_SECONDS:
+        if not self.upto or seconds - self._taken_at < TAKEN_SECONDS:
             return []
         self._taken_at = seconds
-        taken, self._upto = self._upto, {}
+        taken, self.upto = self.upto, {}
         return [RetentionRule(name, upto=upto) for name, upto in taken.items()]

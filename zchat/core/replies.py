@@ -17,9 +17,9 @@ class Replies:
     """Gathered while messages are taken, sent once a cycle."""
 
     def __init__(self) -> None:
-        self._acks: dict[Endpoint, list[tuple[int, int]]] = {}
+        self.acks: dict[Endpoint, list[tuple[int, int]]] = {}
         self._replies: list[tuple[bytes, bytes]] = []
-        self._cutoffs: list[bytes] = []
+        self.cutoffs: list[bytes] = []
         self.limits = LimitsMet()
 
     def reply(self, endpoint: Endpoint, message: wire.BrokerMessage) -> None:
@@ -38,7 +38,7 @@ class Replies:
     def ack(self, endpoint: Endpoint, seq: int, offset: int) -> None:
         """A publish is stored (offset 0: broadcast, when it is volatile)."""
         if endpoint:
-            self._acks.setdefault(endpoint, []).append((seq, offset))
+            self.acks.setdefault(endpoint, []).append((seq, offset))
 
     def refuse(
         self, endpoint: Endpoint, about: str, number: int, code: str, text: str = "", *, is_fatal: bool = False
@@ -47,7 +47,7 @@ class Replies:
         if endpoint:
             self.reply(endpoint, wire.Error(about, number, code, text[:TEXT_MAX] or CODES[code].sentence))
             if (is_fatal or CODES[code].fatal) and about == "connection" and isinstance(endpoint, bytes):
-                self._cutoffs.append(endpoint)
+                self.cutoffs.append(endpoint)
 
     def refuse_error(
         self, endpoint: Endpoint, about: str, number: int, error: BadName | WireError, *, is_fatal: bool = False
@@ -65,16 +65,12 @@ class Replies:
 
     def forget(self, connection: bytes) -> None:
         """The connection is gone."""
-        self._acks.pop(connection, None)
-
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self._replies or self._acks)
+        self.acks.pop(connection, None)
 
     def take(self, window: int) -> list[tuple[bytes, bytes]]:
         """(connection, frame), in order, acks last. They tell the window, in bytes."""
-        if self._acks:
-            acks, self._acks = self._acks, {}
+        if self.acks:
+            acks, self.acks = self.acks, {}
             for endpoint, pairs in acks.items():
                 self._replies.append(reply_to(endpoint, wire.encode(wire.Ack(pairs, window))))
         replies, self._replies = self._replies, []
@@ -82,5 +78,5 @@ class Replies:
 
     def take_cutoffs(self) -> list[bytes]:
         """Connections to end once their replies are out."""
-        cutoffs, self._cutoffs = self._cutoffs, []
+        cutoffs, self.cutoffs = self.cutoffs, []
         return cutoffs

@@ -18,7 +18,6 @@ Spec: docs/design.md, "The broker's sockets". Tests: tests/sockets/test_broker.p
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
 
@@ -34,6 +33,7 @@ from zchat.core.recipients import Addressed
 from zchat.keys import KeyPair
 from zchat.settings import Settings
 from zchat.sockets import curve, options
+from zchat.sockets.alert_poll import AlertPoll
 from zchat.sockets.broadcasts import Broadcasts
 from zchat.sockets.clock import instant
 from zchat.sockets.cutoffs import CutOffs
@@ -95,13 +95,13 @@ class SocketBrokerPort:
         self._meters = Meters(self._peers, self._cutoffs, self._settings, self.xpub.fileno())
         self._workers = Workers(READERS)
         self.work = self._workers.work
-        self._poll = select.poll()
+        self._poll = AlertPoll()
         self._tells = {self._waker.fileno(): WOKEN, options.descriptor(self.xpub): SUBSCRIPTIONS}
         self._tells.update((options.descriptor(monitor), ENDS) for monitor in self._peers.monitors)
         if self._zap is not None:
             self._tells[options.descriptor(self._zap.socket)] = ASKED
         for descriptor in self._tells:
-            self._poll.register(descriptor, select.POLLIN)
+            self._poll.register(descriptor)
         self._router_tells = options.descriptor(self.router)
         self._tells[self._router_tells] = FRAMES
         self._receives = False
@@ -134,13 +134,14 @@ class SocketBrokerPort:
         if receives != self._receives:
             self._receives = receives
             if receives:
-                self._poll.register(self._router_tells, select.POLLIN)
+                self._poll.register(self._router_tells)
             else:
                 self._poll.unregister(self._router_tells)
         found = self._look() if self._touched else 0
-        for descriptor, _ in self._poll.poll(0 if found or self._is_asked or seconds <= 0 else int(seconds * 1000) + 1):
+        assert self._meters is not None and self._workers is not None, "started"
+        wait = 0 if found or self._is_asked or seconds <= 0 else int(seconds * 1000) + 1
+        for descriptor, _ in self._poll.wait(wait, may_stay_awake=not self._workers.at_work):
             found |= self._tells[descriptor]
-        assert self._meters is not None, "started"
         self._meters.turned()
         if self._zap is not None and (found & ASKED or self._is_asked):
             self._is_asked = self._zap.answer(self.now())

@@ -18,10 +18,24 @@ class Workers:
     def __init__(self, count: int) -> None:
         self._is_closed = False
         self._jobs: queue.SimpleQueue[ReaderJob | None] = queue.SimpleQueue()
-        self.work = self._jobs.put
-        self._threads = [threading.Thread(target=self._run, name="zchat-read", daemon=True) for _ in range(count)]
+        self._given = 0  # jobs, by the one thread that gives them,
+        self._done = [0] * count  # and done, by each thread
+        self._threads = [
+            threading.Thread(target=self._run, args=(number,), name="zchat-read", daemon=True)
+            for number in range(count)
+        ]
         for thread in self._threads:
             thread.start()
+
+    def work(self, job: ReaderJob) -> None:
+        """Have it done soon. Called by one thread."""
+        self._given += 1
+        self._jobs.put(job)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a job is not done."""
+        return self._given != sum(self._done)
 
     def close(self) -> None:
         """End the threads; what waits is not done."""
@@ -31,6 +45,7 @@ class Workers:
         for thread in self._threads:
             thread.join()
 
-    def _run(self) -> None:
+    def _run(self, number: int) -> None:
         while (job := self._jobs.get()) is not None and not self._is_closed:
             job()
+            self._done[number] += 1
