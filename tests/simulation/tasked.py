@@ -399,7 +399,7 @@ class TaskedSimulation(Simulation):
         """Whether a broker that is asked now has to know it as not sent yet."""
         if plan.cancel_asked < inf or plan.due <= self.world.micros_max:
             return False
-        return not plan.by_delay or not self.world.faults.clock_jump
+        return not plan.by_delay or not self.world.counts["clock jumps"]
 
     def _later(self, plan: Plan) -> Later:
         log, body = self.log, plan.body

@@ -302,7 +302,6 @@ class SessionCore(Inquiries):
             self._tell_refused(self._publishing.forgotten(kept, now))
         self._sends.extend(self._publishing.again(now))
         self.working.welcomed(self, broken, now)
-        self._requests.welcomed()
         for number, _ in self._requests:
             self._ask_again(number, now)
         if known is not None and self._wanted.rooms:

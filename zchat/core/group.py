@@ -198,10 +198,13 @@ class WorkGroup:
             del self.pending[bisect_left(self.pending, part.last, key=_last)]
         return done
 
-    def nack(self, member: GroupMember, first: int, last: int, delay: float, now: Instant) -> None:
-        """Of these, what the member has comes again, to anybody, after so many seconds."""
+    def nack(self, member: GroupMember, first: int, last: int, delay: float, deliveries: int, now: Instant) -> None:
+        """Of these, what the member has comes again, to anybody, after so many seconds.
+
+        Not what it has been handed once more since, as its `deliveries` show: the nack crossed that on its way.
+        """
         for run in list(self._within(first, last)):
-            if run.holder is member:
+            if run.holder is member and run.deliveries <= deliveries:
                 self._again(self._cut_out(run, first, last), "nack", now.seconds + delay, now)
 
     def claim(self, member: GroupMember, holds: Iterable[Range], now: Instant) -> None:

@@ -121,9 +121,9 @@ class BrokerGroups:
                 for first, last in message.acks:
                     member.settled(first, last)
                     group.ack(first, last)
-                for first, last, delay in message.nacks:
+                for first, last, delay, deliveries in message.nacks:
                     member.settled(first, last)
-                    group.nack(member, first, last, min(delay, wire.ACK_WAIT_MS_MAX) / 1000, now)
+                    group.nack(member, first, last, min(delay, wire.ACK_WAIT_MS_MAX) / 1000, deliveries, now)
                 self._changed(group)
                 self._keep(group)
 

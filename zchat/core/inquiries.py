@@ -44,7 +44,7 @@ class Inquiries:
         """Send a request; its answer comes out of `take_answers` under the number returned."""
         frame = self._requests.add(request, now)
         if self.is_ready and self._gate.enter(self, request.request, request):
-            self._sends.append(frame)
+            self._says(request.request, frame)
         return request.request
 
     def ask_for(self, listener: Listener, question: Request, now: Instant) -> int:
@@ -69,7 +69,7 @@ class Inquiries:
         if request is None or not self.is_ready:
             self._gate.leave(self, number)  # it is asked with the next WELCOME, or not at all
         elif self._gate.enter(self, number, request):
-            self._sends.append(wire.encode(request))
+            self._says(number, wire.encode(request))
 
     def put(self, request: Request, now: Instant) -> int:
         """The same, to be said with the requests that are about to be said again."""
@@ -105,4 +105,8 @@ class Inquiries:
         if frame is None or request is None:
             self._answered(number, wire.Done(number), now)
         elif self._gate.enter(self, number, request):
-            self._sends.append(frame)
+            self._says(number, frame)
+
+    def _says(self, number: int, frame: bytes) -> None:
+        self._requests.says(number)
+        self._sends.append(frame)

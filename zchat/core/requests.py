@@ -40,7 +40,7 @@ class Requests:
     def __init__(self) -> None:
         self._numbers = count(1)
         self._out: dict[int, tuple[Request, float]] = {}  # and when it is sent again
-        self._twice: set[int] = set()  # were said again on the connection that is there
+        self._said: dict[int, int] = {}  # number -> how often, on whatever connections
         self._cursors: dict[str, int] = {}  # name -> number of the last request that changes it
 
     def __len__(self) -> int:
@@ -77,17 +77,15 @@ class Requests:
     def forget(self, number: int) -> None:
         """Nobody waits for that answer any more."""
         self._out.pop(number, None)
-        self._twice.discard(number)
+        self._said.pop(number, None)
 
-    def welcomed(self) -> None:
-        """Whatever is said from now on is said for the first time on its connection."""
-        self._twice.clear()
+    def says(self, number: int) -> None:
+        """Its frame is on its way."""
+        self._said[number] = self._said.get(number, 0) + 1
 
     def due(self, now: Instant) -> list[int]:
         """Those that are to be sent again."""
-        due = [number for number, (_, at) in self._out.items() if at <= now.seconds]
-        self._twice.update(due)
-        return due
+        return [number for number, (_, at) in self._out.items() if at <= now.seconds]
 
     def again(self, number: int, joined: Container[str], now: Instant) -> bytes | None:
         """Its frame once more, for who is `joined` in these rooms; None where it was overtaken by what came later."""
@@ -111,6 +109,6 @@ class Requests:
             check_kind(request, answer)
         except WireError as error:
             answer = error
-        if isinstance(answer, wire.Error) and isinstance(request, CHANGES) and number in self._twice:
+        if isinstance(answer, wire.Error) and isinstance(request, CHANGES) and self._said.get(number, 0) > 1:
             answer = wire.Error(answer.about, number, "repeat-unknown", f"said twice, and refused once: {answer.text}")
         return Answered(request, answer)

@@ -39,7 +39,9 @@ ACK = -1  # in place of the delay of a nack, in milliseconds
 
 Receiver: TypeAlias = "Listener | GroupWorker"  # whose consumer gets something
 
-SettledRange = tuple[int, int, int, int]  # first and last offset, ACK or a delay, and of which log
+SettledRange = tuple[
+    int, int, int, int, int
+]  # first and last offset, ACK or a delay, deliveries (0: an ack), which log
 
 
 class GroupWorker:
@@ -162,9 +164,6 @@ class Working:
             if batch.kind != wire.MESSAGES or worker.held.count + last - batch.base >= 2 * worker.max_in_flight:
                 continue
             worker.held.add(batch.base, last)
-            for settle in worker.settling.values():
-                if settle.nacks:
-                    settle.nacks = _without(settle.nacks, batch.base, last)
             items.append(Handed(worker.room, batch, last, len(frame), deliveries, worker.log))
         for _, first, last, reason in message.gaps:
             items.append(Notice("gap", first, last, worker.room, reason=reason[: answers.NAME_MAX]))
@@ -254,11 +253,16 @@ class Working:
         """Say what the program has done, unless that waits for the answer to what was said before."""
         worker.outcomes += worker.collect()
         while worker.outcomes and (at_once or (session.is_ready and len(worker.settling) < SETTLES_OUT_MAX)):
-            acks, nacks = OffsetRanges(), list[tuple[int, int, int]]()
+            acks, nacks = OffsetRanges(), list[tuple[int, int, int, int]]()
             some, worker.outcomes = worker.outcomes[: RANGES_MAX // 2], worker.outcomes[RANGES_MAX // 2 :]
-            for first, last, delay, log in some:
-                if log == worker.log:
-                    _put(worker.held.remove(first, last), delay, acks, nacks)
+            for first, last, delay, deliveries, log in some:
+                if log != worker.log:
+                    continue
+                for part in worker.held.remove(first, last):
+                    if delay == ACK:
+                        acks.add(*part)
+                    else:
+                        nacks.append((*part, delay, deliveries))
             if acks or nacks:
                 settle = wire.Settle(0, worker.number, list(acks)[:RANGES_MAX], nacks[:RANGES_MAX])
                 number = session.put(settle, now) if is_put else session.ask(settle, now)
@@ -296,20 +300,3 @@ def _holds(worker: GroupWorker) -> list[OffsetSpan]:
     for first, last in worker.held:
         holds.add(first, last)
     return list(holds)[:RANGES_MAX]
-
-
-def _without(nacks: list[tuple[int, int, int]], first: int, last: int) -> list[tuple[int, int, int]]:
-    """What of these is to be said again: not what has come again, as that would be taken from who has it now."""
-    left: list[tuple[int, int, int]] = []
-    for begin, end, delay in nacks:
-        parts = (begin, min(end, first - 1)), (max(begin, last + 1), end)
-        left += [(*part, delay) for part in parts if part[0] <= part[1]]
-    return left
-
-
-def _put(parts: list[OffsetSpan], delay: int, acks: OffsetRanges, nacks: list[tuple[int, int, int]]) -> None:
-    for first, last in parts:
-        if delay == ACK:
-            acks.add(first, last)
-        else:
-            nacks.append((first, last, delay))

@@ -41,7 +41,7 @@ class JobIntake:
         self.listener = worker
         self._link = link
         self._follows = follows  # what is taken is done when the next one is
-        self._first = self._last = self._log = 0  # of what is, or was, in the buffer
+        self._first = self._last = self._deliveries = self._log = 0  # of what is, or was, in the buffer
         self._taken = OffsetRanges()  # where it does not follow: what was taken and is not settled
         self._expired: Collection[int] = ()  # of what is, or was, in the buffer
         self._outcomes: list[SettledRange] = []  # that the engine has not collected
@@ -79,7 +79,7 @@ class JobIntake:
                 raise TakenOut
             if isinstance(item, Handed) and item.log == self.listener.log:
                 self._done(self._last)
-                self._first, self._last = item.batch.base, item.last
+                self._first, self._last, self._deliveries = item.batch.base, item.last, item.deliveries
                 if item.log != self._log:
                     self._log = item.log
                     self._taken.clear()
@@ -99,7 +99,10 @@ class JobIntake:
                 raise Closed("the subscription is closed")
             if not self._follows:
                 self._taken.remove(job.offset, job.offset)
-            self._put(job.offset, job.offset, ACK if delay is None else round(delay * 1000), job._log)
+            if delay is None:
+                self._put(job.offset, job.offset, ACK, 0, job._log)
+            else:
+                self._put(job.offset, job.offset, round(delay * 1000), job.deliveries, job._log)
 
     def commit(self) -> None:
         """All that was handed over is done. Raises UsageError where it is by itself, Closed after the end."""
@@ -111,7 +114,7 @@ class JobIntake:
             left = self.buffer[0].offset if self.buffer else self._last + 1
             rest = self._taken.remove(left, self._last)
             for first, last in self._taken:
-                self._put(first, last, ACK, self._log)
+                self._put(first, last, ACK, 0, self._log)
             self._taken.clear()
             for first, last in rest:
                 self._taken.add(first, last)
@@ -130,7 +133,7 @@ class JobIntake:
                 self._done(last)
             elif self._follows and self._first <= last:
                 self._done(last - 1)
-                self._put(last, last, 0, self._log)
+                self._put(last, last, 0, self._deliveries, self._log)
             self.is_closed = True
         return done(TakeNoPart(self.listener)) if self._link.is_ready else None
 
@@ -141,7 +144,7 @@ class JobIntake:
         expired = set(range(item.batch.base, item.last + 1)) - {job.offset for job in self.buffer}
         for offset in sorted(expired):
             self._taken.remove(offset, offset)
-            self._put(offset, offset, ACK, item.log)
+            self._put(offset, offset, ACK, 0, item.log)
         return expired
 
     def _last_taken(self, left: Message | None) -> int:
@@ -161,15 +164,15 @@ class JobIntake:
         """All of the batch up to there, if it follows by itself."""
         if self._follows and self._first <= last <= self._last:
             first, self._first = self._first, last + 1
-            self._put(first, last, ACK, self._log)
+            self._put(first, last, ACK, 0, self._log)
 
-    def _put(self, first: int, last: int, delay: int, log: int) -> None:
+    def _put(self, first: int, last: int, delay: int, deliveries: int, log: int) -> None:
         """Under the lock. What lies side by side is one outcome."""
         outcomes = self._outcomes
-        if outcomes and outcomes[-1][1:] == (first - 1, delay, log):
-            outcomes[-1] = (outcomes[-1][0], last, delay, log)
+        if outcomes and outcomes[-1][1:] == (first - 1, delay, deliveries, log):
+            outcomes[-1] = (outcomes[-1][0], last, delay, deliveries, log)
         else:
-            outcomes.append((first, last, delay, log))
+            outcomes.append((first, last, delay, deliveries, log))
         if not self._is_told:
             self._is_told = True
             worker = self.listener

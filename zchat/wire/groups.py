@@ -13,7 +13,7 @@ GROUP_IN_FLIGHT_MAX = 65_536  # records that one member may have without an outc
 ACK_WAIT_MS_MIN, ACK_WAIT_MS_MAX = 100, 86_400_000  # a day
 
 Ranges: TypeAlias = Annotated[list[tuple[Natural, Natural]], msgspec.Meta(max_length=4096)]  # first and last offset
-Delays: TypeAlias = Annotated[list[tuple[Natural, Natural, Natural]], msgspec.Meta(max_length=4096)]
+Delays: TypeAlias = Annotated[list[tuple[Natural, Natural, Natural, Natural]], msgspec.Meta(max_length=4096)]
 
 
 class Gap(NamedTuple):
@@ -48,7 +48,7 @@ class Settle(msgspec.Struct, array_like=True, tag=17):
     request: Natural
     member: Natural
     acks: Ranges
-    nacks: Delays = []  # first, last, milliseconds: again, to any member, not before
+    nacks: Delays = []  # first, last, milliseconds: again, to any member, not before; the deliveries that it was told
 
 
 class Groups(msgspec.Struct, array_like=True, tag=18):
