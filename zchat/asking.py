@@ -291,8 +291,9 @@ class Asking(SendingClient):
         in_all = None if timeout is None else self._deadline("history", timeout)
         while history.request is not None:
             deadline = in_all or self._deadline("history", None)  # of the client's: for each page
+            asked = self._connection.welcome
             answer = self._connection.answer(partial(begin, Ask(history.request)), deadline)
-            for item in history.take(answer, self._connection.welcome):
+            for item in history.take(answer, asked, self._connection.welcome):
                 if isinstance(item, Delivery):
                     now, opens = self._connection.broker_time, self._connection.opens
                     yield from messages(item.room, item.batch, item.first, last=item.last, now=now, opens=opens)

@@ -48,6 +48,16 @@ def test_a_run_is_cut_where_a_part_of_it_has_another_fate() -> None:
     assert group.ack(0, 99) == 7 and (group.low, member.out, member.out_bytes) == (9, 0, 0)
 
 
+def test_a_log_that_could_not_be_read_is_tried_again_whatever_is_due_before_that() -> None:
+    group = group_of(100)
+    handed(group, 2)
+    group.read_at = group.due = NOW.seconds + 0.5
+    group.elapsed(at(NOW.seconds + 0.1))
+    assert group.due == group.read_at
+    group.elapsed(at(group.read_at))
+    assert group.due > group.read_at + 1.0, "of what is out"
+
+
 def test_runs_that_are_handed_out_in_one_breath_are_one() -> None:
     group = group_of(100)
     (member,) = group.members.values()

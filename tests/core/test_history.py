@@ -67,7 +67,7 @@ def begun(start: Start = Start(), limit: int = 1_000, presence: bool = False, he
     """One that is to ask for its first page."""
     history = History(["a", "b"], start, presence, limit)
     assert history.request == start.seek(["a", "b"], presence)
-    assert history.take(wire.Position(1, 40, head), WELCOME) == []
+    assert history.take(wire.Position(1, 40, head), WELCOME, WELCOME) == []
     return history
 
 
@@ -81,7 +81,7 @@ def told(items: list[Delivery | Notice]) -> list[tuple[str, int, int, str]]:
 def test_a_gap_is_told_where_it_lies_and_not_at_the_end_of_its_page() -> None:
     history = begun()
     gaps = [("b", 60, 69, "trimmed"), ("a", 80, 90, "damaged"), ("a", 3, 4, "trimmed")]
-    found = told(history.take(page(("a", batch(45)), ("b", batch(70)), gaps=gaps), WELCOME))
+    found = told(history.take(page(("a", batch(45)), ("b", batch(70)), gaps=gaps), WELCOME, WELCOME))
     assert found == [
         ("a", 3, 4, "trimmed"),
         ("a", 45, 46, ""),
@@ -96,7 +96,7 @@ def test_it_is_read_from_where_it_begins_up_to_the_head_of_then() -> None:
     history = begun(Start(last=3))
     assert isinstance(history.request, wire.Fetch) and (history.request.after, history.request.until) == (40, 90)
     gaps = [("a", 38, 44, "trimmed"), ("a", 30, 40, "trimmed")]
-    found = history.take(page(("b", batch(40)), ("a", batch(90)), gaps=gaps), WELCOME)
+    found = history.take(page(("b", batch(40)), ("a", batch(90)), gaps=gaps), WELCOME, WELCOME)
     assert told(found) == [("a", 41, 44, "trimmed"), ("b", 41, 41, ""), ("a", 90, 90, "")]
 
 
@@ -104,29 +104,31 @@ def test_a_limit_counts_messages_and_ends_it_there() -> None:
     history = begun(limit=3, presence=True)
     joins = ("b", batch(47, kind=wire.PRESENCE, records=9))
     later = ("a", batch(60, records=5))
-    found = history.take(page(("a", batch(45)), joins, later, ("b", batch(70)), upto=80, more=True), WELCOME)
+    found = history.take(page(("a", batch(45)), joins, later, ("b", batch(70)), upto=80, more=True), WELCOME, WELCOME)
     assert told(found) == [("a", 45, 46, ""), ("b", 47, 55, ""), ("a", 60, 60, "")]
     assert history.request is None and begun(limit=0).request is None
 
 
 def test_joins_and_kinds_of_tomorrow_are_left_out_where_nobody_wants_them() -> None:
     joins, unknown = ("a", batch(45, kind=wire.PRESENCE)), ("a", batch(50, kind=9))
-    assert begun().take(page(joins, unknown), WELCOME) == []
-    assert told(begun(presence=True).take(page(joins, unknown), WELCOME)) == [("a", 45, 46, "")]
+    assert begun().take(page(joins, unknown), WELCOME, WELCOME) == []
+    assert told(begun(presence=True).take(page(joins, unknown), WELCOME, WELCOME)) == [("a", 45, 46, "")]
 
 
 def test_what_an_earlier_page_had_does_not_come_again() -> None:
     history = begun()
-    history.take(page(("a", batch(45)), upto=50, more=True), WELCOME)
+    history.take(page(("a", batch(45)), upto=50, more=True), WELCOME, WELCOME)
     gaps = [("a", 47, 48, "trimmed"), ("b", 47, 55, "trimmed")]
-    found = told(history.take(page(("a", batch(45)), ("a", batch(50)), gaps=gaps), WELCOME))
+    found = told(history.take(page(("a", batch(45)), ("a", batch(50)), gaps=gaps), WELCOME, WELCOME))
     assert found == [("b", 51, 55, "trimmed"), ("a", 51, 51, "")]
 
 
 def test_a_batch_that_two_pages_bring_comes_once() -> None:
     history = begun(Start(after=0))
-    history.take(page(("a", batch(45, records=9)), upto=45, more=True), WELCOME)
-    assert told(history.take(page(("a", batch(45, records=9)), ("b", batch(60))), WELCOME)) == [("b", 60, 61, "")]
+    history.take(page(("a", batch(45, records=9)), upto=45, more=True), WELCOME, WELCOME)
+    assert told(history.take(page(("a", batch(45, records=9)), ("b", batch(60))), WELCOME, WELCOME)) == [
+        ("b", 60, 61, "")
+    ]
 
 
 def test_above_the_head_it_cannot_begin() -> None:
@@ -138,20 +140,31 @@ def test_above_the_head_it_cannot_begin() -> None:
 def test_pages_of_another_log_are_refused() -> None:
     history = begun()
     with pytest.raises(Refused) as raised:
-        history.take(page(("a", batch(45))), welcome("log 2", ("A", 0)))
+        history.take(page(("a", batch(45))), WELCOME, welcome("log 2", ("A", 0)))
     assert raised.value.code == "other-log"
 
 
 def test_an_older_copy_is_read_on_where_it_has_all_that_was_read() -> None:
     for copied_at, is_same in ((50, True), (49, False)):
         history = begun()
-        history.take(page(("a", batch(45)), upto=50, more=True), WELCOME)
+        history.take(page(("a", batch(45)), upto=50, more=True), WELCOME, WELCOME)
         copy = welcome("log", ("A", 0), ("C", copied_at))
         if is_same:
-            assert told(history.take(page(("a", batch(60))), copy)) == [("a", 60, 61, "")]
+            request = history.request
+            assert history.take(page(("a", batch(60))), WELCOME, copy) == [] and history.request == request
+            assert told(history.take(page(("a", batch(60))), copy, copy)) == [("a", 60, 61, "")]
             continue
         with pytest.raises(Refused, match="went back"):
-            history.take(page(("a", batch(60))), copy)
+            history.take(page(("a", batch(60))), copy, copy)
+
+
+def test_where_it_begins_is_asked_again_if_the_log_is_another_one_by_the_time_that_is_known() -> None:
+    """The answer may be of the log before: its head is no head of this one."""
+    history, other = History(["a"], Start(), False, 1_000), welcome("log 2", ("A", 0))
+    seek = history.request
+    assert history.take(wire.Position(1, 0, 78), WELCOME, other) == [] and history.request == seek
+    assert history.take(wire.Position(2, 0, 22), other, other) == []
+    assert isinstance(history.request, wire.Fetch) and history.request.until == 22
 
 
 @pytest.mark.parametrize(
@@ -160,13 +173,13 @@ def test_an_older_copy_is_read_on_where_it_has_all_that_was_read() -> None:
 def test_an_answer_of_another_kind_is_an_error(answer: Answer) -> None:
     for history in (History(["a"], Start(), False, 9), begun()):
         with pytest.raises(WireError):
-            history.take(answer, WELCOME)
+            history.take(answer, WELCOME, WELCOME)
         with pytest.raises(Refused):
-            history.take(wire.Error("request", 1, "denied", "no"), WELCOME)
+            history.take(wire.Error("request", 1, "denied", "no"), WELCOME, WELCOME)
     with pytest.raises(WireError):
-        begun().take(wire.Position(1, 40, 90), WELCOME)
+        begun().take(wire.Position(1, 40, 90), WELCOME, WELCOME)
     with pytest.raises(WireError):
-        History(["a"], Start(), False, 9).take(page(), WELCOME)
+        History(["a"], Start(), False, 9).take(page(), WELCOME, WELCOME)
 
 
 @settings(max_examples=300, deadline=None)
@@ -184,7 +197,7 @@ def test_any_history_comes_whole_in_order_and_to_its_end(
     head = len(rooms)
     after = min(after, head)
     history = History(["a", "b"], Start(after=after), False, limit)
-    history.take(wire.Position(1, 0, head), WELCOME)
+    history.take(wire.Position(1, 0, head), WELCOME, WELCOME)
     found: list[Delivery | Notice] = []
     while history.request is not None:
         fetch = msgspec.convert(history.request, wire.Fetch)
@@ -193,7 +206,7 @@ def test_any_history_comes_whole_in_order_and_to_its_end(
         stored = [(rooms[offset - 1], offset) for offset in offsets if rooms[offset - 1] != "c"]
         batches = [(room, batch(offset, records=1)) for room, offset in stored if offset - 1 not in gone]
         gaps = [(room, offset, offset, "damaged") for room, offset in stored if offset - 1 in gone]
-        found += history.take(page(*batches, upto=upto, more=upto < head, gaps=gaps), WELCOME)
+        found += history.take(page(*batches, upto=upto, more=upto < head, gaps=gaps), WELCOME, WELCOME)
     expected, left = [], limit
     for offset in range(after + 1, head + 1):
         if rooms[offset - 1] != "c" and left:

@@ -56,12 +56,15 @@ class Member:
         for number in numbers:
             self.session.received(wire.encode(wire.Done(number)), NOW)
 
-    def deliver(self, base: int, records: int, room: str = "jobs", member: int = 1, gaps: Any = ()) -> None:
-        runs = [(1, wire.raw(frame_of([[b"x"] * records], base)))] if records else []
+    def deliver(
+        self, base: int, records: int, room: str = "jobs", member: int = 1, gaps: Any = (), deliveries: int = 1
+    ) -> None:
+        runs = [(deliveries, wire.raw(frame_of([[b"x"] * records], base)))] if records else []
         self.session.received(wire.encode(wire.Deliver(member, room, runs, list(gaps))), NOW)
 
-    def put(self, first: int, last: int, delay: int = ACK) -> None:
-        self.worker.outcomes.append((first, last, delay, 0 if delay == ACK else 1, self.worker.log))
+    def put(self, first: int, last: int, delay: int = ACK, deliveries: int = 1) -> None:
+        deliveries = 0 if delay == ACK else deliveries
+        self.worker.outcomes.append((first, last, delay, deliveries, self.worker.log))
         self.working.settled(self.worker, NOW)
 
     def handed(self) -> list[tuple[int, int]]:
@@ -91,6 +94,21 @@ def test_what_is_handed_out_is_held_until_it_is_settled(member: Member) -> None:
     assert member.said() == [wire.Settle(4, 1, [(50, 51)])], "what it does not hold it does not ack"
     member.put(50, 51)
     assert member.said() == []
+
+
+def test_what_came_once_more_is_not_given_back_by_who_had_it_before(member: Member) -> None:
+    """Its time was over while the program was at it, and it comes again, to the same member."""
+    member.deliver(40, 4)
+    member.deliver(41, 2, deliveries=2)
+    member.put(40, 43, 100)
+    (settle,) = member.said()
+    assert settle.nacks == [(40, 40, 100, 1), (43, 43, 100, 1)] and list(member.worker.held) == [(41, 42)]
+    member.put(41, 41)
+    member.put(42, 42, 200, deliveries=2)
+    assert member.said() == [wire.Settle(3, 1, [(41, 41)]), wire.Settle(4, 1, [], [(42, 42, 200, 2)])]
+    member.deliver(41, 2, deliveries=3)
+    member.put(41, 42, 0)
+    assert member.said() == [] and list(member.worker.held) == [(41, 42)]
 
 
 def test_what_is_settled_gathers_while_some_have_no_answer(member: Member) -> None:

@@ -195,10 +195,11 @@ class Reading:
         while history.request is not None:
             if isinstance(history.request, wire.Fetch):
                 upto = history.request.until
+            asked = self._program.client.core.welcome
             answer = yield Ask(history.request)
             welcome = self._program.client.core.welcome
-            assert welcome is not None, "it was connected"
-            self._take(history.take(answer, welcome), self._program.logs[log_of(welcome)])
+            assert asked is not None and welcome is not None, "it was connected"
+            self._take(history.take(answer, asked, welcome), self._program.logs[log_of(welcome)])
         if not self._is_limited and upto and not self._has_changed:
             self.items.append(Reached(upto))
         self._program.world.counts["histories read"] += 1

@@ -59,8 +59,9 @@ class Reading(AsyncIterator[Message]):
             self._in_all = Deadline("history", self._timeout)
         deadline = self._in_all or connection.deadline("history", None)  # of the client's: for each page
         try:
+            asked = connection.welcome
             answer = await connection.answer(partial(begin, Ask(history.request)), deadline)
-            self._items.extend(history.take(answer, connection.welcome))
+            self._items.extend(history.take(answer, asked, connection.welcome))
         except Exception:
             history.request = None  # it has ended, as an iteration does that raised
             raise

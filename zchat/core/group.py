@@ -243,7 +243,7 @@ class WorkGroup:
 
     def elapsed(self, now: Instant) -> None:
         """Time has passed: whose ack wait is over comes again, and what waited is ready."""
-        due = inf
+        due = self.read_at if self.read_at > now.seconds else inf
         for run in self.pending:
             if run.state == OUT and run.due <= now.seconds:
                 if run.holder is not None:

@@ -69,18 +69,23 @@ class History:
         self._after = self._head = 0  # what has been read whole, and what is to be
         self._reached = 0  # by batches, whatever the broker says that it has told
 
-    def take(self, answer: Answer, welcome: wire.Welcome) -> list[Delivery | Notice]:
-        """What came, in order, of the broker that said WELCOME last. Raises Refused, WireError."""
+    def take(self, answer: Answer, asked: wire.Welcome, welcome: wire.Welcome) -> list[Delivery | Notice]:
+        """What came, in order. `asked`: the WELCOME of when `request` was asked; and the one that was said last.
+
+        Raises Refused, WireError.
+        """
         pages, known = self._pages, self._welcome or welcome
-        if pages is None:
-            self._begin(given(answer, wire.Position), welcome)
-            return []
-        page = given(answer, wire.Page)
-        if pages.fetch is not None:
+        if pages is not None and pages.fetch is not None:
             self._after = pages.fetch.after
             self._reached = max(self._reached, self._after)
         if welcome is not known:
             _check_log(known, welcome, self._after)
+        if (asked.log_id, asked.starts) != (welcome.log_id, welcome.starts):
+            return []  # nobody knows of which log it is: it is asked again
+        if pages is None:
+            self._begin(given(answer, wire.Position), welcome)
+            return []
+        page = given(answer, wire.Page)
         found: list[Delivery | Notice] = []
         for part in pages.take(page):
             if self._left <= 0:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
 from zchat import wire
@@ -66,6 +67,7 @@ class GroupWorker:
         self.session: SessionCore | None = None
         self.log = 0  # counts the logs that it met
         self.held = OffsetRanges()
+        self.again: dict[int, int] = {}  # of those, what was handed out before -> how often it was by now
         self.outcomes: list[SettledRange] = []  # that wait to be said
         self.collect: Callable[[], list[SettledRange]] = list  # what the program's threads have put since
         self.joining: wire.JoinGroup | None = None  # has no answer
@@ -164,6 +166,8 @@ class Working:
             if batch.kind != wire.MESSAGES or worker.held.count + last - batch.base >= 2 * worker.max_in_flight:
                 continue
             worker.held.add(batch.base, last)
+            if deliveries > 1:
+                worker.again.update(dict.fromkeys(range(batch.base, last + 1), deliveries))
             items.append(Handed(worker.room, batch, last, len(frame), deliveries, worker.log))
         for _, first, last, reason in message.gaps:
             items.append(Notice("gap", first, last, worker.room, reason=reason[: answers.NAME_MAX]))
@@ -258,7 +262,7 @@ class Working:
             for first, last, delay, deliveries, log in some:
                 if log != worker.log:
                     continue
-                for part in worker.held.remove(first, last):
+                for part in _held(worker, first, last, inf if delay == ACK else deliveries):
                     if delay == ACK:
                         acks.add(*part)
                     else:
@@ -275,6 +279,7 @@ class Working:
             self._asked.pop((session, number), None)
         worker.settling.clear()
         worker.held.clear()
+        worker.again.clear()
         worker.outcomes.clear()
         worker.log += 1
         worker.after = broken.upto
@@ -300,3 +305,18 @@ def _holds(worker: GroupWorker) -> list[OffsetSpan]:
     for first, last in worker.held:
         holds.add(first, last)
     return list(holds)[:RANGES_MAX]
+
+
+def _held(worker: GroupWorker, first: int, last: int, deliveries: float) -> list[OffsetSpan]:
+    """What of these it holds, and holds no more from now on. Not what was handed out more often than so by now."""
+    if not worker.again:
+        return worker.held.remove(first, last)
+    parts: list[OffsetSpan] = []
+    for begin, end in worker.held.remove(first, last):
+        for offset in range(begin, end + 1):
+            if worker.again.get(offset, 0) > deliveries:
+                worker.held.add(offset, offset)
+            else:
+                worker.again.pop(offset, None)
+                parts.append((offset, offset))
+    return parts
