@@ -185,6 +185,18 @@ def test_bye_on_a_channel_ends_that_session_alone() -> None:
     assert (ann.state, bob.state, talk.own.state) == (CLOSED, READY, READY)
 
 
+def test_who_is_given_up_before_it_is_welcomed_leaves_nobody_behind() -> None:
+    """The connection stays, so that the broker would take it for somebody who is there."""
+    talk = Talk("anna", "ben")
+    anna, ben = talk.sessions
+    talk.hear(anna, wire.HelloAgain())
+    assert [type(said) for _, said in talk.sent()] == [wire.Hello] and anna.state == GREETING
+    talk.own.sessions.remove(anna, Closed())
+    assert talk.sent() == [(anna.channel, wire.Bye())]
+    talk.own.sessions.remove(ben, Closed())
+    assert talk.sent() == [], "who is welcomed has said it, or does not want to"
+
+
 def test_the_connections_bye_comes_after_all_others_some_at_a_time() -> None:
     talk = Talk(*(f"user-{number}" for number in range(MOVING_MAX + 9)))
     talk.own.bye()

@@ -81,7 +81,7 @@ class Inquiries:
         call.request = self._requests.next_number()
         return call.request
 
-    def say(self, message: wire.Call | wire.Reply) -> None:
+    def say(self, message: wire.Call | wire.Reply | wire.From) -> None:
         """Send it, once."""
         self._sends.append(wire.encode(message))
 
