@@ -89,7 +89,7 @@ class GivenPort(SimulatedPort):
         super().__init__(bench.world, Port(), lambda: None, lambda base: None)
         self.bench = bench
 
-    def poll(self, seconds: float, *, receives: bool) -> int:
+    def poll(self, seconds: float, *, receives: bool, is_alone: bool = False) -> int:
         """As the real one."""
         found = super().poll(seconds, receives=receives)
         return found | FRAMES if receives and self.bench.frames else found

@@ -56,7 +56,7 @@ class SimulatedPort:
         self.spent += self._world.random.uniform(0.0, STEP_SECONDS)
         return self._world.seconds + self.spent
 
-    def poll(self, seconds: float, *, receives: bool) -> int:
+    def poll(self, seconds: float, *, receives: bool, is_alone: bool = False) -> int:
         """It never sleeps: the process has its turn when something arrives, or when `seconds` have passed."""
         found = ENDS if self.router.ended or self.xpub.ended else 0
         found |= SUBSCRIPTIONS if self.xpub.is_readable else 0

@@ -83,6 +83,7 @@ class BrokerLoop:
             self._key_worker = KeyWorker(keys, core.admission, port, self.later, tell, other_key or (lambda: None))
         self._finished: deque[Later] = deque()  # from other threads
         self._receives = True
+        self.is_alone = True  # as of the last `rest`: no commit is under way in the log's thread
         self._more = False  # may be there to be received
         self._due = inf  # when the core is to be told at the latest that time has passed,
         self._due_until = 0.0  # and until when that need not be found out anew
@@ -123,6 +124,7 @@ class BrokerLoop:
         """For how many seconds to poll."""
         core, port = self.core, self._port
         self._receives = core.gathered_bytes < self.gathered_bytes_max and not self._has_all
+        self.is_alone = not core.is_committing
         is_busy = (
             self._finished
             or (self._more and self._receives)

@@ -39,8 +39,11 @@ class BrokerPort(Protocol):
     def seconds(self) -> float:
         """The monotonic clock of `now` alone, which is cheaper."""
 
-    def poll(self, seconds: float, *, receives: bool) -> int:
-        """Sleep until something is there, but not for longer. Returns what. Without `receives`, frames do not count."""
+    def poll(self, seconds: float, *, receives: bool, is_alone: bool = False) -> int:
+        """Sleep until something is there, but not for longer. Returns what. Without `receives`, frames do not count.
+
+        `is_alone`: no other thread works for the loop, which would be slowed down by one that is awake.
+        """
 
     def wake(self) -> None:
         """End the sleep, or the next one. Also by a signal handler."""

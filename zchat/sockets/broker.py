@@ -93,7 +93,7 @@ class Broker:
         loop, port = self._loop, self._port
         try:
             while not loop.is_over:
-                loop.turn(port.poll(loop.rest(), receives=loop.receives))
+                loop.turn(port.poll(loop.rest(), receives=loop.receives, is_alone=loop.is_alone))
         finally:
             port.close()
         if loop.failure is not None:

@@ -129,7 +129,7 @@ class SocketBrokerPort:
         """Connections that do not read what they are sent as fast as it is made."""
         return self._peers.full
 
-    def poll(self, seconds: float, *, receives: bool) -> int:
+    def poll(self, seconds: float, *, receives: bool, is_alone: bool = False) -> int:
         """Sleep until something is there, but not for longer. Returns what."""
         if receives != self._receives:
             self._receives = receives
@@ -140,7 +140,7 @@ class SocketBrokerPort:
         found = self._look() if self._touched else 0
         assert self._meters is not None and self._workers is not None, "started"
         wait = 0 if found or self._is_asked or seconds <= 0 else int(seconds * 1000) + 1
-        for descriptor, _ in self._poll.wait(wait, may_stay_awake=not self._workers.at_work):
+        for descriptor, _ in self._poll.wait(wait, may_stay_awake=is_alone and not self._workers.at_work):
             found |= self._tells[descriptor]
         self._meters.turned()
         if self._zap is not None and (found & ASKED or self._is_asked):
