@@ -290,8 +290,7 @@ class Asking(SendingClient):
     ) -> Iterator[Message]:
         in_all = None if timeout is None else self._deadline("history", timeout)
         while history.request is not None:
-            deadline = in_all or self._deadline("history", None)  # of the client's: for each page
-            asked = self._connection.welcome
+            asked, deadline = self._connection.welcome, in_all or self._deadline("history", None)  # for each page
             answer = self._connection.answer(partial(begin, Ask(history.request)), deadline)
             for item in history.take(answer, asked, self._connection.welcome):
                 if isinstance(item, Delivery):
