@@ -36,7 +36,7 @@ def test_what_was_broadcast_by_then_goes_and_later_asks_are_one(cycle: Cycle) ->
     asked(cycle, b"ben", wire.Purge(1, "lair", 999))
     assert cycle.core.purges.take(cycle.now.seconds) == [], "not so soon"
     assert cycle.core.purges.take(cycle.now.seconds + 1) == [RetentionRule("lair", upto=3)]
-    assert not cycle.core.purges
+    assert not cycle.core.purges.upto
 
 
 def test_nobody_purges_anothers_inbox_nor_what_is_no_room(cycle: Cycle) -> None:

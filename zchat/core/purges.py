@@ -33,10 +33,6 @@ class Purges:
         self.upto: dict[str, int] = {}  # what waits: rooms, and up to which offset
         self._taken_at = 0.0
 
-    def __bool__(self) -> bool:
-        """Whether anything waits."""
-        return bool(self.upto)
-
     def ask(self, purge: wire.Purge) -> None:
         """Raises BadName, WireError for what is no room, or too many at once."""
         name = purge.room
