@@ -80,9 +80,9 @@ class BrokerWatch:
         self._gone: dict[str, float] = {}  # session -> when
         self._claimed: set[tuple[str, int]] = set()  # since the broker's start
         self._broker: SimulatedBroker | None = None
-        self._began = 0.0  # when that was started, and what it knew then
-        self._uptos: dict[str, int] = {}
-        self._pending: dict[str, dict[int, int]] = {}
+        self._began = 0.0  # when that was started,
+        self._known: list[tuple[float, Started]] = []  # and what each one knew when it was
+        self._grace_over_at, self._in_time = inf, set[tuple[str, int]]()  # who had come back by then
 
     def starts(self, broker: SimulatedBroker, grace: float) -> None:
         """Watch it."""
@@ -92,13 +92,15 @@ class BrokerWatch:
             name: {offset: n for first, last, n in row.pending for offset in range(first, last + 1)}
             for name, row in rows.items()
         }
-        self.events.append(Started({name: (row.upto, pending[name]) for name, row in rows.items()}))
+        started = Started({name: (row.upto, pending[name]) for name, row in rows.items()})
+        self.events.append(started)
         self._claimed.clear()
+        self._grace_over_at, self._in_time = inf, set()
         began = self._world.seconds
         self._began = began
-        self._uptos, self._pending = {name: row.upto for name, row in rows.items()}, pending
+        self._known.append((began, started))
         for holding in [each for member in self._members for each in member.holdings]:
-            self._look_back(holding)
+            self._look_back(holding, began, started)
         self._world.after(grace, lambda: self._grace_over(broker, began))
         settling: dict[tuple[Endpoint, int], list[Promised]] = {}
         join, settle, left, deliver = groups.join, groups.settle, groups.left, groups._handing_out._deliver
@@ -161,7 +163,11 @@ class BrokerWatch:
         if member.settled.get(holding.offset, 0.0) > when:
             holding.ends(member.settled[holding.offset])
         if when < self._began:  # it was in its queue
-            self._look_back(holding)
+            for began, started in self._known:
+                if began > when:
+                    self._look_back(holding, began, started)
+            if (holding.session, member.worker.number) not in self._in_time:
+                holding.ends(self._grace_over_at)
         if (holding.session, *job) in self._once_more:
             for before in member.holdings:
                 if before is not holding and (before.offset, before.deliveries) == job[1:]:
@@ -171,13 +177,12 @@ class BrokerWatch:
 
     # --- parts ------------------------------------------------------------------------------
 
-    def _look_back(self, holding: Holding) -> None:
+    def _look_back(self, holding: Holding, began: float, started: Started) -> None:
         """A broker that was killed may have handed it out without having written that down."""
-        group, offset = holding.member.group, holding.offset
-        pending = self._pending.get(group, {})
-        is_done = offset <= self._uptos.get(group, 0) and offset not in pending
-        if pending.get(offset, 0) < holding.deliveries and not is_done:
-            holding.ends(self._began)
+        upto, pending = started.groups.get(holding.member.group, (0, {}))
+        is_done = holding.offset <= upto and holding.offset not in pending
+        if pending.get(holding.offset, 0) < holding.deliveries and not is_done and not holding.is_forgotten:
+            holding.ends(began)
             holding.is_forgotten = True
             self._world.counts["jobs handed out and forgotten"] += 1
 
@@ -189,6 +194,7 @@ class BrokerWatch:
         """Who has not come back has what it had before no more."""
         if self._broker is not broker:
             return
+        self._grace_over_at, self._in_time = self._world.seconds, set(self._claimed)
         for holding in self._open():
             worker, welcome = holding.member.worker, holding.member.program.client.core.welcome
             session = welcome.session if welcome is not None else ""
