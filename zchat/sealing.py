@@ -1,7 +1,7 @@
 """Seals what goes into a sealed room, and opens what comes out of it, with the keys of a ring.
 
 Rules of this file
-1. Where there is a key for a room nothing goes into it open: what cannot be sealed raises.
+1. Where there is a key for a room, as of a second ago, nothing goes into it open: what cannot be sealed raises.
 2. Opening raises nothing: what does not open is shown as that, and never as text.
 3. Every client has this, and few are in sealed rooms: the ring is loaded where there is a folder for it, the format and
    the library of the cipher by the first record that needs them.

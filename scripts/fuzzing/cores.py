@@ -121,7 +121,7 @@ class FuzzPort:
     def seconds(self) -> float:
         return self.seconds_now
 
-    def poll(self, seconds: float, *, receives: bool) -> int:
+    def poll(self, seconds: float, *, receives: bool, is_alone: bool = False) -> int:
         while self._jobs:
             self._jobs.popleft()()
         found = (ENDS if self.ends else 0) | (SUBSCRIPTIONS if self.topics else 0) | (WOKEN if self._is_woken else 0)

@@ -109,6 +109,9 @@ def test_what_came_once_more_is_not_given_back_by_who_had_it_before(member: Memb
     member.deliver(41, 2, deliveries=3)
     member.put(41, 42, 0)
     assert member.said() == [] and list(member.worker.held) == [(41, 42)]
+    member.put(41, 42, 0, deliveries=3)
+    (settle,) = member.said()
+    assert settle.nacks == [(41, 42, 0, 3)], "what lies side by side is one range"
 
 
 def test_what_is_settled_gathers_while_some_have_no_answer(member: Member) -> None:

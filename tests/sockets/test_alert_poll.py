@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from zchat.sockets import alert_poll
 from zchat.sockets.alert_poll import AlertPoll
+
+LONG = 60.0  # seconds: no wait of a test is so long
 
 
 class Pipe:
-    """Something to be read, or not; `comes_after` looks of who stays awake."""
+    """Something to be read, or not; it comes after so many looks of who stays awake."""
 
     def __init__(self) -> None:
         self.end, self._writes = os.pipe()
@@ -32,17 +33,15 @@ class Pipe:
 
 
 @pytest.fixture
-def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
+def pipe() -> Iterator[Pipe]:
     pipe = Pipe()
-    monkeypatch.setattr(alert_poll, "_let_others", pipe.let_others)
-    monkeypatch.setattr(alert_poll, "AWAKE_SECONDS", 60.0)
     yield pipe
     pipe.close()
 
 
-def alert(pipe: Pipe) -> AlertPoll:
+def alert(pipe: Pipe, awake_seconds: float = LONG) -> AlertPoll:
     """One whose last wait was short."""
-    poll = AlertPoll()
+    poll = AlertPoll(awake_seconds, pipe.let_others)
     poll.register(pipe.end)
     pipe.come()
     assert [descriptor for descriptor, _ in poll.wait(60_000, may_stay_awake=True)] == [pipe.end]
@@ -58,12 +57,10 @@ def test_what_comes_soon_after_what_came_soon_wakes_nobody(pipe: Pipe) -> None:
     assert pipe.looks == 3
 
 
-def test_who_waited_long_sleeps_the_next_time(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    poll = alert(pipe)
-    monkeypatch.setattr(alert_poll, "AWAKE_SECONDS", 0.01)
+def test_who_waited_long_sleeps_the_next_time(pipe: Pipe) -> None:
+    poll = alert(pipe, awake_seconds=0.01)
     assert poll.wait(1, may_stay_awake=True) == []
     pipe.looks = 0
-    monkeypatch.setattr(alert_poll, "AWAKE_SECONDS", 60.0)
     assert poll.wait(1, may_stay_awake=True) == [] and not pipe.looks
 
 

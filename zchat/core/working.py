@@ -40,9 +40,8 @@ ACK = -1  # in place of the delay of a nack, in milliseconds
 
 Receiver: TypeAlias = "Listener | GroupWorker"  # whose consumer gets something
 
-SettledRange = tuple[
-    int, int, int, int, int
-]  # first and last offset, ACK or a delay, deliveries (0: an ack), which log
+# First and last offset, ACK or a delay, of which delivery (0: an ack), and of which log.
+SettledRange = tuple[int, int, int, int, int]
 
 
 class GroupWorker:
@@ -318,5 +317,6 @@ def _held(worker: GroupWorker, first: int, last: int, deliveries: float) -> list
                 worker.held.add(offset, offset)
             else:
                 worker.again.pop(offset, None)
-                parts.append((offset, offset))
+                begins = parts.pop()[0] if parts and parts[-1][1] == offset - 1 else offset
+                parts.append((begins, offset))
     return parts

@@ -3,8 +3,8 @@
     a turn ── sleep, 0.1 ms, woken ── a turn ── awake, 0.1 ms ── a turn ── … ── awake, 0.3 ms, nothing ── sleep
 
 Rules of this file
-1. To be woken takes the kernel, and in a virtual machine the host too, as long as half a turn: of a round trip through
-   a broker it was a fifth. So where the last wait was short, the next one begins awake; one that was long ends that.
+1. To be woken takes the kernel, and in a virtual machine the host too, some time, of which a round trip has several.
+   So where the last wait was short, the next one begins awake; one that was long ends that.
 2. Meanwhile the processor is had by whoever else wants it (sched_yield(2)), between any two looks.
 3. Other threads of Python that work would be slowed down by it: who knows of some, only sleeps.
 
@@ -26,10 +26,11 @@ _let_others: Callable[[], None] = getattr(os, "sched_yield", lambda: None)  # no
 class AlertPoll:
     """Descriptors to be read."""
 
-    def __init__(self) -> None:
+    def __init__(self, awake_seconds: float = AWAKE_SECONDS, let_others: Callable[[], object] = _let_others) -> None:
+        self._awake_seconds, self._let_others = awake_seconds, let_others
         self._poll = select.poll()
         self.unregister = self._poll.unregister
-        self.is_alert = False  # the last wait was short
+        self._is_alert = False  # the last wait was short
 
     def register(self, descriptor: int) -> None:
         """Wait for that one, too."""
@@ -40,12 +41,12 @@ class AlertPoll:
         poll = self._poll.poll
         if not milliseconds:
             return poll(0)
-        until = monotonic() + AWAKE_SECONDS
-        if self.is_alert and may_stay_awake:
+        until = monotonic() + self._awake_seconds
+        if self._is_alert and may_stay_awake:
             while monotonic() < until:
-                _let_others()
+                self._let_others()
                 if found := poll(0):
                     return found
         found = poll(milliseconds)
-        self.is_alert = monotonic() < until
+        self._is_alert = monotonic() < until
         return found
