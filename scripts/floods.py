@@ -299,8 +299,9 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     names = [*KINDS, TOGETHER]
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], epilog=f"kinds: {', '.join(names)}")
-    parser.add_argument("--only", type=_kinds, default=names, metavar="KIND,KIND", help="only these")
-    parser.add_argument("--limits", action="store_true", help="the kinds that run into one limit each, instead")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only", type=_kinds, default=names, metavar="KIND,KIND", help="only these, or these limits")
+    which.add_argument("--limits", action="store_true", help="the kinds that run into one limit each, instead")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each flood (default 5)")
     parser.add_argument("--goals", action="store_true", help="a goal that is missed is a failure")
     parser.add_argument("--folder", type=Path, help="where the logs are; default: the temporary folder")

@@ -49,7 +49,12 @@ WORDS = (*(f"zchat.{name}" for name in LEVEL_0), "zchat.wire.")
 WORLD = ("asyncio", "concurrent", "os", "random", "secrets", "select", "socket", "subprocess", "threading", "time")
 WEB = ("engineio", "joserfc", "socketio", "starlette", "uvicorn")  # of the extra `web`
 SCREEN = ("rich", "textual")  # of the extra `chat`
-LOG = ("zchat.core.log", "zchat.log.retention", "zchat.log.slices")  # what every log is made of
+LOG = (
+    "zchat.core.log",
+    "zchat.core.read_pause",
+    "zchat.log.retention",
+    "zchat.log.slices",
+)  # what every log is made of
 FACES = tuple(  # what all faces are made of
     f"zchat.{name}"
     for name in (
@@ -180,6 +185,7 @@ PURE = {
         "binascii",
         "bisect",
         "collections",
+        "contextvars",
         "dataclasses",
         "datetime",
         "enum",

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from zchat.core.log import Gap, Sliced, whole
+from zchat.core.read_pause import read_pause
 from zchat.log import slices
 from zchat.log.slices import Slice, add_gaps, paced
 
@@ -34,6 +35,17 @@ def test_a_slice_is_over_after_its_time() -> None:
     while not slice_.is_over:
         pass
     assert time.monotonic() - began >= slices.SLICE_SECONDS
+
+
+def test_what_reads_pauses_at_every_look_as_its_thread_says() -> None:
+    paused: list[int] = []
+    token = read_pause.set(lambda: paused.append(1))
+    try:
+        assert whole(paced(steps(50))) == 50
+    finally:
+        read_pause.reset(token)
+    assert len(paused) == 50
+    assert whole(paced(steps(50))) == 50 and len(paused) == 50
 
 
 def test_an_error_of_a_step_comes_through() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 
 from zchat.core.log import Gap, Sliced, T
+from zchat.core.read_pause import read_pause
 
 SLICE_SECONDS = 0.02  # who asks next waits so long
 
@@ -20,14 +21,17 @@ SLICE_SECONDS = 0.02  # who asks next waits so long
 class Slice:
     """Begins when it is made."""
 
-    __slots__ = ("end",)
+    __slots__ = ("_pause", "end")
 
     def __init__(self) -> None:
         self.end = time.monotonic() + SLICE_SECONDS
+        self._pause = read_pause.get()
 
     @property
     def is_over(self) -> bool:
-        """Whether it is time to give way."""
+        """Whether it is time to give way. A good moment for a pause, too."""
+        if self._pause is not None:
+            self._pause()
         return time.monotonic() >= self.end
 
 

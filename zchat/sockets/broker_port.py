@@ -138,10 +138,13 @@ class SocketBrokerPort:
             else:
                 self._poll.unregister(self._router_tells)
         found = self._look() if self._touched else 0
-        assert self._meters is not None and self._workers is not None, "started"
+        workers = self._workers
+        assert self._meters is not None and workers is not None, "started"
         wait = 0 if found or self._is_asked or seconds <= 0 else int(seconds * 1000) + 1
-        for descriptor, _ in self._poll.wait(wait, may_stay_awake=is_alone and not self._workers.at_work):
+        workers.give_way = not is_alone
+        for descriptor, _ in self._poll.wait(wait, may_stay_awake=is_alone and not workers.at_work):
             found |= self._tells[descriptor]
+        workers.give_way = True
         self._meters.turned()
         if self._zap is not None and (found & ASKED or self._is_asked):
             self._is_asked = self._zap.answer(self.now())

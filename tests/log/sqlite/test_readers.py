@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import eventually
 from tests.log.contract import Scribe, read
+from zchat.core.read_pause import read_pause
 from zchat.errors import LogError
 from zchat.log.sqlite import log, readers, schema
 from zchat.log.sqlite.log import SqliteLog
@@ -49,6 +50,21 @@ def test_more_may_read_than_were_opened(pool: Readers) -> None:
     assert len({id(connection) for _, connection in opened}) == readers.OPENED + 2
     for snapshot, _ in opened:
         snapshot.__exit__(None, None, None)
+
+
+def test_a_statement_pauses_as_its_thread_says_and_a_connection_keeps_nothing_of_it(pool: Readers) -> None:
+    paused: list[int] = []
+    counts = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 10000) SELECT count(*) FROM n"
+    token = read_pause.set(lambda: paused.append(1))
+    try:
+        with pool.snapshot() as connection:
+            assert connection.execute(counts).fetchone() == (10_000,)
+    finally:
+        read_pause.reset(token)
+    assert len(paused) > 10
+    times = len(paused)
+    with pool.snapshot() as again:
+        assert again is connection and again.execute(counts).fetchone() == (10_000,) and len(paused) == times
 
 
 def test_an_error_of_sqlite_comes_out_as_ours_and_leaves_no_transaction(pool: Readers) -> None:

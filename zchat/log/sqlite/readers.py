@@ -2,7 +2,9 @@
 
 Rules of this file
 1. A connection is used by one thread at a time, within one snapshot, and given back with nothing half read.
-2. The WAL can begin anew only while nobody reads from it. Readers that follow each other without a pause
+2. What is read pauses as its thread says, in the middle of a statement too: a statement may be long, and one of
+   many short ones gives the interpreter up and takes it again so fast that no other thread gets it.
+3. The WAL can begin anew only while nobody reads from it. Readers that follow each other without a pause
    would make it grow without end; so when it is too long, new ones wait until it was begun anew.
 
 Tests: tests/log/sqlite/test_readers.py.
@@ -16,10 +18,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from zchat.core.read_pause import read_pause
 from zchat.errors import LogError
 from zchat.log.sqlite import schema
 
 OPENED = 3  # at start, so that none needs a descriptor later: two reader threads and the loop
+STEPS = 1_000  # of SQLite's machine, about 80 rows: so often a reader may pause
 PAUSE_SECONDS_MAX = 1.0  # a reader waits no longer for a writer that does not come to it
 
 
@@ -43,6 +47,8 @@ class Readers:
         """A connection on which every read sees the same commits. Errors come out as LogError."""
         connection = self._take()
         try:
+            if (pause := read_pause.get()) is not None:
+                connection.set_progress_handler(pause, STEPS)
             connection.execute("BEGIN")
             yield connection
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -89,6 +95,7 @@ class Readers:
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         try:
+            connection.set_progress_handler(None, 0)
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
