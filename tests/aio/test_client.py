@@ -137,6 +137,21 @@ def test_what_cannot_be_is_refused_by_the_call_itself(run: Loops, shared_broker:
     run(talk())
 
 
+def test_all_who_join_a_room_at_once_are_told_what_comes_of_it(shared_broker: BrokerProcess, run: Loops) -> None:
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, "anna") as anna:
+            told = await asyncio.gather(*[anna.join("@ben") for _ in range(3)], return_exceptions=True)
+            assert [getattr(each, "code", None) for each in told] == ["denied"] * 3
+            await asyncio.gather(*[anna.join("at.once") for _ in range(3)])
+            assert [member.user for member in await anna.who("at.once")] == ["anna"]
+            for _ in range(3):
+                assert await anna.who("at.once")
+                await anna.leave("at.once")
+            assert not await anna.who("at.once")
+
+    run(talk())
+
+
 def test_a_broker_that_is_not_there_is_waited_for_as_long_as_the_program_says(run: Loops) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

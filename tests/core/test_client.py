@@ -334,6 +334,7 @@ def test_a_fatal_refusal_of_the_connection_is_for_good(code: str, fatal: bool) -
 def test_a_room_is_joined_with_the_first_who_wants_it_and_left_with_the_last() -> None:
     core = ready()
     assert core.join({"general", "build"}, at(0)) == 1
+    receive(core, wire.Done(1))
     assert core.join({"general"}, at(0)) == 0
     assert core.part({"general", "build", "never"}, at(0)) == 2
     assert core.part({"general"}, at(0)) == 3

@@ -13,10 +13,24 @@ def at(seconds: float) -> Instant:
 
 def test_the_first_joins_and_the_last_parts() -> None:
     wanted = WantedRooms()
-    assert (wanted.join({"b", "a"}), wanted.join({"a", "c"})) == (["a", "b"], ["c"])
+    assert wanted.join({"b", "a"}) == ["a", "b"]
+    wanted.answered(["a", "b"], are_joined=True)
+    assert wanted.join({"a", "c"}) == ["c"]
     assert (wanted.part({"a", "b"}), wanted.part({"a", "never"}), wanted.left) == (["b"], ["a"], ["a", "b"])
     assert wanted.rooms == {"c": 1}
     assert wanted.join({"a"}) == ["a"] and wanted.left == ["b"]
+
+
+def test_who_joins_what_has_no_answer_yet_asks_as_well() -> None:
+    wanted = WantedRooms()
+    assert wanted.join({"a", "b"}) == wanted.join({"a", "b"}) == ["a", "b"]
+    wanted.answered(["a"], are_joined=True)
+    assert wanted.join({"a", "b"}) == ["b"]
+    wanted.answered(["a"], are_joined=False)  # it was asked again on another connection
+    assert wanted.join({"a"}) == ["a"]
+    wanted.part({"b"}), wanted.part({"b"}), wanted.part({"b"})
+    wanted.answered(["b"], are_joined=True)  # it was left meanwhile
+    assert wanted.join({"b"}) == ["b"]
 
 
 def test_rooms_that_were_left_are_remembered_up_to_a_bound() -> None:

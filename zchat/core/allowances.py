@@ -18,6 +18,7 @@ Spec: docs/protocol.md, "Limits". Tests: tests/core/test_allowances.py.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from functools import lru_cache
 from ipaddress import ip_address
 from itertools import islice
 from typing import Generic, TypeVar
@@ -34,6 +35,7 @@ Key = TypeVar("Key", bound=Hashable)
 Thing = TypeVar("Thing")
 
 
+@lru_cache(1_024)  # asked a few times for each request; to read an IPv6 address takes as long as half of that
 def origin(address: str) -> str:
     """What counts as one peer of those that have this address."""
     if ":" not in address:

@@ -383,6 +383,8 @@ class SessionCore(Inquiries):
         self.forget(number)
         if listener is None and not self.working.answered(self, number, answer, now):
             self._answers.append((number, answer))
+        if isinstance(request, wire.Join):
+            self._wanted.answered(request.rooms, are_joined=isinstance(answer, wire.Done))
         if answers.may_be_later(answer) and isinstance(request, wire.Join | wire.Part):
             self._wanted.refused(request.rooms, now)
         if isinstance(request, wire.Join) and isinstance(answer, wire.Error) and answer.code == "denied":
