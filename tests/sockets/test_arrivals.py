@@ -12,7 +12,7 @@ from zchat.core import Instant
 from zchat.core.allowances import origin
 from zchat.settings import Settings
 from zchat.sockets.accept_filter import ADDRESSES_MAX, AcceptFilter, program
-from zchat.sockets.arrivals import SHUT_FOR_ALL_SECONDS, SHUT_SECONDS, Arrivals
+from zchat.sockets.arrivals import DOUBTED_SECONDS, SHUT_FOR_ALL_SECONDS, SHUT_SECONDS, Arrivals
 
 THEM, OTHERS = "192.0.2.1", "192.0.2.2"
 LIMITS = Settings(
@@ -66,6 +66,37 @@ def test_who_has_said_a_word_before_it_went_has_not_failed() -> None:
     for _ in range(20):
         assert arrivals.failed(THEM, at(0.0)) == ""
         arrivals.not_failed(THEM, at(0.0))
+
+
+def shut_once() -> Arrivals:
+    """THEM were shut, and may come again from the first second on."""
+    arrivals = Arrivals(LIMITS)
+    assert [arrivals.failed(THEM, at(0.0)) for _ in range(4)][-1] == "address_failures_max"
+    return arrivals
+
+
+def test_of_an_address_that_was_shut_each_counts_from_its_beginning_on() -> None:
+    arrivals = shut_once()
+    came = [arrivals.came(THEM, at(1.0)) for _ in range(4)]  # two of four failures are forgiven by then
+    assert came == ["", "", *["address_failures_max"] * 2], "the second is one too many: it comes in, and no other"
+    assert {arrivals.failed(THEM, at(1.0)) for _ in range(2)} == {""}
+    assert arrivals.came(THEM, at(1.6)) == "", "neither of the two counted twice"
+    assert arrivals.came(OTHERS, at(1.0)) == ""
+
+
+def test_who_says_a_word_is_no_failure_also_where_the_address_was_shut() -> None:
+    arrivals = shut_once()
+    for _ in range(4):
+        assert arrivals.came(THEM, at(1.0)) == ""
+        arrivals.spoke(THEM, at(1.0))
+    arrivals.spoke(THEM, at(1.0))  # one that had come before
+    assert [arrivals.came(THEM, at(1.0)) for _ in range(2)] == ["", "address_connections_max"], "that is another limit"
+
+
+def test_after_a_while_an_address_is_one_as_all_others() -> None:
+    arrivals = shut_once()
+    later = at(SHUT_SECONDS + DOUBTED_SECONDS + 1.0)
+    assert {arrivals.came(THEM, later) for _ in range(5)} == {""}
 
 
 def test_it_asks_to_be_called_only_while_somebody_is_shut() -> None:

@@ -143,7 +143,7 @@ def test_a_client_may_have_twice_its_window_waiting_and_no_more(bound: Bound) ->
     with zmtp(bound.address, b"DEALER") as connection:
         peer = meet(bound, connection)
         peer.taken, peer.messages = 1 << 20, 16  # large ones, so far
-        bound.peers.spoke(peer, True)
+        bound.peers.spoke(peer, True, now())
         bound.meters().is_dry = False
         ping(peer, connection, (1 << 20) + WAITING_BYTES_MAX - 10_000)
         bound.meters().look(time.monotonic(), 0, is_stuck=False)
@@ -166,7 +166,7 @@ def test_when_memory_is_short_the_one_that_takes_most_goes_first(bound: Bound) -
         large, small = meet(bound, much), meet(bound, little)
         for peer, connection, size in ((large, much, 3 << 20), (small, little, 4096)):
             peer.taken, peer.messages = 1 << 16, 1
-            bound.peers.spoke(peer, True)
+            bound.peers.spoke(peer, True, now())
             ping(peer, connection, size)
         bound.meters().look(time.monotonic(), 1 << 40, is_stuck=False)
         assert bound.told == ["127.0.0.1 is cut off: it takes most of the broker's memory, which is short"]
@@ -199,7 +199,7 @@ def test_who_has_flooded_is_not_let_in_again_at_once_and_only_at_that_port(bound
 
 def test_who_has_said_no_hello_is_cut_off_and_who_has_is_not(bound: Bound) -> None:
     with zmtp(bound.address, b"DEALER") as silent, zmtp(bound.address, b"DEALER") as speaks:
-        bound.peers.spoke(meet(bound, speaks), True)
+        bound.peers.spoke(meet(bound, speaks), True, now())
         bound.peers.elapsed(Instant(time.monotonic() + 6.0, 0), dry=True)
         assert bound.told == ["127.0.0.1 is cut off: it did not say HELLO"]
         while silent.recv(4096):
@@ -273,7 +273,7 @@ def test_one_that_has_gone_and_did_not_begin_with_hello_is_passed_over_at_once(b
     routing_id = bound.router.recv()
     peer = bound.peers.meet(routing_id, bound.router.recv(copy=False), now())
     assert not peer.is_cut_off, "it may say HELLO"
-    bound.peers.spoke(peer, False)
+    bound.peers.spoke(peer, False, now())
     assert peer.is_cut_off
     assert list(bound.peers.ends) == [routing_id]
     bound.peers.forget(routing_id, now(), dry=True)
@@ -285,7 +285,7 @@ def test_a_client_that_pings_and_then_says_nothing_is_dead_and_one_that_does_not
         with zmtp(bound.address, b"DEALER") as pings, zmtp(bound.address, b"DEALER") as quiet:
             peers = [meet(bound, connection) for connection in (pings, quiet)]
             for peer, ttl_ms in zip(peers, (500, 0), strict=True):
-                bound.peers.spoke(peer, True, ttl_ms)
+                bound.peers.spoke(peer, True, now(), ttl_ms)
             if not pinged_in_time(bound, pings, 0.25):
                 continue
             assert all(map(alive, peers))

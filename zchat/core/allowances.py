@@ -35,7 +35,7 @@ Key = TypeVar("Key", bound=Hashable)
 Thing = TypeVar("Thing")
 
 
-@lru_cache(1_024)  # asked a few times for each request; to read an IPv6 address takes as long as half of that
+@lru_cache(1_024)  # asked three times for each request; to read an IPv6 address takes longer than all else of it
 def origin(address: str) -> str:
     """What counts as one peer of those that have this address."""
     if ":" not in address:

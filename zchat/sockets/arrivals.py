@@ -11,12 +11,16 @@ Rules of this file
 3. Where all together are too many, one failure is enough to shut an address. Who has had none is let in.
 4. It counts by origin (core/allowances.py), and who is behind the same address is shut out with it, for a moment.
 5. Who is gone before the loop has looked counts for all together alone: a sample is enough to know who floods.
-6. What the kernel does not refuse (accept_filter.py), the caller cuts off as soon as it is accepted.
+6. Of an address that was shut a moment ago each connection counts as a failure from its beginning until it has said a
+   word. Else all that waited to be let in would come at once, and fail at once.
+7. What the kernel does not refuse (accept_filter.py), the caller cuts off as soon as it is accepted.
 
 Spec: docs/design.md, "Who comes too often". Tests: tests/sockets/test_arrivals.py.
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 from zchat.core import Instant
 from zchat.core.allowances import Allowance
@@ -24,6 +28,7 @@ from zchat.settings import Settings
 from zchat.sockets.accept_filter import ADDRESSES_MAX, AcceptFilter
 
 SHUT_SECONDS = 0.25  # at the least: the filter is not made anew for each connection
+DOUBTED_SECONDS = 10.0  # after it was shut
 SHUT_FOR_ALL_SECONDS = 10.0  # who has failed once, while all together fail too often
 LOOK_SECONDS = 0.05  # between two filters
 ALL = ""  # the key of what counts for all
@@ -37,6 +42,8 @@ class Arrivals:
         self._failures = Allowance[str](settings.address_failures_max, settings.address_failures_a_second_max)
         self._all_failures = Allowance[str](settings.failures_max, settings.failures_a_second_max)
         self._shut: dict[str, tuple[float, str]] = {}  # origin -> until when, and the limit that it has met
+        self._doubted: dict[str, float] = {}  # origin -> until when
+        self._ahead = Counter[str]()  # origin -> its connections that count as failures, and have not failed yet
         self._filters: list[AcceptFilter] = []
         self._filtered: tuple[str, ...] = ()
         self._looked = 0.0
@@ -60,7 +67,16 @@ class Arrivals:
         if owed := self._connections.overdraw(host, 1, now):
             self._shut_out(host, now.seconds + owed, "address_connections_max", now)
             return "address_connections_max"
+        if now.seconds < self._doubted.get(host, 0.0):
+            self._ahead[host] += 1
+            if owed := self._failures.overdraw(host, 1, now):  # this one comes in, the next does not
+                self._shut_out(host, now.seconds + owed, "address_failures_max", now)
         return ""
+
+    def spoke(self, host: str, now: Instant) -> None:
+        """A connection has said HELLO, or subscribed: it has not come for nothing."""
+        if self._taken_ahead(host):
+            self._failures.give_back(host, 1, now)
 
     def failed(self, host: str | None, now: Instant) -> str:
         """One has come to nothing. Returns the limit that its address has met by that; empty: none.
@@ -70,7 +86,8 @@ class Arrivals:
         in_all = self._all_failures.overdraw(ALL, 1, now)
         if host is None:
             return ""
-        if owed := self._failures.overdraw(host, 1, now):
+        owed = 0.0 if self._taken_ahead(host) else self._failures.overdraw(host, 1, now)
+        if owed:
             limit = "address_failures_max"
         elif in_all:
             owed, limit = SHUT_FOR_ALL_SECONDS, "failures_max"
@@ -91,6 +108,7 @@ class Arrivals:
             return
         self._looked = now.seconds
         self._shut = {host: shut for host, shut in self._shut.items() if shut[0] > now.seconds}
+        self._doubted = {host: until for host, until in self._doubted.items() if until > now.seconds}
         filtered = tuple(sorted(list(self._shut)[-ADDRESSES_MAX:]))
         if filtered != self._filtered:
             self._filtered = filtered
@@ -103,4 +121,14 @@ class Arrivals:
         return self._looked + LOOK_SECONDS if self._shut or self._filtered else None
 
     def _shut_out(self, host: str, until: float, limit: str, now: Instant) -> None:
-        self._shut[host] = max(until, now.seconds + SHUT_SECONDS, self._shut.get(host, (0.0, ""))[0]), limit
+        until = max(until, now.seconds + SHUT_SECONDS, self._shut.get(host, (0.0, ""))[0])
+        self._shut[host] = until, limit
+        self._doubted[host] = until + DOUBTED_SECONDS
+
+    def _taken_ahead(self, host: str) -> bool:
+        """Whether a connection from there was counted as a failure when it came; once for each."""
+        if not self._ahead[host]:
+            del self._ahead[host]
+            return False
+        self._ahead[host] -= 1
+        return True

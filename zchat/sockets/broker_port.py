@@ -213,7 +213,7 @@ class SocketBrokerPort:
 
     def spoke(self, connection: bytes, ttl_ms: int | None) -> None:
         """It has said HELLO, or not yet."""
-        self._peers.spoke(self._peers.of[connection], ttl_ms is not None, ttl_ms or 0)
+        self._peers.spoke(self._peers.of[connection], ttl_ms is not None, self.now(), ttl_ms or 0)
 
     def send(self, replies: Iterable[tuple[bytes, bytes]], now: Instant) -> None:
         """A reply to one that does not read is dropped: it will ask again."""

@@ -124,14 +124,14 @@ class Peers:
             self.ends.setdefault(connection, now.seconds)
         return peer
 
-    def spoke(self, peer: Peer, is_greeted: bool, ttl_ms: int = 0) -> None:
+    def spoke(self, peer: Peer, is_greeted: bool, now: Instant, ttl_ms: int = 0) -> None:
         """It has said something; `is_greeted`: HELLO. Who says much else first is cut off; who has gone, at once.
 
         `ttl_ms`: it is dead when nothing has come for so long; 0: it does not ping.
         """
         if is_greeted:
-            peer.is_greeted, peer.ttl_seconds = True, ttl_ms / 1000
-            self._greetings.done(peer)
+            self._has_spoken(peer, now, self._greetings)
+            peer.ttl_seconds = ttl_ms / 1000
         elif peer.descriptor < 0 or peer.messages > MESSAGES_BEFORE_HELLO_MAX:
             peer.is_cut_off = True
             self._cutoffs.cut_off(peer.descriptor, peer.name, SILENT, "address_silent_max")
@@ -177,8 +177,7 @@ class Peers:
         self._read_xpub_monitor(now)  # its descriptor may have been another's a moment ago
         peer = self.subscribers.get(options.metadata(frame, zmq.SRCFD))
         if peer is not None and not peer.is_greeted:
-            peer.is_greeted = True
-            self._listenings.done(peer)
+            self._has_spoken(peer, now, self._listenings)
         if self._admits is not None and peer is not None:
             key = options.metadata(frame, "User-Id") or NO_KEY
             if not peer.key:
@@ -314,6 +313,13 @@ class Peers:
             peer.is_refused = peer.is_cut_off = True
             self._cutoffs.cut_off(descriptor, peer.name, TOO_OFTEN, limit)
         return peer
+
+    def _has_spoken(self, peer: Peer, now: Instant, silent: Greetings) -> None:
+        """Its first word."""
+        if not peer.is_greeted and peer.name is not None:
+            self._arrivals.spoke(peer.host, now)
+        peer.is_greeted = True
+        silent.done(peer)
 
     def _ended(self, peer: Peer, now: Instant, silent: Greetings) -> None:
         """Of a descriptor that is not forgotten yet."""
