@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from time import monotonic
 
 import pytest
 
@@ -13,85 +12,114 @@ from zchat.core.read_pause import read_pause
 from zchat.sockets import workers
 from zchat.sockets.workers import Workers
 
+STEP_SECONDS = 0.00001  # that a look at the clock takes
 LONG_SECONDS = 0.02
+WAIT_SECONDS = 60
+
+
+class Clock:
+    """Of a machine on which nothing takes time but to look at the clock, and to sleep."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        self.now += STEP_SECONDS
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
 
 
 @pytest.fixture
-def pool() -> Iterator[Workers]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(workers, "monotonic", clock.monotonic)
+    monkeypatch.setattr(workers, "sleep", clock.sleep)
+    return clock
+
+
+@pytest.fixture
+def held() -> Iterator[threading.Event]:
+    """What jobs wait for that do not end by themselves."""
+    held = threading.Event()
+    yield held
+    held.set()
+
+
+@pytest.fixture
+def pool(clock: Clock) -> Iterator[Workers]:
     pool = Workers(2)
     yield pool
     pool.close()
 
 
-def worked(seconds: float) -> int:
-    """Work for so long; how often it was asked to pause."""
-    pause, times = read_pause.get(), 0
-    assert pause is not None
-    until = monotonic() + seconds
-    while monotonic() < until:
-        pause()
-        times += 1
-    return times
+@pytest.fixture(autouse=True)
+def _ended_in_order(pool: Workers, held: threading.Event) -> None:
+    """Jobs are let go before the threads are waited for."""
 
 
-def test_jobs_begin_in_their_order_and_are_counted(pool: Workers) -> None:
-    begun: list[int] = []
-    held, release = threading.Event(), threading.Event()
-
-    def holds() -> None:
-        held.set()
-        release.wait()
-
-    assert not pool.at_work
-    pool.work(holds)
-    held.wait()
-    for number in range(50):
-        pool.work(lambda number=number: begun.append(number))  # type: ignore[misc]
-    eventually(lambda: len(begun) == 50, "the other thread does them")
-    assert begun == [*range(50)] and pool.at_work
-    release.set()
-    eventually(lambda: not pool.at_work, "all are done")
-
-
-def naps(pool: Workers, monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[float]:
-    """How long a job of so many seconds slept, each time."""
-    slept: list[float] = []
+def naps(pool: Workers, clock: Clock, seconds: float) -> list[float]:
+    """What a job of so many seconds slept, each time."""
     done = threading.Event()
-    monkeypatch.setattr(workers, "sleep", slept.append)  # what is slept is not worked
+    clock.slept.clear()
 
     def job() -> None:
-        worked(seconds)
+        pause, until = read_pause.get(), clock.now + seconds
+        while pause is not None and clock.now < until:
+            pause()
         done.set()
 
     pool.work(job)
-    assert done.wait(30)
-    return slept
+    assert done.wait(WAIT_SECONDS)
+    return list(clock.slept)
 
 
-def test_a_job_lets_others_have_its_processor_now_and_then(pool: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
-    slept = naps(pool, monkeypatch, LONG_SECONDS)
-    assert 1 < len(slept) <= LONG_SECONDS / workers.WORK_SECONDS + 1 and set(slept) == {workers.NAP_SECONDS}
+def hold(pool: Workers, held: threading.Event) -> None:
+    """A job has begun, and ends when that is set."""
+    begun = threading.Event()
 
-
-def test_a_long_job_waits_for_the_loop_and_for_a_short_one_but_not_for_ever(
-    pool: Workers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pool.give_way = True
-    assert workers.LOOK_SECONDS in naps(pool, monkeypatch, LONG_SECONDS)
-    pool.give_way = False
-    begun, release = threading.Event(), threading.Event()
-
-    def begins() -> None:
+    def job() -> None:
         begun.set()
-        release.wait()
+        held.wait(WAIT_SECONDS)
 
-    pool.work(begins)
-    begun.wait()
-    assert workers.LOOK_SECONDS in naps(pool, monkeypatch, LONG_SECONDS)
-    release.set()
+    pool.work(job)
+    assert begun.wait(WAIT_SECONDS)
 
 
-def test_a_short_job_waits_for_nobody(pool: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "SHORT_SECONDS", 3600.0)
+def test_jobs_begin_in_their_order_and_are_counted(pool: Workers, held: threading.Event) -> None:
+    begun: list[int] = []
+    assert not pool.at_work
+    hold(pool, held)
+    for number in range(50):
+        pool.work(lambda number=number: begun.append(number))  # type: ignore[misc]
+    eventually(lambda: len(begun) == 50, "the other thread does the others")
+    assert begun == [*range(50)] and pool.at_work
+    held.set()
+    eventually(lambda: not pool.at_work, "all are done")
+
+
+def test_a_job_lets_others_have_its_processor_now_and_then(pool: Workers, clock: Clock) -> None:
+    slept = naps(pool, clock, LONG_SECONDS)
+    most = LONG_SECONDS / workers.WORK_SECONDS
+    assert most / 2 < len(slept) <= most and set(slept) == {workers.NAP_SECONDS}
+
+
+def test_a_long_job_waits_for_the_loop_but_gets_its_share(pool: Workers, clock: Clock) -> None:
     pool.give_way = True
-    assert workers.LOOK_SECONDS not in naps(pool, monkeypatch, LONG_SECONDS)
+    slept = naps(pool, clock, LONG_SECONDS)
+    pauses = slept.count(workers.NAP_SECONDS)
+    assert pauses >= LONG_SECONDS / (workers.PAUSE_SECONDS_MAX + 2 * workers.WORK_SECONDS)
+    assert LONG_SECONDS / 2 < sum(slept) < LONG_SECONDS - (pauses - 1) * workers.WORK_SECONDS
+
+
+def test_a_long_job_waits_for_one_that_has_only_begun(pool: Workers, clock: Clock, held: threading.Event) -> None:
+    hold(pool, held)
+    assert workers.LOOK_SECONDS in naps(pool, clock, LONG_SECONDS)
+
+
+def test_a_short_job_waits_for_nobody(pool: Workers, clock: Clock) -> None:
+    pool.give_way = True
+    assert workers.LOOK_SECONDS not in naps(pool, clock, workers.SHORT_SECONDS * 0.9)
