@@ -14,7 +14,7 @@ from zchat import wire
 from zchat.address import Published
 from zchat.core import Instant
 from zchat.core.broker import BrokerCore
-from zchat.core.broker_loop import BUSY_SECONDS, LONE_BYTES, BrokerLoop
+from zchat.core.broker_loop import BUSY_SECONDS, ENDED_WAIT_MESSAGES, LONE_BYTES, SMALL_BYTES, BrokerLoop
 from zchat.core.broker_port import ENDS, FRAMES
 from zchat.core.log import Append, facts_of
 from zchat.errors import LogError
@@ -139,14 +139,25 @@ def test_an_end_counts_only_when_all_that_came_before_it_was_received() -> None:
     assert bench.core.registry.of(b"anna") is None
 
 
-def test_an_end_counts_after_a_second_in_one_that_is_never_dry() -> None:
+def test_an_end_counts_after_a_second_and_many_messages_in_one_that_is_never_dry() -> None:
     bench = Bench()
-    bench.hello(b"anna", b"bob")
+    bench.hello(b"anna", b"carl", b"bob")
+    bench.frames += [(b"bob", publish(seq, bytes(2 * SMALL_BYTES))) for seq in range(1, 3 * ENDED_WAIT_MESSAGES)]
     bench.port.ends[b"anna"] = bench.world.seconds
-    bench.world.run(1.1)
-    bench.frames += [(b"bob", publish(seq, bytes(MIB))) for seq in range(1, 9)]
     bench.turns(ENDS)
-    assert bench.frames and not bench.port.ends and bench.core.registry.of(b"anna") is None
+    bench.world.run(1.1)
+    bench.port.ends[b"carl"] = bench.world.seconds
+    before = len(bench.frames)
+    bench.turns(ENDS)
+    assert before - len(bench.frames) < ENDED_WAIT_MESSAGES, "few were received since, however long that took"
+    assert list(bench.port.ends) == [b"anna", b"carl"]
+    while before - len(bench.frames) < ENDED_WAIT_MESSAGES:
+        bench.turns(ENDS)
+    assert bench.frames and list(bench.port.ends) == [b"carl"], "many were, and no second has gone since the other end"
+    assert bench.core.registry.of(b"anna") is None and bench.core.registry.of(b"carl") is not None
+    bench.world.run(1.1)
+    bench.turns(ENDS)
+    assert bench.frames and not bench.port.ends and bench.core.registry.of(b"carl") is None
 
 
 def test_a_broker_that_stops_commits_what_had_arrived_and_says_goodbye_last() -> None:

@@ -12,7 +12,7 @@ from zchat.core import Instant
 from zchat.core.allowances import origin
 from zchat.settings import Settings
 from zchat.sockets.accept_filter import ADDRESSES_MAX, AcceptFilter, program
-from zchat.sockets.arrivals import DOUBTED_SECONDS, SHUT_FOR_ALL_SECONDS, SHUT_SECONDS, Arrivals
+from zchat.sockets.arrivals import DOUBTED_SECONDS, READ_SECONDS, SHUT_FOR_ALL_SECONDS, SHUT_SECONDS, Arrivals
 
 THEM, OTHERS = "192.0.2.1", "192.0.2.2"
 LIMITS = Settings(
@@ -64,8 +64,31 @@ def test_who_was_gone_before_it_was_looked_at_counts_for_all_alone() -> None:
 def test_who_has_said_a_word_before_it_went_has_not_failed() -> None:
     arrivals = Arrivals(LIMITS)
     for _ in range(20):
-        assert arrivals.failed(THEM, at(0.0)) == ""
-        arrivals.not_failed(THEM, at(0.0))
+        arrivals.went(THEM, "them", at(0.0))
+    for _ in range(20):
+        arrivals.spoke_and_went(THEM)
+    assert arrivals.count_gone(at(0.0), dry=True) == [] and arrivals.came(THEM, at(0.0)) == ""
+    assert [arrivals.failed(THEM, at(0.0)) for _ in range(4)] == ["", "", "", "address_failures_max"]
+
+
+def test_who_goes_without_a_word_has_failed_once_all_is_read_or_after_a_while() -> None:
+    for dry, seconds in ((True, 0.0), (False, READ_SECONDS + 0.1)):
+        arrivals = Arrivals(LIMITS)
+        for number in range(5):
+            arrivals.went(THEM, number, at(0.0))
+        arrivals.spoke_and_went(THEM)
+        assert arrivals.count_gone(at(0.0), dry=False) == [] and arrivals.came(THEM, at(0.0)) == ""
+        assert arrivals.count_gone(at(seconds), dry=dry) == [(4, "address_failures_max")]
+        assert arrivals.came(THEM, at(seconds)) == "address_failures_max"
+
+
+def test_whose_word_is_read_late_has_not_failed_after_all() -> None:
+    arrivals = Arrivals(LIMITS)
+    for _ in range(20):
+        arrivals.went(THEM, "them", at(0.0))
+        assert arrivals.count_gone(at(0.0), dry=True) == []
+        arrivals.spoke_and_went(THEM)
+        assert arrivals.count_gone(at(0.0), dry=True) == []
 
 
 def shut_once() -> Arrivals:

@@ -371,3 +371,29 @@ def test_an_address_whose_connections_come_to_nothing_is_not_let_in_for_a_while(
             eventually(is_let_in, "and the other one after a while")
     finally:
         bound.close()
+
+
+def test_who_says_a_word_and_goes_before_it_is_read_has_not_come_for_nothing() -> None:
+    bound = Bound(address_failures_max=3, address_failures_a_second_max=1)
+    try:
+        for _ in range(8):
+            with zmtp(bound.address, b"DEALER") as connection:
+                connection.sendall(b"\0\1x")
+                bound.only(bound.peers.clients)
+
+            def has_gone() -> bool:
+                bound.peers.read_monitors(now())
+                return not bound.peers.clients
+
+            eventually(has_gone, "it has gone")
+            bound.peers.elapsed(now(), dry=False)
+        for _ in range(8):
+            assert bound.router.poll(20_000)
+            routing_id = bound.router.recv()
+            bound.peers.meet(routing_id, bound.router.recv(copy=False), now())
+        bound.peers.elapsed(now(), dry=True)
+        assert not bound.cutoffs.take_met() and not bound.told
+        with zmtp(bound.address, b"DEALER"):
+            assert not bound.only(bound.peers.clients).is_cut_off
+    finally:
+        bound.close()

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
+from itertools import takewhile
 from math import inf
 
 from zchat import wire
@@ -42,7 +43,8 @@ LONE_BYTES = 4_096  # of a commit that this thread may make itself
 ANSWER_SECONDS = 0.01  # of a turn
 ANSWER_BYTES_MAX = 4 << 20
 GATHERED_BYTES_MAX = 128 << 20  # waiting for the commit under way: the windows of honest clients allow a quarter of it
-ENDED_WAIT_SECONDS = 1.0  # for the frames that ended connections have left in a port that is never dry
+ENDED_WAIT_SECONDS = 1.0  # for the frames that ended connections have left in a port that is never dry,
+ENDED_WAIT_MESSAGES = 10_000  # and so many: a machine may be slow, and each connection has its turns
 ENDED_LOOK_SECONDS = 0.02  # whether it is
 STOP_SECONDS = 5.0  # to commit what had arrived
 BUSY_SECONDS = 0.005  # while frames come, what is due is looked up only so often, and so much late
@@ -85,6 +87,8 @@ class BrokerLoop:
         self._receives = True
         self.is_alone = True  # as of the last `rest`: no commit is under way in the log's thread
         self._more = False  # may be there to be received
+        self._received = 0  # messages,
+        self._marks: deque[tuple[float, int]] = deque()  # and when there were how many, while ends are to be told
         self._due = inf  # when the core is to be told at the latest that time has passed,
         self._due_until = 0.0  # and until when that need not be found out anew
         self._took, self._turned_at = 0, 0.0  # whether frames came for the last turn, and when it began
@@ -189,6 +193,7 @@ class BrokerLoop:
         received, seconds = self.core.received, self._port.seconds
         taken, untimed, deadline = 0, DRAINED_UNTIMED, seconds() + DRAIN_SECONDS
         for connection, frame, size, address in self._port.received(now):
+            self._received += 1
             if frame is not None and address is None:
                 received(connection, frame, now)
             elif frame is not None:
@@ -206,14 +211,20 @@ class BrokerLoop:
     def _take_ends(self, now: Instant, *, dry: bool) -> None:
         """Tell the core who has ended and has nothing left to be received.
 
-        An end comes beside the frames, not behind them: so it counts when all that was there is received, or after a
-        while. What one has left then is passed over: it would be taken for a new connection's.
+        An end comes beside the frames, not behind them: so it counts when all that was there is received, or once so
+        much was, and for so long. What one has left then is passed over: it would be taken for a new connection's.
         """
-        ends = self._port.ends
-        if dry or now.seconds - next(iter(ends.values())) > ENDED_WAIT_SECONDS:
-            for connection in list(ends):
-                self._port.forget(connection, now, dry=dry)
-                self.core.disconnected(connection, now)
+        ends, marks = self._port.ends, self._marks
+        marks.append((now.seconds, self._received))
+        while len(marks) > 1 and self._received - marks[1][1] >= ENDED_WAIT_MESSAGES:
+            marks.popleft()
+        long_ago = marks[0][0] if self._received - marks[0][1] >= ENDED_WAIT_MESSAGES else -inf
+        until = inf if dry else min(long_ago, now.seconds - ENDED_WAIT_SECONDS)
+        for connection, _ in list(takewhile(lambda end: end[1] <= until, ends.items())):
+            self._port.forget(connection, now, dry=dry)
+            self.core.disconnected(connection, now)
+        if not ends:
+            marks.clear()
 
     def _take_finished(self, now: Instant) -> None:
         self._port.woken()

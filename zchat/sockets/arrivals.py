@@ -13,14 +13,16 @@ Rules of this file
 5. Who is gone before the loop has looked counts for all together alone: a sample is enough to know who floods.
 6. Of an address that was shut a moment ago each connection counts as a failure from its beginning until it has said a
    word. Else all that waited to be let in would come at once, and fail at once.
-7. What the kernel does not refuse (accept_filter.py), the caller cuts off as soon as it is accepted.
+7. An end is told beside what was said before it: whose word is not read by then has gone without one only once all that
+   came is read, or after a second.
+8. What the kernel does not refuse (accept_filter.py), the caller cuts off as soon as it is accepted.
 
 Spec: docs/design.md, "Who comes too often". Tests: tests/sockets/test_arrivals.py.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 
 from zchat.core import Instant
 from zchat.core.allowances import Allowance
@@ -30,6 +32,7 @@ from zchat.sockets.accept_filter import ADDRESSES_MAX, AcceptFilter
 SHUT_SECONDS = 0.25  # at the least: the filter is not made anew for each connection
 DOUBTED_SECONDS = 10.0  # after it was shut
 SHUT_FOR_ALL_SECONDS = 10.0  # who has failed once, while all together fail too often
+READ_SECONDS = 1.0  # then a word that was said has been read
 LOOK_SECONDS = 0.05  # between two filters
 ALL = ""  # the key of what counts for all
 
@@ -44,6 +47,8 @@ class Arrivals:
         self._shut: dict[str, tuple[float, str]] = {}  # origin -> until when, and the limit that it has met
         self._doubted: dict[str, float] = {}  # origin -> until when
         self._ahead = Counter[str]()  # origin -> its connections that count as failures, and have not failed yet
+        self._gone = deque[tuple[float, str, object]]()  # without a word that was read: since when, origin, name
+        self._words = Counter[str]()  # origin -> of how many that had gone a word was read since
         self._filters: list[AcceptFilter] = []
         self._filtered: tuple[str, ...] = ()
         self._looked = 0.0
@@ -97,10 +102,33 @@ class Arrivals:
         self._shut_out(host, now.seconds + owed, limit, now)
         return limit if is_new else ""
 
-    def not_failed(self, host: str, now: Instant) -> None:
-        """One that was taken for failed has said a word before it went: that is read only now."""
-        self._failures.give_back(host, 1, now)
-        self._all_failures.give_back(ALL, 1, now)
+    def went(self, host: str, name: object, now: Instant) -> None:
+        """One has ended of which no word is read yet."""
+        self._gone.append((now.seconds, host, name))
+
+    def spoke_and_went(self, host: str) -> None:
+        """A word is read of one that has ended."""
+        self._words[host] += 1
+
+    def count_gone(self, now: Instant, *, dry: bool) -> list[tuple[object, str]]:
+        """Those who have gone without a word have failed. `dry`: all that came is read.
+
+        Returns the names of those by whom their address has met a limit, and which.
+        """
+        met: list[tuple[object, str]] = []
+        if not (self._gone or self._words):
+            return met
+        while self._gone and (dry or now.seconds - self._gone[0][0] > READ_SECONDS):
+            _, host, name = self._gone.popleft()
+            if self._words[host]:
+                self._words[host] -= 1
+            elif limit := self.failed(host, now):
+                met.append((name, limit))
+        for host in list(self._words) if not self._gone else ():
+            for _ in range(self._words.pop(host)):  # it was taken for failed after all
+                self._failures.give_back(host, 1, now)
+                self._all_failures.give_back(ALL, 1, now)
+        return met
 
     def elapsed(self, now: Instant) -> None:
         """Have the kernel drop what comes of those that are shut, and of nobody else."""

@@ -111,7 +111,7 @@ class Peers:
         peer = self.clients.get(descriptor)
         if peer is None:  # it spoke and went: its frames count all the same
             peer = Peer(-1, None, now.seconds)
-            self._arrivals.not_failed(origin(address), now)
+            self._arrivals.spoke_and_went(origin(address))
         elif peer.connection:  # whose end the monitor has missed
             self._client_went(descriptor, now)
             self._came(descriptor, now)
@@ -235,6 +235,8 @@ class Peers:
         for silent, why in ((self._greetings, SILENT), (self._listenings, NO_TOPIC)):
             for peer, limit in silent.overdue(now.seconds, dry=dry) if silent.silent else ():
                 self._cutoffs.cut_off(peer.descriptor, peer.name, why, limit)
+        for name, limit in self._arrivals.count_gone(now, dry=dry):
+            self._cutoffs.met(name, limit, TOO_OFTEN)
         self._arrivals.elapsed(now)
         if now.seconds - self._looked >= LOOK_SECONDS:
             self._looked = now.seconds
@@ -326,7 +328,9 @@ class Peers:
         silent.done(peer)
         if peer.is_greeted or peer.is_refused:
             return
-        if limit := self._arrivals.failed(None if peer.name is None else peer.host, now):
+        if peer.name is not None and silent is self._greetings:
+            self._arrivals.went(peer.host, peer.name, now)
+        elif limit := self._arrivals.failed(None if peer.name is None else peer.host, now):
             self._cutoffs.met(peer.name, limit, TOO_OFTEN)
 
     def _client_went(self, descriptor: int, now: Instant) -> None:
