@@ -185,16 +185,21 @@ def test_bye_on_a_channel_ends_that_session_alone() -> None:
     assert (ann.state, bob.state, talk.own.state) == (CLOSED, READY, READY)
 
 
-def test_who_is_given_up_before_it_is_welcomed_leaves_nobody_behind() -> None:
+def test_who_is_given_up_before_it_has_said_bye_leaves_nobody_behind() -> None:
     """The connection stays, so that the broker would take it for somebody who is there."""
-    talk = Talk("anna", "ben")
-    anna, ben = talk.sessions
+    talk = Talk("anna", "ben", "carl")
+    anna, ben, carl = talk.sessions
     talk.hear(anna, wire.HelloAgain())
     assert [type(said) for _, said in talk.sent()] == [wire.Hello] and anna.state == GREETING
     talk.own.sessions.remove(anna, Closed())
     assert talk.sent() == [(anna.channel, wire.Bye())]
     talk.own.sessions.remove(ben, Closed())
-    assert talk.sent() == [], "who is welcomed has said it, or does not want to"
+    assert talk.sent() == [(ben.channel, wire.Bye())], "it was welcomed before its program knew"
+    carl.bye()
+    talk.own.sessions.touch(carl)
+    assert talk.sent() == [(carl.channel, wire.Bye())]
+    talk.own.sessions.remove(carl, Closed())
+    assert talk.sent() == [], "it has said it"
 
 
 def test_the_connections_bye_comes_after_all_others_some_at_a_time() -> None:

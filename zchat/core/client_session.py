@@ -167,6 +167,11 @@ class SessionCore(Inquiries):
         return self.state == READY
 
     @property
+    def has_said_bye(self) -> bool:
+        """Whether the broker was told that it ends."""
+        return self._leaving and self.state == READY
+
+    @property
     def is_idle(self) -> bool:
         """Whether time changes nothing for it."""
         is_settled = self._publishing.is_idle and not len(self._requests) and self._wanted.is_settled

@@ -120,8 +120,9 @@ class Sessions:
         self.touched.pop(session, None)
         session.listening.forget(session)
         session.working.forget(session)
-        if session.state == GREETING and session.refusal is None and self._own.is_ready:
-            # Given up before it was welcomed, and so could say BYE: nobody else would, as the connection stays.
+        is_there = session.state in (GREETING, READY) and session.refusal is None and self._own.is_ready
+        if is_there and not session.has_said_bye:
+            # Given up before it was welcomed, or told of that: nobody else would say BYE, as the connection stays.
             self._own.say(wire.From(session.channel, wire.raw(wire.encode(wire.Bye()))))
         session.close(error)
         self._fill()
