@@ -27,15 +27,16 @@ def test_each_step_is_sent_and_says_which_answer_it_waits_for() -> None:
     core = ready()
     assert begin(Ask(wire.Rooms(0)), core, NOW) == 1
     assert begin(BecomeMember({"a", "b"}), core, NOW) == 2
+    core.received(wire.encode(wire.Done(2)), NOW)
     assert begin(BecomeMember({"a"}), core, NOW) == 0, "it is a member already"
     assert [wire.decode_client(frame) for frame in core.take_sends()] == [wire.Rooms(1), wire.Join(2, ["a", "b"])]
 
 
 def test_to_leave_is_asked_when_the_last_join_is_taken_back() -> None:
     core = ready()
-    assert [begin(BecomeMember({"a"}), core, NOW), begin(BecomeMember({"a"}), core, NOW)] == [1, 0]
-    assert [begin(Leave({"a"}), core, NOW), begin(Leave({"a"}), core, NOW)] == [0, 2]
-    assert wire.decode_client(core.take_sends()[-1]) == wire.Part(2, ["a"])
+    assert [begin(BecomeMember({"a"}), core, NOW), begin(BecomeMember({"a"}), core, NOW)] == [1, 2]
+    assert [begin(Leave({"a"}), core, NOW), begin(Leave({"a"}), core, NOW)] == [0, 3]
+    assert wire.decode_client(core.take_sends()[-1]) == wire.Part(3, ["a"])
 
 
 def test_a_cursor_is_placed_in_the_log_that_the_broker_has() -> None:

@@ -183,13 +183,18 @@ def test_each_join_has_one_leave_however_its_session_ends(
         broker.restart()
         eventually(lambda: [one.state for one in client.who("den")] == ["live"], "it comes back")
     listeners[5].end(signal.SIGINT)
+
+    def last_of_user_5() -> str:
+        return [what for name, what in comings(broker, "den") if name == "user-5"][-1]
+
+    eventually(lambda: last_of_user_5() != "join", "it leaves")
     events = comings(broker, "den")
     found = {user: [what for name, what in events if name == user] for user, _ in events}
     assert set(found) == {f"user-{number}" for number in range(6)}
     for whats in found.values():  # where all is slow, one may be too late and join anew
         assert whats[::2] == ["join"] * (len(whats) // 2), found
         assert set(whats[1::2]) <= {"lost", "bye"}, found
-    assert (found["user-1"][-1], found["user-5"][-1], found["user-0"][-1]) == ("bye", "bye", "lost")
+    assert (found["user-1"][-1], found["user-0"][-1]) == ("bye", "lost")
 
 
 def test_a_session_in_no_room_is_known_to_the_broker_and_to_no_room(shared_broker: BrokerProcess, speak: Speak) -> None:

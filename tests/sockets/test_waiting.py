@@ -126,7 +126,7 @@ def test_publish_waits_for_room_as_long_as_the_client_says(start_broker: StartBr
     assert published * len(body) >= OUTBOX_BYTES_MAX - len(body)
     broker.start()
     client.flush(20)
-    assert len(list(client.history("den"))) == published
+    assert len(list(client.history("den", timeout=20))) == published
     client.close()
 
 

@@ -21,7 +21,8 @@ from time import monotonic, sleep
 from zchat.core.read_pause import read_pause
 
 SHORT_SECONDS = 0.001  # one that takes longer lets others by
-WORK_SECONDS = 0.0003  # between two naps
+WORK_SECONDS = 0.0003  # between two naps,
+WORK_SHARE = 0.25  # and as much of what the last one took: on a busy machine that is long, and enough for others
 NAP_SECONDS = 0.00001  # and what the kernel adds: about 0.06 ms
 LOOK_SECONDS = 0.0002  # whether the others have done
 PAUSE_SECONDS_MAX = 0.002  # then it goes on beside them
@@ -67,22 +68,24 @@ class Workers:
     # --- by each thread ---------------------------------------------------------------------
 
     def _run(self, number: int) -> None:
-        began = paused = 0.0
+        began = works_until = 0.0
 
         def pause() -> None:
-            nonlocal paused
+            nonlocal works_until
             now = monotonic()
-            if now - paused < WORK_SECONDS:
+            if now < works_until:
                 return
             sleep(NAP_SECONDS)
             if now - began >= SHORT_SECONDS:
                 self._short.discard(number)
                 self._let_others_by(now + PAUSE_SECONDS_MAX)
-            paused = monotonic()
+            goes_on = monotonic()
+            works_until = goes_on + max(WORK_SECONDS, (goes_on - now) * WORK_SHARE)
 
         read_pause.set(pause)
         while (job := self._jobs.get()) is not None and not self._is_closed:
-            began = paused = monotonic()
+            began = monotonic()
+            works_until = began + WORK_SECONDS
             self._short.add(number)
             job()
             self._short.discard(number)
