@@ -42,6 +42,7 @@ def test_who_comes_too_often_is_shut_out_and_what_was_refused_is_not_counted_aga
     arrivals = Arrivals(LIMITS)
     assert [arrivals.came(THEM, at(0.0)) for _ in range(9)] == [""] * 5 + ["address_connections_max"] * 4
     assert arrivals.came(THEM, at(2.1)) == "", "one was too many, and not four"
+    assert [arrivals.failed(THEM, at(2.1)) for _ in range(3)] == [""] * 3, "to come often is not to fail"
     assert arrivals.came(OTHERS, at(0.0)) == ""
 
 

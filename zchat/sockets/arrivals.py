@@ -11,10 +11,10 @@ Rules of this file
 3. Where all together are too many, one failure is enough to shut an address. Who has had none is let in.
 4. It counts by origin (core/allowances.py), and who is behind the same address is shut out with it, for a moment.
 5. Who is gone before the loop has looked counts for all together alone: a sample is enough to know who floods.
-6. Of an address that was shut a moment ago each connection counts as a failure from its beginning until it has said a
-   word. Else all that waited to be let in would come at once, and fail at once.
+6. Of an address that was shut for failures a moment ago each connection counts as one from its beginning, until it has
+   said a word. Else all that waited to be let in would come at once, and fail at once.
 7. An end is told beside what was said before it: whose word is not read by then has gone without one only once all that
-   came is read, or after a second.
+   came is read, or after a while.
 8. What the kernel does not refuse (accept_filter.py), the caller cuts off as soon as it is accepted.
 
 Spec: docs/design.md, "Who comes too often". Tests: tests/sockets/test_arrivals.py.
@@ -32,7 +32,7 @@ from zchat.sockets.accept_filter import ADDRESSES_MAX, AcceptFilter
 SHUT_SECONDS = 0.25  # at the least: the filter is not made anew for each connection
 DOUBTED_SECONDS = 10.0  # after it was shut
 SHUT_FOR_ALL_SECONDS = 10.0  # who has failed once, while all together fail too often
-READ_SECONDS = 1.0  # then a word that was said has been read
+READ_SECONDS = 5.0  # then a word that was said has been read, also where more comes without end
 LOOK_SECONDS = 0.05  # between two filters
 ALL = ""  # the key of what counts for all
 
@@ -151,7 +151,8 @@ class Arrivals:
     def _shut_out(self, host: str, until: float, limit: str, now: Instant) -> None:
         until = max(until, now.seconds + SHUT_SECONDS, self._shut.get(host, (0.0, ""))[0])
         self._shut[host] = until, limit
-        self._doubted[host] = until + DOUBTED_SECONDS
+        if limit != "address_connections_max":
+            self._doubted[host] = until + DOUBTED_SECONDS
 
     def _taken_ahead(self, host: str) -> bool:
         """Whether a connection from there was counted as a failure when it came; once for each."""
