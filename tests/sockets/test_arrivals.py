@@ -117,6 +117,16 @@ def test_who_says_a_word_is_no_failure_also_where_the_address_was_shut() -> None
     assert [arrivals.came(THEM, at(1.0)) for _ in range(2)] == ["", "address_connections_max"], "that is another limit"
 
 
+def test_whose_word_is_read_after_its_end_is_no_failure_there_either() -> None:
+    arrivals = shut_once()
+    for _ in range(4):
+        assert arrivals.came(THEM, at(1.0)) == ""
+        arrivals.went(THEM, "them", at(1.0))
+        arrivals.spoke_and_went(THEM)
+        assert arrivals.count_gone(at(1.0), dry=True) == []
+    assert arrivals.came(THEM, at(1.0)) == ""
+
+
 def test_after_a_while_an_address_is_one_as_all_others() -> None:
     arrivals = shut_once()
     later = at(SHUT_SECONDS + DOUBTED_SECONDS + 1.0)

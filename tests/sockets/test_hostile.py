@@ -413,9 +413,7 @@ def test_ten_thousand_connections_come_and_go(shared_broker: BrokerProcess) -> N
 
 
 def test_five_hundred_sessions_come_and_go(start_broker: Callable[..., BrokerProcess], context: Context) -> None:
-    broker = start_broker(
-        "--memory"
-    )  # of the shared one, who came from here before may have flooded: then none is let in
+    broker = start_broker("--memory")  # one where nobody has flooded from this address just now
     for number in range(500):
         speaker = Speaker(context, broker.address)
         speaker.say(wire.Hello(wire.VERSION, f"guest-{number}"), wire.Join(1, ["lobby"]), wire.Bye())

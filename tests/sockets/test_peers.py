@@ -260,7 +260,8 @@ def test_what_one_whose_end_was_told_has_left_is_passed_over_until_all_is_read(b
     assert routing_id not in bound.peers.of
 
 
-def test_one_that_has_gone_and_did_not_begin_with_hello_is_passed_over_at_once(bound: Bound) -> None:
+def says_and_goes(bound: Bound) -> None:
+    """A client says something and ends, and the broker knows of its end alone."""
     with zmtp(bound.address, b"DEALER") as connection:
         connection.sendall(b"\0\1x")
         bound.only(bound.peers.clients)
@@ -270,6 +271,10 @@ def test_one_that_has_gone_and_did_not_begin_with_hello_is_passed_over_at_once(b
         return not bound.peers.clients
 
     eventually(gone, "it has ended")
+
+
+def test_one_that_has_gone_and_did_not_begin_with_hello_is_passed_over_at_once(bound: Bound) -> None:
+    says_and_goes(bound)
     routing_id = bound.router.recv()
     peer = bound.peers.meet(routing_id, bound.router.recv(copy=False), now())
     assert not peer.is_cut_off, "it may say HELLO"
@@ -377,15 +382,7 @@ def test_who_says_a_word_and_goes_before_it_is_read_has_not_come_for_nothing() -
     bound = Bound(address_failures_max=3, address_failures_a_second_max=1)
     try:
         for _ in range(8):
-            with zmtp(bound.address, b"DEALER") as connection:
-                connection.sendall(b"\0\1x")
-                bound.only(bound.peers.clients)
-
-            def has_gone() -> bool:
-                bound.peers.read_monitors(now())
-                return not bound.peers.clients
-
-            eventually(has_gone, "it has gone")
+            says_and_goes(bound)
             bound.peers.elapsed(now(), dry=False)
         for _ in range(8):
             assert bound.router.poll(20_000)

@@ -34,11 +34,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(workers, "monotonic", clock.monotonic)
-    monkeypatch.setattr(workers, "sleep", clock.sleep)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
@@ -51,7 +48,7 @@ def held() -> Iterator[threading.Event]:
 
 @pytest.fixture
 def pool(clock: Clock) -> Iterator[Workers]:
-    pool = Workers(2)
+    pool = Workers(2, clock.monotonic, clock.sleep)
     yield pool
     pool.close()
 

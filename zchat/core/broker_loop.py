@@ -191,9 +191,9 @@ class BrokerLoop:
     def _drain(self, now: Instant) -> bool:
         """Take what clients sent, up to a bound. Returns whether there may be more."""
         received, seconds = self.core.received, self._port.seconds
-        taken, untimed, deadline = 0, DRAINED_UNTIMED, seconds() + DRAIN_SECONDS
+        many, taken, untimed, more, deadline = 0, 0, DRAINED_UNTIMED, False, seconds() + DRAIN_SECONDS
         for connection, frame, size, address in self._port.received(now):
-            self._received += 1
+            many += 1
             if frame is not None and address is None:
                 received(connection, frame, now)
             elif frame is not None:
@@ -204,9 +204,11 @@ class BrokerLoop:
             untimed -= 1 + size // SMALL_BYTES
             if untimed < 0:
                 if taken >= DRAINED_BYTES_MAX or seconds() > deadline:
-                    return True
+                    more = True
+                    break
                 untimed = DRAINED_UNTIMED
-        return False
+        self._received += many
+        return more
 
     def _take_ends(self, now: Instant, *, dry: bool) -> None:
         """Tell the core who has ended and has nothing left to be received.

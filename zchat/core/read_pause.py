@@ -12,4 +12,4 @@ from typing import TypeAlias
 ReadPause: TypeAlias = Callable[[], None]
 
 read_pause: ContextVar[ReadPause | None] = ContextVar("read_pause", default=None)
-"""Of the thread that reads: to be called every few microseconds, also with a snapshot open. None: it lets nobody by."""
+"""Of the thread that reads: to be called again and again, also with a snapshot open. None: it lets nobody by."""

@@ -45,7 +45,7 @@ class ChannelCore(SessionCore):
     @property
     def is_moving(self) -> bool:
         """Whether a HELLO or BYE of it has no answer."""
-        return self.refusal is None and (self.state == GREETING or (self._leaving and self.state == READY))
+        return self.refusal is None and (self.state == GREETING or self.has_said_bye)
 
     def may_ask(self, number: int) -> None:
         """It has waited until its connection had less to ask."""

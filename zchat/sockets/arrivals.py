@@ -80,7 +80,7 @@ class Arrivals:
 
     def spoke(self, host: str, now: Instant) -> None:
         """A connection has said HELLO, or subscribed: it has not come for nothing."""
-        if self._taken_ahead(host):
+        if _take_one(self._ahead, host):
             self._failures.give_back(host, 1, now)
 
     def failed(self, host: str | None, now: Instant) -> str:
@@ -91,7 +91,7 @@ class Arrivals:
         in_all = self._all_failures.overdraw(ALL, 1, now)
         if host is None:
             return ""
-        owed = 0.0 if self._taken_ahead(host) else self._failures.overdraw(host, 1, now)
+        owed = 0.0 if _take_one(self._ahead, host) else self._failures.overdraw(host, 1, now)
         if owed:
             limit = "address_failures_max"
         elif in_all:
@@ -120,8 +120,8 @@ class Arrivals:
             return met
         while self._gone and (dry or now.seconds - self._gone[0][0] > READ_SECONDS):
             _, host, name = self._gone.popleft()
-            if self._words[host]:
-                self._words[host] -= 1
+            if _take_one(self._words, host):
+                self.spoke(host, now)
             elif limit := self.failed(host, now):
                 met.append((name, limit))
         for host in list(self._words) if not self._gone else ():
@@ -154,10 +154,12 @@ class Arrivals:
         if limit != "address_connections_max":
             self._doubted[host] = until + DOUBTED_SECONDS
 
-    def _taken_ahead(self, host: str) -> bool:
-        """Whether a connection from there was counted as a failure when it came; once for each."""
-        if not self._ahead[host]:
-            del self._ahead[host]
-            return False
-        self._ahead[host] -= 1
-        return True
+
+def _take_one(counts: Counter[str], host: str) -> bool:
+    """Whether there is one of that host; it is counted no more."""
+    if not counts[host]:
+        return False
+    counts[host] -= 1
+    if not counts[host]:
+        del counts[host]
+    return True

@@ -328,7 +328,7 @@ class Peers:
         silent.done(peer)
         if peer.is_greeted or peer.is_refused:
             return
-        if peer.name is not None and silent is self._greetings:
+        if peer.name is not None and silent is self._greetings:  # of a gone subscriber no word is known for the first
             self._arrivals.went(peer.host, peer.name, now)
         elif limit := self._arrivals.failed(None if peer.name is None else peer.host, now):
             self._cutoffs.met(peer.name, limit, TOO_OFTEN)

@@ -33,7 +33,10 @@ ReaderJob = Callable[[], None]
 class Workers:
     """A few threads."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(
+        self, count: int, clock: Callable[[], float] = monotonic, sleep: Callable[[float], object] = sleep
+    ) -> None:
+        self._clock, self._sleep = clock, sleep
         self.give_way = False  # the loop is at work, or waits for who works for it
         self._is_closed = False
         self._jobs: queue.SimpleQueue[ReaderJob | None] = queue.SimpleQueue()
@@ -72,19 +75,19 @@ class Workers:
 
         def pause() -> None:
             nonlocal works_until
-            now = monotonic()
+            now = self._clock()
             if now < works_until:
                 return
-            sleep(NAP_SECONDS)
+            self._sleep(NAP_SECONDS)
             if now - began >= SHORT_SECONDS:
                 self._short.discard(number)
                 self._let_others_by(now + PAUSE_SECONDS_MAX)
-            goes_on = monotonic()
+            goes_on = self._clock()
             works_until = goes_on + max(WORK_SECONDS, (goes_on - now) * WORK_SHARE)
 
         read_pause.set(pause)
         while (job := self._jobs.get()) is not None and not self._is_closed:
-            began = monotonic()
+            began = self._clock()
             works_until = began + WORK_SECONDS
             self._short.add(number)
             job()
@@ -92,5 +95,5 @@ class Workers:
             self._done[number] += 1
 
     def _let_others_by(self, until: float) -> None:
-        while (self.give_way or self._short) and monotonic() < until:
-            sleep(LOOK_SECONDS)
+        while (self.give_way or self._short) and self._clock() < until:
+            self._sleep(LOOK_SECONDS)
