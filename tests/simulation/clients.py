@@ -22,6 +22,7 @@ from zchat.core.lines import SessionLine
 from zchat.core.listening import Listening
 from zchat.core.ordering import LIVE
 from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES
+from zchat.core.timeline import Break
 from zchat.errors import Closed, Refused, TimedOut, ZchatError
 from zchat.sockets.clock import Deadline
 from zchat.sockets.outbox import Outbox
@@ -198,12 +199,22 @@ class NobodyWaits:
         """A program asked after an outcome."""
 
 
+class HeardCore(ClientCore):
+    """The shipped core, which remembers whose log its listeners were told of: one that leaves tells them no more."""
+
+    heard: wire.Welcome | None = None
+
+    def _break_of(self, welcome: wire.Welcome) -> Break | None:
+        self.heard = welcome
+        return super()._break_of(welcome)
+
+
 class SimulatedClient(Process[int]):
     """One client process: an engine and its port, and the turns of its I/O thread."""
 
     def __init__(self, world: World, port: Port, user: str, number: int, engine_type: type[Engine] = Engine) -> None:
         super().__init__(world)
-        self.core = ClientCore(user, {}, (f"{number}-{at}".encode() for at in count(1)))
+        self.core = HeardCore(user, {}, (f"{number}-{at}".encode() for at in count(1)))
         self.answers: dict[int, Answer] = {}  # to requests of the program
         self.told: Callable[[], None] = lambda: None  # a turn is over
         self._ending: float | None = None  # said bye; by then it ends anyway
@@ -240,7 +251,7 @@ class SimulatedClient(Process[int]):
     @property
     def heard(self) -> wire.Welcome | None:
         """What tells of the log that is listened to."""
-        return self.core.welcome
+        return self.core.heard
 
     @property
     def is_idle(self) -> bool:
@@ -329,7 +340,7 @@ class SimulatedSession:
     @property
     def heard(self) -> wire.Welcome | None:
         """What tells of the log that is listened to: the connection's."""
-        return self._process.core.welcome
+        return self._process.core.heard
 
     # --- as its process ---------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ from zchat.core.ordering import OrderedDelivery
 
 SEEDS_IN_CI = 60
 SEEDS = int(os.environ.get("ZCHAT_SEEDS", SEEDS_IN_CI))
-FOUND = (20_344,)  # once it was taken for a loss that a session which had ended heard nothing of an older copy
+FOUND = (20_344, 50_010)  # it was taken for a loss that who had ended, or was leaving, heard nothing of an older copy
 
 RARE = (
     "repeats",
