@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from threading import get_ident
+from time import monotonic
 
 import pytest
 
@@ -22,6 +23,7 @@ from zchat.core.ordering import Delivery, Mark, Notice, OrderedDelivery, Start
 from zchat.errors import Closed, Refused
 from zchat.message import messages
 from zchat.sockets.clock import Deadline
+from zchat.sockets.driver import PARK_SECONDS
 from zchat.sockets.outbox import Outbox
 from zchat.sockets.port import SocketPort
 from zchat.sockets.publication import Publication
@@ -79,6 +81,25 @@ def test_the_own_thread_takes_over_when_nobody_waits(
         eventually(heard._incoming.has_some, "and heard")
         assert anna._connection._driver.thread.ident in found
         assert [heard.get(10).text, heard.get(10).text] == ["one", "two"]
+
+
+def test_who_waits_again_and_again_does_not_wake_the_own_thread_each_time(
+    shared_broker: BrokerProcess, room: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zchat.connect(shared_broker.address, "anna") as anna, zchat.connect(shared_broker.address, "bert") as bert:
+        parked, told = anna._connection._driver._parked, list[float]()
+
+        def tell() -> None:
+            told.append(monotonic())
+            threading.Event.set(parked)
+
+        with anna.serve(room, lambda request: request.body):
+            eventually(lambda: anna._connection._driver._is_deep, "its own thread sleeps until it is told")
+            monkeypatch.setattr(parked, "set", tell)
+            began = monotonic()
+            for number in range(10 * TRIPS):
+                assert bert.request(room, str(number)).text == str(number)
+            assert len(told) <= 1 + (monotonic() - began) / PARK_SECONDS
 
 
 def test_many_threads_wait_at_once_and_each_gets_its_own(shared_broker: BrokerProcess, room: str) -> None:

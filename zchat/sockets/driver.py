@@ -295,14 +295,14 @@ class Driver:
 
     def _run(self) -> None:
         try:
-            seen = -1
+            seen, was_told = -1, False
             while not self._is_over:
                 if self._leader or self._wants or seen != self._led:
-                    self._is_deep = bool(self._leader) and seen == self._led
-                    seen = self._led
+                    self._is_deep = bool(self._leader) and seen == self._led and not was_told
+                    seen, was_told = self._led, False
                     if self._parked.wait(None if self._is_deep and self._leader else PARK_SECONDS):
                         self._parked.clear()
-                        seen = self._led
+                        seen, was_told = self._led, True  # who leads again may leave soon, and would tell it each time
                     self._is_deep = False
                     self._wants = self._wants and bool(self._gates)
                 elif self._lead.acquire(False):
