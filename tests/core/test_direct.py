@@ -317,7 +317,7 @@ def test_a_session_that_has_ended_leaves_nothing(bench: Bench) -> None:
             bench.turn()
         bench.listening.forget(session)
     direct = bench.listening._direct
-    assert not any((direct._of, direct._wanted, direct._changed, direct._asked, direct._in_place))
+    assert not any((direct._of, direct._wanted, direct.changed, direct._asked, direct._in_place))
     assert bench.turn() == []
 
 

@@ -87,6 +87,7 @@ class BrokerLoop:
         self._receives = True
         self.is_alone = True  # as of the last `rest`: no commit is under way in the log's thread
         self._more = False  # may be there to be received
+        self._had_one = False  # frame, the last turn that had some
         self._received = 0  # messages,
         self._marks: deque[tuple[float, int]] = deque()  # and when there were how many, while ends are to be told
         self._due = inf  # when the core is to be told at the latest that time has passed,
@@ -189,8 +190,11 @@ class BrokerLoop:
         self.core.refuse_subscriptions(self._port.refusals)
 
     def _drain(self, now: Instant) -> bool:
-        """Take what clients sent, up to a bound. Returns whether there may be more."""
-        received, seconds = self.core.received, self._port.seconds
+        """Take what clients sent, up to a bound. Returns whether there may be more.
+
+        Where frames come one by one, what a frame brings goes out before the port is asked for the next one.
+        """
+        received, seconds, has_one = self.core.received, self._port.seconds, self._had_one
         many, taken, untimed, more, deadline = 0, 0, DRAINED_UNTIMED, False, seconds() + DRAIN_SECONDS
         for connection, frame, size, address in self._port.received(now):
             many += 1
@@ -200,6 +204,9 @@ class BrokerLoop:
                 received(connection, frame, now, address or "", self._port.key_of(connection))
                 session = self.core.registry.of(connection)
                 self._port.spoke(connection, None if session is None else session.ttl_ms)
+            if has_one:
+                self._send(now)
+                has_one = False
             taken += size
             untimed -= 1 + size // SMALL_BYTES
             if untimed < 0:
@@ -208,6 +215,7 @@ class BrokerLoop:
                     break
                 untimed = DRAINED_UNTIMED
         self._received += many
+        self._had_one = many == 1 if many else self._had_one
         return more
 
     def _take_ends(self, now: Instant, *, dry: bool) -> None:

@@ -91,8 +91,10 @@ class ClientCore(SessionCore):
 
     @property
     def has_more(self) -> bool:
-        """Whether a broadcast has left something to be taken besides deliveries."""
-        return bool(self._sends or self._news or self.listening.has_subscriptions or self.sessions.touched)
+        """Whether what came has left something to be taken besides deliveries, or the broker refuses it."""
+        if self._sends or self._news or self._answers or self.refusal is not None:
+            return True
+        return bool(self.sessions.touched or self.sessions.changed or self.listening.has_subscriptions)
 
     def take_sends(self) -> list[bytes]:
         """Frames for the DEALER, in order."""
@@ -107,6 +109,8 @@ class ClientCore(SessionCore):
 
     def deliver(self, now: Instant) -> Deliveries:
         """What each listener gets; what it misses and subscribes to is asked for. Then take sends."""
+        if not self.listening.has_deliveries:
+            return self.working.take() if self.working.has_some else []
         for session in self.listening.subscribe(now):
             self._of(session)
         for listener, question in self.listening.take_questions(now):

@@ -41,7 +41,7 @@ class DirectTopics:
     def __init__(self) -> None:
         self._of: dict[Listener, frozenset[bytes]] = {}
         self._wanted: dict[Asker, Counter[bytes]] = {}
-        self._changed: dict[Asker, None] = {}  # have something to ask
+        self.changed: dict[Asker, None] = {}  # have something to ask
         self._asked: dict[Asker, SubscribeOut] = {}
         self._in_place: dict[Asker, frozenset[bytes]] = {}
 
@@ -66,7 +66,7 @@ class DirectTopics:
 
     def forget(self, session: Asker) -> None:
         """It has ended, and none of its listeners is left."""
-        for of in (self._wanted, self._changed, self._asked, self._in_place):
+        for of in (self._wanted, self.changed, self._asked, self._in_place):
             of.pop(session, None)
 
     def lost(self) -> None:
@@ -118,10 +118,10 @@ class DirectTopics:
 
     def subscribe(self, now: Instant) -> list[Asker]:
         """Ask for what has changed. Returns the sessions that have something to send by that."""
-        if not self._changed:
+        if not self.changed:
             return []
-        changed = [session for session in self._changed if session.is_ready]
-        self._changed.clear()  # who is not is looked at once it is
+        changed = [session for session in self.changed if session.is_ready]
+        self.changed.clear()  # who is not is looked at once it is
         for session in changed:
             if (before := self._asked.pop(session, None)) is not None:
                 session.forget(before.number)
@@ -141,6 +141,6 @@ class DirectTopics:
         asked = self._asked.get(session)
         told = self._in_place.get(session, NOTHING) if asked is None else asked.topics
         if frozenset(self._wanted[session]) == told:
-            self._changed.pop(session, None)
+            self.changed.pop(session, None)
         else:
-            self._changed[session] = None
+            self.changed[session] = None

@@ -138,9 +138,10 @@ class Engine:
         if ready & REPLIES:
             for frame in self._port.replies():
                 self.core.received(frame, now)
-            self._publish(now)
+            if self._outbox.chunks or self.lines.queue:  # an ack gives room
+                self._publish(now)
         is_due = now.seconds >= self._tick or now.seconds >= self._due
-        if self._commands or is_due or ready & ~BATCHES:
+        if self._commands or is_due or ready & ~(BATCHES | REPLIES):
             if self._commands:
                 self._do_commands(now)
                 self._send()  # what a program waits for, before all that may be to be done besides
@@ -149,7 +150,7 @@ class Engine:
             self._carry_out(now)
         elif ready:
             self._deliver(now)
-            if self.core.has_more:
+            if self.core.has_more or self._state != self.core.state:
                 self._carry_out(now)
         else:
             self._rests_until = 0.0
@@ -192,6 +193,7 @@ class Engine:
                     self.core.connected()
                 else:
                     self.core.disconnected("")  # nothing is known but that it was lost
+                    self._state = AWAY
                     self._owner.lost()
                     self.lines.lost()
             self._look_at_keys()
@@ -269,13 +271,15 @@ class Engine:
         if core.refusal is not None:
             self.failure = core.refusal
         self._deliver(now)
-        subscriptions = core.take_subscriptions()
-        if subscriptions or core.welcome is not self._welcome:
-            self._subscribe(subscriptions, now)
+        if core.listening.has_subscriptions or core.welcome is not self._welcome:
+            self._subscribe(core.take_subscriptions(), now)
         self._send()
         answers = core.take_answers()
         refused = core.take_news()
-        if refused is not None or answers or self._state != core.state:
+        if refused is None and self._state == core.state:
+            if answers:
+                self._owner.news([], answers)
+        else:
             self._state = core.state
             self.settled_upto = core.settled_upto
             while self._sent and self._sent[0].is_settled:

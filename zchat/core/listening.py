@@ -325,6 +325,11 @@ class Listening:
         return is_strange
 
     @property
+    def has_deliveries(self) -> bool:
+        """Whether something has happened to a listener, or one has a question."""
+        return bool(self._touched or self._asking or self._direct.changed)
+
+    @property
     def has_subscriptions(self) -> bool:
         """Whether `take_subscriptions` has some."""
         return bool(self.handshake.private or self._routes.subscriptions)

@@ -94,7 +94,7 @@ class Sessions:
         self._moving: dict[ChannelCore, None] = {}  # have said it
         self._active: dict[ChannelCore, None] = {}  # for whom time passes
         self.touched: dict[SessionCore, None] = {}  # may have something to take
-        self._changed: dict[ChannelCore, None] = {}  # or something else to take
+        self.changed: dict[ChannelCore, None] = {}  # or something else to take
         self._is_leaving = False
 
     def __len__(self) -> int:
@@ -115,7 +115,7 @@ class Sessions:
         """It has ended; what it has unacked stays unknown."""
         if self._of.pop(session.channel, None) is None:
             return
-        for of in (self._waiting, self._moving, self._active, self._changed):
+        for of in (self._waiting, self._moving, self._active, self.changed):
             of.pop(session, None)
         self.touched.pop(session, None)
         session.listening.forget(session)
@@ -187,16 +187,16 @@ class Sessions:
                 if isinstance(session, ChannelCore) and session.channel in self._of:
                     head = wire.from_channel(session.channel)
                     sends += [head + frame for frame in session.take_sends()]
-                    self._changed[session] = None
+                    self.changed[session] = None
                     self._look_at(session)
             self._fill()
         return sends
 
     def take_changed(self) -> list[ChannelCore]:
         """The sessions whose answers, news and states are to be looked at."""
-        if not self._changed:
+        if not self.changed:
             return []
-        changed, self._changed = self._changed, {}
+        changed, self.changed = self.changed, {}
         return list(changed)
 
     # --- parts ------------------------------------------------------------------------------

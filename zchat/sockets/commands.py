@@ -18,31 +18,26 @@ T = TypeVar("T")
 class AwaitedCommand(Generic[T]):
     """Give it to the engine, have a turn taken, and ask for its `result`."""
 
+    __slots__ = ("_command", "_result", "raised", "was_done")
+
+    _result: T
+
     def __init__(self, command: Callable[[ClientCore, Instant], T]) -> None:
         self._command = command
-        self._result: list[T] = []
-        self._raised: Exception | None = None
+        self.was_done = False  # the engine has come to it,
+        self.raised: Exception | None = None  # and it has failed
 
     def __call__(self, core: ClientCore, now: Instant) -> None:
         """By the engine."""
         try:
-            self._result.append(self._command(core, now))
+            self._result = self._command(core, now)
         except Exception as error:
-            self._raised = error
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether it raised something."""
-        return self._raised is not None
-
-    @property
-    def was_done(self) -> bool:
-        """Whether the engine has come to it."""
-        return bool(self._result) or self._raised is not None
+            self.raised = error
+        self.was_done = True
 
     @property
     def result(self) -> T:
         """What it returned; raises what it raised."""
-        if self._raised is not None:
-            raise self._raised
-        return self._result[0]
+        if self.raised is not None:
+            raise self.raised
+        return self._result

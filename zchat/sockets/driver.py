@@ -177,7 +177,7 @@ class Driver:
             return 0.0
         try:
             ready = port.look()
-            seconds = 0.0 if ready else engine.rest()
+            seconds = 0.0 if ready or engine.is_busy else engine.rest()
             if not seconds:
                 engine.turn(ready)
                 if engine.failure is not None:

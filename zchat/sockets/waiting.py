@@ -48,8 +48,7 @@ class Waiting(Link):
         """Wait for it. Raises TimedOut, and Closed or Refused when it has ended."""
         if not self.wait_until(condition, deadline):
             raise self.late(deadline)
-        if not condition():
-            assert self._failure is not None
+        if self._failure is not None and not condition():
             raise self._failure
 
     def do(self, command: Callable[[SessionCore, Instant], T]) -> T:
@@ -105,10 +104,10 @@ class Waiting(Link):
     # --- parts ------------------------------------------------------------------------------
 
     def _is_answered(self, asked: AwaitedCommand[int]) -> bool:
-        return asked.has_failed or not asked.result or self._answers[asked.result] is not None
+        return asked.raised is not None or not (number := asked.result) or self._answers[number] is not None
 
     def _forget(self, asked: AwaitedCommand[int], core: SessionCore) -> None:
         """Nobody waits any more. It was asked by now, as it was to be done before this."""
-        if asked.was_done and not asked.has_failed and asked.result:
+        if asked.was_done and asked.raised is None and asked.result:
             self._answers.pop(asked.result, None)
             core.forget(asked.result)
