@@ -91,8 +91,8 @@ class ClientCore(SessionCore):
 
     @property
     def has_more(self) -> bool:
-        """Whether what came has left something to be taken besides deliveries, or the broker refuses it."""
-        if self._sends or self._news or self._answers or self.refusal is not None:
+        """Whether what came has left something to be taken besides deliveries and answers, or the broker refuses it."""
+        if self._sends or self._news or self.refusal is not None:
             return True
         return bool(self.sessions.touched or self.sessions.changed or self.listening.has_subscriptions)
 

@@ -152,6 +152,8 @@ class Engine:
             self._deliver(now)
             if self.core.has_more or self._state != self.core.state:
                 self._carry_out(now)
+            elif answers := self.core.take_answers():
+                self._owner.news([], answers)
         else:
             self._rests_until = 0.0
 
