@@ -130,6 +130,9 @@ class FuzzPort:
     def wake(self) -> None:
         self._is_woken = True
 
+    def let_others(self) -> None:
+        pass
+
     def woken(self) -> None:
         self._is_woken = False
 

@@ -69,6 +69,9 @@ class SimulatedPort:
             self._is_woken = True
             self._wake_process()
 
+    def let_others(self) -> None:
+        """There are no processors here."""
+
     def woken(self) -> None:
         """It had it."""
         self._is_woken = False

@@ -206,6 +206,7 @@ class BrokerLoop:
                 self._port.spoke(connection, None if session is None else session.ttl_ms)
             if has_one:
                 self._send(now)
+                self._port.let_others()
                 has_one = False
             taken += size
             untimed -= 1 + size // SMALL_BYTES

@@ -48,6 +48,9 @@ class BrokerPort(Protocol):
     def wake(self) -> None:
         """End the sleep, or the next one. Also by a signal handler."""
 
+    def let_others(self) -> None:
+        """What was sent is on its way in other threads: whoever of them waits for this processor may have it first."""
+
     def woken(self) -> None:
         """The sleep has ended: the next one is another."""
 

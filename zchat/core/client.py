@@ -110,7 +110,7 @@ class ClientCore(SessionCore):
     def deliver(self, now: Instant) -> Deliveries:
         """What each listener gets; what it misses and subscribes to is asked for. Then take sends."""
         if not self.listening.has_deliveries:
-            return self.working.take() if self.working.has_some else []
+            return [*self.working.take()] if self.working.has_some else []
         for session in self.listening.subscribe(now):
             self._of(session)
         for listener, question in self.listening.take_questions(now):

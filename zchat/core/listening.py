@@ -69,6 +69,7 @@ class Listening:
         self._marks: Checks[Listener] = Checks(MARK_SECONDS)  # of those
         self._reports = Reports()
         self.take_reports = self._reports.take
+        self.subscribe = self._direct.subscribe
 
     # --- what happened ----------------------------------------------------------------------
 
@@ -314,10 +315,8 @@ class Listening:
     def silence(self) -> str:
         """What is to be said where no SYNC comes."""
         why = f": {self.seen}" if self.seen else ""
-        return (
-            self._refused
-            or f"the subscriptions are not live, nothing comes from where it publishes at {self.publisher}{why}"
-        )
+        unlive = f"the subscriptions are not live, nothing comes from where it publishes at {self.publisher}{why}"
+        return self._refused or unlive
 
     def take_stranger(self) -> bool:
         """Whether the SUB is connected to another broker: that connection is to be made anew."""
@@ -338,10 +337,6 @@ class Listening:
         """(subscribe or unsubscribe, topic) for the SUB, in order."""
         first, last = self.handshake.take()
         return first + self._routes.take() + last
-
-    def subscribe(self, now: Instant) -> list[Asker]:
-        """Ask for the direct topics that are wanted. Returns the sessions that have something to send by that."""
-        return self._direct.subscribe(now)
 
     def take_questions(self, now: Instant) -> list[tuple[Listener, OrderingQuestion]]:
         """What the listeners ask; the number of each goes to the listener's `asked`."""

@@ -5,7 +5,8 @@
 Rules of this file
 1. To be woken takes the kernel, and in a virtual machine the host too, some time, of which a round trip has several.
    So where the last wait was short, the next one begins awake; one that was long ends that.
-2. Meanwhile the processor is had by whoever else wants it (sched_yield(2)), between any two looks.
+2. Meanwhile the processor is had by whoever else wants it (sched_yield(2)), between any two looks. So it is where
+   something was sent that somebody waits for: libzmq's thread, which sends it, may have been woken on this processor.
 3. Other threads of Python that work would be slowed down by it: who knows of some, only sleeps.
 
 Tests: tests/sockets/test_alert_poll.py.
@@ -20,13 +21,13 @@ from time import monotonic
 
 AWAKE_SECONDS = 0.0003
 
-_let_others: Callable[[], None] = getattr(os, "sched_yield", lambda: None)  # not everywhere
+let_others: Callable[[], None] = getattr(os, "sched_yield", lambda: None)  # not everywhere
 
 
 class AlertPoll:
     """Descriptors to be read."""
 
-    def __init__(self, awake_seconds: float = AWAKE_SECONDS, let_others: Callable[[], object] = _let_others) -> None:
+    def __init__(self, awake_seconds: float = AWAKE_SECONDS, let_others: Callable[[], object] = let_others) -> None:
         self._awake_seconds, self._let_others = awake_seconds, let_others
         self._poll = select.poll()
         self.unregister = self._poll.unregister

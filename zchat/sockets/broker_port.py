@@ -33,7 +33,7 @@ from zchat.core.recipients import Addressed
 from zchat.keys import KeyPair
 from zchat.settings import Settings
 from zchat.sockets import curve, options
-from zchat.sockets.alert_poll import AlertPoll
+from zchat.sockets.alert_poll import AlertPoll, let_others
 from zchat.sockets.broadcasts import Broadcasts
 from zchat.sockets.clock import instant
 from zchat.sockets.cutoffs import CutOffs
@@ -82,7 +82,7 @@ class SocketBrokerPort:
         self.ends, self.read_ends, self.forget = peers.ends, peers.read_monitors, peers.forget
         self.take_met = self._cutoffs.take_met
         self.due, self.cut_off = peers.next_deadline, peers.cut_off_later
-        self.now, self.seconds = instant, time.monotonic
+        self.now, self.seconds, self.let_others = instant, time.monotonic, let_others
         self._waker = options.Waker()
         self.wake, self.woken = self._waker.wake, self._waker.clear
         self._suspicious = False  # the XPUB got something that is no subscription

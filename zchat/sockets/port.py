@@ -23,6 +23,7 @@ from zchat.address import Address
 from zchat.core.port import BATCHES, CHANGES, REPLIES, SUB_CHANGES
 from zchat.errors import KeyRefused
 from zchat.sockets import clock, options
+from zchat.sockets.alert_poll import let_others
 from zchat.sockets.dealer import Dealer
 from zchat.sockets.options import EVENTS, POLLIN
 from zchat.sockets.subscriber import Subscriber
@@ -118,6 +119,7 @@ class SocketPort:
         """In order, as much as it takes; what it does not take is void while the broker is `away`."""
         if self._dealer.send(frames, away=away):
             self._touched |= REPLIES
+            let_others()
 
     def subscribe(self, publisher: Address, subscriptions: list[tuple[bool, bytes]]) -> None:
         """Connect there, and nowhere else; then (subscribe or unsubscribe, topic), in order."""
