@@ -206,7 +206,6 @@ class BrokerLoop:
                 self._port.spoke(connection, None if session is None else session.ttl_ms)
             if has_one:
                 self._send(now)
-                self._port.let_others()
                 has_one = False
             taken += size
             untimed -= 1 + size // SMALL_BYTES
@@ -283,6 +282,8 @@ class BrokerLoop:
             core.broadcast(refused, now)
         if replies := core.take_replies():
             port.send(replies, now)
+        if broadcasts or direct or replies:
+            port.let_others()
 
     def _is_lone(self, append: Append) -> bool:
         """Whether one waits for it, and nobody for anything else."""
