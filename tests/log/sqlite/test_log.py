@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from math import inf
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from hypothesis import settings
@@ -131,8 +132,15 @@ def test_a_slow_commit_is_not_waited_for_again_by_who_appends(
     log = open_log()
     scribe = Scribe(log)
     monkeypatch.setattr(log_module, "QUICK_SECONDS", 0.0)
+    began = monotonic()
+    keep_now(log, scribe.batch("a", b"x"))
+    doubt, took = log._doubt_until - log._kept_at, monotonic() - began
+    assert 0.0 < doubt <= log_module.DOUBT_TIMES * took, "one that was a little slow keeps nobody waiting for long"
+    monkeypatch.setattr(log, "_doubt_until", 0.0)
+    monkeypatch.setattr(log_module, "DOUBT_TIMES", 1e9)
     keep_now(log, scribe.batch("a", b"x"))
     assert not log.append_now(Append([], [], [], {"alice": 1}))
+    assert log._doubt_until - log._kept_at == pytest.approx(log_module.DOUBT_SECONDS_MAX)
     monkeypatch.setattr(log, "_doubt_until", 0.0)
     keep_now(log)
 

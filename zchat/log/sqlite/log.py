@@ -41,7 +41,8 @@ TRIM_SHARE_MIN = 0.5  # down to this while more is kept than it removes, or the 
 SEEN_MAX = 1_000  # users who have gone, then those who were seen before all others are forgotten
 IDLE_SECONDS = 0.002  # unless there was none for so long
 QUICK_SECONDS = 0.005  # a commit that took longer shows that the disk has other work, or is about to fail,
-DOUBT_SECONDS = 30.0  # and for so long whoever appends does not wait for it
+DOUBT_TIMES = 100  # and for so many times as long, up to
+DOUBT_SECONDS_MAX = 30.0  # this, whoever appends does not wait for it
 REST_SECONDS = 2.0  # without an append, then the WAL is moved: a database alone is the whole log, and nobody looks
 
 WENT_BACK = "it is an older copy, or a part of it was removed; listeners are told of a gap"
@@ -122,8 +123,8 @@ class SqliteLog(StoredReads):
                 return False
             error = self._keep(append)
             self._kept_at = time.monotonic()
-            if self._kept_at - began > QUICK_SECONDS:
-                self._doubt_until = self._kept_at + DOUBT_SECONDS
+            if (took := self._kept_at - began) > QUICK_SECONDS:
+                self._doubt_until = self._kept_at + min(DOUBT_TIMES * took, DOUBT_SECONDS_MAX)
             self._note_seen(append)
         finally:
             self._writing.release()
