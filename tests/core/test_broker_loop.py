@@ -213,6 +213,31 @@ def test_what_one_alone_waits_for_is_committed_in_the_turn_that_brought_it() -> 
     assert not bench.log.waiting and not bench.core.is_committing
 
 
+def test_where_frames_come_one_by_one_what_each_brings_goes_out_before_the_next_is_asked_for() -> None:
+    bench, seen = Bench(), list[int]()
+    joined(bench, b"anna", b"bob")
+    received = bench.port.received
+
+    def noted(now: Instant) -> Iterator[tuple[bytes, bytes | None, int, str | None]]:
+        for each in received(now):
+            yield each
+            seen.append(len(bench.sent))
+
+    bench.port.received = noted  # type: ignore[method-assign]
+    ask = wire.encode(wire.Purge(1, "a", 0))
+    bench.frames += [(b"anna", ask)]
+    bench.turns()
+    bench.frames += [(b"anna", ask)]
+    bench.turns()
+    assert seen == [0, 2], "the turn before had two frames, and then one"
+    seen.clear()
+    bench.frames += [(b"anna", ask), (b"bob", ask), (b"anna", ask)]
+    bench.turns()
+    bench.frames += [(b"anna", ask), (b"bob", ask)]
+    bench.turns()
+    assert seen == [3, 3, 3, 5, 5], "after a turn of one the first goes out alone; after one of several all go together"
+
+
 @pytest.mark.parametrize("body", [b"x", bytes(LONE_BYTES)])
 def test_what_many_wait_for_or_is_large_is_handed_over(body: bytes) -> None:
     bench = Bench()

@@ -165,7 +165,7 @@ def test_what_happened_to_the_connection_comes_before_what_came_on_it_and_what_i
     talk.engine.turn(CHANGES | REPLIES)
     kinds = [type(said) for said in talk.port.said if not isinstance(said, str)]
     assert kinds == [wire.Hello, wire.Publish, wire.Rooms]
-    assert "lost" in talk.told
+    assert talk.told[-3:] == ["lost", ([], []), "there"], "also where it was lost and is back in one turn"
 
 
 def test_it_rests_as_long_as_nothing_is_due() -> None:
@@ -305,6 +305,34 @@ def test_what_is_settled_is_told_with_what_was_refused() -> None:
     assert refused.error is not None and talk.told[0] == ([refused.error], [])
 
 
+def test_an_answer_is_told_in_the_turn_that_brought_it_and_nothing_else_is() -> None:
+    talk = Talk()
+    talk.welcome()
+    asked: list[int] = []
+    talk.engine.later(lambda core, now: asked.append(core.ask(wire.Rooms(0), now)))
+    talk.engine.turn(0)
+    answer = wire.Error("request", asked[0], "busy", "ask later")
+    talk.port.replied = [wire.encode(answer)]
+    talk.told.clear()
+    talk.port.said.clear()
+    talk.engine.turn(REPLIES)
+    assert talk.told == [([], [(asked[0], answer)])] and not talk.port.said
+
+
+def test_what_an_answer_leads_to_is_said_in_the_turn_that_brought_it() -> None:
+    talk = Talk()
+    talk.port.ups = [True]
+    talk.engine.turn(CHANGES)
+    assert talk.core.state == GREETING
+    talk.port.replied = [wire.encode(WELCOME)]
+    talk.engine.turn(REPLIES)
+    assert talk.told == [([], []), ([], []), "there"]
+    talk.port.said.clear()
+    talk.port.replied = [wire.encode(wire.HelloAgain())]
+    talk.engine.turn(REPLIES)
+    assert [type(said) for said in talk.port.said] == [wire.Hello] and talk.core.state == GREETING
+
+
 def test_the_end_leaves_what_has_no_outcome_unknown_and_counts_it() -> None:
     talk = Talk()
     talk.welcome()
@@ -327,8 +355,10 @@ def test_a_welcome_without_a_port_to_subscribe_at_ends_it() -> None:
 
 def test_a_fatal_refusal_ends_it() -> None:
     talk = Talk()
-    talk.port.ups, talk.port.replied = [True], [wire.encode(wire.Error("hello", 0, "unsupported-version", "too old"))]
-    talk.engine.turn(CHANGES | REPLIES)
+    talk.port.ups = [True]
+    talk.engine.turn(CHANGES)
+    talk.port.replied = [wire.encode(wire.Error("hello", 0, "unsupported-version", "too old"))]
+    talk.engine.turn(REPLIES)
     assert isinstance(talk.engine.failure, Refused) and talk.core.state != READY
 
 
