@@ -238,6 +238,23 @@ def test_where_frames_come_one_by_one_what_each_brings_goes_out_before_the_next_
     assert seen == [3, 3, 3, 5, 5], "after a turn of one the first goes out alone; after one of several all go together"
 
 
+def test_what_came_while_a_turn_went_on_is_not_older_than_its_coming() -> None:
+    bench, sent_at = Bench(), list[int]()
+    bench.log.is_quick = True
+    joined(bench, b"anna")
+    received = bench.port.received
+
+    def late(now: Instant) -> Iterator[tuple[bytes, bytes | None, int, str | None]]:
+        bench.world.seconds += 0.5  # whoever runs on its processor, or what it takes first, holds it up
+        sent_at.append(bench.world.now.micros)
+        yield from received(now)
+
+    bench.port.received = late  # type: ignore[method-assign]
+    bench.frames += [(b"anna", publish(1, b"x"))]
+    bench.turns()
+    assert bench.log.head() == 1 and bench.log.last_time() >= sent_at[0], "`since` that moment has it"
+
+
 @pytest.mark.parametrize("body", [b"x", bytes(LONE_BYTES)])
 def test_what_many_wait_for_or_is_large_is_handed_over(body: bytes) -> None:
     bench = Bench()

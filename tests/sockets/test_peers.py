@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import eventually
 from tests.sockets.test_overload import zmtp
+from zchat import wire
 from zchat.address import Address
 from zchat.core import Instant
 from zchat.settings import Settings
@@ -157,8 +158,28 @@ def test_small_messages_count_for_what_they_take_in_memory(bound: Bound) -> None
     with zmtp(bound.address, b"DEALER") as connection:
         peer = meet(bound, connection)
         peer.taken, peer.messages = 3, 1
+        bound.peers.spoke(peer, True, now())
+        bound.meters().is_dry = False
         connection.sendall(b"\0\1x" * 400_000)
+        eventually(lambda: traffic(peer.descriptor).received > 1_200_000, "they came")
+        bound.meters().look(time.monotonic(), 0, is_stuck=False)
+        assert not bound.told
+        peer.taken, peer.messages = 3 * (wire.IN_FLIGHT_MAX + 2), wire.IN_FLIGHT_MAX + 2
         cut_off_soon(bound)
+
+
+def test_one_large_message_behind_small_ones_is_no_flood(bound: Bound) -> None:
+    with zmtp(bound.address, b"DEALER") as connection:
+        peer = meet(bound, connection)
+        peer.taken, peer.messages = 3, 1
+        bound.peers.spoke(peer, True, now())
+        bound.meters().is_dry = False
+        connection.sendall(b"\2" + (1 << 20).to_bytes(8, "big") + bytes(1 << 20))
+        eventually(lambda: traffic(peer.descriptor).received > 1 << 20, "it came")
+        for later in range(10):
+            bound.meters().look(time.monotonic() + later / 100, 0, is_stuck=False)
+            peer.taken, peer.messages = peer.taken + 3 * 20, peer.messages + 20  # those in front of it are taken
+        assert not bound.told
 
 
 def test_when_memory_is_short_the_one_that_takes_most_goes_first(bound: Bound) -> None:

@@ -164,6 +164,7 @@ class BrokerLoop:
         may_have = self._more or ready & FRAMES or port.ends or self._is_stopping
         self._took, self._turned_at = ready & FRAMES, now.seconds
         self._more = bool(receives and may_have and self._drain(now))
+        now = port.now()  # what was sent since the turn began is not stored as older than its sending
         dry = receives and not self._more
         port.elapsed(now, dry=dry)
         if port.ends:
@@ -204,9 +205,8 @@ class BrokerLoop:
                 received(connection, frame, now, address or "", self._port.key_of(connection))
                 session = self.core.registry.of(connection)
                 self._port.spoke(connection, None if session is None else session.ttl_ms)
-            if has_one:
+            if has_one and many == 1:
                 self._send(now)
-                has_one = False
             taken += size
             untimed -= 1 + size // SMALL_BYTES
             if untimed < 0:

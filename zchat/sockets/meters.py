@@ -7,7 +7,8 @@ Rules of this file
    subscriptions, which fill the memory within milliseconds. So it looks often while the loop does anything at all.
 3. It touches no socket of libzmq. It polls the XPUB's descriptor, asks the kernel, and shuts connections down.
 
-    a client      8 MiB, twice what an honest one may have unanswered, or about 10,000 messages; before its HELLO 64 KiB
+    a client      8 MiB, twice what an honest one may have unanswered, or about 10,000 messages, of which some hundreds
+                  were taken and were as small as that; before its HELLO 64 KiB
     a subscriber  512 KiB of subscriptions: libzmq takes them all in before the program sees one
     all together  above `memory_watch_bytes` of memory in use, the one with most goes first; on ipc the kernel does not
                   count, so where that is not enough all who come by it go, and the honest come back
@@ -172,16 +173,27 @@ class Meters:
             self._cutoffs.end(peer.descriptor, peer.name)
         waiting = max(0, counts.received - peer.taken)
         taken, messages = peer.taken, peer.messages
-        if messages > peer.sized_messages:  # what came last tells of what waits; a client may send larger ones by now
+        if messages > peer.sized_messages:  # what came last tells of what waits
             peer.message_bytes = max(1, (taken - peer.sized_taken) // (messages - peer.sized_messages))
             peer.sized_taken, peer.sized_messages = taken, messages
         beyond = self._not_excused(peer, waiting, now)
-        messages = beyond // peer.message_bytes
-        cost = waiting + messages * MESSAGE_COST_BYTES
         most = WAITING_BYTES_MAX if peer.is_greeted else GREETING_BYTES_MAX
-        if beyond > most or messages > WAITING_MESSAGES_MAX:
+        if beyond > most or self._has_too_many(peer, beyond // peer.message_bytes, messages):
             self._cut_off(peer, FLOODS)
+        cost = waiting + beyond // peer.message_bytes * MESSAGE_COST_BYTES
         return Hoard(cost + max(0, peer.sent - counts.acked), peer)
+
+    def _has_too_many(self, peer: Peer, waiting: int, taken: int) -> bool:
+        """Whether so many messages wait, as it seems by the size of those that were taken.
+
+        What waits may be one large message behind small ones. So it counts once more small ones were taken meanwhile
+        than an honest client may have in front of it.
+        """
+        if waiting <= WAITING_MESSAGES_MAX:
+            peer.crowded_at = -1
+        elif peer.crowded_at < 0:
+            peer.crowded_at = taken
+        return peer.crowded_at >= 0 and taken - peer.crowded_at > wire.IN_FLIGHT_MAX
 
     def _is_dead(self, peer: Peer, received: int, now: float) -> bool:
         """Whether nothing has come for too long of a client that pings.

@@ -19,6 +19,7 @@ class Peer:
         "behind_acked",
         "behind_at",
         "connection",
+        "crowded_at",
         "descriptor",
         "excused",
         "heard",
@@ -62,6 +63,7 @@ class Peer:
         self.looked_messages = 0
         self.message_bytes = 64  # of one message, as those were that were taken last
         self.sized_taken = self.sized_messages = 0  # up to which that was reckoned
+        self.crowded_at = -1  # how many had been taken when too many seemed to wait; -1: they do not
         # Of the ROUTER.
         self.connection = b""  # its routing id, once it has spoken
         self.is_cut_off = False  # what it sent before is of no use to anybody
