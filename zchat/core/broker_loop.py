@@ -87,7 +87,7 @@ class BrokerLoop:
         self._receives = True
         self.is_alone = True  # as of the last `rest`: no commit is under way in the log's thread
         self._more = False  # may be there to be received
-        self._had_one = False  # frame, the last turn that had some
+        self._had_one = False  # the last turn for which frames came had one
         self._received = 0  # messages,
         self._marks: deque[tuple[float, int]] = deque()  # and when there were how many, while ends are to be told
         self._due = inf  # when the core is to be told at the latest that time has passed,

@@ -109,14 +109,14 @@ class ClientCore(SessionCore):
 
     def deliver(self, now: Instant) -> Deliveries:
         """What each listener gets; what it misses and subscribes to is asked for. Then take sends."""
-        if not self.listening.has_deliveries:
-            return [*self.working.take()] if self.working.has_some else []
-        for session in self.listening.subscribe(now):
-            self._of(session)
-        for listener, question in self.listening.take_questions(now):
-            self._of(listener.session).forget(listener.asked)  # a broker that stops, and says so, answers it no more
-            listener.asked = self._asks(listener, question, now)
-        deliveries: Deliveries = [*self.listening.take_deliveries()]
+        deliveries: Deliveries = []
+        if self.listening.has_deliveries:
+            for session in self.listening.subscribe(now):
+                self._of(session)
+            for listener, question in self.listening.take_questions(now):
+                self._of(listener.session).forget(listener.asked)  # a broker that stops and says so does not answer it
+                listener.asked = self._asks(listener, question, now)
+            deliveries += self.listening.take_deliveries()
         if self.working.has_some:
             deliveries += self.working.take()
         return deliveries

@@ -278,10 +278,7 @@ class Engine:
         self._send()
         answers = core.take_answers()
         refused = core.take_news()
-        if refused is None and self._state == core.state:
-            if answers:
-                self._owner.news([], answers)
-        else:
+        if refused is not None or self._state != core.state:
             self._state = core.state
             self.settled_upto = core.settled_upto
             while self._sent and self._sent[0].is_settled:
@@ -290,6 +287,8 @@ class Engine:
             if core.state == READY:
                 self._owner.there()
                 self._port.proved()
+        elif answers:
+            self._owner.news([], answers)
         self.lines.carry_out()
 
     def _send(self) -> None:
