@@ -108,6 +108,15 @@ def meet(bound: Bound, connection: socket.socket, message: bytes = b"\0\1x") -> 
     return bound.peers.meet(routing_id, bound.router.recv(copy=False), now())
 
 
+def talk(bound: Bound, connection: socket.socket, taken: int, messages: int) -> Peer:
+    """A client has said HELLO, and so much of it was taken; there may be more."""
+    peer = meet(bound, connection)
+    peer.taken, peer.messages = taken, messages
+    bound.peers.spoke(peer, True, now())
+    bound.meters().is_dry = False
+    return peer
+
+
 # --- meters -------------------------------------------------------------------------------------
 
 
@@ -142,10 +151,7 @@ def test_a_subscriber_of_whom_the_loop_has_not_heard_is_found_as_well(bound: Bou
 
 def test_a_client_may_have_twice_its_window_waiting_and_no_more(bound: Bound) -> None:
     with zmtp(bound.address, b"DEALER") as connection:
-        peer = meet(bound, connection)
-        peer.taken, peer.messages = 1 << 20, 16  # large ones, so far
-        bound.peers.spoke(peer, True, now())
-        bound.meters().is_dry = False
+        peer = talk(bound, connection, 1 << 20, 16)  # large ones, so far
         ping(peer, connection, (1 << 20) + WAITING_BYTES_MAX - 10_000)
         bound.meters().look(time.monotonic(), 0, is_stuck=False)
         assert not bound.told
@@ -156,10 +162,7 @@ def test_a_client_may_have_twice_its_window_waiting_and_no_more(bound: Bound) ->
 
 def test_small_messages_count_for_what_they_take_in_memory(bound: Bound) -> None:
     with zmtp(bound.address, b"DEALER") as connection:
-        peer = meet(bound, connection)
-        peer.taken, peer.messages = 3, 1
-        bound.peers.spoke(peer, True, now())
-        bound.meters().is_dry = False
+        peer = talk(bound, connection, 3, 1)
         connection.sendall(b"\0\1x" * 400_000)
         eventually(lambda: traffic(peer.descriptor).received > 1_200_000, "they came")
         bound.meters().look(time.monotonic(), 0, is_stuck=False)
@@ -170,10 +173,7 @@ def test_small_messages_count_for_what_they_take_in_memory(bound: Bound) -> None
 
 def test_one_large_message_behind_small_ones_is_no_flood(bound: Bound) -> None:
     with zmtp(bound.address, b"DEALER") as connection:
-        peer = meet(bound, connection)
-        peer.taken, peer.messages = 3, 1
-        bound.peers.spoke(peer, True, now())
-        bound.meters().is_dry = False
+        peer = talk(bound, connection, 3, 1)
         connection.sendall(b"\2" + (1 << 20).to_bytes(8, "big") + bytes(1 << 20))
         eventually(lambda: traffic(peer.descriptor).received > 1 << 20, "it came")
         for later in range(10):

@@ -78,8 +78,7 @@ class LoopConnection(Link):
         """Wait for it. Raises TimedOut, and Closed or Refused when it has ended."""
         if not await self.wait_until(condition, deadline, *what):
             raise self.late(deadline)
-        if not condition():
-            assert self._failure is not None
+        if self._failure is not None and not condition():
             raise self._failure
 
     def do(self, command: Callable[[SessionCore, Instant], T]) -> T:
