@@ -98,6 +98,65 @@ def test_a_client_at_rest_has_one_timer_and_asks_for_no_turn(
     run(talk())
 
 
+def test_what_a_turn_brought_is_had_before_the_loop_comes_round(
+    run: Loops, shared_broker: BrokerProcess, room: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, "anna") as anna, anna.listen(room) as messages:
+            engine = anna._connection._engine
+            deliver = engine._deliver
+
+            def delivered(now: Instant) -> None:
+                deliver(now)
+                if anna._connection._turns._over:  # of those whose wait is over
+                    asyncio.get_running_loop().call_soon(order.append, "the loop")
+
+            monkeypatch.setattr(engine, "_deliver", delivered)
+            anna.publish(room, "x", volatile=True)
+            assert (await messages.get(20)).text == "x"
+            order.append("the task")
+            await Around()
+
+    run(talk())
+    assert order[:2] == ["the task", "the loop"]
+
+
+def test_one_task_that_ends_the_loop_takes_nothing_from_the_others(shared_broker: BrokerProcess, room: str) -> None:
+    """The loop may be run again."""
+
+    async def listen(client: zchat.aio.Client, live: asyncio.Event, *, ends: bool) -> str:
+        async with client.listen(room) as messages:
+            live.set()
+            message = await messages.get(20)
+            if ends:
+                raise SystemExit(7)
+            return message.text
+
+    async def begin() -> tuple[zchat.aio.Client, list[asyncio.Task[str]]]:
+        anna = await zchat.aio.connect(shared_broker.address, "anna")
+        tasks = []
+        for ends in (True, False):
+            live = asyncio.Event()
+            tasks.append(asyncio.create_task(listen(anna, live, ends=ends)))
+            await live.wait()
+        await Around()
+        return anna, tasks
+
+    loop = asyncio.new_event_loop()
+    try:
+        anna, (ended, other) = loop.run_until_complete(begin())
+        anna.publish(room, "x", volatile=True)
+        with pytest.raises(SystemExit):
+            loop.run_until_complete(asyncio.wait([other]))
+        assert loop.run_until_complete(asyncio.wait_for(other, 20)) == "x"
+        assert ended.done() and isinstance(ended.exception(), SystemExit)
+        loop.run_until_complete(anna.close())
+    finally:
+        loop.close()
+
+
 def test_a_turn_takes_no_more_than_its_time(
     run: Loops, shared_broker: BrokerProcess, room: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,8 @@ from zchat import wire
 from zchat.address import Address
 from zchat.aio.incoming import LoopIncoming
 from zchat.aio.publication import Publication
-from zchat.aio.turns import Turns, settle
+from zchat.aio.turns import Turns
+from zchat.aio.wait import Wait
 from zchat.core import Instant
 from zchat.core.answers import A, given
 from zchat.core.client_session import CLOSED, READY, Answer, Request, SessionCore
@@ -52,7 +53,7 @@ class LoopConnection(Link):
         super().__init__(address, user, info, told, seals, known, made=Publication, call=self._call_soon)
         self._port.read_for(READ_SECONDS)
         self._turns = Turns(self._engine, self._port, self._end)
-        self._asked: dict[int, asyncio.Future[bool]] = {}  # number of a request -> who waits for its answer
+        self._asked: dict[int, Wait] = {}  # number of a request -> who waits for its answer
         self.in_time = self._turns.in_time
 
     async def start(self, wait: float) -> None:
@@ -189,12 +190,12 @@ class LoopConnection(Link):
         if self._failure is not None:
             raise self._failure
         self._turns.check()
-        future, deadline = self.loop.create_future(), self.deadline("ack", timeout)
-        tell = partial(settle, future, True)
+        wait, deadline = self._turns.new_wait(), self.deadline("ack", timeout)
+        tell = partial(self._turns.over, wait)
         chunk.when_settled(tell)
         try:
             self._want_ack_of(chunk)
-            if not await self.in_time(future, deadline) and not chunk.is_settled:
+            if not await self.in_time(wait, deadline) and not chunk.is_settled:
                 raise self.late(deadline)
         finally:
             chunk.waits_no_more(tell)
@@ -267,18 +268,18 @@ class LoopConnection(Link):
         """Something that somebody may wait for."""
         super().news(refused, answers)
         for number, _ in answers:
-            future = self._asked.get(number)
-            if future is not None:
-                settle(future, True)
+            wait = self._asked.get(number)
+            if wait is not None:
+                self._turns.over(wait)
         self._turns.touch(self._core)
 
     # --- parts ------------------------------------------------------------------------------
 
     async def _wait_for_answer(self, number: int, deadline: Deadline) -> None:
-        future = self._asked[number] = self.loop.create_future()
+        wait = self._asked[number] = self._turns.new_wait()
         try:
             if self._answers[number] is None and self._failure is None:
-                await self.in_time(future, deadline)
+                await self.in_time(wait, deadline)
         finally:
             del self._asked[number]
         if self._answers[number] is None:
@@ -286,8 +287,8 @@ class LoopConnection(Link):
 
     def _end(self, error: Exception | None) -> None:
         super()._end(error)
-        for future in self._asked.values():
-            settle(future, True)
+        for wait in self._asked.values():
+            wait.settle(True)
 
     def _call_soon(self, function: Callable[[], object]) -> None:
         if not self.loop.is_closed():

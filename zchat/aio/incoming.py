@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Callable
 from queue import Empty
 
-from zchat.aio.turns import Turns, settle
+from zchat.aio.turns import Turns
+from zchat.aio.wait import Wait
 from zchat.sockets.clock import Deadline
 from zchat.sockets.incoming import Incoming, Item
 
@@ -23,7 +24,7 @@ class LoopIncoming(Incoming):
     def __init__(self, pause: Callable[[bool], None], turns: Turns) -> None:
         super().__init__(pause, self.stir)
         self._turns = turns
-        self._waits: set[asyncio.Future[bool]] = set()
+        self._waits: set[Wait] = set()
         self._rested_at = 0  # bytes that had been taken when a consumer last waited
 
     def put(self, items: list[Item]) -> None:
@@ -34,8 +35,8 @@ class LoopIncoming(Incoming):
 
     def stir(self) -> None:
         """There is something to be taken, or there never will be."""
-        for future in self._waits:
-            settle(future, True)
+        for wait in self._waits:
+            self._turns.over(wait)
 
     async def wait(self, deadline: Deadline) -> None:
         """Until there is something in the queue or, of another task, in the buffer. Raises queue.Empty."""
@@ -50,9 +51,9 @@ class LoopIncoming(Incoming):
                     raise Empty
                 return
             self._rested_at = self._taken_bytes
-            future = self._turns.loop.create_future()
-            self._waits.add(future)
+            wait = self._turns.new_wait()
+            self._waits.add(wait)
             try:
-                await self._turns.in_time(future, deadline)
+                await self._turns.in_time(wait, deadline)
             finally:
-                self._waits.discard(future)
+                self._waits.discard(wait)

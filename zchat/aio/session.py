@@ -6,12 +6,11 @@ Spec: docs/client.md, "Many sessions". Tests: tests/aio/test_sessions.py.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from zchat.aio.connection import LoopConnection
 from zchat.aio.publication import Publication
-from zchat.aio.turns import settle
+from zchat.aio.wait import Wait
 from zchat.core.gaps import Notice
 from zchat.errors import ZchatError
 from zchat.sockets.channel import ChannelLink
@@ -24,8 +23,8 @@ class LoopSession(ChannelLink, LoopConnection):
     def __init__(self, connection: LoopConnection, user: str, on_notice: Callable[[Notice], object] | None) -> None:
         self.loop, self._turns = connection.loop, connection._turns
         self.in_time = self._turns.in_time
-        self._asked: dict[int, asyncio.Future[bool]] = {}
-        self._begun: asyncio.Future[bool] = self.loop.create_future()
+        self._asked: dict[int, Wait] = {}
+        self._begun = self._turns.new_wait()
         self._open(connection, user, on_notice, Publication)
 
     async def start(self, wait: float) -> None:
@@ -46,12 +45,12 @@ class LoopSession(ChannelLink, LoopConnection):
     def there(self) -> None:
         """The broker is there."""
         super().there()
-        settle(self._begun, True)
+        self._turns.over(self._begun)
 
     def ended(self, error: ZchatError, unsettled: int) -> None:
         """The session goes on no more."""
         super().ended(error, unsettled)
         self._turns.touch(self._core)
-        settle(self._begun, True)
-        for future in self._asked.values():
-            settle(future, True)
+        self._turns.over(self._begun)
+        for wait in self._asked.values():
+            self._turns.over(wait)

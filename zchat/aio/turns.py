@@ -1,13 +1,15 @@
 """An event loop takes the engine's turns: when the port's descriptor tells of something, and when time has passed.
 
-    add_reader(port) ─► turn ─► those whose wait is over
-    call_later(rest) ─┘  └─ something is left ─► call_soon
+    add_reader(port) ─► turn ─► those whose wait is over go on ─► something is left ─► call_soon
+    call_later(rest) ─┘                                      └─► nothing is left ─► call_later(rest)
 
 Rules of this file
 1. All of it is called in the loop's thread; only `push` may be called in another one, and does nothing there but wake.
 2. A wait that is cancelled has changed nothing. Nobody is called in the middle of a turn.
-3. A wait that says what it waits for is looked at when that was touched: thousands of them cost a turn nothing.
-4. A handler of signals never runs in the middle of a turn (sockets/held.py).
+3. What a turn brought is had at once, before anything else is arranged (wait.py). Where a task takes the turn, others
+   go on when the loop comes round: a task cannot run inside another one.
+4. A wait that says what it waits for is looked at when that was touched: thousands of them cost a turn nothing.
+5. A handler of signals never runs in the middle of a turn (sockets/held.py), and may run while a task does.
 
 Spec: docs/design.md, "The client". Tests: tests/aio/test_turns.py.
 """
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from threading import get_ident
 from time import monotonic
 
+from zchat.aio.wait import Wait
 from zchat.core.engine import Engine
 from zchat.errors import UsageError
 from zchat.sockets import held
@@ -44,12 +47,13 @@ class Turns:
         self._is_soon = False  # a turn follows as soon as the loop comes round
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when that is, by the loop's clock
-        self._waits: dict[object, dict[asyncio.Future[bool], Callable[[], object]]] = {}  # by what each waits for
+        self._waits: dict[object, dict[Wait, Callable[[], object]]] = {}  # by what each waits for
         self._touched: dict[object, None] = {EACH_TURN: None}
+        self._over: list[Wait] | None = None  # in a turn of the loop itself: whose tasks go on after it
 
     def start(self) -> None:
         """From here on the loop takes turns."""
-        self.loop.add_reader(self._port.fileno(), self._look)
+        self.loop.add_reader(self._port.fileno(), self._called)
         self._look()
 
     # --- waiting ----------------------------------------------------------------------------
@@ -71,50 +75,54 @@ class Turns:
             self._look()  # what has come is seen by the only turn
             await asyncio.sleep(0)
             return bool(done())
-        future = self.loop.create_future()
+        wait = self.new_wait()
         keys = set(what) or {EACH_TURN}
         for key in keys:
-            self._waits.setdefault(key, {})[future] = done
+            self._waits.setdefault(key, {})[wait] = done
         try:
-            return await self.in_time(future, deadline) or bool(done())
+            return await self.in_time(wait, deadline) or bool(done())
         finally:
             for key in keys:
-                del self._waits[key][future]
+                del self._waits[key][wait]
                 if not self._waits[key]:
                     del self._waits[key]
+
+    def new_wait(self) -> Wait:
+        """For one task to await, until it is `over`."""
+        return Wait(loop=self.loop)
+
+    def over(self, wait: Wait) -> None:
+        """What it waits for is there, or never will be: its task goes on after this turn."""
+        if self._over is None:
+            wait.settle(True)
+        else:
+            self._over.append(wait)
 
     def touch(self, what: object) -> None:
         """Something about it has changed: who waits for that is looked at after the turn."""
         if what in self._waits:
             self._touched[what] = None
 
-    async def in_time(self, future: asyncio.Future[bool], deadline: Deadline) -> bool:
-        """What the future brings; False when the time is over before."""
+    async def in_time(self, wait: Wait, deadline: Deadline) -> bool:
+        """What the wait brings; False when the time is over before."""
         left = deadline.left()
         if left is None:
-            return await future
-        timer = self.loop.call_later(left, settle, future, False)
+            return await wait
+        timer = self.loop.call_later(left, wait.settle, False)
         try:
-            return await future
+            return await wait
         finally:
             timer.cancel()
 
     # --- turns ------------------------------------------------------------------------------
 
     def turn(self) -> None:
-        """One turn now; what is to follow is arranged."""
-        seconds = self._turn()
-        if self.is_over:
-            return
-        if seconds <= 0.0:
-            self.soon()
-        else:
-            self._arm(seconds)
-        touched, self._touched = self._touched, {EACH_TURN: None}
-        for what in touched:
-            for future, done in list(self._waits.get(what, {}).items()):
-                if done():
-                    settle(future, True)
+        """One turn now, by a task; what is to follow is arranged."""
+        try:
+            self._turn()
+            self._tell()
+        finally:
+            self._go_on()
 
     def push(self) -> None:
         """Something was published while the engine rests: send it now, unless the program is in a loop of publishes."""
@@ -139,14 +147,14 @@ class Turns:
         """A turn follows as soon as the loop comes round."""
         if not self._is_soon and not self.loop.is_closed():
             self._is_soon = True
-            self.loop.call_soon(self._come_round)
+            self.loop.call_soon(self._came_round)
 
     def drive(self, done: Callable[[], object], deadline: Deadline) -> None:
         """Take turns until it is done, or the time is over, where the loop runs no more."""
         while not done() and not self.is_over and not self.loop.is_running():
             self._port.sleep(0.0)
-            seconds = self._turn()
-            left = deadline.left()
+            self._turn()
+            seconds, left = self._rest(), deadline.left()
             if done() or left == 0.0:
                 return
             self._port.sleep(seconds if left is None else min(seconds, left))
@@ -162,24 +170,39 @@ class Turns:
                 self._timer.cancel()
         self._finish(error)
         if not self.loop.is_closed():
-            for futures in self._waits.values():
-                for future in futures:
-                    settle(future, True)
+            for waits in self._waits.values():
+                for wait in waits:
+                    wait.settle(True)
 
     # --- parts ------------------------------------------------------------------------------
 
-    def _turn(self) -> float:
-        """Returns for how long there is nothing to do."""
-        engine, port = self._engine, self._port
+    def _called(self) -> None:
+        """A turn that the loop itself takes, between two tasks."""
+        self._port.sleep(0.0)
+        over = self._over = []
+        try:
+            self._turn()
+            self._tell()
+        finally:
+            self._over = None
+            try:
+                while over:
+                    over.pop(0).go_on(True)
+            finally:  # one of the tasks may have ended the loop, which may run again
+                for wait in over:
+                    wait.settle(True)
+                self._go_on()
+
+    def _turn(self) -> None:
         if self.is_over:
-            return 0.0
+            return
         mine = held.hold()
         try:
-            engine.turn(port.look())
-            if engine.failure is None:
-                seconds = engine.rest()
-                return 0.0 if port.look() else seconds
-            self.end()
+            self._engine.turn(self._port.look())
+            if self._engine.failure is None:
+                self._engine.pause()
+            else:
+                self.end()
         except Exception as error:
             self.end(error)
         except BaseException:
@@ -187,15 +210,47 @@ class Turns:
             raise
         finally:
             held.let_go(mine)
-        return 0.0
+
+    def _tell(self) -> None:
+        """Those whose wait is over by now."""
+        touched, self._touched = self._touched, {EACH_TURN: None}
+        for what in touched:
+            for wait, done in list(self._waits.get(what, {}).items()):
+                if done():
+                    self.over(wait)
+
+    def _go_on(self) -> None:
+        """What is to follow is arranged."""
+        seconds = self._rest()
+        if self.is_over:
+            return
+        if seconds <= 0.0:
+            self.soon()
+        else:
+            self._arm(seconds)
+
+    def _rest(self) -> float:
+        """For how long there is nothing to do."""
+        if self.is_over:
+            return 0.0
+        mine = held.hold()
+        try:
+            seconds = self._engine.rest()
+            return 0.0 if self._port.look() else seconds
+        except Exception as error:
+            self.end(error)
+            return 0.0
+        finally:
+            held.let_go(mine)
 
     def _look(self) -> None:
+        """A turn by a task, that sees what has come."""
         self._port.sleep(0.0)
         self.turn()
 
-    def _come_round(self) -> None:
+    def _came_round(self) -> None:
         self._is_soon = False
-        self._look()
+        self._called()
 
     def _arm(self, seconds: float) -> None:
         """A timer that rings too early costs one turn, one that is set anew in each turn costs more."""
@@ -205,14 +260,8 @@ class Turns:
                 return
             self._timer.cancel()
         self._due = due
-        self._timer = self.loop.call_at(due, self._ring)
+        self._timer = self.loop.call_at(due, self._rang)
 
-    def _ring(self) -> None:
+    def _rang(self) -> None:
         self._timer = None
-        self._look()
-
-
-def settle(future: asyncio.Future[bool], result: bool) -> None:
-    """Its wait is over, if it still is one."""
-    if not future.done():
-        future.set_result(result)
+        self._called()

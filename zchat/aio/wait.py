@@ -1,0 +1,61 @@
+"""What one task awaits, and how it goes on.
+
+    `settle`   it goes on when the loop comes round, as after any future of asyncio: for who runs in a task
+    `go_on`    it goes on at once, inside the call: for who was called by the loop itself, between two tasks
+
+A loop that comes round asks the kernel once more what there is to do; a message that a task waits for would wait for
+that. `go_on` is what a task is given with `add_done_callback`, called in the task's context, as the loop would.
+
+Spec: PEP 3156, "Futures" and "Tasks"; asyncio.Future.add_done_callback. Tests: tests/aio/test_wait.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+Called = Callable[[Any], object]
+
+
+class Wait(asyncio.Future[bool]):
+    """A future that one task awaits."""
+
+    _awaits: tuple[Called, Context | None] | None = None  # what the task goes on by, and its context
+
+    def add_done_callback(self, fn: Called, /, *, context: Context | None = None) -> None:
+        """See asyncio.Future. By the task, when it begins to wait."""
+        if self._awaits is None and not self.done():
+            self._awaits = fn, context
+        else:
+            super().add_done_callback(fn, context=context)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """See asyncio.Future. By the task, when it is cancelled."""
+        self._leave_to_the_loop()
+        return super().cancel(msg)
+
+    def settle(self, result: bool) -> None:
+        """Its wait is over, if it still is one."""
+        if not self.done():
+            self._leave_to_the_loop()
+            self.set_result(result)
+
+    def go_on(self, result: bool) -> None:
+        """The same, and its task goes on before this returns. Not to be called in a task."""
+        if self.done():
+            return
+        awaits, self._awaits = self._awaits, None
+        self.set_result(result)
+        if awaits is not None:
+            function, context = awaits
+            if context is None:
+                function(self)
+            else:
+                context.run(function, self)
+
+    def _leave_to_the_loop(self) -> None:
+        awaits, self._awaits = self._awaits, None
+        if awaits is not None:
+            super().add_done_callback(awaits[0], context=awaits[1])
