@@ -1,13 +1,11 @@
-"""Who takes a client's turns: the threads that wait, else its own; and an event loop that has none."""
+"""Who takes a client's turns: the threads that wait, else its own."""
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from threading import get_ident
 from time import monotonic
 
@@ -15,18 +13,7 @@ import pytest
 
 import zchat
 from tests.conftest import BrokerProcess, environment, eventually
-from zchat import address, wire
-from zchat.core.client import READY, Answer, ClientCore
-from zchat.core.engine import Engine
-from zchat.core.listener import Listener
-from zchat.core.ordering import Delivery, Mark, Notice, OrderedDelivery, Start
-from zchat.errors import Closed, Refused
-from zchat.message import messages
-from zchat.sockets.clock import Deadline
 from zchat.sockets.driver import PARK_SECONDS
-from zchat.sockets.outbox import Outbox
-from zchat.sockets.port import SocketPort
-from zchat.sockets.publication import Publication
 
 pytestmark = pytest.mark.slow  # brokers are processes
 
@@ -197,95 +184,3 @@ def test_signals_that_raise_all_the_time_tear_no_turn(shared_broker: BrokerProce
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 5
-
-
-class Looped:
-    """An engine that an event loop drives, by the descriptor of its port; it has no thread."""
-
-    def __init__(self, to: str) -> None:
-        self.core = ClientCore("anna", {}, iter(lambda: secrets.token_bytes(16), b""))
-        self.port = SocketPort(address.parse(to))
-        self.outbox = Outbox(self.wake, self, Publication)
-        self.engine = Engine(self.core, address.parse(to), self.port, self.outbox, self)
-        self.heard: list[str] = []
-        self.waiting = 0
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self.port.fileno(), self.turn)
-        self._timer = self._loop.call_soon(self.turn)
-        self._waiting: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
-
-    def turn(self) -> None:
-        self._timer.cancel()
-        self.port.sleep(0.0)
-        self.engine.turn(self.port.look())
-        seconds = self.engine.rest()
-        soon = 0.0 if self.port.look() else seconds
-        self._timer = self._loop.call_later(soon, self.turn)
-        for done, future in self._waiting:
-            if done() and not future.done():
-                future.set_result(None)
-
-    async def until(self, done: Callable[[], object]) -> None:
-        if not done():
-            future = self._loop.create_future()
-            self._waiting.append((done, future))
-            await asyncio.wait_for(future, 20)
-
-    def close(self) -> None:
-        self._timer.cancel()
-        self._loop.remove_reader(self.port.fileno())
-        self.engine.close(Closed())
-        self.port.close()
-
-    # What the engine and the outbox ask of it.
-
-    def wake(self) -> None:
-        self.port.wake()
-
-    def there(self) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass
-
-    def news(self, refused: list[Refused], answers: list[tuple[int, Answer]]) -> None:
-        pass
-
-    def put(self, items: list[Delivery | Notice | Mark]) -> None:
-        for item in items:
-            if isinstance(item, Delivery):
-                self.heard += [message.text for message in messages(item.room, item.batch, item.first)]
-
-    def end(self) -> None:
-        pass
-
-    def forked(self) -> None:
-        pass
-
-    def room_deadline(self) -> Deadline:
-        raise NotImplementedError
-
-    def late(self, deadline: Deadline) -> zchat.TimedOut:
-        raise NotImplementedError
-
-
-def test_an_event_loop_drives_an_engine_without_a_thread(shared_broker: BrokerProcess, room: str) -> None:
-    async def talk() -> list[str]:
-        before = threading.active_count()
-        looped = Looped(shared_broker.address)
-        try:
-            await looped.until(lambda: looped.core.state == READY)
-            listener = Listener([room], OrderedDelivery([room], Start(), False))
-            looped.engine.consumers[listener] = looped
-            looped.engine.later(lambda core, now: core.listen(listener, now))
-            await looped.until(lambda: listener.ordering.is_begun)
-            published = [looped.outbox.add(room, word.encode(), len(word), False) for word in ("one", "two")]
-            await looped.until(lambda: all(each.done() for each in published) and len(looped.heard) == 2)
-            looped.outbox.add(room, wire.Record(b"three"), 5, True)
-            await looped.until(lambda: len(looped.heard) == 3)
-            assert threading.active_count() == before
-            return looped.heard
-        finally:
-            looped.close()
-
-    assert asyncio.run(talk()) == ["one", "two", "three"]

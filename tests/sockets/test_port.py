@@ -110,3 +110,32 @@ def test_what_is_held_is_not_told_and_found_when_it_goes_on(ends: Ends) -> None:
     assert not ends.port.look() & BATCHES
     ends.port.hold_batches(False)
     assert ends.polled(BATCHES) and list(ends.port.batches()) == [(TOPIC, WATERMARK)]
+
+
+@pytest.mark.parametrize("kind", ["replies", "batches"])
+def test_where_they_come_one_by_one_one_is_read_and_the_next_ones_are_found(ends: Ends, kind: str) -> None:
+    flag = REPLIES if kind == "replies" else BATCHES
+    take: Callable[[], Iterator[object]] = ends.port.replies if flag == REPLIES else ends.port.batches
+
+    def send() -> None:
+        if flag == REPLIES:
+            ends.router.send_multipart([ends.peer, b"reply"])
+        else:
+            ends.pub.send_multipart([TOPIC, WATERMARK])
+
+    for _ in range(3):
+        send()
+        assert ends.polled(flag) and len(list(take())) == 1
+        assert not ends.port.look() & flag
+
+    def many_are_read_at_once() -> bool:
+        for _ in range(20):
+            send()
+        counts = list[int]()
+        while sum(counts) < 20:
+            assert ends.polled(flag)
+            counts.append(len(list(take())))
+        assert not ends.port.look() & flag
+        return max(counts) > 1
+
+    eventually(many_are_read_at_once, "more than one is read where more came")

@@ -23,6 +23,7 @@ from zchat import wire
 from zchat.address import Address
 from zchat.aio.incoming import LoopIncoming
 from zchat.aio.publication import Publication
+from zchat.aio.selector import LoopSelector
 from zchat.aio.turns import Turns
 from zchat.aio.wait import Wait
 from zchat.core import Instant
@@ -50,9 +51,10 @@ class LoopConnection(Link):
         self, address: Address, user: str, info: dict[str, str], told: OnNotice, seals: Seals | None, known: OwnKey
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        super().__init__(address, user, info, told, seals, known, made=Publication, call=self._call_soon)
+        call, selector = self._call_soon, LoopSelector()
+        super().__init__(address, user, info, told, seals, known, made=Publication, call=call, selector=selector)
         self._port.read_for(READ_SECONDS)
-        self._turns = Turns(self._engine, self._port, self._end)
+        self._turns = Turns(self._engine, self._port, selector, self._end)
         self._asked: dict[int, Wait] = {}  # number of a request -> who waits for its answer
         self.in_time = self._turns.in_time
 

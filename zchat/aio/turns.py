@@ -1,6 +1,6 @@
 """An event loop takes the engine's turns: when the port's descriptor tells of something, and when time has passed.
 
-    add_reader(port) ─► turn ─► those whose wait is over go on ─► something is left ─► call_soon
+    add_reader(fd)   ─► turn ─► those whose wait is over go on ─► something is left ─► call_soon
     call_later(rest) ─┘                                      └─► nothing is left ─► call_later(rest)
 
 Rules of this file
@@ -21,6 +21,7 @@ from collections.abc import Callable
 from threading import get_ident
 from time import monotonic
 
+from zchat.aio.selector import LoopSelector
 from zchat.aio.wait import Wait
 from zchat.core.engine import Engine
 from zchat.errors import UsageError
@@ -35,7 +36,13 @@ EACH_TURN = "each turn"  # what those wait for who name nothing
 class Turns:
     """Of one engine over its port. `start` it; `finish` is called once, when it is over."""
 
-    def __init__(self, engine: Engine, port: SocketPort, finish: Callable[[Exception | None], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        port: SocketPort,
+        selector: LoopSelector,
+        finish: Callable[[Exception | None], None],
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.is_over = False
         self.nothing: asyncio.Future[None] = self.loop.create_future()  # for who has nothing to wait for
@@ -43,6 +50,7 @@ class Turns:
         self._thread = get_ident()
         self._engine = engine
         self._port = port
+        self._selector = selector
         self._finish = finish
         self._is_soon = False  # a turn follows as soon as the loop comes round
         self._timer: asyncio.TimerHandle | None = None
@@ -53,7 +61,7 @@ class Turns:
 
     def start(self) -> None:
         """From here on the loop takes turns."""
-        self.loop.add_reader(self._port.fileno(), self._called)
+        self._selector.begin(self._told)
         self._look()
 
     # --- waiting ----------------------------------------------------------------------------
@@ -164,10 +172,8 @@ class Turns:
         if self.is_over:
             return
         self.is_over = True
-        if not self.loop.is_closed():
-            self.loop.remove_reader(self._port.fileno())
-            if self._timer is not None:
-                self._timer.cancel()
+        if self._timer is not None and not self.loop.is_closed():
+            self._timer.cancel()
         self._finish(error)
         if not self.loop.is_closed():
             for waits in self._waits.values():
@@ -176,9 +182,13 @@ class Turns:
 
     # --- parts ------------------------------------------------------------------------------
 
+    def _told(self, flag: int) -> None:
+        """A descriptor of the port tells of that."""
+        self._port.told(flag)
+        self._called()
+
     def _called(self) -> None:
         """A turn that the loop itself takes, between two tasks."""
-        self._port.sleep(0.0)
         over = self._over = []
         try:
             self._turn()
@@ -250,6 +260,7 @@ class Turns:
 
     def _came_round(self) -> None:
         self._is_soon = False
+        self._port.sleep(0.0)
         self._called()
 
     def _arm(self, seconds: float) -> None:
@@ -264,4 +275,5 @@ class Turns:
 
     def _rang(self) -> None:
         self._timer = None
+        self._port.sleep(0.0)
         self._called()

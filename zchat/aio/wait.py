@@ -16,15 +16,15 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-Called = Callable[[Any], object]
+Callback = Callable[[Any], object]
 
 
 class Wait(asyncio.Future[bool]):
     """A future that one task awaits."""
 
-    _awaits: tuple[Called, Context | None] | None = None  # what the task goes on by, and its context
+    _awaits: tuple[Callback, Context | None] | None = None  # what the task goes on by, and its context
 
-    def add_done_callback(self, fn: Called, /, *, context: Context | None = None) -> None:
+    def add_done_callback(self, fn: Callback, /, *, context: Context | None = None) -> None:
         """See asyncio.Future. By the task, when it begins to wait."""
         if self._awaits is None and not self.done():
             self._awaits = fn, context

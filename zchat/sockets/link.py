@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
+from selectors import BaseSelector
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
@@ -84,10 +85,11 @@ class Link:
         *,
         made: Callable[[Any, Chunk, int], Any],
         call: Callable[[Callable[[], object]], object],
+        selector: BaseSelector | None = None,
     ) -> None:
         own = ClientCore(user, info, iter(partial(os.urandom, 16), b""))
         try:
-            self._port = SocketPort(address, credentials)
+            self._port = SocketPort(address, credentials, selector)
             self._credentials = credentials
         except zmq.ZMQError as error:
             raise Closed(f"the connection failed: {error.strerror}") from error

@@ -5,7 +5,8 @@ Rules of this file
 2. Each socket has a descriptor that tells once of what may be new. What it told of is taken at its word: it is read.
    The socket is asked for its events, which costs more than the sleep, only after it was used for something else, or
    was not read to its end (zmq_getsockopt(3), ZMQ_FD).
-3. It decides nothing.
+3. Where messages come one by one, one is read, and asked whether more came once nobody waits for it any more.
+4. It decides nothing.
 
 Tests: tests/core/test_port.py, tests/sockets/test_client.py.
 """
@@ -36,16 +37,24 @@ ALL = CHANGES | SUB_CHANGES | BATCHES | REPLIES
 
 
 class SocketPort:
-    """See `zchat.core.port.Port`. `sleep`, then `look` for what is there."""
+    """See `zchat.core.port.Port`. `sleep`, then `look` for what is there.
 
-    def __init__(self, address: Address, credentials: Credentials | None = None) -> None:
+    The `selector` has each descriptor. A loop that sleeps by itself has its own, and says what it was `told`.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        credentials: Credentials | None = None,
+        selector: selectors.BaseSelector | None = None,
+    ) -> None:
         self.now = clock.instant
         self._waker = waker = options.Waker()
         self.wake = waker.wake
-        self._selector = selectors.DefaultSelector()  # of each descriptor it has what that tells of
+        self._selector = selector or selectors.DefaultSelector()  # of each descriptor it has what that tells of
         self._touched = 0  # what may be there, and no descriptor would tell of
         self._held = 0  # what nobody is to be told of
-        self._told = 0  # by the descriptors, in the last sleep
+        self._told = 0  # by the descriptors, since it was looked
         self._sockets: dict[int, zmq.Socket[bytes]] = {}
         self._watched = 0  # the flags of those
         self._register(waker.fileno(), WOKEN)
@@ -99,9 +108,9 @@ class SocketPort:
         except (OSError, ValueError):
             pass  # closed: all is over
 
-    def fileno(self) -> int:
-        """Readable when something may be there: for a loop that sleeps by itself, and then says `sleep(0)`."""
-        return int(self._selector.fileno())  # epoll and kqueue are one descriptor
+    def told(self, flag: int) -> None:
+        """A descriptor tells of that, as the loop says that sleeps for it."""
+        self._told |= flag
 
     def look(self) -> int:
         """What is there."""
@@ -110,8 +119,13 @@ class SocketPort:
             self._waker.clear()
         if touched:
             for flag, socket in self._sockets.items():
-                if touched & flag & ~self._held and not int(socket.getsockopt(EVENTS)) & POLLIN:
-                    touched &= ~flag
+                if touched & flag & ~self._held:
+                    if not int(socket.getsockopt(EVENTS)) & POLLIN:
+                        touched &= ~flag
+                    elif flag == BATCHES:
+                        self._subscriber.is_lone = False
+                    elif flag == REPLIES:
+                        self._dealer.is_lone = False
         self._touched = touched = (told | touched) & self._watched  # until it is read to its end
         return touched & ~self._held
 

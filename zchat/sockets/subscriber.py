@@ -41,6 +41,7 @@ class Subscriber:
         self._wake = wake
         self._is_dry = is_dry
         self.read_seconds = RECEIVED_SECONDS_MAX
+        self.is_lone = False  # the last one came alone: the next is had before it is asked whether more came
         self.connector: Connector | None = None
         self.sub: zmq.Socket[bytes] | None = None
         self.monitor: zmq.Socket[bytes] | None = None
@@ -87,7 +88,7 @@ class Subscriber:
         assert self.sub is not None, "it can be read"
         receive, events, until = self.sub.recv, self.sub.getsockopt, monotonic() + self.read_seconds
         taken_bytes = 0
-        for _ in range(RECEIVED_MAX):
+        for before in range(RECEIVED_MAX):
             try:
                 topic = receive(DONTWAIT)
                 frame = receive(DONTWAIT)
@@ -99,7 +100,10 @@ class Subscriber:
                         receive(DONTWAIT)
             except zmq.Again:
                 break
+            if self.is_lone:
+                return
             if not int(events(EVENTS)) & POLLIN:  # an exception costs six times as much
+                self.is_lone = not before
                 break
             if taken_bytes > RECEIVED_BYTES_MAX or monotonic() > until:
                 return
