@@ -132,6 +132,14 @@ class Connection(Waiting):
             self._lost = self._engine.unsettled()
         self._tell_lost()
 
+    def hold(self, seconds: float) -> None:
+        """Before a fork: nobody is in the middle of a turn, unless that takes too long."""
+        self._driver.hold(seconds)
+
+    def let_go(self) -> None:
+        """After it, in the parent."""
+        self._driver.let_go()
+
     def forked(self) -> None:
         """In a child after a fork: no thread of the parent's is there."""
         self._caller.forked()

@@ -53,6 +53,7 @@ class Driver:
         self._port = port
         self._finish = finish
         self._lock = threading.Lock()  # of the engine and its sockets
+        self._is_held = False  # the first, by who forks
         self._lead = threading.Lock()  # who has it sleeps and takes turns
         self._gates: list[threading.Lock] = []  # of those who follow: opened after each turn
         self._parked = threading.Event()  # the own thread is to look what there is to do
@@ -151,9 +152,19 @@ class Driver:
         self._parked.set()
         self._port.wake()
 
+    def hold(self, seconds: float) -> None:
+        """Before a fork: nobody is in the middle of a turn, nor begins one; unless that takes too long."""
+        self._is_held = self._lock.acquire(timeout=seconds)
+
+    def let_go(self) -> None:
+        """After it, in the parent."""
+        if self._is_held:
+            self._is_held = False
+            self._lock.release()
+
     def forked(self) -> None:
         """In a child after a fork: no other thread is there any more."""
-        self._is_over = True
+        self._is_over, self._is_held = True, False
         self._lock, self._lead = threading.Lock(), threading.Lock()
         self._gates, self._parked, self._leader = [], threading.Event(), 0
 

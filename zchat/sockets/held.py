@@ -94,8 +94,14 @@ def wakes(before: bool) -> None:
 
 
 def _forked() -> None:
-    global _main
-    _main = get_ident()
+    """In a child: another thread of the parent's may have held them, and what came was for the parent."""
+    global _main, _sleeps
+    _main, _sleeps = get_ident(), False
+    for number, handler in _held.items():
+        if _get(number) is _defer:
+            _set(number, handler)
+    _held.clear()
+    _came.clear()
 
 
 _main = threading.main_thread().ident

@@ -327,6 +327,12 @@ class Link:
 
     # --- its end ----------------------------------------------------------------------------
 
+    def hold(self, seconds: float) -> None:
+        """Before a fork: its threads, if it has some, are in the middle of no turn, unless that takes too long."""
+
+    def let_go(self) -> None:
+        """After it, in the parent."""
+
     def forked(self) -> None:
         """In a child after a fork: the sockets belong to the parent, and would hang."""
         self._failure = self.broke = Closed("this process was forked: connect again in the child")
