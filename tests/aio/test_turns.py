@@ -106,7 +106,11 @@ def test_what_a_turn_brought_is_had_before_the_loop_comes_round(
     async def talk() -> None:
         async with zchat.aio.connect(shared_broker.address, "anna") as anna, anna.listen(room) as messages:
             engine = anna._connection._engine
-            deliver = engine._deliver
+            deliver, push = engine._deliver, engine.push
+
+            def pushed() -> None:
+                order.append("sent")
+                push()
 
             def delivered(now: Instant) -> None:
                 deliver(now)
@@ -116,11 +120,13 @@ def test_what_a_turn_brought_is_had_before_the_loop_comes_round(
             monkeypatch.setattr(engine, "_deliver", delivered)
             anna.publish(room, "x", volatile=True)
             assert (await messages.get(20)).text == "x"
+            monkeypatch.setattr(engine, "push", pushed)
             order.append("the task")
-            await Around()
+            anna.publish(room, "y", volatile=True)
+            assert (await messages.get(20)).text == "y"
 
     run(talk())
-    assert order[:2] == ["the task", "the loop"]
+    assert order[:3] == ["the task", "sent", "the loop"], "what it publishes is sent behind it"
 
 
 def test_one_task_that_ends_the_loop_takes_nothing_from_the_others(shared_broker: BrokerProcess, room: str) -> None:

@@ -25,6 +25,28 @@ signal.signal(signal.SIGUSR1, handler)
 """
 
 CASES = {
+    "one of a rarer signal waits as well, where it is not new": """
+signal.signal(signal.SIGCHLD, handler)
+mine = held.hold(brief=True)
+assert signal.getsignal(signal.SIGCHLD) is not handler, "the first time all are looked at"
+held.let_go(mine)
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+held.let_go(held.hold())
+signal.signal(signal.SIGCHLD, handler)
+mine = held.hold(brief=True)
+assert signal.getsignal(signal.SIGUSR1) is not handler and signal.getsignal(signal.SIGCHLD) is handler
+held.let_go(mine)
+mine = held.hold()
+kill(signal.SIGCHLD)
+assert came == []
+held.let_go(mine)
+assert came == [signal.SIGCHLD]
+mine = held.hold(brief=True)
+kill(signal.SIGCHLD)
+assert len(came) == 1
+held.let_go(mine)
+assert len(came) == 2 and signal.getsignal(signal.SIGCHLD) is handler
+""",
     "it waits for the end": """
 mine = held.hold()
 kill()

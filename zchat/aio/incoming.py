@@ -45,7 +45,8 @@ class LoopIncoming(Incoming):
             await asyncio.sleep(0)
         while not (self.has_some() or self.buffer):
             self._turns.check()
-            if deadline.left() == 0.0:
+            left = deadline.left()
+            if left == 0.0:
                 await self._turns.wait(self.has_some, deadline)
                 if not (self.has_some() or self.buffer):
                     raise Empty
@@ -54,6 +55,6 @@ class LoopIncoming(Incoming):
             wait = self._turns.new_wait()
             self._waits.add(wait)
             try:
-                await self._turns.in_time(wait, deadline)
+                await (wait if left is None else self._turns.in_time(wait, deadline))
             finally:
                 self._waits.discard(wait)

@@ -6,8 +6,8 @@
 Rules of this file
 1. All of it is called in the loop's thread; only `push` may be called in another one, and does nothing there but wake.
 2. A wait that is cancelled has changed nothing. Nobody is called in the middle of a turn.
-3. What a turn brought is had at once, before anything else is arranged (wait.py). Where a task takes the turn, others
-   go on when the loop comes round: a task cannot run inside another one.
+3. What a turn brought is had at once, before anything else is arranged (wait.py); what is published then is sent
+   behind it. Where a task takes the turn, others go on when the loop comes round: a task cannot run inside another one.
 4. A wait that says what it waits for is looked at when that was touched: thousands of them cost a turn nothing.
 5. A handler of signals never runs in the middle of a turn (sockets/held.py), and may run while a task does.
 
@@ -58,6 +58,9 @@ class Turns:
         self._waits: dict[object, dict[Wait, Callable[[], object]]] = {}  # by what each waits for
         self._touched: dict[object, None] = {EACH_TURN: None}
         self._over: list[Wait] | None = None  # in a turn of the loop itself: whose tasks go on after it
+        self._go_on = False  # which they do,
+        self._has_published = False  # and publish, which is sent behind them
+        self._is_brief = False  # all handlers of signals were looked at, a second ago at most
 
     def start(self) -> None:
         """From here on the loop takes turns."""
@@ -130,26 +133,23 @@ class Turns:
             self._turn()
             self._tell()
         finally:
-            self._go_on()
+            self._arrange()
 
     def push(self) -> None:
         """Something was published while the engine rests: send it now, unless the program is in a loop of publishes."""
         if get_ident() != self._thread:
             self._port.wake()
             return
+        if self._go_on:
+            self._has_published = True
+            return
         since = monotonic() - self._engine.sent_at
         if self.is_over or since < (PUSH_SECONDS if self._engine.sent_alone else LOOP_SECONDS):
             self.soon()
             return
-        mine = held.hold()
-        try:
-            self._engine.push()
-            if self._port.look():
-                self.soon()
-        except Exception as error:
-            self.end(error)
-        finally:
-            held.let_go(mine)
+        self._push()
+        if self._port.look():
+            self.soon()
 
     def soon(self) -> None:
         """A turn follows as soon as the loop comes round."""
@@ -184,7 +184,7 @@ class Turns:
 
     def _told(self, flag: int) -> None:
         """A descriptor of the port tells of that."""
-        self._port.told(flag)
+        self._port.told |= flag
         self._called()
 
     def _called(self) -> None:
@@ -192,21 +192,24 @@ class Turns:
         over = self._over = []
         try:
             self._turn()
-            self._tell()
+            if self._waits:
+                self._tell()
         finally:
-            self._over = None
+            self._over, self._go_on = None, True
             try:
                 while over:
                     over.pop(0).go_on(True)
             finally:  # one of the tasks may have ended the loop, which may run again
+                self._go_on = False
                 for wait in over:
                     wait.settle(True)
-                self._go_on()
+                self._arrange()
 
     def _turn(self) -> None:
         if self.is_over:
             return
-        mine = held.hold()
+        mine = held.hold(brief=self._is_brief)
+        self._is_brief = True
         try:
             self._engine.turn(self._port.look())
             if self._engine.failure is None:
@@ -229,8 +232,20 @@ class Turns:
                 if done():
                     self.over(wait)
 
-    def _go_on(self) -> None:
-        """What is to follow is arranged."""
+    def _push(self) -> None:
+        mine = held.hold(brief=True)
+        try:
+            self._engine.push()
+        except Exception as error:
+            self.end(error)
+        finally:
+            held.let_go(mine)
+
+    def _arrange(self) -> None:
+        """What is to follow."""
+        if self._has_published:
+            self._has_published = False
+            self._push()
         seconds = self._rest()
         if self.is_over:
             return
@@ -243,15 +258,15 @@ class Turns:
         """For how long there is nothing to do."""
         if self.is_over:
             return 0.0
-        mine = held.hold()
         try:
             seconds = self._engine.rest()
             return 0.0 if self._port.look() else seconds
         except Exception as error:
             self.end(error)
             return 0.0
-        finally:
-            held.let_go(mine)
+        except BaseException:  # of a handler of signals, which tears nothing here
+            self.soon()
+            raise
 
     def _look(self) -> None:
         """A turn by a task, that sees what has come."""
@@ -274,6 +289,6 @@ class Turns:
         self._timer = self.loop.call_at(due, self._rang)
 
     def _rang(self) -> None:
-        self._timer = None
+        self._timer, self._is_brief = None, False
         self._port.sleep(0.0)
         self._called()

@@ -120,7 +120,7 @@ class Driver:
         if since < (PUSH_SECONDS if self._engine.sent_alone else LOOP_SECONDS):
             self.wake()
             return
-        mine = held.hold()
+        mine = held.hold(brief=True)
         try:
             if not self._lock.acquire(False):
                 self.wake()

@@ -4,7 +4,9 @@ Rules of this file
 1. Python calls handlers in the main thread alone, wherever that is. From `hold` to `let_go` they are called only where
    the thread sleeps, between `sleeps` and `wakes`; one that comes elsewhere is called when it sleeps next, or after.
 2. What a program set is set again afterwards, unless it has set something else meanwhile.
-3. It costs some two microseconds: a client holds them for each wait.
+3. It costs some two microseconds, and five times as much where the processor has done something else meanwhile: a
+   client holds them for each wait. In between, to send something, it asks only for the handlers of those signals that
+   programs often have some of.
 
 Tests: tests/sockets/test_held.py.
 """
@@ -19,8 +21,10 @@ from threading import get_ident
 from types import FrameType
 from typing import Any
 
-_NAMES = "HUP INT QUIT ABRT USR1 USR2 ALRM TERM CHLD CONT TSTP TTIN TTOU VTALRM PROF WINCH IO PIPE URG"
+_OFTEN = "INT TERM HUP QUIT ALRM USR1 USR2"
+_NAMES = f"{_OFTEN} ABRT CHLD CONT TSTP TTIN TTOU VTALRM PROF WINCH IO PIPE URG"
 _NUMBERS = [int(getattr(signal, f"SIG{name}")) for name in _NAMES.split() if hasattr(signal, f"SIG{name}")]
+_OFTEN_NUMBERS = _NUMBERS[: len([name for name in _OFTEN.split() if hasattr(signal, f"SIG{name}")])]
 
 _get, _set = _signal.getsignal, _signal.signal
 
@@ -32,8 +36,11 @@ _sleeps = False
 _BEGAN, _SLEPT = 1, 2
 
 
-def hold() -> int:
-    """From here on handlers wait. Returns what is to be given to `let_go`; 0 in other threads, which have none."""
+def hold(*, brief: bool = False) -> int:
+    """From here on handlers wait. Returns what is to be given to `let_go`; 0 in other threads, which have none.
+
+    Where it is `brief`, those of the rarer signals are taken to be as they were the last time.
+    """
     global _sleeps
     if get_ident() != _main:
         return 0
@@ -42,8 +49,9 @@ def hold() -> int:
         return _SLEPT if before else 0
     try:
         _sleeps = False
-        handlers = list(map(_get, _NUMBERS))
-        if handlers != _handlers:  # else as the last time, nearly always
+        handlers = list(map(_get, _OFTEN_NUMBERS if brief else _NUMBERS))
+        if handlers != _handlers[: len(handlers)]:  # else as the last time, nearly always
+            handlers = list(map(_get, _NUMBERS))
             _called[:] = [each for each in zip(_NUMBERS, handlers, strict=True) if callable(each[1])]
             _handlers[:] = handlers  # last: one that raises here would leave what is called as it was, for ever
         for number, handler in _called:

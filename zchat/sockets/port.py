@@ -39,7 +39,7 @@ ALL = CHANGES | SUB_CHANGES | BATCHES | REPLIES
 class SocketPort:
     """See `zchat.core.port.Port`. `sleep`, then `look` for what is there.
 
-    The `selector` has each descriptor. A loop that sleeps by itself has its own, and says what it was `told`.
+    The `selector` has each descriptor. A loop that sleeps by itself has its own, and notes what it is `told`.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class SocketPort:
         self._selector = selector or selectors.DefaultSelector()  # of each descriptor it has what that tells of
         self._touched = 0  # what may be there, and no descriptor would tell of
         self._held = 0  # what nobody is to be told of
-        self._told = 0  # by the descriptors, since it was looked
+        self.told = 0  # by the descriptors, since it was looked; a loop that sleeps by itself adds to it
         self._sockets: dict[int, zmq.Socket[bytes]] = {}
         self._watched = 0  # the flags of those
         self._register(waker.fileno(), WOKEN)
@@ -104,19 +104,17 @@ class SocketPort:
         """Until something may be there, but not for longer. One thread at a time, without the lock."""
         try:
             for key, _ in self._selector.select(seconds):
-                self._told |= key.data
+                self.told |= key.data
         except (OSError, ValueError):
             pass  # closed: all is over
 
-    def told(self, flag: int) -> None:
-        """A descriptor tells of that, as the loop says that sleeps for it."""
-        self._told |= flag
-
     def look(self) -> int:
-        """What is there."""
-        told, touched, self._told = self._told, self._touched, 0
+        """What is there. Where a handler of signals raises in the middle of it, nothing is forgotten."""
+        told, touched = self.told, self._touched
         if told & WOKEN:
             self._waker.clear()
+        self._touched = told | touched
+        self.told = 0
         if touched:
             for flag, socket in self._sockets.items():
                 if touched & flag & ~self._held:
