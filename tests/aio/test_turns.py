@@ -6,13 +6,14 @@ import asyncio
 import os
 import signal
 import threading
+from collections.abc import Callable
 from threading import get_ident
 
 import pytest
 
 import zchat
 import zchat.aio
-from tests.aio.conftest import Around, Loops, until
+from tests.aio.conftest import Around, Loops, loops, until
 from tests.conftest import BrokerProcess
 from zchat.core import Instant
 from zchat.sockets.clock import Deadline
@@ -79,6 +80,39 @@ def test_a_handler_of_signals_runs_when_the_turn_is_over(
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert order == ["turn", "handler"]
+
+
+@pytest.mark.parametrize("new_loop", loops())
+def test_an_interrupt_in_the_middle_of_a_turn_cancels_the_task_and_tears_nothing(
+    shared_broker: BrokerProcess,
+    room: str,
+    monkeypatch: pytest.MonkeyPatch,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """As asyncio.run has it, whose handler is not one that waits."""
+    interrupted: list[str] = []
+
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, "anna") as anna, anna.listen(room) as messages:
+            engine = anna._connection._engine
+            taken = engine._take_batches
+
+            def signalled(now: Instant) -> None:
+                monkeypatch.undo()
+                os.kill(os.getpid(), signal.SIGINT)
+                taken(now)
+
+            monkeypatch.setattr(engine, "_take_batches", signalled)
+            anna.publish(room, "x")
+            try:
+                await messages.get(20)
+            except asyncio.CancelledError:
+                interrupted.append((await messages.get(20)).text)
+                assert await anna.send(room, "y") > 0
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(talk())
+    assert interrupted == ["x"], "what the cancelled wait would have had, the next one gets"
 
 
 def test_a_client_at_rest_has_one_timer_and_asks_for_no_turn(

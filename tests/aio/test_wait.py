@@ -17,8 +17,8 @@ whose = ContextVar("whose", default="nobody's")
 class Waiter:
     """A task that awaits a wait, and notes what it sees."""
 
-    def __init__(self) -> None:
-        self.wait = Wait(loop=asyncio.get_running_loop())
+    def __init__(self, kind: type[Wait] = Wait) -> None:
+        self.wait = kind(loop=asyncio.get_running_loop())
         self.saw: list[tuple[object, ...]] = []
         self.task = asyncio.create_task(self._run())
 
@@ -123,5 +123,63 @@ def test_others_are_told_of_a_wait_as_of_any_future(run: Loops) -> None:
         await waiter.task
         await Around()
         assert told == [True] and waiter.saw == [(True, "the task's", True)]
+
+    run(talk())
+
+
+class Interrupted(Wait):
+    """A handler of signals runs in the middle of its end."""
+
+    before: Callable[[], object] | None = None
+    after: Callable[[], object] | None = None
+
+    def done(self) -> bool:
+        is_done, before, self.before = super().done(), self.before, None
+        if before is not None:
+            before()
+        return is_done
+
+    def set_result(self, result: bool) -> None:
+        super().set_result(result)
+        after, self.after = self.after, None
+        if after is not None:
+            after()
+
+
+@pytest.mark.parametrize("over", [Wait.settle, Wait.go_on])
+def test_one_that_is_cancelled_in_the_middle_of_its_end_is_cancelled(
+    run: Loops, over: Callable[[Wait, bool], None]
+) -> None:
+    async def talk() -> None:
+        waiter = Waiter(Interrupted)
+        await Around()
+        assert isinstance(waiter.wait, Interrupted)
+        waiter.wait.before = waiter.task.cancel
+        await called_by_the_loop(lambda: over(waiter.wait, True))
+        await asyncio.gather(waiter.task, return_exceptions=True)
+        assert waiter.saw == [("cancelled",)]
+
+    run(talk())
+
+
+@pytest.mark.parametrize("over", [Wait.settle, Wait.go_on])
+def test_one_whose_end_was_torn_can_be_told_again(run: Loops, over: Callable[[Wait, bool], None]) -> None:
+    def tear() -> None:
+        raise ZeroDivisionError
+
+    async def talk() -> None:
+        waiter = Waiter(Interrupted)
+        await Around()
+        assert isinstance(waiter.wait, Interrupted)
+        waiter.wait.after = tear
+
+        def torn() -> None:
+            with pytest.raises(ZeroDivisionError):
+                over(waiter.wait, True)
+            waiter.wait.settle(True)
+
+        await called_by_the_loop(torn)
+        await waiter.task
+        assert waiter.saw == [(True, "the task's", True)]
 
     run(talk())

@@ -197,8 +197,8 @@ class Turns:
         finally:
             self._over, self._go_on = None, True
             try:
-                while over:
-                    over.pop(0).go_on(True)
+                for wait in over:
+                    wait.go_on(True)
             finally:  # one of the tasks may have ended the loop, which may run again
                 self._go_on = False
                 for wait in over:

@@ -4,7 +4,10 @@
     `go_on`    it goes on at once, inside the call: for who was called by the loop itself, between two tasks
 
 A loop that comes round asks the kernel once more what there is to do; a message that a task waits for would wait for
-that. `go_on` is what a task is given with `add_done_callback`, called in the task's context, as the loop would.
+that. `go_on` calls what a task gave to `add_done_callback`, in the task's context, as the loop would.
+
+Rules of this file: a handler of signals may cancel the task, or raise, between any two steps: then the task goes on all
+the same, or can still be told to.
 
 Spec: PEP 3156, "Futures" and "Tasks"; asyncio.Future.add_done_callback. Tests: tests/aio/test_wait.py.
 """
@@ -33,27 +36,32 @@ class Wait(asyncio.Future[bool]):
 
     def cancel(self, msg: Any | None = None) -> bool:
         """See asyncio.Future. By the task, when it is cancelled."""
+        is_cancelled = super().cancel(msg)
         self._leave_to_the_loop()
-        return super().cancel(msg)
+        return is_cancelled
 
     def settle(self, result: bool) -> None:
         """Its wait is over, if it still is one."""
-        if not self.done():
-            self._leave_to_the_loop()
-            self.set_result(result)
+        self._end(result)
+        self._leave_to_the_loop()
 
     def go_on(self, result: bool) -> None:
         """The same, and its task goes on before this returns. Not to be called in a task."""
-        if self.done():
-            return
+        self._end(result)
         awaits, self._awaits = self._awaits, None
-        self.set_result(result)
         if awaits is not None:
             function, context = awaits
             if context is None:
                 function(self)
             else:
                 context.run(function, self)
+
+    def _end(self, result: bool) -> None:
+        if not self.done():
+            try:
+                self.set_result(result)
+            except asyncio.InvalidStateError:
+                pass  # it was cancelled meanwhile
 
     def _leave_to_the_loop(self) -> None:
         awaits, self._awaits = self._awaits, None

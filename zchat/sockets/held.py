@@ -3,7 +3,8 @@
 Rules of this file
 1. Python calls handlers in the main thread alone, wherever that is. From `hold` to `let_go` they are called only where
    the thread sleeps, between `sleeps` and `wakes`; one that comes elsewhere is called when it sleeps next, or after.
-2. What a program set is set again afterwards, unless it has set something else meanwhile.
+2. What a program set is set again afterwards, unless it has set something else meanwhile. Handlers of asyncio's and
+   uvloop's own do not wait: they note what came or cancel a task, and raise only where one interrupts a second time.
 3. It costs some two microseconds, and five times as much where the processor has done something else meanwhile: a
    client holds them for each wait. In between, to send something, it asks only for the handlers of those signals that
    programs often have some of.
@@ -34,6 +35,7 @@ _held: dict[int, Any] = {}  # number -> the program's handler
 _came: list[int] = []
 _sleeps = False
 _BEGAN, _SLEPT = 1, 2
+_LOOPS = ("asyncio.runners", "asyncio.unix_events", "uvloop.loop")  # whose own handlers tear nothing
 
 
 def hold(*, brief: bool = False) -> int:
@@ -52,7 +54,7 @@ def hold(*, brief: bool = False) -> int:
         handlers = list(map(_get, _OFTEN_NUMBERS if brief else _NUMBERS))
         if handlers != _handlers[: len(handlers)]:  # else as the last time, nearly always
             handlers = list(map(_get, _NUMBERS))
-            _called[:] = [each for each in zip(_NUMBERS, handlers, strict=True) if callable(each[1])]
+            _called[:] = [each for each in zip(_NUMBERS, handlers, strict=True) if _may_raise(each[1])]
             _handlers[:] = handlers  # last: one that raises here would leave what is called as it was, for ever
         for number, handler in _called:
             _held[number] = handler
@@ -99,6 +101,11 @@ def wakes(before: bool) -> None:
     global _sleeps
     if _held and get_ident() == _main:
         _sleeps = before
+
+
+def _may_raise(handler: Any) -> bool:
+    owner = getattr(getattr(handler, "func", None), "__self__", handler)  # asyncio.Runner's is a partial of its method
+    return callable(handler) and getattr(owner, "__module__", "") not in _LOOPS
 
 
 def _forked() -> None:
