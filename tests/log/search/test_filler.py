@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import zchat
 from tests.conftest import BrokerProcess, eventually
-from zchat.log.search.filler import BEHIND_MAX
+from zchat.log.memory import MemoryLog
+from zchat.log.search.filler import BEHIND_MAX, Filler
 from zchat.log.search.index import SearchIndex
 from zchat.log.search.tables import FILE
 
@@ -42,6 +45,31 @@ def test_a_broker_that_is_killed_while_it_is_filled_finds_all_afterwards(
         for number in (0, count // 2, count - 1, count + 4):
             assert [message.text for message in client.search(f"{number}", "ops")] == [f"word {number}"]
         assert len(client.search("word", last=1_500)) == 1_500
+
+
+def test_a_small_log_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = threading.Event()
+
+    class Log(MemoryLog):
+        def head(self) -> int:
+            looked.set()
+            return BEHIND_MAX
+
+    opened: list[str] = []
+
+    def upto(index: SearchIndex) -> int:
+        opened.append("the index")
+        return 0
+
+    monkeypatch.setattr(SearchIndex, "upto", upto)
+    filler = Filler(Log(), tmp_path, opened.append)
+    try:
+        for _ in range(2):  # the first look has ended where the second begins
+            looked.clear()
+            assert looked.wait(20)
+    finally:
+        filler.close()
+    assert opened == []
 
 
 def test_a_small_log_has_no_index(start_broker: Callable[..., BrokerProcess]) -> None:

@@ -49,7 +49,8 @@ class Filler:
         pause = LOOK_SECONDS
         while not self._is_over.wait(pause):
             pause = LOOK_SECONDS
-            if self._log.head() - self.index.upto() <= BEHIND_MAX:
+            head = self._log.head()
+            if head <= BEHIND_MAX or head - self.index.upto() <= BEHIND_MAX:
                 continue
             status = self._fill()
             if status and not self._is_over.is_set():
