@@ -53,7 +53,7 @@ class Driver:
         self._port = port
         self._finish = finish
         self._lock = threading.Lock()  # of the engine and its sockets
-        self._is_held = False  # the first, by who forks
+        self._is_held = False  # that lock, by who forks
         self._lead = threading.Lock()  # who has it sleeps and takes turns
         self._gates: list[threading.Lock] = []  # of those who follow: opened after each turn
         self._parked = threading.Event()  # the own thread is to look what there is to do

@@ -5,7 +5,7 @@ Rules of this file
 2. Each socket has a descriptor that tells once of what may be new. What it told of is taken at its word: it is read.
    The socket is asked for its events, which costs more than the sleep, only after it was used for something else, or
    was not read to its end (zmq_getsockopt(3), ZMQ_FD).
-3. Where messages come one by one, one is read, and asked whether more came once nobody waits for it any more.
+3. Where messages come one by one, one is read; whether more came is asked once nobody waits for that one any more.
 4. It decides nothing.
 
 Tests: tests/core/test_port.py, tests/sockets/test_client.py.
@@ -51,7 +51,7 @@ class SocketPort:
         self.now = clock.instant
         self._waker = waker = options.Waker()
         self.wake = waker.wake
-        self._selector = selector or selectors.DefaultSelector()  # of each descriptor it has what that tells of
+        self._selector = selectors.DefaultSelector() if selector is None else selector  # with what each tells of
         self._touched = 0  # what may be there, and no descriptor would tell of
         self._held = 0  # what nobody is to be told of
         self.told = 0  # by the descriptors, since it was looked; a loop that sleeps by itself adds to it
