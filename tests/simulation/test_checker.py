@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from time import perf_counter
+from time import thread_time
 
 import pytest
 
@@ -197,10 +197,10 @@ def test_long_histories_take_a_time_that_grows_with_their_length_only() -> None:
             yield Begun("l", 0)
             yield from stored()
 
-        begun = perf_counter()
+        begun = thread_time()
         listening = Listening("x", ("a",), False, got(), True)
         assert check(History(sent(), [Log("l", stored())], [listening])).answer == VALID
-        return perf_counter() - begun
+        return thread_time() - begun
 
     short = seconds(10_000)
     assert seconds(80_000) < 30 * short

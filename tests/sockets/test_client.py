@@ -276,7 +276,7 @@ def test_nobody_there_is_unreachable_after_the_wait() -> None:
     began = time.monotonic()
     with pytest.raises(zchat.Unreachable) as caught:
         zchat.connect(address, "anna", wait=0.3)
-    assert 0.3 <= time.monotonic() - began < 2.0
+    assert 0.3 <= time.monotonic() - began < 4.0, "not the 5 s that it waits by itself"
     assert (caught.value.address, caught.value.seconds) == (address, 0.3)
     assert "refused" in str(caught.value)
 
