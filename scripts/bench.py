@@ -30,6 +30,7 @@ from typing import Any
 from contenders import processes
 from contenders.contender import Contender
 from contenders.entries import (
+    aio_floor,
     floor,
     jetstream,
     jetstream_queue,
@@ -182,6 +183,7 @@ SCENARIOS = (
         "round trip: published, received, published back, received",
         (
             floor,
+            aio_floor,
             zchat_volatile,
             zchat_keyed_volatile,
             zchat_aio_volatile,

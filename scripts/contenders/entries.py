@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from contenders.floor import Floor
+from contenders.floor import AioFloor, Floor
 from contenders.nats_py import NatsCore, NatsJetStream
 from contenders.redis_py import RedisPubSub, RedisStreams
 from contenders.sharing import NatsQueue, NatsRequest, RedisGroup, ZchatGroup, ZchatRequest
@@ -27,6 +27,7 @@ zchat_uvloop_volatile = ZchatAio(
     "zchat aio volatile, uvloop", 1_000_000, note="uvloop", uvloop=True, modules=("zchat", "uvloop")
 )
 floor = Floor("floor", 0, note="pyzmq, the same four sockets", modules=("zmq",))
+aio_floor = AioFloor("floor, asyncio", 0, note="the same in Python's event loop", modules=("zmq",))
 nats_core = NatsCore("nats-py core", 200_000, modules=("nats",), program="nats-server")
 jetstream = NatsJetStream("nats-py JetStream", 40_000, True, "file", modules=("nats",), program="nats-server")
 jetstream_synced = NatsJetStream(

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +57,60 @@ class Floor(Contender):
 
     def crowd(self, server: Server, clients: int, tally: Tally, first: Signal, ready: Signal) -> None:
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class AioFloor(Floor):
+    """The same in Python's event loop: it watches the SUB, and a future brings a task what came."""
+
+    def echo(self, server: Server, ready: Signal) -> None:
+        async def echo() -> None:
+            dealer, sub = _connected(server, PING)
+            heard = _Heard(sub)
+            ready()
+            while True:
+                dealer.send_multipart([PONG.encode(), await heard.get()])
+
+        asyncio.run(echo())
+
+    def ping(self, server: Server, messages: list[bytes], go: Signal) -> list[float]:
+        async def ping() -> list[float]:
+            dealer, sub = _connected(server, PONG)
+            heard = _Heard(sub)
+            go()
+            times = []
+            for body in messages:
+                began = time.monotonic()
+                dealer.send_multipart([PING.encode(), body])
+                await heard.get()
+                times.append(time.monotonic() - began)
+            return times
+
+        return asyncio.run(ping())
+
+
+class _Heard:
+    """What comes on a SUB, for one task."""
+
+    def __init__(self, sub: zmq.Socket[bytes]) -> None:
+        self._sub = sub
+        self._came: deque[bytes] = deque()
+        self._waits: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(int(sub.getsockopt(zmq.FD)), self._look)
+
+    async def get(self) -> bytes:
+        self._look()
+        while not self._came:
+            self._waits = self._loop.create_future()
+            await self._waits
+        return self._came.popleft()
+
+    def _look(self) -> None:
+        while int(self._sub.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            self._came.append(self._sub.recv_multipart()[1])
+        if self._came and self._waits is not None and not self._waits.done():
+            self._waits.set_result(None)
 
 
 def _connected(server: Server, topic: str) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:

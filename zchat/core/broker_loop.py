@@ -279,10 +279,10 @@ class BrokerLoop:
         if broadcasts or direct:
             patient = core.is_patient(now)
             refused = port.broadcast(broadcasts, patient=patient) | port.deliver(direct, now, patient=patient)
-            port.let_others()
             core.broadcast(refused, now)
         if replies := core.take_replies():
             port.send(replies, now)
+        if broadcasts or direct or replies:
             port.let_others()
 
     def _is_lone(self, append: Append) -> bool:

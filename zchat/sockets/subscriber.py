@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RECEIVED_MAX = 256  # batches per turn, …
 RECEIVED_BYTES_MAX = 512 << 10  # … or so much: it is read while the processor has it in its cache
 RECEIVED_SECONDS_MAX = 0.1  # … or as many as this takes: then it is time to deliver and send
+LONE_BYTES = 4096  # larger ones are of a stream: more will come
 
 # What a topic begins with, and what an array of msgpack: so a frame too many or too few is noticed, at no cost.
 TOPICS = frozenset([b"#", b"@", wire.PRESENCE_TOPIC, wire.PRIVATE_TOPIC])
@@ -103,7 +104,7 @@ class Subscriber:
             if self.is_lone:
                 return
             if not int(events(EVENTS)) & POLLIN:  # an exception costs six times as much
-                self.is_lone = not before
+                self.is_lone = not before and taken_bytes < LONE_BYTES
                 break
             if taken_bytes > RECEIVED_BYTES_MAX or monotonic() > until:
                 return
