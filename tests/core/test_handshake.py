@@ -33,7 +33,7 @@ def test_one_that_was_not_taken_is_never_subscribed_to() -> None:
 
 def test_the_introduction_goes_before_all_and_is_given_back_with_the_nonce() -> None:
     handshake = Handshake(nonces())
-    handshake.introduction = INTRODUCTION
+    handshake.introduction = lambda: INTRODUCTION
     assert handshake.take() == ([], [])  # of somebody who subscribes to nothing
     handshake.ask(at(0))
     assert handshake.take() == ([(True, INTRODUCTION)], [(True, private(1))])

@@ -82,7 +82,7 @@ def test_the_topics_come_first_and_then_a_private_one() -> None:
 
 def test_the_introduction_comes_before_all_topics_and_is_given_back_with_the_private_one() -> None:
     listening = Listening(nonces())
-    listening.handshake.introduction = b"\0s1\0proof"
+    listening.handshake.introduction = lambda: b"\0s1\0proof"
     listening.listen(listener_of("general"), at(0))
     introduction, *others = listening.take_subscriptions()
     assert introduction == (True, b"\0s1\0proof")

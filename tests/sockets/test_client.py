@@ -520,3 +520,12 @@ def test_many_threads_ask_and_listen_through_one_client(shared_broker: BrokerPro
         for thread in threads:
             thread.join()
     assert problems == []
+
+
+def test_who_only_sends_loads_no_hashes(shared_broker: BrokerProcess) -> None:
+    """They take 3 ms and 2 MB, at each `zchat send`."""
+    program = (
+        "import sys, zchat; zchat.connect(sys.argv[1], 'anna').send('den', 'x'); sys.exit('_hashlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, shared_broker.address], timeout=60, env=environment())
+    assert done.returncode == 0

@@ -9,6 +9,7 @@ Spec: docs/protocol.md. Tests: tests/core/test_client.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zchat import wire
@@ -138,7 +139,7 @@ class ClientCore(SessionCore):
             self._timeline.saw(listener.ordering.highest)
         self._publishing.window.told(welcome.limits)
         self.listening.welcomed(welcome)
-        self.listening.handshake.introduction = introduction(welcome.session, welcome.token)
+        self.listening.handshake.introduction = partial(introduction, welcome.session, welcome.token)
         return self._timeline.welcomed(welcome)
 
     def _is_back(self, known: wire.Welcome | None, broken: Break | None, now: Instant) -> None:

@@ -12,7 +12,7 @@ Spec: docs/protocol.md, "Subscribing". Tests: tests/core/test_listening.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from zchat import wire
 from zchat.core import Instant
@@ -22,7 +22,8 @@ class Handshake:
     """Of one connection."""
 
     def __init__(self, nonces: Iterator[bytes]) -> None:
-        self.introduction = self._introduced = b""  # the topic that says whose the subscriber is; once subscribed to
+        self.introduction: Callable[[], bytes] = bytes  # the topic that says whose the subscriber is,
+        self._introduced = b""  # once subscribed to
         self.rounds = 0  # nonces so far
         self.is_out = False  # the nonce was taken
         self.is_synced = True  # its SYNC has come, or there was none
@@ -76,7 +77,7 @@ class Handshake:
         private, self.private = self.private, []
         self.is_out = bool(self._nonce)
         introduces: list[tuple[bool, bytes]] = []
-        if self._nonce and self.introduction and not self._introduced:
-            self._introduced = self.introduction
-            introduces.append((True, self.introduction))
+        if self._nonce and not self._introduced and (topic := self.introduction()):
+            self._introduced = topic
+            introduces.append((True, topic))
         return introduces, private
