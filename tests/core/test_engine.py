@@ -254,6 +254,22 @@ def test_what_is_pushed_goes_out_between_two_turns() -> None:
     assert talk.outbox.is_waiting and not talk.engine.is_busy
 
 
+def test_what_another_thread_publishes_during_a_push_wakes() -> None:
+    talk = Talk()
+    talk.welcome()
+    talk.engine.rest()
+    send = talk.port.send
+
+    def sends(frames: Iterable[bytes], *, away: bool) -> None:
+        send(frames, away=away)
+        talk.chunk()
+
+    talk.port.send = sends  # type: ignore[method-assign]
+    talk.chunk()
+    talk.engine.push()
+    assert len(talk.outbox.chunks) == 1 and talk.wakes == 1
+
+
 def test_a_consumer_gets_what_its_listener_hands_on_in_the_turn_in_which_it_came() -> None:
     talk = Talk()
     talk.welcome()

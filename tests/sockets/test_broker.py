@@ -278,9 +278,12 @@ def test_one_that_does_not_read_its_answers_holds_nobody_up(broker: BrokerProces
         client.send("den", b"x" * 500_000)
         for request in range(300):  # 150 MB of answers, which nobody takes
             deaf.say(wire.Fetch(request, ["den"], 0, 0))
-        began = time.monotonic()
-        client.send("den", "hello")
-        assert time.monotonic() - began < 10.0
+        waited = list[float]()
+        for _ in range(3):
+            began = time.monotonic()
+            client.send("den", "hello")
+            waited.append(time.monotonic() - began)
+        assert min(waited) < 2.0
         assert broker.resident_bytes < 250 << 20
 
 

@@ -273,10 +273,13 @@ def test_it_waits_for_a_broker_that_is_about_to_start(start_broker: StartBroker)
 
 def test_nobody_there_is_unreachable_after_the_wait() -> None:
     address = steady_address()
-    began = time.monotonic()
-    with pytest.raises(zchat.Unreachable) as caught:
-        zchat.connect(address, "anna", wait=0.3)
-    assert 0.3 <= time.monotonic() - began < 4.0, "not the 5 s that it waits by itself"
+    waited = list[float]()
+    for _ in range(3):
+        began = time.monotonic()
+        with pytest.raises(zchat.Unreachable) as caught:
+            zchat.connect(address, "anna", wait=0.3)
+        waited.append(time.monotonic() - began)
+    assert 0.3 <= min(waited) < 2.0
     assert (caught.value.address, caught.value.seconds) == (address, 0.3)
     assert "refused" in str(caught.value)
 

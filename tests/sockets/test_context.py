@@ -33,6 +33,8 @@ client = zchat.connect(sys.argv[1], "anna")
 """
 
 IMPORTS = """
+forking = threading.Event()
+os.register_at_fork(before=forking.set)  # before the client's, which came first
 engine, began = client._connection._engine, threading.Event()
 turn = engine.turn
 
@@ -90,7 +92,12 @@ def forks():
 signal.signal(signal.SIGUSR1, handler)
 statuses = []
 heard = client.listen("forks")
-threading.Timer(0.1, forks).start()  # while the main thread waits
+def forks_meanwhile():
+    while not client._connection._driver._leader:
+        pass
+    forks()
+
+threading.Thread(target=forks_meanwhile).start()  # while the main thread waits
 assert heard.get(20).text == "go on"
 assert statuses == [0] and came == []
 sys.exit(child(work))
@@ -108,7 +115,7 @@ sys.exit(child(work))
 def test_a_child_has_nothing_of_what_its_parents_threads_hold(
     shared_broker: BrokerProcess, tmp_path: Path, program: str
 ) -> None:
-    (tmp_path / "slow_to_import.py").write_text("import time; time.sleep(0.5)")
+    (tmp_path / "slow_to_import.py").write_text("from __main__ import forking; assert forking.wait(20)")
     (tmp_path / "program.py").write_text(BEGIN + program)
     command = [sys.executable, "-W", "ignore::DeprecationWarning", str(tmp_path / "program.py"), shared_broker.address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())

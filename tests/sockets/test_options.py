@@ -44,7 +44,7 @@ def test_a_context_hangs_no_program_at_its_end(ours: Context) -> None:
     began = time.monotonic()
     dealer.close()
     ours.term()
-    assert time.monotonic() - began < 10.0
+    assert time.monotonic() - began < 1.0
 
 
 def test_each_socket_is_of_its_type_and_bounded(ours: Context) -> None:

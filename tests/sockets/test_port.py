@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import selectors
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -110,6 +111,20 @@ def test_what_is_held_is_not_told_and_found_when_it_goes_on(ends: Ends) -> None:
     assert not ends.port.look() & BATCHES
     ends.port.hold_batches(False)
     assert ends.polled(BATCHES) and list(ends.port.batches()) == [(TOPIC, WATERMARK)]
+
+
+def test_nobody_watches_a_descriptor_that_is_closed() -> None:
+    """Its number may be another's by then."""
+    was_open: list[bool] = []
+
+    class Watching(selectors.DefaultSelector):
+        def close(self) -> None:
+            was_open.append(not port._dealer.socket.closed)
+            super().close()
+
+    port = SocketPort(address.parse("tcp://127.0.0.1:1"), None, Watching())
+    port.close()
+    assert was_open == [True]
 
 
 @pytest.mark.parametrize("kind", ["replies", "batches"])

@@ -58,8 +58,8 @@ class Turns:
         self._waits: dict[object, dict[Wait, Callable[[], object]]] = {}  # by what each waits for
         self._touched: dict[object, None] = {EACH_TURN: None}
         self._over: list[Wait] | None = None  # in a turn of the loop itself: whose tasks go on after it
-        self._go_on = False  # which they do,
-        self._has_published = False  # and publish, which is sent behind them
+        self._is_going_on = False  # they do,
+        self._has_published = False  # and have published, which is sent behind them
         self._is_brief = False  # all handlers of signals were looked at, a second ago at most
 
     def start(self) -> None:
@@ -140,7 +140,7 @@ class Turns:
         if get_ident() != self._thread:
             self._port.wake()
             return
-        if self._go_on:
+        if self._is_going_on:
             self._has_published = True
             return
         since = monotonic() - self._engine.sent_at
@@ -195,12 +195,12 @@ class Turns:
             if self._waits:
                 self._tell()
         finally:
-            self._over, self._go_on = None, True
+            self._over, self._is_going_on = None, True
             try:
                 for wait in over:
                     wait.go_on(True)
             finally:  # one of the tasks may have ended the loop, which may run again
-                self._go_on = False
+                self._is_going_on = False
                 for wait in over:
                     wait.settle(True)
                 self._arrange()

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any
 
 Callback = Callable[[Any], object]
@@ -25,12 +25,12 @@ Callback = Callable[[Any], object]
 class Wait(asyncio.Future[bool]):
     """A future that one task awaits."""
 
-    _awaits: tuple[Callback, Context | None] | None = None  # what the task goes on by, and its context
+    _awaits: tuple[Callback, Context] | None = None  # what the task goes on by, and its context
 
     def add_done_callback(self, fn: Callback, /, *, context: Context | None = None) -> None:
         """See asyncio.Future. By the task, when it begins to wait."""
         if self._awaits is None and not self.done():
-            self._awaits = fn, context
+            self._awaits = fn, copy_context() if context is None else context
         else:
             super().add_done_callback(fn, context=context)
 
@@ -51,10 +51,7 @@ class Wait(asyncio.Future[bool]):
         awaits, self._awaits = self._awaits, None
         if awaits is not None:
             function, context = awaits
-            if context is None:
-                function(self)
-            else:
-                context.run(function, self)
+            context.run(function, self)
 
     def _end(self, result: bool) -> None:
         if not self.done():

@@ -161,6 +161,8 @@ class Engine:
         """Between two turns: only send what programs have published."""
         self._publish(self._port.now())
         self._outbox.is_waiting = self.core.has_room
+        if self._outbox.chunks and self.core.has_room:
+            self.wake()  # another thread has published meanwhile, and found nobody waiting
 
     def close(self, error: ZchatError) -> int:
         """The end: what has no outcome stays unknown. Returns how many messages that were to be stored."""

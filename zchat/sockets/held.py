@@ -5,7 +5,7 @@ Rules of this file
    the thread sleeps, between `sleeps` and `wakes`; one that comes elsewhere is called when it sleeps next, or after.
 2. What a program set is set again afterwards, unless it has set something else meanwhile. The handlers that
    event loops set (asyncio, uvloop) do not wait: they note what came or cancel a task, and raise only at a second one.
-3. It costs some two microseconds, and five times as much where the processor has done something else meanwhile: a
+3. It costs a noticeable part of a round trip, above all where the processor has done something else meanwhile: a
    client holds them for each wait. In between, to send something, it asks only for the handlers of those signals that
    programs often have some of.
 

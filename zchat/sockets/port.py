@@ -170,10 +170,10 @@ class SocketPort:
         self._touched = ALL  # SUB sends its subscriptions only when it is touched
 
     def close(self) -> None:
-        """End both."""
+        """End both. Nobody watches a descriptor any more when it is closed: its number may be another's at once."""
+        self._selector.close()
         self._subscriber.close()
         self._dealer.close()
-        self._selector.close()
         self._waker.close()
 
     def _read_to_its_end(self, flag: int) -> None:
