@@ -42,6 +42,7 @@ from contenders.entries import (
     redis_pubsub_piped,
     redis_streams,
     redis_streams_piped,
+    synced_floor,
     zchat_aio_durable,
     zchat_aio_volatile,
     zchat_durable,
@@ -184,6 +185,7 @@ SCENARIOS = (
         (
             floor,
             aio_floor,
+            synced_floor,
             zchat_volatile,
             zchat_keyed_volatile,
             zchat_aio_volatile,

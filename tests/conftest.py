@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import random
@@ -18,6 +19,8 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.launcher import Busy, Launcher
 
 READY = re.compile(r"zchat broker ready on (\S+) \(publishes on (\S+)\), log (.*)")
 START_SECONDS = 60.0
@@ -79,6 +82,11 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, **plain, **(more or {})}
 
 
+@functools.cache
+def _launcher() -> Launcher:
+    return Launcher(environment())
+
+
 def zchat(
     *args: str | bytes,
     stdin: str | bytes | None = None,
@@ -88,17 +96,20 @@ def zchat(
 ) -> Result:
     """Run `zchat ARGS…` to its end; with a broker, against that one."""
     more = {"ZCHAT_BROKER": broker.address, "ZCHAT_USER": "tester", **(env or {})} if broker else env
-    done = subprocess.run(
-        [*COMMAND, *args],
-        input=stdin.encode() if isinstance(stdin, str) else stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        capture_output=True,
-        env=environment(more),
-        timeout=timeout,
-    )
-    return Result(
-        done.stdout.decode(errors="backslashreplace"), done.stderr.decode(errors="backslashreplace"), done.returncode
-    )
+    given = stdin.encode() if isinstance(stdin, str) else stdin
+    try:
+        stdout, stderr, status = _launcher().run(args, environment(more), given, timeout)
+    except Busy:
+        done = subprocess.run(
+            [*COMMAND, *args],
+            input=given,
+            stdin=subprocess.DEVNULL if given is None else None,
+            capture_output=True,
+            env=environment(more),
+            timeout=timeout,
+        )
+        stdout, stderr, status = done.stdout, done.stderr, done.returncode
+    return Result(stdout.decode(errors="backslashreplace"), stderr.decode(errors="backslashreplace"), status)
 
 
 def steady_address() -> str:

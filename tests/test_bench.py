@@ -31,7 +31,7 @@ def test_round_trips_and_connections_are_measured() -> None:
     done = run("bench.py", *args.split())
     assert done.returncode == 0, done.stderr
     found = {(one["scenario"], one["contender"]): one["medians"] for one in json.loads(done.stdout)["results"]}
-    for name in ("zchat volatile", "zchat durable", "floor", "floor, asyncio"):
+    for name in ("zchat volatile", "zchat durable", "floor", "floor, asyncio", "floor, synced"):
         assert 0 < found["latency", name]["median"] <= found["latency", name]["p99"]
     assert found["connections", "zchat volatile"]["lost"] == 0
 

@@ -28,6 +28,7 @@ zchat_uvloop_volatile = ZchatAio(
 )
 floor = Floor("floor", 0, note="pyzmq, the same four sockets", modules=("zmq",))
 aio_floor = AioFloor("floor, asyncio", 0, note="the same in Python's event loop", modules=("zmq",))
+synced_floor = Floor("floor, synced", 0, True, "write and fdatasync before each broadcast", modules=("zmq",))
 nats_core = NatsCore("nats-py core", 200_000, modules=("nats",), program="nats-server")
 jetstream = NatsJetStream("nats-py JetStream", 40_000, True, "file", modules=("nats",), program="nats-server")
 jetstream_synced = NatsJetStream(

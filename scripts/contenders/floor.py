@@ -1,11 +1,13 @@
 """The floor of a round trip: nothing but zchat's four sockets, in as many processes. No client can be faster over them.
 
-`python floor.py` is its server: what comes on a ROUTER is broadcast on an XPUB. It prints both ports.
+`python floor.py [FILE]` is its server: what comes on a ROUTER is broadcast on an XPUB. It prints both ports. With a
+FILE each message is written into it and synced first: what no broker that stores messages can be faster than.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections import deque
@@ -21,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # as a program
 from contenders.contender import PING, PONG, Contender, Signal, Tally
 from contenders.servers import Server, floor_server
 
+FILE_BYTES = 4 << 20
+
 
 @dataclass(frozen=True)
 class Floor(Contender):
@@ -28,7 +32,7 @@ class Floor(Contender):
 
     @contextmanager
     def serve(self, folder: Path) -> Iterator[Server]:
-        with floor_server(folder, __file__) as server:
+        with floor_server(folder, __file__, *([str(folder / "file")] if self.stored else [])) as server:
             yield server
 
     def echo(self, server: Server, ready: Signal) -> None:
@@ -131,7 +135,22 @@ def _connected(server: Server, topic: str) -> tuple[zmq.Socket[bytes], zmq.Socke
     return dealer, sub
 
 
-def serve() -> None:
+class _File:
+    """Of one size, and written over again and again, as SQLite's WAL is: nothing but the data has to be synced."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        os.pwrite(self._descriptor, bytes(FILE_BYTES), 0)
+        os.fsync(self._descriptor)
+        self._at = 0
+
+    def write(self, body: bytes) -> None:
+        os.pwrite(self._descriptor, body, self._at)
+        os.fdatasync(self._descriptor)
+        self._at = (self._at + len(body)) % (FILE_BYTES - len(body))
+
+
+def serve(file: _File | None) -> None:
     """The server, until it is ended."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
     router, xpub = context.socket(zmq.ROUTER), context.socket(zmq.XPUB)
@@ -146,8 +165,10 @@ def serve() -> None:
             xpub.recv()
         if router in ready:
             _identity, topic, body = router.recv_multipart()
+            if file is not None:
+                file.write(body)
             xpub.send_multipart([topic, body])
 
 
 if __name__ == "__main__":
-    serve()
+    serve(_File(sys.argv[1]) if len(sys.argv) > 1 else None)

@@ -82,7 +82,7 @@ def _zchat(*args: str) -> str:
 
 
 @contextmanager
-def floor_server(folder: Path, program: str) -> Iterator[Server]:
+def floor_server(folder: Path, program: str, *arguments: str) -> Iterator[Server]:
     """Two sockets of pyzmq; its address is their ports."""
     log = folder / "stdout"
 
@@ -90,7 +90,7 @@ def floor_server(folder: Path, program: str) -> Iterator[Server]:
         said = log.read_text()
         return said.strip() if said.endswith("\n") else None
 
-    with _running([sys.executable, program], log, address) as server:
+    with _running([sys.executable, program, *arguments], log, address) as server:
         yield server
 
 
