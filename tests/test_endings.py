@@ -26,6 +26,23 @@ def publish(count, prefix=""):
 """
 
 
+CLOSED_LOOP = """
+import asyncio, zchat.aio
+async def main():
+    global waits
+    ben = await zchat.aio.connect(sys.argv[1], "ben")
+    messages = await ben.listen(sys.argv[2])
+    waits = asyncio.create_task(messages.get())
+    await asyncio.sleep(0)
+    for number in range(3000):
+        ben.publish(sys.argv[2], str(number))
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+loop.close()
+waits._log_destroy_pending = False  # the program's affair
+"""
+
+
 def run(program: str, *args: str) -> Result:
     """A Python program that has a client, to its end."""
     done = subprocess.run(
@@ -64,6 +81,7 @@ def stored(client: zchat.Client, room: str) -> list[str]:
         ("publish(3000); client.close()", 0, ""),
         ("with client: publish(3000); sys.exit(7)", 7, ""),
         ("import atexit; atexit.register(publish, 3000)", 0, ""),
+        (CLOSED_LOOP, 0, ""),
     ],
 )
 def test_a_program_that_ends_has_sent_what_it_published(

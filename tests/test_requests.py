@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 
@@ -185,6 +186,24 @@ def test_asyncio_asks_and_serves_as_threads_do(shared_broker: BrokerProcess) -> 
             service = await ann.serve("upper", answer)
             await ann.close()
             await asyncio.wait_for(service.wait(), 10)
+
+    asyncio.run(talk())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no task begins at once")
+def test_a_handler_does_not_run_in_the_middle_of_a_turn_where_tasks_begin_at_once(shared_broker: BrokerProcess) -> None:
+    async def talk() -> None:
+        factory = getattr(asyncio, "eager_task_factory")  # noqa: B009
+        asyncio.get_running_loop().set_task_factory(factory)
+        callers: list[str] = []
+
+        def answer(message: zchat.Message) -> bytes:
+            callers.extend(frame.name for frame in traceback.extract_stack())
+            return message.body
+
+        async with zchat.aio.connect(shared_broker.address, "ann") as ann, ann.serve("eager", answer):
+            assert (await ann.request("eager", "hi")).text == "hi"
+        assert "_serve" in callers and not {"turn", "_turn"} & set(callers)
 
     asyncio.run(talk())
 

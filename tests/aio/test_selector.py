@@ -79,5 +79,9 @@ def test_where_the_loop_runs_no_more_it_is_asked(pipes: list[tuple[int, int]]) -
     os.write(write, b"x")
     assert [key.data for key, _ in selector.select(0.0)] == ["x"]
     loop.close()
+    another, its_end = pipes[1]
+    selector.register(another, EVENT_READ, "y")
+    os.write(its_end, b"y")
+    assert {key.data for key, _ in selector.select(0.0)} == {"x", "y"}
     selector.close()
     assert not selector.get_map()

@@ -160,7 +160,30 @@ def test_what_a_turn_brought_is_had_before_the_loop_comes_round(
             assert (await messages.get(20)).text == "y"
 
     run(talk())
-    assert order[:3] == ["the task", "sent", "the loop"], "what it publishes is sent behind it"
+    assert order[:3] == ["the task", "sent", "the loop"]
+
+
+def test_what_a_task_publishes_leaves_before_it_goes_on_to_compute(
+    run: Loops, shared_broker: BrokerProcess, room: str
+) -> None:
+    heard = threading.Event()
+
+    def asks() -> None:
+        with zchat.connect(shared_broker.address, "ben") as ben, ben.listen(f"{room}.status") as status:
+            ben.publish(room, "compute", volatile=True)
+            status.get(20)
+            heard.set()
+
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, "anna") as anna, anna.listen(room) as messages:
+            thread = threading.Thread(target=asks)
+            thread.start()
+            assert (await messages.get(20)).text == "compute"
+            anna.publish(f"{room}.status", "begun", volatile=True)
+            assert heard.wait(20), "it came while the task, and with it the loop, did nothing but wait"
+            thread.join()
+
+    run(talk())
 
 
 def test_one_task_that_ends_the_loop_takes_nothing_from_the_others(shared_broker: BrokerProcess, room: str) -> None:

@@ -114,6 +114,21 @@ def test_a_wait_that_is_over_before_it_is_awaited_holds_nobody_up(run: Loops) ->
     run(talk())
 
 
+@pytest.mark.parametrize("end", [lambda wait: wait.settle(True), lambda wait: wait.cancel()])
+def test_it_ends_where_the_loop_is_closed_and_the_task_never_goes_on(end: Callable[[Wait], object]) -> None:
+    async def begun() -> Waiter:
+        waiter = Waiter()
+        await Around()
+        return waiter
+
+    loop = asyncio.new_event_loop()
+    waiter = loop.run_until_complete(begun())
+    loop.close()
+    end(waiter.wait)
+    assert waiter.wait.done() and waiter.saw == []
+    waiter.task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
 def test_others_are_told_of_a_wait_as_of_any_future(run: Loops) -> None:
     async def talk() -> None:
         waiter, told = Waiter(), list[bool]()

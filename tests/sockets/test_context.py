@@ -13,7 +13,7 @@ from tests.conftest import BrokerProcess, environment
 pytestmark = pytest.mark.slow  # brokers are processes
 
 BEGIN = """
-import os, signal, sys, threading, zchat
+import os, signal, sys, threading, time, zchat
 
 def child(work):
     \"\"\"The exit status of a child that does some work, and is ended if that takes too long.\"\"\"
@@ -29,10 +29,12 @@ def child(work):
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
-client = zchat.connect(sys.argv[1], "anna")
+def connect():
+    return zchat.connect(sys.argv[1], "anna")
 """
 
 IMPORTS = """
+client = connect()
 forking = threading.Event()
 os.register_at_fork(before=forking.set)  # before the client's, which came first
 engine, began = client._connection._engine, threading.Event()
@@ -56,7 +58,7 @@ sys.exit(child(work))
 """
 
 FORKS_AT_ONCE = """
-statuses = []
+client, statuses, came = connect(), [], []
 
 def work():
     with zchat.connect(sys.argv[1], "ben") as ben:
@@ -66,12 +68,16 @@ def fork():
     for _ in range(5):
         statuses.append(child(work))
 
-threads = [threading.Thread(target=fork) for _ in range(4)]
+signal.signal(signal.SIGUSR1, lambda number, frame: came.append(number))
+threads = [threading.Thread(target=fork) for _ in range(3)]
 for thread in threads:
     thread.start()
+fork()
 while any(thread.is_alive() for thread in threads):
     client.send("forks", "meanwhile")
 assert statuses == [0] * 20, statuses
+signal.raise_signal(signal.SIGUSR1)
+assert came == [signal.SIGUSR1], "the handler is the program's again"
 """
 
 HANDLERS = """
@@ -90,7 +96,7 @@ def forks():
     client.send("forks", "go on")
 
 signal.signal(signal.SIGUSR1, handler)
-statuses = []
+client, statuses = connect(), []
 heard = client.listen("forks")
 def forks_meanwhile():
     while not client._connection._driver._leader:
@@ -102,6 +108,83 @@ assert heard.get(20).text == "go on"
 assert statuses == [0] and came == []
 sys.exit(child(work))
 """
+
+SIGNAL_MEANWHILE = """
+class Stop(Exception):
+    pass
+
+def stop(number, frame):
+    raise Stop
+
+signal.signal(signal.SIGTERM, stop)
+# Hooks from before the client's: this one is called after it, before the fork, and this one before it, after the fork.
+hooks = {"before": "before", "after": "after_in_parent"}
+os.register_at_fork(**{hooks[sys.argv[2]]: lambda: os.kill(os.getpid(), signal.SIGTERM)})
+client = connect()
+try:
+    status = child(lambda: client)
+    time.sleep(20)
+except Stop:
+    sys.exit()
+sys.exit(f"the signal did not stop it; the child ended with {status}")
+"""
+
+USES = {
+    "closes": "client.close()",
+    "flushes": "client.flush()",
+    "sends": "client.send('forks', 'from a hook')",
+    "publishes": "client.publish('forks', 'from a hook')",
+    "connects": "connect().close()",
+}
+HOOK_USES = """
+client = None
+def use():
+    if client is not None and threading.current_thread() is threading.main_thread():
+        {use}
+        used.append(True)
+
+hooks = {{"before": "before", "after": "after_in_parent"}}
+os.register_at_fork(**{{hooks[sys.argv[2]]: use}})  # the client's are inside of it
+client, used = connect(), []
+client.publish("forks", "one")
+status = child(lambda: None)
+assert used == [True] and status == 0, (used, status)
+if sys.argv[3] != "closes":
+    client.send("forks", "go on")
+"""
+
+SUBSCRIBES = """
+from zchat.sockets import context, subscriber
+
+context.FORK_SECONDS = 60.0
+client, forking = connect(), threading.Event()
+os.register_at_fork(before=forking.set)  # before the client's, which came first
+subscribe = subscriber.Subscriber.subscribe
+
+def subscribing(*arguments):
+    began.set()
+    forking.wait(20)
+    time.sleep(0.1)  # the fork has begun to wait for this turn
+    return subscribe(*arguments)
+
+subscriber.Subscriber.subscribe, began = subscribing, threading.Event()
+listening = threading.Thread(target=client.listen, args=["forks"])
+listening.start()
+assert began.wait(20)
+since = time.monotonic()
+assert child(lambda: None) == 0
+listening.join()
+assert time.monotonic() - since < 30, "neither waits for the other"
+"""
+
+
+def run(program: str, folder: Path, *arguments: str) -> None:
+    """It ends well and says nothing."""
+    (folder / "slow_to_import.py").write_text("from __main__ import forking; assert forking.wait(20)")
+    (folder / "program.py").write_text(BEGIN + program)
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", str(folder / "program.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -115,8 +198,23 @@ sys.exit(child(work))
 def test_a_child_has_nothing_of_what_its_parents_threads_hold(
     shared_broker: BrokerProcess, tmp_path: Path, program: str
 ) -> None:
-    (tmp_path / "slow_to_import.py").write_text("from __main__ import forking; assert forking.wait(20)")
-    (tmp_path / "program.py").write_text(BEGIN + program)
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", str(tmp_path / "program.py"), shared_broker.address]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
-    assert (done.returncode, done.stderr) == (0, "")
+    run(program, tmp_path, shared_broker.address)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_a_handler_of_signals_raises_during_a_fork_reaches_the_program(
+    shared_broker: BrokerProcess, tmp_path: Path, when: str
+) -> None:
+    run(SIGNAL_MEANWHILE, tmp_path, shared_broker.address, when)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("use", USES)
+def test_a_programs_own_hooks_of_forks_may_use_its_client(
+    shared_broker: BrokerProcess, tmp_path: Path, use: str, when: str
+) -> None:
+    run(HOOK_USES.format(use=USES[use]), tmp_path, shared_broker.address, when, use)
+
+
+def test_a_fork_waits_for_a_turn_that_asks_for_the_context(shared_broker: BrokerProcess, tmp_path: Path) -> None:
+    run(SUBSCRIBES, tmp_path, shared_broker.address)

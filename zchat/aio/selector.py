@@ -31,7 +31,7 @@ class LoopSelector(selectors.DefaultSelector):
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """See selectors. To be read, that is: nothing else is asked for."""
         key = super().register(fileobj, events, data)
-        if self._told is not None:
+        if self._told is not None and not self._loop.is_closed():
             self._loop.add_reader(key.fd, self._told, data)
         return key
 

@@ -82,7 +82,8 @@ class LoopService:
         if called is None:
             self._ended.set()
             return
-        task = asyncio.get_running_loop().create_task(self._serve(called))
+        # No factory of the program's: one that begins tasks at once would do so in the middle of a turn.
+        task = asyncio.Task(self._serve(called), loop=asyncio.get_running_loop())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

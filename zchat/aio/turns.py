@@ -6,8 +6,8 @@
 Rules of this file
 1. All of it is called in the loop's thread; only `push` may be called in another one, and does nothing there but wake.
 2. A wait that is cancelled has changed nothing. Nobody is called in the middle of a turn.
-3. What a turn brought is had at once, before anything else is arranged (wait.py); what is published then is sent
-   behind it. Where a task takes the turn, others go on when the loop comes round: a task cannot run inside another one.
+3. What a turn brought is had at once, before anything else is arranged (wait.py). Where a task takes the turn, others
+   go on when the loop comes round: a task cannot run inside another one.
 4. A wait that says what it waits for is looked at when that was touched: thousands of them cost a turn nothing.
 5. A handler of signals never runs in the middle of a turn (sockets/held.py), and may run while a task does.
 
@@ -58,8 +58,6 @@ class Turns:
         self._waits: dict[object, dict[Wait, Callable[[], object]]] = {}  # by what each waits for
         self._touched: dict[object, None] = {EACH_TURN: None}
         self._over: list[Wait] | None = None  # in a turn of the loop itself: whose tasks go on after it
-        self._is_going_on = False  # they do,
-        self._has_published = False  # and have published, which is sent behind them
         self._is_brief = False  # all handlers of signals were looked at, a second ago at most
 
     def start(self) -> None:
@@ -140,9 +138,6 @@ class Turns:
         if get_ident() != self._thread:
             self._port.wake()
             return
-        if self._is_going_on:
-            self._has_published = True
-            return
         since = monotonic() - self._engine.sent_at
         if self.is_over or since < (PUSH_SECONDS if self._engine.sent_alone else LOOP_SECONDS):
             self.soon()
@@ -195,12 +190,11 @@ class Turns:
             if self._waits:
                 self._tell()
         finally:
-            self._over, self._is_going_on = None, True
+            self._over = None
             try:
                 for wait in over:
                     wait.go_on(True)
             finally:  # one of the tasks may have ended the loop, which may run again
-                self._is_going_on = False
                 for wait in over:
                     wait.settle(True)
                 self._arrange()
@@ -243,9 +237,6 @@ class Turns:
 
     def _arrange(self) -> None:
         """What is to follow."""
-        if self._has_published:
-            self._has_published = False
-            self._push()
         seconds = self._rest()
         if self.is_over:
             return

@@ -62,5 +62,5 @@ class Wait(asyncio.Future[bool]):
 
     def _leave_to_the_loop(self) -> None:
         awaits, self._awaits = self._awaits, None
-        if awaits is not None:
+        if awaits is not None and not self.get_loop().is_closed():  # else it never goes on
             super().add_done_callback(awaits[0], context=awaits[1])

@@ -4,7 +4,10 @@ Rules of this file
 1. A child of a fork has none of its parent's threads, and a socket of its parent's would hang: its connections are told
    that they have ended.
 2. A fork waits until no connection's thread is in the middle of a turn: what that has locked would be locked in the
-   child for ever, such as a module that it imports.
+   child for ever, such as a module that it imports. A turn may ask for the Context, so nobody who
+   has that locked waits for a turn.
+3. A program's own hooks of forks may use its clients: those that do are not waited for in that fork.
+4. What a handler of signals raises in a hook of a fork is dropped by Python: handlers are called behind them.
 
 Tests: tests/sockets/test_context.py, tests/test_client.py.
 """
@@ -14,7 +17,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from threading import get_ident
+from collections.abc import Sequence
 from time import monotonic
 from typing import Protocol
 
@@ -54,42 +57,56 @@ def keep_from_forks(connection: Forkable) -> None:
         _connections.add(connection)
 
 
+class _Fork:
+    """One that a thread is in the middle of."""
+
+    is_alone = False  # it has that lock
+    signals = 0  # what gives their handlers back
+    paused: Sequence[Forkable] = ()
+
+
+class _Forks(threading.local):
+    """Of this thread: a hook of one may fork."""
+
+    def __init__(self) -> None:
+        self.stack: list[_Fork] = []
+
+
 _connections: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _contexts: list[zmq.Context[zmq.Socket[bytes]]] = []
-_lock = threading.Lock()
-_paused: list[Forkable] = []  # while a thread forks,
-_forks = 0  # which has the lock
-_signals = 0  # what gives their handlers back
+_lock = threading.RLock()  # of those two, for a moment
+_alone = threading.RLock()  # of who forks: two that do would wait for each other
+_forks = _Forks()
 
 
 def _before_fork() -> None:
-    global _forks, _signals
-    until = monotonic() + FORK_SECONDS
-    signals = held.hold()  # a handler could wait for what is held here
-    if not _lock.acquire(timeout=FORK_SECONDS):
-        held.let_go(signals)
+    fork, until = _Fork(), monotonic() + FORK_SECONDS
+    _forks.stack.append(fork)
+    if not _connections:
         return
-    _forks, _signals, _paused[:] = get_ident(), signals, list(_connections)
-    for connection in _paused:
+    fork.signals = held.hold()
+    fork.is_alone = _alone.acquire(timeout=FORK_SECONDS)
+    with _lock:
+        fork.paused = list(_connections) if fork.is_alone else ()
+    for connection in fork.paused:
         connection.hold(max(0.0, until - monotonic()))
 
 
 def _has_forked() -> None:
-    global _forks
-    if _forks != get_ident():
+    if not _forks.stack:
         return
-    for connection in _paused:
+    fork = _forks.stack.pop()
+    for connection in fork.paused:
         connection.let_go()
-    _paused.clear()
-    _forks = 0
-    _lock.release()
-    held.let_go(_signals)
+    if fork.is_alone:
+        _alone.release()
+    held.let_go_soon(fork.signals)
 
 
 def _forked() -> None:
-    global _forks, _lock
-    _lock, _forks = threading.Lock(), 0
-    _paused.clear()
+    global _lock, _alone
+    _lock, _alone = threading.RLock(), threading.RLock()
+    _forks.stack.clear()
     _contexts.clear()
     exits.forked()
     for connection in list(_connections):

@@ -53,7 +53,7 @@ class Driver:
         self._port = port
         self._finish = finish
         self._lock = threading.Lock()  # of the engine and its sockets
-        self._is_held = False  # that lock, by who forks
+        self._holder = 0  # the thread that forks, and has that lock
         self._lead = threading.Lock()  # who has it sleeps and takes turns
         self._gates: list[threading.Lock] = []  # of those who follow: opened after each turn
         self._parked = threading.Event()  # the own thread is to look what there is to do
@@ -72,6 +72,8 @@ class Driver:
         """Until `done`; False when its time is over before. `done` has to become true at the end, too."""
         if done():
             return True
+        if self._holder:
+            self.let_go()
         mine = held.hold()
         try:
             while True:
@@ -147,6 +149,7 @@ class Driver:
 
     def end(self) -> None:
         """It is over, soon."""
+        self.let_go()
         self._ender = get_ident()
         self._is_over = True
         self._parked.set()
@@ -154,17 +157,18 @@ class Driver:
 
     def hold(self, seconds: float) -> None:
         """Before a fork: nobody is in the middle of a turn, nor begins one; unless that takes too long."""
-        self._is_held = self._lock.acquire(timeout=seconds)
+        if self._lock.acquire(timeout=seconds):
+            self._holder = get_ident()
 
     def let_go(self) -> None:
-        """After it, in the parent."""
-        if self._is_held:
-            self._is_held = False
+        """After it, in the parent; or before, when a hook of the fork uses the client."""
+        if self._holder == get_ident():
+            self._holder = 0
             self._lock.release()
 
     def forked(self) -> None:
         """In a child after a fork: no other thread is there any more."""
-        self._is_over, self._is_held = True, False
+        self._is_over, self._holder = True, 0
         self._lock, self._lead = threading.Lock(), threading.Lock()
         self._gates, self._parked, self._leader = [], threading.Event(), 0
 
@@ -172,6 +176,8 @@ class Driver:
 
     def _do_beside(self, once: AwaitedCommand[T]) -> None:
         """A turn of this thread, whoever leads, that does it. Raises what the turn raises."""
+        if self._holder:
+            self.let_go()
         mine = held.hold()
         try:
             with self._lock:

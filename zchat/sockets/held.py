@@ -18,7 +18,9 @@ import _signal  # type: ignore[import-not-found]  # what `signal` wraps: it make
 import os
 import signal
 import threading
+from _thread import start_new_thread
 from threading import get_ident
+from time import sleep
 from types import FrameType
 from typing import Any
 
@@ -35,6 +37,7 @@ _held: dict[int, Any] = {}  # number -> the program's handler
 _came: list[int] = []
 _sleeps = False
 _BEGAN, _SLEPT = 1, 2
+SOON_SECONDS = 0.001  # the hooks of a fork that come after ours
 _LOOPS = ("asyncio.runners", "asyncio.unix_events", "uvloop.loop")  # whose own handlers tear nothing
 
 
@@ -73,16 +76,42 @@ def let_go(held: int) -> None:
     if held != _BEGAN:
         return
     try:
-        while _held:
-            number = next(iter(_held))
-            if _get(number) is _defer:
-                _set(number, _held[number])
-            del _held[number]
+        _give_back()
         while _came:
             signal.raise_signal(_came.pop(0))
     finally:
         if _held or _came:  # one that raises came in the middle of it
             let_go(_BEGAN)
+
+
+def let_go_soon(held: int) -> None:
+    """The same, but those that have waited are called when the caller is gone: what they raise may be dropped there."""
+    if held != _BEGAN:
+        let_go(held)
+        return
+    try:
+        _give_back()
+        if _came:
+            came, _came[:] = _came[:], []
+            start_new_thread(_send, (came,))
+    finally:
+        if _held:
+            let_go_soon(_BEGAN)
+
+
+def _give_back() -> None:
+    while _held:
+        number = next(iter(_held))
+        if _get(number) is _defer:
+            _set(number, _held[number])
+        del _held[number]
+
+
+def _send(came: list[int]) -> None:
+    """In a thread of its own, as the main thread's next step would call them."""
+    sleep(SOON_SECONDS)
+    for number in came:
+        signal.pthread_kill(_main, number)
 
 
 def sleeps() -> bool:
@@ -119,7 +148,7 @@ def _forked() -> None:
     _came.clear()
 
 
-_main = threading.main_thread().ident
+_main = threading.main_thread().ident or 0
 os.register_at_fork(after_in_child=_forked)
 
 
