@@ -196,6 +196,51 @@ publish(2)
     assert (tmp_path / "log").read_text().startswith("WARNING zchat zchat: 2 messages have no acknowledgement of ")
 
 
+LATE = """
+import atexit, sys
+
+def late():
+    try:
+        client.publish(sys.argv[2], "late")
+    except zchat.Closed as error:
+        print(error)
+
+atexit.register(late)  # before that of zchat, so it is called after it
+import zchat
+client = zchat.connect(sys.argv[1], "anna")
+client.publish(sys.argv[2], "in time")
+"""
+
+
+def test_what_is_published_after_the_clients_were_finished_is_refused(
+    shared_broker: BrokerProcess, anna: zchat.Client, room: str
+) -> None:
+    command = [sys.executable, "-c", LATE, shared_broker.address, room]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment())
+    assert (done.stdout, done.stderr, done.returncode) == ("the program has ended\n", "", 0)
+    assert stored(anna, room) == ["in time"]
+
+
+def test_a_client_that_broke_takes_nothing_from_the_others(
+    shared_broker: BrokerProcess, anna: zchat.Client, room: str
+) -> None:
+    program = """
+from zchat.errors import Refused
+broken = [zchat.connect(sys.argv[1], f"b{number}") for number in range(3)]
+for each in broken:
+    def breaks(core, now, each=each):  # in one turn with what is then never acked
+        each.publish(sys.argv[2] + ".b", "x")
+        core.refusal = Refused("session-taken", "elsewhere")
+    each._connection.later(breaks)
+    while each._connection._failure is None:
+        time.sleep(0.01)
+publish(3000)
+"""
+    ended = run(program, shared_broker.address, room)
+    assert ended.status == 0 and "Traceback" not in ended.stderr
+    assert stored(anna, room) == [str(number) for number in range(3000)]
+
+
 REFUSED = "client._add(sys.argv[2], zchat.wire.Record(b'', 'join'), 1, False)"  # the client checks what it can
 
 

@@ -40,6 +40,23 @@ def test_each_message_goes_to_one_member_and_is_done_when_the_next_is_taken(shar
         assert group.pending == [] and boss.groups("nowhere") == []
 
 
+def test_all_before_the_job_in_hand_is_done_soon_also_where_it_is_the_last_that_came(
+    shared_broker: BrokerProcess,
+) -> None:
+    with zchat.connect(shared_broker.address, "boss") as boss, zchat.connect(shared_broker.address, "ann") as ann:
+        jobs = ann.listen("d.jobs", group="w", max_in_flight=20)
+        for number in range(20):
+            boss.publish("d.jobs", str(number))
+        boss.flush()
+        assert [jobs.get(10).text for _ in range(20)] == list(map(str, range(20)))
+        eventually(lambda: boss.groups("d.jobs", "w")[0].out == 1, "only the one in hand is not done")
+        assert not jobs.pending()
+        boss.send("d.jobs", "another")
+        eventually(jobs.pending, "another one is there")
+        assert boss.groups("d.jobs", "w")[0].out == 2, "the one in hand is that still"
+        jobs.close()
+
+
 def test_what_is_nacked_or_left_by_an_error_comes_again_and_dies_of_it_in_the_end(shared_broker: BrokerProcess) -> None:
     with zchat.connect(shared_broker.address, "boss") as boss, zchat.connect(shared_broker.address, "ann") as ann:
         boss.set_group("b.jobs", "w", 0)

@@ -157,6 +157,70 @@ def test_a_broker_that_is_killed_leaves_nobody_waiting(broker: BrokerProcess) ->
             assert eventually(lambda: reply_or_none(ann, "slow"), "it serves again") == "late"
 
 
+def test_after_a_restart_nobody_gets_the_reply_to_what_another_one_asked_before(broker: BrokerProcess) -> None:
+    with zchat.connect(broker.address, "ann") as ann, zchat.connect(broker.address, "bob") as bob:
+        came, go_on = threading.Event(), threading.Event()
+
+        def answer(message: zchat.Message) -> str:
+            came.set()
+            go_on.wait(30)
+            return f"for {message.user}"
+
+        with zchat.connect(broker.address, "server") as server, server.serve("balance", answer) as service:
+            asked: list[str] = []
+            asking = threading.Thread(target=lambda: asked.append(code(lambda: ann.request("balance", "x"))))
+            asking.start()
+            assert came.wait(30)
+            broker.kill()
+            asking.join(30)
+            broker.start()
+            eventually(lambda: bob.is_connected and server.is_connected, "they are back")
+            replies: list[str] = []
+            other = threading.Thread(
+                target=lambda: replies.append(eventually(lambda: reply_or_none(bob, "balance"), "it serves again"))
+            )
+            other.start()
+            eventually(lambda: not service._queue.empty(), "what bob asks is there, behind what is in hand")
+            go_on.set()
+            other.join(30)
+            assert asked == ["no-answer"] and replies == ["for bob"]
+
+
+def failing(message: zchat.Message) -> bytes | str:
+    """A handler that fails in a way of its own."""
+    if message.text == "exit":
+        sys.exit("wrong argument")
+    if message.text == "surrogate":
+        raise ValueError("cannot read \udcff")
+    if message.text == "long":
+        raise ValueError("x" * 5_000_000)
+    return b"x" * 5_000_000 if message.text == "large" else "fine"
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ("exit", "SystemExit: wrong argument"),
+        ("surrogate", "ValueError: cannot read .udcff"),
+        ("long", "ValueError: xxx"),
+        ("large", "message is 5000000 bytes"),
+    ],
+)
+def test_whatever_a_handler_does_who_asked_is_told_and_it_goes_on(
+    shared_broker: BrokerProcess, asked: str, why: str
+) -> None:
+    notices: list[zchat.Notice] = []
+    with (
+        zchat.connect(shared_broker.address, "ann") as ann,
+        zchat.connect(shared_broker.address, "bob", on_notice=notices.append) as bob,
+        bob.serve(f"fails.{asked}", failing) as service,
+    ):
+        with pytest.raises(zchat.Refused, match=why):
+            ann.request(f"fails.{asked}", asked)
+        assert ann.request(f"fails.{asked}", "x").text == "fine" and not service.wait(0.0)
+    assert notices == []
+
+
 def reply_or_none(client: zchat.Client, room: str) -> str | None:
     try:
         return client.request(room, "x", timeout=10).text

@@ -103,7 +103,7 @@ class Service:
         room, connection = called.room, self._connection
         try:
             return said_of(self._handler(message_of(room, called, connection.opens)), room, connection.sealed), ""
-        except Exception as error:  # whatever it is: who asked is told, and the next one is served
+        except (Exception, SystemExit) as error:  # whatever it is: who asked is told, and the next one is served
             if not isinstance(error, ZchatError):  # that is the program's word to who asked
                 logging.getLogger("zchat").exception("a request to %s failed", room)
             return b"", failure_of(error, room, connection.is_sealed)

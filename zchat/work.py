@@ -21,6 +21,8 @@ from zchat.names import group_name, is_pattern, room_name
 if TYPE_CHECKING:
     from zchat.core.group_opening import GroupOpening
 
+FAILURE_CHARACTERS_MAX = 400  # the broker leaves out the rest
+
 
 class GroupOptions(TypedDict, total=False):
     """How much of a group's work a subscription takes."""
@@ -150,15 +152,19 @@ def served_of(
 
 
 def said_of(answer: object, room: str, seals: SealRecord) -> wire.RecordOrBody:
-    """What a handler has returned, as the record of a reply. Raises UsageError."""
-    if isinstance(answer, Message):
-        return seals(room, *record_of(answer.body, answer.event, answer.headers))[0]
-    if answer is not None and not isinstance(answer, bytes | str):
+    """What a handler has returned, as the record of a reply. Raises UsageError, TooLarge."""
+    if answer is not None and not isinstance(answer, bytes | str | Message):
         raise UsageError("a handler returns bytes, text, a Message or nothing")
-    return seals(room, *record_of(answer or b"", "message", None))[0]
+    said = (
+        (answer.body, answer.event, answer.headers) if isinstance(answer, Message) else (answer or b"", "message", None)
+    )
+    record, size = seals(room, *record_of(*said))
+    if size > wire.RECORD_BYTES_MAX:
+        raise TooLarge(size, wire.RECORD_BYTES_MAX)
+    return record
 
 
-def failure_of(error: Exception, room: str, is_sealed: Callable[[str], bool]) -> str:
+def failure_of(error: BaseException, room: str, is_sealed: Callable[[str], bool]) -> str:
     """What who asked is told of a handler that raised: of a sealed room no more than that, as it goes out open."""
     try:
         hides = is_sealed(room)
@@ -166,4 +172,5 @@ def failure_of(error: Exception, room: str, is_sealed: Callable[[str], bool]) ->
         hides = True
     if hides:
         return "it failed; as the room is sealed, only the server knows why"
-    return str(error) if isinstance(error, ZchatError) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, ZchatError) else f"{type(error).__name__}: {error}"
+    return text[:FAILURE_CHARACTERS_MAX].encode(errors="backslashreplace").decode()

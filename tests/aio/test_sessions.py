@@ -41,6 +41,20 @@ def test_sessions_see_each_other_come_speak_and_go(run: Loops, shared_broker: Br
     run(talk())
 
 
+def test_what_a_session_has_published_is_sent_before_its_connection_ends(
+    run: Loops, shared_broker: BrokerProcess, room: str
+) -> None:
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, "gate") as gate:
+            ann = await gate.session("ann")
+            for number in range(500):
+                ann.publish(room, f"{number}".encode() + b"x" * 10_000)
+        async with zchat.aio.connect(shared_broker.address, "bob") as bob:
+            assert len([message async for message in bob.history(room)]) == 500
+
+    run(talk())
+
+
 def test_a_gateway_hears_a_room_once_and_its_users_are_the_members(
     run: Loops, shared_broker: BrokerProcess, room: str
 ) -> None:

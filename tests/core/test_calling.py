@@ -85,12 +85,12 @@ def test_who_serves_is_asked_answers_and_says_so_again_after_a_break(session: Pl
     called = wire.Called(1, 9, "math", "ann", "s1", 7, RECORD)
     for each in (called, replace(called, server=7), replace(called, room="other")):
         session.received(wire.encode(each), NOW)
-    assert came == [called]
-    session.calling.reply(session, called, b"5", "")
+    assert came == [called] and came[0] is not None
+    session.calling.reply(session, came[0], b"5", "")
     assert said(session) == [wire.Reply(9, wire.raw(wire.encode_record(b"5")))]
     session.received(wire.encode(wire.Done(number)), NOW)
     session.disconnected("")
-    session.calling.reply(session, called, b"5", "")
+    session.calling.reply(session, came[0], b"5", "")
     welcome(session)
     ((serve),) = said(session)
     assert isinstance(serve, wire.Serve) and serve.max_in_flight == 3
@@ -98,6 +98,23 @@ def test_who_serves_is_asked_answers_and_says_so_again_after_a_break(session: Pl
     assert said(session)[-1].max_in_flight == 0
     session.received(wire.encode(called), NOW)
     assert came == [called]
+
+
+def test_a_reply_is_said_once_and_never_for_another_request_of_the_same_number(session: Plain) -> None:
+    welcome(session)
+    came: list[wire.Called | None] = []
+    session.calling.serve(RoomServer(1, "math", "", 3, came.append), session, NOW)
+    called = wire.encode(wire.Called(1, 9, "math", "ann", "s1", 7, RECORD))
+    session.received(called, NOW)
+    session.disconnected("")  # and the broker, which was started again, counts anew
+    welcome(session)
+    session.received(called, NOW)
+    said(session)
+    old, new = came
+    assert old is not None and new is not None
+    for each in (old, new, new):
+        session.calling.reply(session, each, b"of the old" if each is old else b"of the new", "")
+    assert said(session) == [wire.Reply(9, wire.raw(wire.encode_record(b"of the new")))]
 
 
 def test_who_serves_no_more_does_not_say_again_that_it_does(session: Plain) -> None:

@@ -95,6 +95,7 @@ class ListOutbox:
 
     def __init__(self) -> None:
         self.is_waiting = False
+        self.opened = 0
         self.chunks: list[Chunk] = []
 
     def take(self) -> Chunk | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +45,17 @@ def test_a_name_that_nobody_knows_has_none_and_says_so() -> None:
     for name in ("no-such-host.invalid", "\u2488"):
         answer = numbers_of(name)
         assert answer.numbers == [] and name in answer.why
+
+
+def test_where_python_begins_no_thread_any_more_there_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(self: threading.Thread) -> None:  # as Python 3.12 does at the end of a program
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuses)
+    resolver = Resolver("localhost", lambda: None)
+    resolver.look_up()
+    answer = resolver.take()
+    assert answer is not None and answer.numbers == [] and "shutdown" in answer.why
 
 
 def test_who_looks_up_is_woken() -> None:

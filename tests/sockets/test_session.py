@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import zchat
-from tests.conftest import BrokerProcess, eventually
+from tests.conftest import BrokerProcess, environment, eventually
 from tests.sockets.relay import Relay
 from zchat import wire
 
@@ -41,6 +43,38 @@ def events(subscription: zchat.Subscription, count: int) -> list[tuple[str, str]
 
 def states(client: zchat.Client, room: str) -> dict[str, str]:
     return {member.user: member.state for member in client.who(room)}
+
+
+# --- the end of the connection ------------------------------------------------------------------
+
+ENDS = """
+import sys, zchat
+gate = zchat.connect(sys.argv[1], "gate")
+ann = gate.session("ann")
+for number in range(500):
+    ann.publish(sys.argv[2], f"{number}".encode() + b"x" * 10_000)
+"""
+
+
+@pytest.mark.parametrize("end", ["gate.close()", "", "ann.close(); gate.close()"])
+def test_what_a_session_has_published_is_sent_before_its_connection_ends(
+    gate: zchat.Client, shared_broker: BrokerProcess, room: str, end: str
+) -> None:
+    command = [sys.executable, "-c", ENDS + end, shared_broker.address, room]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list(gate.history(room))) == 500
+
+
+def test_what_a_session_could_not_send_is_told_once(start_broker: Callable[..., BrokerProcess]) -> None:
+    broker = start_broker("--memory")
+    program = f"{ENDS}import os\nos.kill({broker.process.pid if broker.process else 0}, 9)\n"
+    end = "while gate.is_connected: pass\nann.publish('r', 'x')\ngate.close(timeout=0.1)\nann.close()"
+    command = [sys.executable, "-c", program + end, broker.address, "room"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment())
+    broker.kill()
+    (line,) = done.stderr.splitlines()
+    assert "no acknowledgement of" in line and done.returncode == 0
 
 
 # --- as any client ------------------------------------------------------------------------------

@@ -211,8 +211,8 @@ class LoopConnection(Link):
             self._turns.check()
         try:
             if self._failure is None and timeout > 0:
-                is_settled = self._want_acks()
-                await self.wait_until(lambda: is_settled() or not self.is_ready, deadline, self._core)
+                is_settled, what = self._want_all_acks(), [self._core] if self._core is not self._own else []
+                await self.wait_until(lambda: is_settled() or not self.is_ready, deadline, *what)
                 has_ended = self._bye()
                 if has_ended is not None:
                     await self.wait_until(has_ended, deadline, self._core)
@@ -228,9 +228,9 @@ class LoopConnection(Link):
 
     def settle(self, deadline: Deadline) -> None:
         """At the end of the process: its loop runs no more, so this thread takes the turns."""
-        engine, opened = self._engine, self.outbox.opened
-        engine.add(lambda core, now: core.want_acks(opened))
-        self._turns.drive(lambda: engine.settled_upto >= opened, deadline)
+        engine, are_known = self._engine, list[Callable[[], bool]]()
+        engine.add(lambda core, now: are_known.append(engine.want_acks()))
+        self._turns.drive(lambda: are_known and are_known[0](), deadline)
 
     def finish(self, deadline: Deadline) -> None:
         """The same."""

@@ -7,6 +7,8 @@ Rules of this file
    else whoever waits is told that nobody knows.
 2. Who serves says so after each WELCOME; what it was asked before has been given to another, or up.
 3. A broker may lie: replies that nobody asked for are passed over, and what a server has is bounded.
+4. A reply is said once, and only on the connection that its request came on: a broker that was started again gives the
+   same number to another one's request.
 
 Spec: docs/protocol.md, "Requests". Tests: tests/core/test_calling.py.
 """
@@ -58,6 +60,7 @@ class Calling:
         self._numbers = count(1)
         self._calls: dict[SessionCore, dict[int, AskedServers]] = {}
         self._servers: dict[int, RoomServer] = {}
+        self._in_hand: dict[SessionCore, dict[int, wire.Called]] = {}  # by what the broker calls them
 
     def next_number(self) -> int:
         """Of a new server."""
@@ -97,8 +100,10 @@ class Calling:
         return session.ask(_serve(server, 0), now)
 
     def reply(self, session: SessionCore, called: wire.Called, record: wire.RecordOrBody, error: str) -> None:
-        """What a server says."""
-        if session.is_ready:
+        """What a server says, if it is still waited for."""
+        in_hand = self._in_hand.get(session, {})
+        if in_hand.get(called.call) is called:
+            del in_hand[called.call]
             session.say(wire.Reply(called.call, msgspec.Raw(wire.encode_record(record)), error))
 
     # --- what happens -----------------------------------------------------------------------
@@ -107,6 +112,7 @@ class Calling:
         """Somebody asks."""
         server = self._servers.get(called.server)
         if server is not None and server.session is session and server.room == called.room:
+            self._in_hand.setdefault(session, {})[called.call] = called
             server.put(called)
 
     def replied(self, replied: wire.Replied, session: SessionCore) -> AllReplies | None:
@@ -127,6 +133,7 @@ class Calling:
 
     def lost(self, session: SessionCore) -> list[int]:
         """The connection is gone. Returns the requests that have failed: they were said, and may have been done."""
+        self._in_hand.pop(session, None)
         failed: list[int] = []
         for number, asked in list(self._calls.get(session, {}).items()):
             if asked.is_said and not asked.call.retry:
@@ -138,6 +145,7 @@ class Calling:
 
     def welcomed(self, session: SessionCore, now: Instant) -> None:
         """The broker is there."""
+        self._in_hand.pop(session, None)
         for asked in self._calls.get(session, {}).values():
             asked.is_said = True
             session.say(asked.call)
@@ -150,6 +158,7 @@ class Calling:
     def close(self, session: SessionCore) -> None:
         """The session has ended."""
         self._calls.pop(session, None)
+        self._in_hand.pop(session, None)
         for server in list(self._servers.values()):
             if server.session is session:
                 del self._servers[server.number]

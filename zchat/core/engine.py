@@ -165,8 +165,10 @@ class Engine:
             self.wake()  # another thread has published meanwhile, and found nobody waiting
 
     def close(self, error: ZchatError) -> int:
-        """The end: what has no outcome stays unknown. Returns how many messages that were to be stored."""
-        unsettled = self.unsettled()
+        """The end: what has no outcome stays unknown. Returns how many messages of the connection's own session that
+        were to be stored: each of the others is told of its own.
+        """
+        unsettled = self._own_unsettled()
         self.lines.close(error)
         self.core.close(error)
         for chunk in self._outbox.close(error):
@@ -183,12 +185,23 @@ class Engine:
             consumer.forked()
 
     def unsettled(self) -> int:
-        """Messages that were to be stored, and have no outcome."""
-        chunks = [*list(self._sent), *self._outbox.chunks]
-        stored = [chunk for chunk in chunks if not chunk.is_settled and not chunk.flags & wire.VOLATILE]
-        return sum(len(chunk.records) for chunk in stored) + self.lines.unsettled()
+        """Messages of all sessions that were to be stored, and have no outcome."""
+        return self._own_unsettled() + self.lines.unsettled()
+
+    def want_acks(self) -> Callable[[], bool]:
+        """Somebody is about to wait for what becomes of all that was published so far, by whichever session. Returns
+        whether it is known. By whoever drives.
+        """
+        opened, is_known = self._outbox.opened, self.lines.want_acks()
+        self.core.want_acks(opened)
+        return lambda: self.settled_upto >= opened and is_known()
 
     # --- a turn's steps ---------------------------------------------------------------------
+
+    def _own_unsettled(self) -> int:
+        chunks = [*list(self._sent), *self._outbox.chunks]
+        stored = [chunk for chunk in chunks if not chunk.is_settled and not chunk.flags & wire.VOLATILE]
+        return sum(len(chunk.records) for chunk in stored)
 
     def _take_changes(self, ready: int, now: Instant) -> None:
         if ready & CHANGES:

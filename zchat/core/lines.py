@@ -14,6 +14,7 @@ Tests: tests/core/test_lines.py.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from zchat import wire
@@ -76,6 +77,10 @@ class Lines:
         self._lines: dict[ChannelCore, SessionLine] = {}
         self.queue: deque[SessionLine] = deque()  # those that have something to send
 
+    def __len__(self) -> int:
+        """How many."""
+        return len(self._lines)
+
     # --- by any thread ----------------------------------------------------------------------
 
     def has_some(self, line: SessionLine) -> None:
@@ -137,12 +142,29 @@ class Lines:
             chunk.settle(-1, unknown)
         line.owner.ended(error, unsettled)
 
-    def close(self, error: ZchatError) -> int:
-        """The end of all. Returns how many messages that were to be stored have no outcome."""
-        unsettled = self.unsettled()
+    def want_acks(self) -> Callable[[], bool]:
+        """Somebody is about to wait for what becomes of all that they have published so far. Returns whether it is
+        known of those that are still there.
+        """
+        left: list[tuple[SessionLine, int]] = []
+        for line in self._lines.values():
+            opened = line.outbox.opened
+            if line.settled_upto < opened:
+                line.core.want_acks(opened)
+                self._own.sessions.touch(line.core)
+                left.append((line, opened))
+
+        def is_known() -> bool:
+            while left and (left[-1][0].settled_upto >= left[-1][1] or left[-1][0].core not in self._lines):
+                left.pop()
+            return not left
+
+        return is_known
+
+    def close(self, error: ZchatError) -> None:
+        """The end of all."""
         for line in list(self._lines.values()):
             self.end(line, error)
-        return unsettled
 
     def forked(self) -> None:
         """In a child after a fork: all are the parent's."""

@@ -87,6 +87,7 @@ class Outgoing(Protocol):
     """What programs have published and nobody has sent: sockets/outbox.py."""
 
     is_waiting: bool  # who publishes is to wake the engine
+    opened: int  # chunks so far
     chunks: list[Chunk]  # oldest first
 
     def take(self) -> Chunk | None:

@@ -62,6 +62,8 @@ class ChannelLink(Link):
         """The session goes on no more."""
         self.broke = self._connection.broke if isinstance(error, Closed) else error
         self._lost = unsettled
+        if unsettled:
+            self._connection._lost_beside.append(self)
         self._failure = error
         self._notices.end(self.broke)
 
@@ -71,6 +73,14 @@ class ChannelLink(Link):
         self.outbox.forked(self._failure)
 
     # --- parts ------------------------------------------------------------------------------
+
+    def _want_all_acks(self) -> Callable[[], bool]:
+        return self._want_acks()  # those of the others are none of its own
+
+    def _tell_lost(self) -> None:
+        if self in self._connection._lost_beside:
+            self._connection._lost_beside.remove(self)
+        super()._tell_lost()
 
     @property
     def _channel(self) -> ChannelCore:

@@ -20,12 +20,13 @@ from zchat.address import Address
 from zchat.core.publishing import Chunk
 from zchat.core.steps import Leave, begin, done
 from zchat.core.working import Receiver
-from zchat.errors import TimedOut
+from zchat.errors import TimedOut, ZchatError
 from zchat.sockets import context, exits
 from zchat.sockets.clock import Deadline
 from zchat.sockets.driver import Driver
 from zchat.sockets.link import OnNotice, OwnKey, Seals
 from zchat.sockets.notices import Caller
+from zchat.sockets.outbox import ProgramEnded
 from zchat.sockets.publication import Publication
 from zchat.sockets.waiting import Waiting
 
@@ -99,8 +100,11 @@ class Connection(Waiting):
         self._flushed()
 
     def settle(self, deadline: Deadline, *, while_away: bool = True) -> None:
-        """Wait until all that was published is settled, or the client has ended."""
-        is_settled = self._want_acks()
+        """Wait until all that was published is settled, also by other sessions, or the client has ended."""
+        try:
+            is_settled = self._want_all_acks()
+        except ZchatError:
+            return  # it has
         self.wait_until(lambda: is_settled() or not (while_away or self.is_ready), deadline)
 
     def wait_for_settled(self, chunk: Chunk, timeout: float | None) -> None:
@@ -130,6 +134,7 @@ class Connection(Waiting):
         if self._failure is None:
             self._say_bye(deadline)
             self._lost = self._engine.unsettled()
+            self.outbox.close(ProgramEnded())
         self._tell_lost()
 
     def hold(self, seconds: float) -> None:

@@ -157,8 +157,7 @@ class JobIntake:
     def _look(self) -> None:
         """By the engine, now and then: what was taken before the last one is done."""
         with self.incoming.lock:
-            if self.buffer:
-                self._done(self._last_taken(self.buffer[0]) - 1)
+            self._done(self._last_taken(self.buffer[0] if self.buffer else None) - 1)
 
     def _done(self, last: int) -> None:
         """All of the batch up to there, if it follows by itself."""

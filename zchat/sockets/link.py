@@ -123,6 +123,7 @@ class Link:
         self._refused: Refused | None = None  # the first since the last flush,
         self._untold: Refused | None = None  # and the first of which nobody has been told at all
         self._lost = 0  # messages that have no outcome, at the end
+        self._lost_beside: list[Link] = []  # sessions of the connection that have some, and nobody has told of them
 
     def go_on(self, session: str, token: bytes, seq: int) -> None:
         """Before it starts: as the session that a process before had, whose last publish had that `seq`."""
@@ -312,6 +313,10 @@ class Link:
             self.do(lambda core, now: core.want_acks(opened))
         return lambda: published.settled_upto >= opened
 
+    def _want_all_acks(self) -> Callable[[], bool]:
+        """The same of all sessions of the connection."""
+        return self.do(lambda core, now: self._engine.want_acks()) if self._engine.lines else self._want_acks()
+
     def _want_ack_of(self, chunk: Chunk) -> None:
         """The same of one chunk: only what is volatile may have asked for none."""
         if chunk.flags & wire.VOLATILE and not chunk.is_settled:
@@ -369,6 +374,9 @@ class Link:
     def _tell_lost(self) -> None:
         """What the program has not been told, and nobody else will tell."""
         lost, self._lost = self._lost, 0
+        while self._lost_beside:
+            beside = self._lost_beside.pop()
+            lost, beside._lost = lost + beside._lost, 0
         refused, self._untold = self._untold, None
         if lost:
             what = "1 message has" if lost == 1 else f"{lost} messages have"

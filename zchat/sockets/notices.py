@@ -37,8 +37,7 @@ class Caller:
             self._calls.append(function)
             self._changed.notify()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="zchat calls", daemon=True)
-                self._thread.start()
+                self._begin()
 
     def end(self) -> None:
         """The client has ended: once all is called, the thread does not wait for more."""
@@ -50,11 +49,18 @@ class Caller:
         """In a child after a fork: the thread is not there, and what it was to call is the parent's."""
         self.__init__()  # type: ignore[misc]
 
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="zchat calls", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # Python ends, and begins none any more: nobody is told of anything
+            self._thread = None
+
     def _run(self) -> None:
         while (function := self._next()) is not None:
             try:
                 function()
-            except Exception:
+            except (Exception, SystemExit):
                 threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
     def _next(self) -> Callable[[], object] | None:

@@ -15,6 +15,7 @@ Tests: tests/sockets/test_outbox.py.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from itertools import chain
 from threading import Condition, Lock
@@ -34,6 +35,13 @@ TOO_LATE = -1
 _ELSEWHERE = wire.Record(b"")  # in place of a record that came too late for its chunk, and went to the next
 GRANT_BYTES = 4 * 1024  # of the outbox go to a chunk that is opened; then as much again as it has
 RECORD_BYTES = 48  # what a record costs besides its body; it bounds the records of a chunk too, to 2048
+
+
+class ProgramEnded(Closed):
+    """Its clients were finished, and nothing more is sent."""
+
+    def __init__(self) -> None:
+        super().__init__("the program has ended")
 
 
 class RoomWaiter(Protocol):
@@ -148,6 +156,9 @@ class Outbox(Generic[P]):
             if self._changed is None:
                 self._changed = Condition(self._lock)
             self._changed.wait(left)
+        if isinstance(self._error, ProgramEnded) and threading.get_ident() != threading.main_thread().ident:
+            while True:
+                Condition(self._lock).wait()  # it ends with the process, and notices nothing
         if self._error is not None:
             raise Closed(str(self._error))
 

@@ -35,7 +35,10 @@ class Resolver:
         """Ask, beside what may be waiting already."""
         if self._unanswered < UNANSWERED_MAX:
             self._unanswered += 1
-            threading.Thread(target=self._run, name=f"zchat looks up {self._host}", daemon=True).start()
+            try:
+                threading.Thread(target=self._run, name=f"zchat looks up {self._host}", daemon=True).start()
+            except RuntimeError as error:  # Python ends, and begins none any more
+                self._answers.append(HostNumbers([], f"the host name {self._host} cannot be looked up: {error}"))
 
     @property
     def has_answer(self) -> bool:
