@@ -109,6 +109,8 @@ class Driver:
         once = AwaitedCommand(command)
         if not self._lead.locked():
             self._engine.add(once)
+            if self._lead.locked():  # by now, and perhaps asleep
+                self._port.wake()
             return once
         try:
             self._do_beside(once)
