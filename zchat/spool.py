@@ -210,8 +210,10 @@ class _Flush:
         kept = welcome.limits.get("session_kept_seconds", SESSION_KEPT_SECONDS)
         # A session that was forgotten comes back under its name: its name says nothing.
         is_known = is_same_log and (welcome.resumed or time.time() - state.at < KEPT_SHARE * kept)
+        is_in_doubt = bool(former) and state.is_sent and not is_known
+        state.is_sent = True
         self._save()
-        return bool(former) and not is_known
+        return is_in_doubt
 
     def _save(self) -> None:
         """How far it is, and by whom: the broker may have begun another session meanwhile."""
@@ -237,6 +239,7 @@ class _Flush:
         except Refused as error:
             state.seq += 1
             if error.code == "busy" or error.code.startswith("log-"):
+                state.is_sent = False  # it is certainly not stored
                 self._save()
                 raise
             self._leave(found, str(error))

@@ -36,6 +36,7 @@ class SpoolState(msgspec.Struct):
     at: float = 0.0  # seconds since 1970: the line after those that are dealt with was not sent before
     done: int = 0  # lines of the queue that are dealt with
     seq: int = 0  # of the last publish that has an outcome
+    is_sent: bool = True  # the line after those, for all that is known
 
 
 def cut(file: BinaryIO) -> int:
