@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -87,6 +88,43 @@ def test_it_follows_by_itself_while_it_listens(client: zchat.Client) -> None:
         assert got(subscription, 2) == ["1", "2"]
         nothing_more(subscription)  # whoever asks for the next message has done the one before
         eventually(lambda: client.cursors()[0].offset == offsets[-1], "the cursor is kept")
+
+
+def send_as_one(client: zchat.Client, room: str, bodies: dict[str, float | None]) -> None:
+    """All but the first ones in one batch; each body with the seconds after which it expires, if it does."""
+    for body, expire in bodies.items():
+        client.publish(room, body, expire=expire)
+    client.flush()
+
+
+def test_within_a_batch_it_follows_too(client: zchat.Client, broker: BrokerProcess) -> None:
+    with zchat.connect(broker.address, "sender") as sender, client.listen("a", resume="x") as subscription:
+        send_as_one(sender, "a", {str(number): None for number in range(50)})
+        offsets = [subscription.get(10).offset for _ in range(30)]
+        eventually(lambda: client.cursors()[0].offset == offsets[-2], "all but the one in hand is kept")
+
+
+@pytest.mark.parametrize("echo", [True, False])
+def test_the_message_in_hand_of_an_exception_comes_again_where_the_next_one_has_expired(
+    client: zchat.Client, broker: BrokerProcess, echo: bool
+) -> None:
+    (start,) = send(client, "a", "0")
+    client.set_cursor("x", start)
+    before = [str(number) for number in range(20)]
+    send_as_one(client, "a", {**dict.fromkeys(before), "in hand": None, "gone": 0.001, "last": None})
+    newest = next(iter(client.history("a", last=1)))
+    eventually(lambda: time.time() * 1e6 > newest.time + 500_000, "one has expired")
+
+    def work() -> None:
+        with zchat.connect(broker.address, "reader") as reader:
+            subscription = reader.listen("a", resume="x", echo=echo)
+            assert got(subscription, 21) == [*before, "in hand"]
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        work()
+    with client.listen("a", resume="x") as subscription:
+        assert got(subscription, 2) == ["in hand", "last"]
 
 
 def test_it_outlives_the_broker(client: zchat.Client, broker: BrokerProcess) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import random
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -93,6 +95,41 @@ def test_what_may_be_stored_and_nobody_can_tell_is_put_aside(broker: BrokerProce
     assert sent == 1 and told[0].startswith("a message to den was put aside: it may or may not be stored")
     assert texts(broker) == ["two"] and spool.aside is not None
     assert json.loads(spool.aside.read_text())["body"] == "one"
+
+
+@pytest.mark.parametrize(
+    ("error", "in_doubt"), [(zchat.TimedOut("ack", 0.0), [7]), (zchat.Refused("log-full", "no space"), [])]
+)
+def test_what_was_stored_before_the_broker_forgot_the_session_is_not_sent_again(
+    start_broker: Callable[..., BrokerProcess],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: zchat.ZchatError,
+    in_doubt: list[int],
+) -> None:
+    config = tmp_path / "zchat.toml"
+    config.write_text("[limits]\nsession_kept_seconds = 1\n")
+    broker = start_broker("--config", str(config), "--grace", "0.2")
+    spool, publish, sent = Spool(tmp_path, broker.address, "tester"), zchat.Client.publish, list[str]()
+    spool.add("den", [str(number).encode() for number in range(10)])
+
+    def until_the_network_breaks(client: zchat.Client, room: str, body: bytes, **more: Any) -> zchat.Publication:
+        sent.append(body.decode())
+        if len(sent) == 8:
+            raise error
+        return publish(client, room, body, **more)
+
+    with monkeypatch.context() as patched, pytest.raises(type(error)):
+        patched.setattr(zchat.Client, "publish", until_the_network_breaks)
+        spool.flush(10, print)
+    assert spool.waiting == 3
+    with zchat.connect(broker.address, "reader") as reader:
+        eventually(lambda: [one.state for one in reader.who() if one.user == "tester"] == ["gone"], "it has gone")
+        kept_until = time.monotonic() + 1.1
+        eventually(lambda: reader.who() and time.monotonic() > kept_until, "the broker has forgotten it")
+    number, told = flushed(spool)
+    assert number == 3 - len(in_doubt) and len(told) == len(in_doubt), "of one nobody can tell, unless it was refused"
+    assert texts(broker) == [str(number) for number in range(10) if number not in in_doubt]
 
 
 def test_what_is_no_message_is_put_aside_and_the_rest_is_sent(broker: BrokerProcess, tmp_path: Path) -> None:

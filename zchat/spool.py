@@ -1,8 +1,8 @@
 """An outbox on disk: what is put into it is sent in order, once, whenever the broker is there.
 
 Rules of this file
-1. What `add` has returned for is on disk. It is sent one message after the other: of one at most nobody knows whether
-   it arrived.
+1. What `add` has returned for is on disk. It is sent one message after the other, and how far that is, is on disk
+   before the next one is sent: of one at most nobody knows whether it arrived.
 2. That one is sent again by the same session, with the same `seq`, so the broker knows it by them: also after a kill of
    the process. The session is not ended before all is stored.
 3. Where the broker knows the session no more, what was certainly not stored is sent anew, and what may be is put aside
@@ -41,7 +41,6 @@ from zchat.spool_files import SpooledMessage, SpoolState, cut, line_of, replace
 from zchat.wire import RECORD_BYTES_MAX, SESSION_KEPT_SECONDS
 
 SPOOL_BYTES_MAX = 1 << 30  # of one queue: what nobody can send for so long is somebody's trouble
-STATE_EVERY = 64  # messages; a broker remembers the outcome of the last 1,024 publishes of a session
 KEPT_SHARE = 0.9  # of the time for which a session is kept: two clocks never agree
 
 
@@ -198,9 +197,6 @@ class _Flush:
                 for number, line in enumerate(file):
                     if number >= self._state.done and line.endswith(b"\n"):
                         self._send(line)
-                        if self._state.done % STATE_EVERY == 0:
-                            self._save()
-            self._save()
             if self._spool._clear():
                 return SpoolFlushed(self._sent, self._aside)
 
@@ -208,13 +204,16 @@ class _Flush:
         """Know who sends; whether what was sent last by a session before may be stored, and nobody can tell."""
         state, welcome = self._state, self._client._connection.welcome
         former = state.session
+        if not former:
+            state.at = time.time()
         is_same_log = state.log_id == welcome.log_id and state.start in [start for start, _ in welcome.starts]
         kept = welcome.limits.get("session_kept_seconds", SESSION_KEPT_SECONDS)
-        is_known = is_same_log and (welcome.session == former or time.time() - state.at < KEPT_SHARE * kept)
-        if welcome.session != former:
-            state.at = time.time()
+        # A session that was forgotten comes back under its name: its name says nothing.
+        is_known = is_same_log and (welcome.resumed or time.time() - state.at < KEPT_SHARE * kept)
+        is_in_doubt = bool(former) and state.is_sent and not is_known
+        state.is_sent = True
         self._save()
-        return bool(former) and not is_known
+        return is_in_doubt
 
     def _save(self) -> None:
         """How far it is, and by whom: the broker may have begun another session meanwhile."""
@@ -240,20 +239,26 @@ class _Flush:
         except Refused as error:
             state.seq += 1
             if error.code == "busy" or error.code.startswith("log-"):
+                state.is_sent = False  # it is certainly not stored
                 self._save()
                 raise
             self._leave(found, str(error))
             return
         state.seq += 1
-        state.done += 1
         self._sent += 1
+        self._is_dealt_with()
 
     def _leave(self, found: SpooledMessage, why: str) -> None:
         found.why = why
         self._spool._put_aside(found)
         self._tell(f"a message to {found.room} was put aside: {why}")
-        self._state.done += 1
         self._aside += 1
+        self._is_dealt_with()
+
+    def _is_dealt_with(self) -> None:
+        """The next line was not sent before now."""
+        self._state.done += 1
+        self._state.at = time.time()
         self._save()
 
 

@@ -33,9 +33,10 @@ class SpoolState(msgspec.Struct):
     token: str = ""  # base64
     log_id: str = ""
     start: str = ""  # the broker's last one then: a log that has it not is another one, or went back
-    at: float = 0.0  # seconds since 1970, before anything was sent by this session
+    at: float = 0.0  # seconds since 1970: the line after those that are dealt with was not sent before
     done: int = 0  # lines of the queue that are dealt with
     seq: int = 0  # of the last publish that has an outcome
+    is_sent: bool = True  # the line after those, for all that is known
 
 
 def cut(file: BinaryIO) -> int:

@@ -76,7 +76,7 @@ def test_over_several_rooms_it_follows_the_marks_alone(patterns: list[str]) -> N
 def test_what_was_handed_over_above_a_mark_is_not_forgotten() -> None:
     progress = Progress(["a", "b"], "x")
     handed(progress, delivery("a", 60), Mark(50))
-    assert progress.end(None, 0, counts=True, is_exact=True)
+    assert progress.end(None, 0)
     assert last_commit(progress, wire.HeadsAre(1, 60, [("a", 60, 60), ("b", 50, 50)])) == [
         wire.Heads(0, ["a", "b"]),
         wire.SetCursor(0, "x", "log", 60),
@@ -109,7 +109,7 @@ def test_who_commits_by_hand_commits_what_has_left_the_buffer() -> None:
     progress.commit(left=45)
     assert progress.wanted == (0, 44)
     progress.take(delivery("a", 50))
-    assert progress.end(None, 0, counts=True, is_exact=True) and progress.wanted == (0, 44)
+    assert progress.end(None, 0) and progress.wanted == (0, 44)
 
 
 # --- when it is stored --------------------------------------------------------------------------
@@ -142,8 +142,8 @@ def test_a_place_of_another_log_is_not_stored_and_without_a_cursor_none_is() -> 
     progress, nameless = Progress(["a"], "x"), Progress(["a"])
     handed(progress, delivery("a", 41)), handed(nameless, delivery("a", 41))
     assert progress.due(1, at(0)) is nameless.due(0, at(0)) is None
-    assert not progress.end(None, 1, counts=True, is_exact=True) and progress.repeats_after is None
-    assert not nameless.end(None, 0, counts=False, is_exact=True) and nameless.repeats_after is None
+    assert not progress.end(None, 1) and progress.repeats_after is None
+    assert not nameless.end(None, 0, taken=1) and nameless.repeats_after is None
 
 
 # --- its end ------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_what_cannot_be_stored_in_the_end_comes_again() -> None:
     progress = Progress(["a"], "x")
     progress.begin(40)
     progress.take(delivery("a", 41, 2))
-    assert progress.end(42, 0, counts=True, is_exact=True)
+    assert progress.end(42, 0)
     with pytest.raises(Refused):
         last_commit(progress, wire.Error("request", 1, "log-full", ""))
     assert progress.repeats_after == 40
@@ -167,7 +167,7 @@ def test_what_cannot_be_stored_in_the_end_comes_again() -> None:
 def test_an_answer_of_another_kind_is_an_error(answers: list[Answer]) -> None:
     progress = Progress(["a", "b"], "x")
     handed(progress, delivery("a", 60))
-    assert progress.end(None, 0, counts=True, is_exact=True)
+    assert progress.end(None, 0)
     with pytest.raises(WireError):
         last_commit(progress, *answers)
     assert progress.repeats_after == 0
@@ -177,21 +177,39 @@ def test_the_message_in_hand_when_an_exception_ends_it_comes_again() -> None:
     progress = Progress(["a"], "x")
     progress.begin(40)
     progress.take(delivery("a", 41, 3))
-    assert progress.end(43, 0, counts=False, is_exact=True)
+    assert progress.end(43, 0, taken=2)
     assert last_commit(progress, wire.Done(1)) == [wire.SetCursor(0, "x", "log", 41)]
     assert progress.repeats_after == 41
     progress = Progress(["a"], "x")
     progress.begin(40)
     progress.take(delivery("a", 41, 3))
-    assert not progress.end(43, 0, counts=False, is_exact=False), "where some are left out, nobody knows which it is"
+    assert not progress.end(43, 0, taken=1), "one of them was left out, and nobody knows which"
     assert progress.repeats_after == 40
+
+
+def test_within_a_batch_it_follows_up_to_before_the_message_in_hand() -> None:
+    progress = Progress(["a"], "x")
+    progress.begin(40)
+    takes = iter([0, 1, 4])
+    progress.look = lambda: progress.taken(next(takes))
+    progress.take(delivery("a", 41, 10))
+    assert [progress.due(0, at(0)) for _ in range(3)] == [None, None, 43]
+    assert progress.at == (0, 43)
+    progress.answered(is_done=True)
+    progress.asks()
+    assert progress.due(0, at(9)) == 50
+    by_hand = Progress(["a"], "x", follows=False)
+    by_hand.begin(40)
+    by_hand.look = lambda: by_hand.taken(4)
+    by_hand.take(delivery("a", 41, 10))
+    assert by_hand.due(0, at(0)) is None
 
 
 def test_what_was_dropped_on_the_way_in_another_room_is_looked_for() -> None:
     progress = Progress(["*"], "x")
     progress.begin(40)
     handed(progress, delivery("a", 45), delivery("b", 60))
-    assert progress.end(None, 0, counts=True, is_exact=True)
+    assert progress.end(None, 0)
     heads = wire.HeadsAre(1, 60, [("a", 55, 55), ("b", 60, 60), ("c", 35, 35)])
     joins = ("a", batch(50, kind=wire.PRESENCE))
     found = page(joins, ("a", batch(52)), upto=60)
@@ -209,7 +227,7 @@ def test_a_gap_that_was_not_told_is_not_passed_over_and_one_that_was_is() -> Non
         progress.begin(40)
         gap = [Notice("gap", 46, 55, "a", reason="trimmed")] if is_told else []
         handed(progress, delivery("a", 45), *gap, delivery("b", 60))
-        assert progress.end(None, 0, counts=True, is_exact=True)
+        assert progress.end(None, 0)
         trimmed = page(gaps=[("a", 46, 55, "trimmed")], upto=60)
         heads = wire.HeadsAre(1, 60, [("a", 55, 55), ("b", 60, 60)])
         answers = [heads] if is_told else [heads, trimmed]
@@ -239,6 +257,8 @@ class AnyConsumer(RuleBasedStateMachine):
         self.coming: dict[str, list[Delivery]] = {room: [] for room in ROOMS}
         self.buffer: list[int] = []
         self.handed: set[int] = set()
+        self.gone: set[int] = set()  # was delivered, and is for nobody: it has expired, or is the consumer's own
+        self.count, self.is_exact = 0, True  # of the last delivery
         self.in_hand = 0  # the last message that was handed over, until the next one is asked for
 
     @rule(room=st.sampled_from(ROOMS), records=st.integers(1, 3))
@@ -260,13 +280,16 @@ class AnyConsumer(RuleBasedStateMachine):
         self.progress.asks()
         self.in_hand = 0
 
-    @rule(room=st.sampled_from(ROOMS))
-    def deliver(self, room: str) -> None:
+    @rule(room=st.sampled_from(ROOMS), kept=st.lists(st.booleans(), min_size=3, max_size=3))
+    def deliver(self, room: str, kept: list[bool]) -> None:
         if self.coming[room]:
             self.ask_for_the_next()
             item = self.coming[room].pop(0)
             self.progress.take(item)
-            self.buffer = list(range(item.first, item.last + 1))
+            offsets = range(item.first, item.last + 1)
+            self.buffer = [each for each, is_kept in zip(offsets, kept, strict=False) if is_kept]
+            self.gone.update({*offsets} - {*self.buffer})
+            self.count, self.is_exact = len(self.buffer), len(self.buffer) == len(offsets)
 
     @precondition(lambda self: self.patterns != ["a"])
     @rule()
@@ -274,6 +297,12 @@ class AnyConsumer(RuleBasedStateMachine):
         self.ask_for_the_next()
         self.progress.take(Mark(min([each[0].first - 1 for each in self.coming.values() if each], default=self.head)))
         self.progress.asks()
+
+    @rule()
+    def look(self) -> None:
+        self.progress.taken(self.count - len(self.buffer))
+        log, offset = self.progress.wanted
+        assert log < self.logs or not self.in_hand or not self.follows or offset < self.in_hand
 
     @precondition(lambda self: not self.follows)
     @rule()
@@ -289,7 +318,8 @@ class AnyConsumer(RuleBasedStateMachine):
 
     def wanted(self) -> list[int]:
         """All messages of the log that the progress is to have."""
-        return [offset for d in self.stored if self.matches(d.room) for offset in range(d.first, d.last + 1)]
+        of = [offset for d in self.stored if self.matches(d.room) for offset in range(d.first, d.last + 1)]
+        return [offset for offset in of if offset not in self.gone]
 
     @invariant()
     def it_stands_above_nothing_that_is_still_to_come(self) -> None:
@@ -302,7 +332,8 @@ class AnyConsumer(RuleBasedStateMachine):
             return
         counts = self.in_hand % 2 == 0
         before = self.progress.wanted
-        if self.progress.end(self.buffer[0] if self.buffer else None, self.logs, counts=counts, is_exact=True):
+        taken = None if counts else self.count - len(self.buffer)
+        if self.progress.end(self.buffer[0] if self.buffer else None, self.logs, taken=taken):
             steps = self.progress.last_commit("log")
             try:
                 step = next(steps)
@@ -318,7 +349,7 @@ class AnyConsumer(RuleBasedStateMachine):
         done = self.handed if counts or not self.follows else self.handed - {self.in_hand}
         undone = [each for each in self.wanted() if each not in done]
         assert all(each > offset for each in undone) and (log != before[0] or offset >= before[1])
-        if self.follows:
+        if self.follows and (counts or self.is_exact):
             assert offset >= min(min(undone, default=self.head + 1) - 1, max(done, default=0)), "as far as it may"
             if self.progress.repeats_after is None:
                 assert all(each <= offset for each in self.handed)

@@ -227,6 +227,14 @@ def test_consumers_are_looked_at_now_and_then_and_forgotten_with_their_session(m
     assert looked == [1]
 
 
+def test_who_was_none_by_the_brokers_word_has_nothing_to_leave() -> None:
+    member = Member()
+    member.session.received(wire.encode(wire.Error("request", member.number, "denied", "")), NOW)
+    member.said()
+    member.session.unlisten(member.worker, NOW)
+    assert member.said() == [] and member.session.is_idle
+
+
 @pytest.mark.parametrize("says_so", [True, False])
 def test_who_has_left_does_not_say_again_that_it_takes_part(says_so: bool) -> None:
     member = Member()  # its JOIN_GROUP has no answer
@@ -237,4 +245,4 @@ def test_who_has_left_does_not_say_again_that_it_takes_part(says_so: bool) -> No
     member.session.elapsed(Instant(NOW.seconds + 9.0, 9))
     member.session.disconnected("")
     member.welcome()
-    assert [each.max_in_flight for each in member.said() if isinstance(each, wire.JoinGroup)] == [0] * says_so
+    assert [each.max_in_flight for each in member.said() if isinstance(each, wire.JoinGroup)] == [0]

@@ -326,7 +326,7 @@ class Program:
             hearing.items.append(Reached(progress.wanted[1]))
             self._leave(hearing)
 
-        is_to_be_stored = progress.end(None, listener.ordering.logs, counts=True, is_exact=True)
+        is_to_be_stored = progress.end(None, listener.ordering.logs)
         if is_to_be_stored and self.client.core.state == READY:
             self.run(progress.last_commit(listener.log_id), done, lambda error: self._leave(hearing))
         else:

@@ -135,7 +135,7 @@ class LoopConnection(Link):
             await self._wait_for_answer(number, deadline)
             answer = self._answers[number]
         except BaseException:  # it may have been cancelled
-            self.later(lambda core, now: core.forget(number))
+            self.later(lambda core, now: core.waits_no_more(number))
             raise
         finally:
             self._answers.pop(number, None)

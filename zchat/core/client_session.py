@@ -208,7 +208,7 @@ class SessionCore(Inquiries):
     def unlisten(self, listener: Receiver, now: Instant) -> None:
         """Unsubscribe."""
         if isinstance(listener, GroupWorker):
-            self.working.remove(listener)
+            self.working.end(listener, self, now)
         elif listener in self.listening.listeners:
             self.listening.unlisten(listener)
             self._timeline.saw(listener.ordering.highest)

@@ -16,7 +16,7 @@ from zchat import wire
 from zchat.core import Instant
 from zchat.core.answers import Answer, Request
 from zchat.core.gate import Gate
-from zchat.core.requests import Requests
+from zchat.core.requests import Requests, is_end
 from zchat.core.wanted import WantedRooms
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ class Inquiries:
             session, first = waiting
             assert isinstance(session, Inquiries)
             session.may_ask(first)
+
+    def waits_no_more(self, number: int) -> None:
+        """Who asked has given up. What ends something is still said until it is answered."""
+        if not is_end(self._requests.of(number)):
+            self.forget(number)
 
     def may_ask(self, number: int) -> None:
         """It has waited until its connection had less to ask."""

@@ -10,11 +10,14 @@ Rules of this file
     room a: 41 42 __ 44      handed over up to 44, and of room b nothing is known since the mark at 40:
     room b:                  it stands at 40
 
-The thread of the consumer calls it; that of the core reads `at` and `wanted`, and calls `due` and `stored`.
+The thread of the consumer calls it; that of the core reads `at` and `wanted`, and calls `due` and `stored`. Who hands
+over has a lock for what changes where it stands: `due` calls `look`, and that calls `taken` under it.
 Spec: docs/protocol.md, "Cursors". Tests: tests/core/test_progress.py.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from zchat import wire
 from zchat.core import Instant
@@ -43,6 +46,7 @@ class Progress:
         self.wanted = (0, 0)  # where the cursor is to be
         self.committed = (0, 0)  # where it is, as the broker said
         self.number = 0  # of the request that stores it
+        self.look: Callable[[], object] = _nothing  # has it `taken` so many as were, of the delivery in hand
         self._patterns = patterns
         self._one_room = is_one_room(patterns)
         self._log = 0
@@ -84,6 +88,12 @@ class Progress:
             if self.follows:
                 self.wanted = (self._log, self._position)
 
+    def taken(self, count: int) -> None:
+        """So many messages of the delivery in hand were taken: all but the last of them were handed over."""
+        if self.follows:
+            self._note_taken(count)
+            self.wanted = (self._log, self._position)
+
     def commit(self, left: int | None) -> None:
         """All that was handed over is done; `left` is the offset of the first of the last delivery that was not."""
         self._note(left)
@@ -91,13 +101,15 @@ class Progress:
 
     # --- its end ----------------------------------------------------------------------------
 
-    def end(self, left: int | None, logs: int, *, counts: bool, is_exact: bool) -> bool:
+    def end(self, left: int | None, logs: int, *, taken: int | None = None) -> bool:
         """It takes no more; `left` as for `commit`, `logs` as the ordering counts them. Returns whether the cursor is
-        to be stored once more. Unless it `counts`, the message in hand was not handed over; which one that is, is
-        known where all offsets are handed over: `is_exact`."""
-        self._has_doubt = self._in_hand is not None and self.follows and not counts
-        if self.follows and (counts or is_exact):
-            self._note(left, but=0 if counts else 1)
+        to be stored once more. Where the message in hand was not handed over, `taken` is as for that."""
+        self._has_doubt = self._in_hand is not None and self.follows and taken is not None
+        if self.follows:
+            if taken is None:
+                self._note(left)
+            else:
+                self._note_taken(taken)
             self._commit_here()
         log, position = self.wanted
         if not self.cursor or log != logs or (self.wanted == self.committed and self._highest <= position):
@@ -129,9 +141,11 @@ class Progress:
 
     def due(self, logs: int, now: Instant) -> int | None:
         """Where the cursor is to be stored now, if it is; its request's number is to be put into `number`."""
-        wanted = self.wanted
         if not self.cursor or self.number or now.seconds < self._due_at:
             return None
+        if self._in_hand is not None:
+            self.look()
+        wanted = self.wanted
         if wanted == self.committed or wanted[0] != logs:
             return None
         self._due_at = now.seconds + COMMIT_SECONDS
@@ -150,14 +164,19 @@ class Progress:
     def _highest(self) -> int:
         return max(self._done.values(), default=0)
 
-    def _note(self, left: int | None = None, *, but: int = 0) -> None:
-        """All of the delivery in hand below `left` was handed over, `but` so many."""
+    def _note_taken(self, count: int) -> None:
+        """The last of so many has at least that offset: what has expired, or is the consumer's own, is not counted."""
+        if self._in_hand is not None:
+            self._note(self._in_hand.first + count - 1)
+
+    def _note(self, left: int | None = None) -> None:
+        """All of the delivery in hand below `left` was handed over."""
         delivery = self._in_hand
         if delivery is None:
             return
         if left is None:
             self._in_hand = None
-        handed = (delivery.last if left is None else left - 1) - but
+        handed = delivery.last if left is None else left - 1
         if delivery.last and handed >= max(delivery.first, self._position if self._one_room else 0):
             self.at = (self._log, handed)
             if self._one_room:
@@ -195,3 +214,7 @@ class Progress:
                 first = part.batch.base if isinstance(part, Stored) else part.first  # a gap is still to be told
                 return min(max(first, known + 1) - 1, highest)
         return highest
+
+
+def _nothing() -> None:
+    """There is no consumer yet."""

@@ -7,6 +7,7 @@ Rules of this file
 3. What was overtaken by what was wanted later is not repeated: it must not undo that.
 4. A refusal of what was said twice on one connection may be of the first time, and the second is done after all: so of
    what changes something for the program nobody knows then.
+5. What ends something is repeated also when nobody waits for its answer any more: nobody else would say it.
 
 Spec: docs/protocol.md, "From the client". Tests: tests/core/test_requests.py.
 """
@@ -25,6 +26,13 @@ from zchat.errors import WireError
 CHANGES = wire.Schedule | wire.Cancel | wire.SetGroup | wire.DropCursor | wire.Purge  # whose refusals are told as such
 
 REPEAT_SECONDS = 3.0  # a request without an answer is sent again; the broker may drop replies
+
+
+def is_end(request: Request | None) -> bool:
+    """Whether it takes something back that the broker would keep up else: a membership, a part in a group, a server."""
+    return isinstance(request, wire.Part) or (
+        isinstance(request, wire.JoinGroup | wire.Serve) and not request.max_in_flight
+    )
 
 
 class Answered(NamedTuple):

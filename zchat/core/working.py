@@ -104,7 +104,7 @@ class Working:
         self._of.setdefault(session, {})[worker] = None
 
     def remove(self, worker: GroupWorker) -> None:
-        """There is not, any more."""
+        """Nothing is known of it any more."""
         self._workers.pop(worker.number, None)
         self._items.pop(worker, None)
         self._asked = {asked: of for asked, of in self._asked.items() if of is not worker}
@@ -142,6 +142,15 @@ class Working:
         request = self._joining(worker)
         request.max_in_flight, request.holds = 0, []
         return session.ask(request, now)
+
+    def end(self, worker: GroupWorker, session: SessionCore, now: Instant) -> None:
+        """There is nobody who takes any more. Where that was not said, the broker is told when it is there.
+
+        That is so where it was away, or where the member was given up before it was one.
+        """
+        if not worker.has_left and (worker.is_member or worker.joining is not None):
+            self.leave(worker, session, now)
+        self.remove(worker)
 
     def settled(self, worker: GroupWorker, now: Instant) -> None:
         """The program has put an outcome."""

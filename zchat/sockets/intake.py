@@ -40,6 +40,8 @@ class Intake:
         self._link = link
         self._progress = listener.progress
         self._echo = echo
+        self._count = 0  # messages of what was put into the buffer last
+        self._progress.look = self._look
 
     def __repr__(self) -> str:
         """`of alice to general, build.**: open`."""
@@ -78,7 +80,9 @@ class Intake:
             if isinstance(item, Delivery):
                 without = "" if self._echo else self._link.welcome.session
                 now, opens = self._link.broker_time, self._link.opens
+                before = len(self.buffer)
                 self.buffer.extend(messages(item.room, item.batch, item.first, without, now=now, opens=opens))
+                self._count = len(self.buffer) - before
         return item if isinstance(item, Notice) else None
 
     def commit(self) -> None:
@@ -106,13 +110,25 @@ class Intake:
         """
         with self.incoming.lock:
             self.is_closed = True
+            taken = None if counts else self._taken
             first = self.incoming.drop()
             left, logs = None if first is None else first.offset, self.listener.ordering.logs
-            if not self._progress.end(left, logs, counts=counts, is_exact=self._echo) or not self._link.is_ready:
+            if not self._progress.end(left, logs, taken=taken) or not self._link.is_ready:
                 return None
         return self._progress.last_commit(self.listener.log_id)
 
     # --- parts ------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """By the engine, before the cursor is stored: what was taken before the message in hand was handed over."""
+        with self.incoming.lock:
+            if not self.is_closed:
+                self._progress.taken(self._taken)
+
+    @property
+    def _taken(self) -> int:
+        """How many messages of the last delivery have left the buffer. Under the lock."""
+        return max(0, self._count - len(self.buffer))
 
     @property
     def _left(self) -> int | None:

@@ -110,4 +110,4 @@ class Waiting(Link):
         """Nobody waits any more. It was asked by now, as it was to be done before this."""
         if asked.was_done and asked.raised is None and asked.result:
             self._answers.pop(asked.result, None)
-            core.forget(asked.result)
+            core.waits_no_more(asked.result)
