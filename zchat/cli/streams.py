@@ -21,6 +21,7 @@ import stat
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from zchat.cli.interrupts import ReaderGone, interrupts
@@ -87,12 +88,19 @@ def watch_reader() -> None:
         return
     interrupts.install_reader_gone()
     main = threading.main_thread().ident
+    when_reader_goes(lambda: signal.pthread_kill(main or 0, signal.SIGPIPE))  # to the thread that may wait
+
+
+def when_reader_goes(tell: Callable[[], object]) -> None:
+    """Call this in a thread of its own when the reader of standard output goes, where somebody has the other end."""
+    if not is_pipe(STDOUT):
+        return
 
     def wait() -> None:
         poll = select.poll()
         poll.register(STDOUT, 0)  # nothing but its end
         poll.poll()
-        signal.pthread_kill(main or 0, signal.SIGPIPE)  # to the thread that may wait
+        tell()
 
     threading.Thread(target=wait, name="zchat-reader", daemon=True).start()
 
