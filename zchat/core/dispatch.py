@@ -121,7 +121,9 @@ class Dispatch:
                 return self._answer_at_once(session, message, head, now)
         return KEPT
 
-    def _answer_at_once(self, session: Session, message: wire.ClientMessage, head: int, now: Instant) -> wire.BrokerMessage | None:
+    def _answer_at_once(
+        self, session: Session, message: wire.ClientMessage, head: int, now: Instant
+    ) -> wire.BrokerMessage | None:
         """What changes no row of the log that anybody waits for."""
         match message:
             case wire.Fetch() | wire.Seek() | wire.Latest() | wire.Search():
