@@ -78,6 +78,12 @@ def test_a_room_is_replayed_to_another_and_a_file_in_its_own_time(broker: Broker
         assert [message.text for message in ann.history("b")] == ["one", "two"]
         first, second, third = ann.history("c")
     assert [first.text, second.text, third.text] == list(times)
+    assert zchat("replay", "-", "--to", "d", "--speed", "5", stdin=f"\ufeff{lines}".encode(), broker=broker) == Result(
+        "", "", 0
+    )
+    with connect(broker.address, "ann") as ann:
+        marked = list(ann.history("d"))
+    assert marked[1].time - marked[0].time > 450_000, "a byte order mark hides no time"
     assert second.time - first.time > 450_000 and third.time - second.time < 400_000
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
@@ -150,6 +151,6 @@ _decode = msgspec.json.Decoder(TimedLine).decode
 def _time_of(line: bytes) -> float | None:
     """Seconds since 1970; None where the line does not say."""
     try:
-        return datetime.fromisoformat(_decode(line).time).timestamp()
+        return datetime.fromisoformat(_decode(line.removeprefix(BOM_UTF8)).time).timestamp()
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, OverflowError):
         return None
