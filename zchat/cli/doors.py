@@ -12,7 +12,7 @@ import typer
 
 from zchat.cli import completion, exit_status, options
 from zchat.errors import StartError, UsageError
-from zchat.names import user_key
+from zchat.names import room_name, user_key
 from zchat.profile import meant
 
 if TYPE_CHECKING:
@@ -113,6 +113,14 @@ class Door(NamedTuple):
             raise StartError(
                 f"{self.tokens} is not there; zchat tokens new USER --tokens {self.tokens} makes it"
             ) from None
+
+
+def meeting_room(text: str) -> str:
+    """The canonical name of the room that visitors come to first. Raises BadName, UsageError."""
+    room = room_name(text)
+    if room.startswith("@"):
+        raise UsageError(f"--room {room}: an inbox is no room that people meet in")
+    return room
 
 
 def has_key(broker: str | None) -> bool:
