@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from zchat.cli import completion, doors, options
+from zchat.cli import completion, doors, options, paths
 from zchat.cli.interrupts import interrupts
 from zchat.errors import StartError, UsageError
 
@@ -41,6 +41,7 @@ Oidc: TypeAlias = Annotated[
     typer.Option(
         "--oidc",
         metavar="FILE",
+        parser=paths.path,
         help="Have browsers log in by an OpenID Connect provider.",
         autocompletion=completion.path,
     ),
