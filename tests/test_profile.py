@@ -35,6 +35,8 @@ def test_an_argument_goes_before_the_environment_that_before_the_file(
     file.write_text(example)
     assert meant(None, None)[:2] == ("chat.example:5555", "alice")
     assert meant("home", None)[:2] == ("nas.local", "al") and meant("home", "bob")[:2] == ("nas.local", "bob")
+    file.write_text(example, encoding="utf-8-sig")
+    assert meant(None, None)[:2] == ("chat.example:5555", "alice"), "a byte order mark is no part of it"
     assert meant("other:1", None)[:2] == ("other:1", "alice")
     monkeypatch.setenv("ZCHAT_BROKER", "home")
     assert meant(None, None)[:2] == ("nas.local", "al") and meant("office", None).address == "chat.example:5555"

@@ -288,6 +288,24 @@ def test_what_can_be_no_request_is_an_error(shared_broker: BrokerProcess, option
                 ann.serve(room, lambda message: None, max_in_flight=most)
 
 
+def test_who_answers_is_a_function(shared_broker: BrokerProcess) -> None:
+    async def answer(message: zchat.Message) -> None:
+        """Nobody would await it."""
+
+    async def talk() -> None:
+        async with zchat.aio.connect(shared_broker.address, "ann") as ann:
+            for wrong in (5, None):
+                with pytest.raises(zchat.UsageError, match="handler is a function"):
+                    await ann.serve("none", wrong)  # type: ignore[arg-type]
+
+    asyncio.run(talk())
+    with zchat.connect(shared_broker.address, "ann") as ann:
+        for wrong in (5, None, answer):
+            with pytest.raises(zchat.UsageError, match=r"handler is a (plain )?function"):
+                ann.serve("none", wrong)  # type: ignore[arg-type]
+        assert code(lambda: ann.request("none", "x")) == "no-server"
+
+
 def test_commands_ask_and_serve(broker: BrokerProcess, start_zchat: Callable[..., Running]) -> None:
     nobody = run("request", "math", "2", broker=broker)
     assert (nobody.stdout, nobody.status) == ("", 4) and "[no-server]\nhint: zchat serve ROOM" in nobody.stderr

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from zchat.errors import BadKey
@@ -43,32 +45,21 @@ def read_text(path: Path, *, refused: int) -> str:
 
 
 def make_text(path: Path, text: str) -> None:
-    """A new secret. Raises FileExistsError, OSError."""
+    """A new secret. Raises FileExistsError, OSError; then there is none."""
     make_folder(path.parent)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SECRET_MODE)
-    with os.fdopen(descriptor, "w") as file:
-        _give(descriptor, path.parent)
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
+    with _removed_on_failure(path, path):
+        _fill(descriptor, path.parent, text, SECRET_MODE)
 
 
 def replace_text(path: Path, text: str, mode: int) -> None:
     """The file has that text from now on. Raises OSError; then it is as it was."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with _removed_on_failure(draft, path):
         draft.unlink(missing_ok=True)  # of one that was killed; or what somebody has put there, to have it written to
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with os.fdopen(descriptor, "w") as file:
-            os.fchmod(descriptor, mode)
-            _give(descriptor, path.parent)
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
+        _fill(descriptor, path.parent, text, mode)
         os.replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def make_folder(folder: Path) -> None:
@@ -81,6 +72,28 @@ def make_folder(folder: Path) -> None:
     if os.geteuid() == 0:
         about = os.stat(folder.parent)
         os.chown(folder, about.st_uid, about.st_gid)
+
+
+@contextmanager
+def _removed_on_failure(written: Path, meant: Path) -> Iterator[None]:
+    """Remove what was not written whole; an error that names no file names the one that was meant."""
+    try:
+        yield
+    except BaseException as error:
+        written.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(meant)
+        raise
+
+
+def _fill(descriptor: int, folder: Path, text: str, mode: int) -> None:
+    """Write it, have it on disk, and close the file."""
+    with os.fdopen(descriptor, "w") as file:
+        os.fchmod(descriptor, mode)
+        _give(descriptor, folder)
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
 
 
 def _give(descriptor: int, folder: Path) -> None:

@@ -97,7 +97,7 @@ def read() -> Profile:
     import tomllib  # 5 ms, for whoever has a file
 
     try:
-        return _profile(tomllib.loads(content.decode()))
+        return _profile(tomllib.loads(content.decode("utf-8-sig")))  # some editors begin a file with a mark of bytes
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: {error}") from None
 

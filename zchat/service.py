@@ -12,6 +12,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 
 from zchat import wire
+from zchat.arguments import function_of
 from zchat.core import Instant
 from zchat.core.client_session import CLOSED, SessionCore
 from zchat.core.steps import ServeNoMore, ServeRoom, done
@@ -19,7 +20,7 @@ from zchat.errors import ZchatError
 from zchat.message import Message, message_of
 from zchat.sockets.client import Connection
 from zchat.sockets.clock import CLOSE_SECONDS, Deadline
-from zchat.work import failure_of, said_of, served_of
+from zchat.work import failure_of, handler_of, said_of, served_of
 
 Handler = Callable[[Message], "bytes | str | Message | None"]
 
@@ -31,7 +32,8 @@ class Service:
         self, connection: Connection, room: str, handler: Handler, group: str | None, max_in_flight: int
     ) -> None:
         self._connection = connection
-        self._handler = handler
+        function_of("handler", handler)
+        self._handler = handler_of(handler)
         self._queue: SimpleQueue[wire.Called | None] = SimpleQueue()
         number = connection.server_number()
         self._server = served_of(number, room, group, max_in_flight, self._queue.put)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypedDict
 
 from zchat import wire
-from zchat.arguments import SealRecord, flag_of, number_of, opening_of, record_of, text_of
+from zchat.arguments import F, SealRecord, flag_of, number_of, opening_of, record_of, text_of
 from zchat.core.calling import RoomServer
 from zchat.core.deliveries import Start
 from zchat.core.steps import Steps
@@ -136,6 +136,13 @@ def replies_of(call: wire.Call, replies: list[wire.Replied], opens: Opens | None
     if failed and not done:
         raise Refused("server-failed", failed)
     return done
+
+
+def handler_of(value: F) -> F:
+    """What answers requests. Raises UsageError."""
+    if not callable(value):
+        raise UsageError("handler is a function")
+    return value
 
 
 def served_of(

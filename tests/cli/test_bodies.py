@@ -129,6 +129,18 @@ def test_without_a_room_they_go_to_their_own(shared_broker: BrokerProcess) -> No
     assert (bodies(shared_broker, "own.a"), bodies(shared_broker, "own.b")) == ([b"1"], [b"2"])
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(shared_broker: BrokerProcess) -> None:
+    line = '{"room":"marked","body":"1"}\n'.encode("utf-8-sig")
+    assert zchat("send", "--from-json", stdin=line, broker=shared_broker) == DONE
+    assert bodies(shared_broker, "marked") == [b"1"]
+
+
+def test_me_is_the_inbox_of_the_sender(shared_broker: BrokerProcess) -> None:
+    assert zchat("send", "--from-json", stdin='{"room":"@me","body":"1"}\n', broker=shared_broker) == DONE
+    assert zchat("history", "@me", "--raw", broker=shared_broker).stdout == "1\n"
+    assert zchat("history", "@me", broker=shared_broker, env={"ZCHAT_USER": "me"}).stdout == ""
+
+
 def test_options_go_before_what_the_line_says(shared_broker: BrokerProcess) -> None:
     line = '{"room":"x","body":"1","event":"a","headers":{"k":"v"},"offset":null}\n'
     sent = zchat("send", "over", "--from-json", "--event", "b", "--json", stdin=line, broker=shared_broker)

@@ -80,7 +80,13 @@ def test_a_shell_offers_files_only_where_a_path_is_wanted(shell: str) -> None:
         return subprocess.run(COMMAND, env=environment(more), capture_output=True, text=True, timeout=30)
 
     said, status = {"bash": ("/\n", 0), "zsh": ("_files\n", 0), "fish": ("", 1)}[shell]
-    for words in ("zchat broker --data ", "zchat log check --data /va", "zchat log backup mon"):
+    for words in (
+        "zchat broker --data ",
+        "zchat broker --config ",
+        "zchat keys list --keys ",
+        "zchat log check --data /va",
+        "zchat log backup mon",
+    ):
         shown = asked(words)
         assert (shown.stdout, shown.stderr, shown.returncode) == (said, "", status), words
     for words in ("zchat listen ", "zchat send general ", "zchat listen a --last ", "zchat cursors x"):

@@ -135,8 +135,18 @@ def test_a_long_history_into_a_pipe_that_closes_is_quiet(broker: BrokerProcess) 
     assert (done.stdout, done.stderr, done.returncode) == ("line\n", "", 0)
 
 
-@pytest.mark.parametrize(("closed", "shown"), [("<&-", 1), (">&-", 0), ("2>&-", 1), ("<&- >&- 2>&-", 0)])
-def test_closed_standard_streams_are_no_trouble(broker: BrokerProcess, closed: str, shown: int) -> None:
+@pytest.mark.parametrize(
+    ("closed", "shown", "told"),
+    [
+        ("<&-", 1, ""),
+        (">&-", 0, "zchat: standard output: it is closed\n"),
+        ("2>&-", 1, ""),
+        ("<&- >&- 2>&-", 0, ""),
+    ],
+)
+def test_a_closed_stream_is_trouble_only_for_what_is_to_go_through_it(
+    broker: BrokerProcess, closed: str, shown: int, told: str
+) -> None:
     command = " ".join(COMMAND)
     done = subprocess.run(
         ["bash", "-c", f"{command} send a x -b {broker.address} && {command} listen a -e -b {broker.address} {closed}"],
@@ -144,7 +154,7 @@ def test_closed_standard_streams_are_no_trouble(broker: BrokerProcess, closed: s
         text=True,
         env=environment(),
     )
-    assert (done.stderr, done.returncode) == ("", 0)
+    assert (done.stderr, done.returncode) == (told, 0 if shown else 1)
     assert len(done.stdout.splitlines()) == shown
 
 

@@ -37,3 +37,8 @@ def test_a_pattern_with_the_inbox(broker: BrokerProcess, start_zchat: Start) -> 
     shown = zchat("history", "**", "--inbox", "--raw", broker=broker, env=ALICE)
     assert shown.stdout == "to all\nto alice\n"
     assert zchat("history", "@me", "--inbox", "--raw", broker=broker, env=ALICE).stdout == "to alice\n"
+
+
+def test_no_group_shares_an_inbox_and_no_other_name_of_it_is_offered(broker: BrokerProcess) -> None:
+    shown = zchat("listen", "@me", "--group", "g", broker=broker, env=ALICE)
+    assert (shown.status, shown.stderr) == (2, 'zchat: room "@alice": a group is of one room, and of no inbox\n')

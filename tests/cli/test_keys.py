@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.conftest import BrokerProcess, eventually, zchat
+from tests.conftest import COMMAND, BrokerProcess, environment, eventually, zchat
 from tests.keyed import KeyedBroker, start_keyed
 from zchat.key_folder import KeyFolder
 from zchat.keys import Grant, parse_invitation
@@ -34,6 +37,18 @@ def test_a_key_of_ones_own_is_made_once_and_shown(env: dict[str, str], tmp_path:
     file.chmod(0o644)
     weak = zchat("keys", "show", "laptop", env=env)
     assert (weak.stdout, weak.status) == ("", 2) and f"chmod 600 {file}" in weak.stderr
+
+
+def test_a_full_disk_leaves_no_key_and_names_the_file(env: dict[str, str], tmp_path: Path) -> None:
+    def run(**how: Any) -> subprocess.CompletedProcess[str]:
+        command = [*COMMAND, "keys", "new", "laptop"]
+        return subprocess.run(command, env=environment(env), capture_output=True, text=True, timeout=60, **how)
+
+    failed = run(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)))
+    file = tmp_path / "mine" / "keys" / "laptop.key"
+    assert (failed.returncode, failed.stderr) == (1, f"zchat: {file}: File too large\n")
+    assert not list(file.parent.iterdir())
+    assert run().returncode == 0, "it can be made once there is room"
 
 
 def test_keys_are_let_in_listed_and_kept_out(env: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conftest import zchat
 from zchat import wire
 from zchat.cli import options, retaining
 from zchat.errors import UsageError
@@ -46,3 +47,23 @@ def test_a_header_is_a_name_and_a_value() -> None:
     for text in ("", "priority", "=high", ":high", "name=\udcff"):
         with pytest.raises(UsageError):
             options.header(text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("args", "name"),
+    [
+        (["broker", "--data", ""], "--data"),
+        (["broker", "--memory", "--keys", ""], "--keys"),
+        (["keys", "list", "--keys", ""], "--keys"),
+        (["listen", "a", "--save", ""], "--save"),
+        (["send", "a", "--file", ""], "--file"),
+        (["tcp", "--tokens", ""], "--tokens"),
+        (["record", "", "a"], "FILE"),
+    ],
+)
+def test_a_path_that_is_empty_is_refused(args: list[str], name: str) -> None:
+    shown = zchat(*args, env={"ZCHAT_BROKER": "tcp://127.0.0.1:9"})
+    assert (shown.stdout, shown.status) == ("", 2)
+    assert shown.stderr.startswith(f"zchat: invalid value for '{name}'")
+    assert ": it is empty, and names no file or folder\n" in shown.stderr

@@ -69,6 +69,9 @@ def test_a_room_that_is_deleted_is_not_listed_until_something_is_stored(broker: 
     run("send", "den", "new", broker=broker)
     assert rooms() == ["den", "lair"] and texts(broker) == ["new"]
     assert run("rooms", "--delete", "b.*", broker=broker).status == 2
+    above = run("purge", "den", "--before", "99", broker=broker)
+    assert above.status == 4 and "offset 98 is above the head, " in above.stderr
+    assert texts(broker) == ["new"]
     assert run("purge", "den", "--before", "1", broker=broker).stderr == "zchat: --before 1: nothing is\n"
 
 

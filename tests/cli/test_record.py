@@ -78,7 +78,26 @@ def test_a_room_is_replayed_to_another_and_a_file_in_its_own_time(broker: Broker
         assert [message.text for message in ann.history("b")] == ["one", "two"]
         first, second, third = ann.history("c")
     assert [first.text, second.text, third.text] == list(times)
+    assert zchat("replay", "-", "--to", "d", "--speed", "5", stdin=f"\ufeff{lines}".encode(), broker=broker) == Result(
+        "", "", 0
+    )
+    with connect(broker.address, "ann") as ann:
+        marked = list(ann.history("d"))
+    assert marked[1].time - marked[0].time > 450_000, "a byte order mark hides no time"
     assert second.time - first.time > 450_000 and third.time - second.time < 400_000
+
+
+def test_a_place_of_another_log_is_refused_and_a_gap_is_told(broker: BrokerProcess) -> None:
+    zchat("send", "a", stdin="one\ntwo\n", broker=broker)
+    other = zchat("replay", "a", "--to", "b", "--after", "1@0000000000000000", broker=broker)
+    assert other.status == 4 and other.stderr.endswith(" [other-log]\n")
+    zchat("purge", "a", broker=broker)
+    eventually(lambda: not zchat("history", "a", "--raw", broker=broker).stdout, "it is gone")
+    zchat("send", "a", "three", broker=broker)
+    told = zchat("history", "a", broker=broker).stderr
+    assert told.startswith("zchat: gap in a: ") and told.endswith(" (purged)\n")
+    assert zchat("replay", "a", "--to", "b", "--speed", "max", broker=broker) == Result("", told, 0)
+    assert zchat("history", "b", "--raw", broker=broker).stdout == "three\n"
 
 
 @pytest.mark.parametrize(

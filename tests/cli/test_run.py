@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import BrokerProcess, Running, eventually, zchat
+from tests.conftest import COMMAND, BrokerProcess, Running, eventually, zchat
 from zchat import Message, connect
 from zchat.cli import children
 
@@ -68,6 +69,18 @@ def test_a_signal_ends_the_command_and_that_is_told(shared_broker: BrokerProcess
     ended = running.end(signal.SIGTERM)
     assert (ended.stdout, ended.status) == ("begun\nended\n", 9)
     assert [message.headers["status"] for message in told(shared_broker, "ended")] == ["9"]
+
+
+def test_ctrl_c_that_ended_the_command_ends_it_too_once_that_is_told(
+    shared_broker: BrokerProcess, start_zchat: Start
+) -> None:
+    command = "echo begun; exec sleep 60"
+    run = ("setsid", *COMMAND)  # a group of its own, as a terminal's
+    running = start_zchat("run", "stopped", "--", "sh", "-c", command, broker=shared_broker, run=run)
+    eventually(lambda: running.stdout == "begun\n", "it runs")
+    os.killpg(running.process.pid, signal.SIGINT)
+    assert running.end().status == -signal.SIGINT, "a shell's loop sees it"
+    assert [message.headers["status"] for message in told(shared_broker, "stopped")] == ["130"]
 
 
 def test_a_signal_at_any_moment_of_the_wait_is_noticed() -> None:

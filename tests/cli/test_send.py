@@ -178,7 +178,7 @@ def test_stdin_that_cannot_be_read_is_one_line(shared_broker: BrokerProcess) -> 
         env=environment(),
     )
     os.close(unreadable)
-    assert (done.stdout, done.stderr, done.returncode) == ("", "zchat: standard input: Bad file descriptor\n", 1)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "zchat: standard input: it is closed\n", 1)
 
 
 def test_stdin_that_does_not_block_is_waited_for(broker: BrokerProcess) -> None:

@@ -153,6 +153,36 @@ def test_what_nobody_reads_on_stderr_holds_up_nothing(store: Store) -> None:
     assert done.returncode == 2
 
 
+def with_closed(descriptor: int, args: str, store: Store) -> tuple[str, int]:
+    """What a command says, and its status, where one of the standard streams is closed."""
+    process = started(args, store, stdout=None, preexec_fn=lambda: os.close(descriptor))
+    return process.communicate(timeout=30)[1].decode(), process.returncode
+
+
+@pytest.mark.parametrize(
+    "args", ["history many.1", "rooms", "tokens new al", "listen many.1 --since all --resume unseen -n 1", "--version"]
+)
+def test_what_cannot_be_printed_as_stdout_is_closed_is_no_success(store: Store, args: str, tmp_path: Path) -> None:
+    more = f" --tokens {tmp_path / 'tokens'}" if args.startswith("tokens") else ""
+    told, status = with_closed(1, args + more, store)
+    assert told.endswith("zchat: standard output: it is closed\n") and status == 1
+    with api.connect(store[0].address, "tester") as client:
+        kept = {cursor.name: cursor.offset for cursor in client.cursors()}
+    assert kept.get("unseen", 0) == 0, "what was not printed was not read"
+
+
+@pytest.mark.parametrize(
+    "args", ["send many.1 -", "send many.1", "replay - --to many.1", "request many.1", "seal accept"]
+)
+def test_what_cannot_be_read_as_stdin_is_closed_is_no_success(store: Store, args: str) -> None:
+    assert with_closed(0, args, store) == ("zchat: standard input: it is closed\n", 1)
+
+
+@pytest.mark.parametrize("descriptor", [0, 1, 2])
+def test_what_needs_no_stream_that_is_closed_does_its_work(store: Store, descriptor: int) -> None:
+    assert with_closed(descriptor, "send sent hello", store) == ("", 0)
+
+
 LOCALES = [
     {"PYTHONIOENCODING": "ascii"},
     {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},

@@ -33,9 +33,16 @@ def test_what_was_broadcast_by_then_goes_and_later_asks_are_one(cycle: Cycle) ->
         wire.Done(9),
     ]
     assert cycle.core.purges and cycle.core.purges.take(cycle.now.seconds) == [RetentionRule("den", upto=2)]
-    asked(cycle, b"ben", wire.Purge(1, "lair", 999))
+    asked(cycle, b"ben", wire.Purge(1, "lair", cycle.core.head))
     assert cycle.core.purges.take(cycle.now.seconds) == [], "not so soon"
     assert cycle.core.purges.take(cycle.now.seconds + 1) == [RetentionRule("lair", upto=3)]
+    assert not cycle.core.purges.upto
+
+
+def test_an_offset_above_the_head_removes_nothing(cycle: Cycle) -> None:
+    (refused,) = asked(cycle, b"ann", wire.Purge(1, "den", cycle.core.head + 1))
+    assert isinstance(refused, wire.Error)
+    assert (refused.code, refused.text) == ("bad-request", "offset 5 is above the head, 4")
     assert not cycle.core.purges.upto
 
 

@@ -242,6 +242,8 @@ def test_what_cannot_be_served_is_said_in_one_line(shared_web: WebProcess, tmp_p
     taken = run_zchat("web", "--listen", listen, *broker)
     assert (taken.status, taken.stderr) == (1, f"zchat: cannot listen on {listen}: Address already in use\n")
     assert run_zchat("web", "--listen", "here", *broker).status == 2
+    inbox = run_zchat("web", "--listen", "127.0.0.1:0", "--room", "@me", *broker)
+    assert (inbox.status, inbox.stderr) == (2, "zchat: --room @me: an inbox is no room that people meet in\n")
     assert run_zchat("web", "--app", "nothing", *broker).status == 2
     assert "No module named 'nothing'" in run_zchat("web", "--app", "nothing:x", *broker).stderr
     assert run_zchat("web", "--listen", "0", "--wait", "100ms", "-b", "tcp://127.0.0.1:9").status == 3

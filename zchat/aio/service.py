@@ -17,7 +17,7 @@ from zchat.core.steps import ServeNoMore, ServeRoom, done
 from zchat.errors import ZchatError
 from zchat.message import Message, message_of
 from zchat.sockets.clock import CLOSE_SECONDS, Deadline
-from zchat.work import failure_of, said_of, served_of
+from zchat.work import failure_of, handler_of, said_of, served_of
 
 ServerReply = bytes | str | Message | None
 LoopHandler = Callable[[Message], "ServerReply | Awaitable[ServerReply]"]
@@ -36,7 +36,7 @@ class LoopService:
         timeout: float | None,
     ) -> None:
         self._connection = connection
-        self._handler = handler
+        self._handler = handler_of(handler)
         self._timeout = timeout
         self._server = served_of(connection.server_number(), room, group, max_in_flight, self._put)
         self._tasks: set[asyncio.Task[None]] = set()

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import os
 import select
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zchat.cli import options, streams
+from zchat.cli import inboxes, options, streams
 from zchat.cli.interrupts import interrupts
 from zchat.errors import UsageError, ZchatError
 
@@ -152,7 +153,7 @@ def publish_json(client: Client, to: str, given: dict[str, Any], line: bytes) ->
     if len(line) > JSON_BYTES_MAX:
         raise LeftOut(f"longer than {JSON_BYTES_MAX} bytes")
     try:
-        found = _decode(line)
+        found = _decode(line.removeprefix(BOM_UTF8))  # some editors and shells begin a file with it
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise LeftOut(f"no message of --json: {error}") from None
     body = found.body if found.body is not None else found.body_base64
@@ -162,6 +163,6 @@ def publish_json(client: Client, to: str, given: dict[str, Any], line: bytes) ->
         raise LeftOut("no message of --json: it has no body")
     more: dict[str, Any] = {"event": found.event, "headers": found.headers, "volatile": found.offset is None} | given
     try:
-        return client.publish(to or found.room, body, **more)
+        return client.publish(to or inboxes.of(client.user, found.room), body, **more)
     except UsageError as error:
         raise LeftOut(str(error)) from None

@@ -15,7 +15,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from zchat.cli import exit_status, options, retaining, watch
+from zchat.cli import completion, exit_status, options, paths, retaining, watch
 from zchat.cli.reach import Reach, listening
 from zchat.errors import UsageError
 
@@ -53,7 +53,9 @@ ConfigPath: TypeAlias = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
+        parser=paths.path,
         help="Who may do what in which rooms, and limits: TOML, read again when it changes.",
+        autocompletion=completion.path,
     ),
 ]
 

@@ -13,13 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zchat.cli import completion, exit_status, options
+from zchat.cli import completion, exit_status, options, streams
 from zchat.cli.interrupts import ENDS, interrupts
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install 'zchat[chat]'"
 TOLD_SECONDS = 1.0  # nobody wonders before that
+BY_CTRL_C = 130  # what the plain chat gives where the key was pressed: a terminal in its mode sends no signal
 END_SECONDS = 5.0  # for it to end in order, without a terminal
 
 
@@ -80,6 +81,8 @@ def chat(
     status = asyncio.run(_chat(names, plain, asked, options.ToBroker(broker, user, wait), came))
     if came:
         interrupts.end_by(came[0])
+    if status == BY_CTRL_C:
+        interrupts.end_by(signal.SIGINT)
     return status
 
 
@@ -117,8 +120,14 @@ async def _chat(
         for signum in ENDS:
             if signum == signal.SIGTERM or signal.getsignal(signum) is not signal.SIG_IGN:
                 loop.add_signal_handler(signum, stop, signum)
-        if screen is not None:
-            quit_soon = partial(loop.call_soon_threadsafe, faces[0].quit)
+
+        def quit_soon() -> None:
+            with suppress(RuntimeError):  # the loop is closed: it is over
+                loop.call_soon_threadsafe(faces[0].quit)
+
+        if screen is None:
+            streams.when_reader_goes(quit_soon)
+        else:
             threading.Thread(target=_end_without_terminal, args=(quit_soon,), daemon=True).start()
         return await faces[0].run_to_end()
 
@@ -129,10 +138,7 @@ def _end_without_terminal(end: Callable[[], object]) -> None:
     terminal = select.poll()
     terminal.register(sys.stdin, select.POLLHUP)
     terminal.poll()
-    try:
-        end()
-    except RuntimeError:
-        return  # it is over
+    end()
     time.sleep(END_SECONDS)
     os._exit(1)
 

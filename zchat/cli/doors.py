@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import typer
 
-from zchat.cli import completion, exit_status, options
+from zchat.cli import completion, exit_status, options, paths
 from zchat.errors import StartError, UsageError
-from zchat.names import user_key
+from zchat.names import room_name, user_key
 from zchat.profile import meant
 
 if TYPE_CHECKING:
@@ -23,17 +23,30 @@ if TYPE_CHECKING:
 
 Certificate: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--cert", metavar="FILE", help="Speak TLS, with this certificate.", autocompletion=completion.path),
+    typer.Option(
+        "--cert",
+        metavar="FILE",
+        parser=paths.path,
+        help="Speak TLS, with this certificate.",
+        autocompletion=completion.path,
+    ),
 ]
 Key: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--key", metavar="FILE", help="The certificate's private key.", autocompletion=completion.path),
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        parser=paths.path,
+        help="The certificate's private key.",
+        autocompletion=completion.path,
+    ),
 ]
 Tokens: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         "--tokens",
         metavar="FILE",
+        parser=paths.path,
         envvar="ZCHAT_TOKENS",
         help="Let in only who has a token of this file, as its user; zchat tokens makes it.",
         autocompletion=completion.path,
@@ -113,6 +126,14 @@ class Door(NamedTuple):
             raise StartError(
                 f"{self.tokens} is not there; zchat tokens new USER --tokens {self.tokens} makes it"
             ) from None
+
+
+def meeting_room(text: str) -> str:
+    """The canonical name of the room that visitors come to first. Raises BadName, UsageError."""
+    room = room_name(text)
+    if room.startswith("@"):
+        raise UsageError(f"--room {room}: an inbox is no room that people meet in")
+    return room
 
 
 def has_key(broker: str | None) -> bool:

@@ -99,7 +99,8 @@ def _hint(error: ZchatError) -> str:
         from zchat.cli.guesses import name_meant
 
         meant = name_meant(error.name)
-        return f"here it is written '{meant}'" if meant and ("*" not in meant or error.kind == "pattern") else ""
+        is_other = meant not in ("", error.name)  # else it is written well, and of no use here
+        return f"here it is written '{meant}'" if is_other and ("*" not in meant or error.kind == "pattern") else ""
     return ""
 
 

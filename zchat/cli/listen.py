@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import typer
 
-from zchat.cli import choosing, completion, options, sharing
+from zchat.cli import choosing, completion, options, paths, sharing
 from zchat.cli.connecting import connect
 from zchat.errors import UsageError
 
@@ -48,7 +48,13 @@ Retries: TypeAlias = Annotated[
 ]
 Save: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--save", metavar="DIR", help="Write files that come into a folder.", autocompletion=completion.path),
+    typer.Option(
+        "--save",
+        metavar="DIR",
+        parser=paths.path,
+        help="Write files that come into a folder.",
+        autocompletion=completion.path,
+    ),
 ]
 ExpectEvery: TypeAlias = Annotated[
     float | None,

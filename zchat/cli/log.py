@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zchat.cli import completion, log_actions, options
+from zchat.cli import completion, log_actions, options, paths
 from zchat.errors import UsageError
 
 
@@ -30,6 +30,7 @@ def log(
         Path | None,
         typer.Argument(
             metavar="[TARGET]",
+            parser=paths.path,
             help="backup: the file to make, or the folder to make it in.",
             autocompletion=completion.path,
         ),

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias, TypedDict, TypeVar
 import typer
 
 from zchat import times
-from zchat.cli import completion, home
+from zchat.cli import completion, home, paths
 from zchat.errors import Refused, UsageError
 
 Action = TypeVar("Action", bound=StrEnum)
@@ -101,8 +101,10 @@ KeysFolder: TypeAlias = Annotated[
         "--keys",
         envvar="ZCHAT_KEYS",
         metavar="DIR",
+        parser=paths.path,
         show_envvar=True,
         help="Folder of the broker's keys: who has none is not let in.",
+        autocompletion=completion.path,
     ),
 ]
 BrokerAddress: TypeAlias = Annotated[
@@ -200,6 +202,7 @@ Data: TypeAlias = Annotated[
     typer.Option(
         "--data",
         metavar="DIR",
+        parser=paths.path,
         envvar="ZCHAT_DATA",
         help="Folder of the log; else the user's data folder.",
         autocompletion=completion.path,

@@ -9,13 +9,15 @@ from typing import Annotated
 
 import typer
 
-from zchat.cli import choosing, completion, options
+from zchat.cli import choosing, completion, options, paths
 from zchat.cli.connecting import connect
 from zchat.errors import UsageError
 
 
 def record(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to.", autocompletion=completion.path)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", parser=paths.path, help="Where to.", autocompletion=completion.path)
+    ],
     patterns: options.Patterns,
     *,
     beginning: options.Beginning,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
@@ -19,6 +20,7 @@ from zchat.cli.connecting import connect
 from zchat.errors import UsageError
 
 if TYPE_CHECKING:
+    from zchat import Notice
     from zchat.cli.sender import Sender
 
 LINES_AT_ONCE = 1_000
@@ -85,7 +87,8 @@ def replay(
         if is_file:
             lines = _lines_of(source)
         else:
-            past = client.history(inboxes.of(client.user, room), **begin)
+            options.check_log(beginning.after, client.log_id)
+            past = client.history(inboxes.of(client.user, room), **begin, on_notice=_tell_gap)
             lines = map(json_lines(KnownLog(client.log_id)), past)
         _send(sender, lines, times)
         sender.finish()
@@ -95,6 +98,13 @@ def replay(
 
 
 # --- parts ------------------------------------------------------------------------------------------
+
+
+def _tell_gap(notice: Notice) -> None:
+    """What is not replayed, as it cannot be had."""
+    from zchat.cli.output import notice_text
+
+    exit_status.tell(notice_text(notice))
 
 
 class TimedLine(msgspec.Struct):
@@ -141,6 +151,6 @@ _decode = msgspec.json.Decoder(TimedLine).decode
 def _time_of(line: bytes) -> float | None:
     """Seconds since 1970; None where the line does not say."""
     try:
-        return datetime.fromisoformat(_decode(line).time).timestamp()
+        return datetime.fromisoformat(_decode(line.removeprefix(BOM_UTF8)).time).timestamp()
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, OverflowError):
         return None

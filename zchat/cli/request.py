@@ -52,7 +52,7 @@ def request(
 
     body: bytes | str = " ".join(text or [])
     if not text or text == ["-"]:
-        body = sys.stdin.buffer.read()
+        body = streams.standard_input().read()
     with connect(broker, user, wait=wait, timeout=wait) as client:
         messages = client.request(room, body, timeout=timeout, replies=replies, retry=retry)
         found = messages if isinstance(messages, list) else [messages]
@@ -62,7 +62,9 @@ def request(
         )
     streams.watch_reader()
     for message in found:
-        sys.stdout.buffer.write(shown(message))
+        line = shown(message)
+        is_line = json or replies > 1
+        sys.stdout.buffer.write(line + b"\n" if is_line and not line.endswith(b"\n") else line)
     if len(found) < replies:
         from zchat.cli import exit_status
 

@@ -14,6 +14,7 @@ import typer
 
 from zchat.cli import children, completion, exit_status, options
 from zchat.cli.connecting import connect
+from zchat.cli.interrupts import interrupts
 from zchat.errors import ZchatError
 
 COMMAND_CHARACTERS_MAX = 1_024
@@ -63,6 +64,8 @@ def run(
         if status == 0:
             raise
         exit_status.tell(str(error))
+    if status == BY_SIGNAL + signal.SIGINT:
+        interrupts.end_by(signal.SIGINT)  # a shell's loop ends too, as it does where the command runs alone
     raise typer.Exit(status)
 
 

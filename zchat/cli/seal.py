@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zchat.cli import completion, exit_status, options
+from zchat.cli import completion, exit_status, options, streams
 from zchat.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from zchat.ring import KeyRing
+
+
+LINE_BYTES_MAX = 65_536  # of an invite, on standard input
 
 
 class SealAction(StrEnum):
@@ -124,7 +127,7 @@ def _accept(ring: KeyRing, line: str | None) -> None:
     if line in (None, "-"):
         if sys.stdin.isatty():
             exit_status.tell("paste the line of the invite")
-        line = sys.stdin.readline(1 << 16)
+        line = streams.standard_input().readline(LINE_BYTES_MAX).decode(errors="replace")
     taken = ring.accept_line(line or "")
     keys = "1 key" if len(taken.keys) == 1 else f"{len(taken.keys)} keys"
     exit_status.tell(f"{taken.room} is sealed for you, with {keys}; zchat listen {taken.room}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
-from zchat.cli import completion, exit_status, options, streams
+from zchat.cli import completion, exit_status, options, paths, streams
 from zchat.cli.connecting import connect
 from zchat.cli.later import SentLater, keep
 from zchat.errors import UsageError, ZchatError
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from zchat import Notice
 
 OPTION_ALIASES = {"q": "quiet"}
-
 
 Room: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="ROOM", help="Room, or @user.", autocompletion=completion.targets)
@@ -32,7 +31,13 @@ Text: TypeAlias = Annotated[
 ]
 File: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--file", metavar="PATH", help="Send a file; a large one in pieces.", autocompletion=completion.path),
+    typer.Option(
+        "--file",
+        metavar="PATH",
+        parser=paths.path,
+        help="Send a file; a large one in pieces.",
+        autocompletion=completion.path,
+    ),
 ]
 Whole: TypeAlias = Annotated[bool, typer.Option("--whole", help="Send all of stdin as one message.")]
 FromJson: TypeAlias = Annotated[

@@ -5,14 +5,16 @@ Rules of this file
    us made it so, it is waited for. `sys.stdout` and `sys.stderr` write through here, so `print` and help do too.
 2. Trouble with standard output is one of two: ReaderGone, or one line and status 1 (OutputFailed). Trouble with
    standard error is none: the status still tells. Who does not take it is waited for a moment only.
-3. Where a standard stream is closed, nothing is opened in its place: else the next socket or file would get
-   descriptor 1, and what is printed would go into it.
+3. Where a standard stream is closed, /dev/null is opened in its place: else the next socket or file would get
+   descriptor 1, and what is printed would go into it. To read standard input or write standard output fails all
+   the same, as it does where they are closed: what is not read or not written is no success.
 
 Tests: tests/cli/test_streams.py, tests/cli/test_exit_status.py.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
@@ -21,6 +23,7 @@ import stat
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from zchat.cli.interrupts import ReaderGone, interrupts
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 STDIN, STDOUT, STDERR = 0, 1, 2
+_IN_PLACE = {STDIN: os.O_WRONLY, STDOUT: os.O_RDONLY, STDERR: os.O_RDWR}  # of one that is closed
 STDERR_SECONDS = 1.0  # what waits longer to be taken from a pipe is left out
 BUFFER_BYTES = 65_536  # what a pipe takes at once
 
@@ -38,14 +42,14 @@ class InputFailed(ZchatError):
     """Standard input cannot be read."""
 
     def __init__(self, error: OSError) -> None:
-        super().__init__(f"standard input: {error.strerror or error}")
+        super().__init__(f"standard input: {_why(error)}")
 
 
 class OutputFailed(ZchatError):
     """Standard output cannot be written: a full disk, most often."""
 
     def __init__(self, error: OSError) -> None:
-        super().__init__(f"standard output: {error.strerror or error}")
+        super().__init__(f"standard output: {_why(error)}")
 
 
 def be_utf_8() -> None:
@@ -87,12 +91,19 @@ def watch_reader() -> None:
         return
     interrupts.install_reader_gone()
     main = threading.main_thread().ident
+    when_reader_goes(lambda: signal.pthread_kill(main or 0, signal.SIGPIPE))  # to the thread that may wait
+
+
+def when_reader_goes(tell: Callable[[], object]) -> None:
+    """Call this in a thread of its own when the reader of standard output goes, where somebody has the other end."""
+    if not is_pipe(STDOUT):
+        return
 
     def wait() -> None:
         poll = select.poll()
         poll.register(STDOUT, 0)  # nothing but its end
         poll.poll()
-        signal.pthread_kill(main or 0, signal.SIGPIPE)  # to the thread that may wait
+        tell()
 
     threading.Thread(target=wait, name="zchat-reader", daemon=True).start()
 
@@ -103,7 +114,7 @@ def open_all() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)
+            opened = os.open(os.devnull, _IN_PLACE[descriptor])
             if opened != descriptor:
                 os.dup2(opened, descriptor)
                 os.close(opened)
@@ -113,6 +124,10 @@ def open_all() -> None:
 
 
 # --- parts ------------------------------------------------------------------------------------------
+
+
+def _why(error: OSError) -> str:
+    return "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)
 
 
 def _text(stream: _Stream) -> io.TextIOWrapper:

@@ -68,12 +68,10 @@ def tcp(
       zchat tcp --listen '[::]:6697' --cert chat.pem --key chat.key --tokens tokens
     """
     from zchat.address import parse_listen
-    from zchat.cli.doors import has_key, try_tokens
-    from zchat.names import pattern_name, room_name
+    from zchat.cli.doors import has_key, meeting_room, try_tokens
+    from zchat.names import pattern_name
 
-    at, room = parse_listen(listen), room_name(room)
-    if room.startswith("@"):
-        raise UsageError(f"--room {room}: an inbox is no room that people meet in")
+    at, room = parse_listen(listen), meeting_room(room)
     door.check(listen, is_local=at.is_local, has_key=has_key(connecting.broker))
     allowed = tuple(map(pattern_name, allow)) if allow else ("**",)
     context, known = door.context(), door.token_file()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from zchat.cli import completion, exit_status, options
+from zchat.cli import completion, exit_status, options, paths
 from zchat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ File: TypeAlias = Annotated[
     typer.Option(
         "--tokens",
         metavar="FILE",
+        parser=paths.path,
         envvar="ZCHAT_TOKENS",
         help="The file of tokens; new makes it where it is not there.",
         autocompletion=completion.path,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from zchat.cli import completion, doors, options
+from zchat.cli import completion, doors, options, paths
 from zchat.cli.interrupts import interrupts
 from zchat.errors import StartError, UsageError
 
@@ -41,6 +41,7 @@ Oidc: TypeAlias = Annotated[
     typer.Option(
         "--oidc",
         metavar="FILE",
+        parser=paths.path,
         help="Have browsers log in by an OpenID Connect provider.",
         autocompletion=completion.path,
     ),
@@ -70,14 +71,13 @@ def web(
       zchat web --app chat:handlers --origin https://example.com
     """
     from zchat.address import is_this_machine
-    from zchat.names import room_name
     from zchat.profile import meant
 
     where, _, credentials = meant(broker, None)
     at, context, known = _host_and_port(listen), door.context(), door.token_file()
     has_key = credentials is not None and oidc is None  # else a provider says who comes
     door.check(listen, is_local=oidc is not None or is_this_machine(at[0]), has_key=has_key)
-    room_name(room)
+    room = doors.meeting_room(room)
     try:
         from zchat.web import serving
         from zchat.web.application import WebApplication

@@ -118,10 +118,12 @@ class Dispatch:
                 if not self._schedule.cancel(session, message, now):
                     return wire.Done(message.request)
             case _:
-                return self._answer_at_once(session, message, now)
+                return self._answer_at_once(session, message, head, now)
         return KEPT
 
-    def _answer_at_once(self, session: Session, message: wire.ClientMessage, now: Instant) -> wire.BrokerMessage | None:
+    def _answer_at_once(
+        self, session: Session, message: wire.ClientMessage, head: int, now: Instant
+    ) -> wire.BrokerMessage | None:
         """What changes no row of the log that anybody waits for."""
         match message:
             case wire.Fetch() | wire.Seek() | wire.Latest() | wire.Search():
@@ -131,7 +133,7 @@ class Dispatch:
                 self._questions.check(message)
                 self._asked.ask(session.connection, message)
             case wire.Purge():
-                self._purges.ask(message)
+                self._purges.ask(message, head)
                 return wire.Done(message.request)
             case wire.Call():
                 self._calls.call(session, message, now)

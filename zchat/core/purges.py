@@ -33,11 +33,13 @@ class Purges:
         self.upto: dict[str, int] = {}  # what waits: rooms, and up to which offset
         self._taken_at = 0.0
 
-    def ask(self, purge: wire.Purge) -> None:
-        """Raises BadName, WireError for what is no room, or too many at once."""
+    def ask(self, purge: wire.Purge, head: int) -> None:
+        """Raises BadName, WireError for what is no room, an offset that is not there yet, or too many at once."""
         name = purge.room
         if room_name(name) != name:
             raise BadName("room", name, "not in its canonical form")
+        if purge.upto > head:
+            raise WireError("bad-request", f"offset {purge.upto} is above the head, {head}")
         room = self._rooms.get(name)
         if room is None or not room.last:
             return

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import zchat
 from tests.cli.test_terminal import CONTROLS, Terminal
-from tests.conftest import COMMAND, BrokerProcess, Running, eventually
+from tests.conftest import COMMAND, BrokerProcess, Running, environment, eventually
 from tests.conftest import zchat as run
 
 pytestmark = pytest.mark.slow  # each starts processes
@@ -60,7 +63,41 @@ def test_ctrl_c_takes_the_line_away_and_then_ends(shared_broker: BrokerProcess) 
     ann.type("y\r")
     ann.shows("ann: y")
     ann.type("\x03")
-    assert ann.status() == 130
+    assert ann.status() == -signal.SIGINT, "who started it, as a shell's loop, sees the signal"
+
+
+def test_a_full_disk_is_one_line_and_status_1(
+    shared_broker: BrokerProcess, start_zchat: Callable[..., Running]
+) -> None:
+    with open("/dev/full", "wb") as full:
+        chat = start_zchat("chat", "--plain", "full", broker=shared_broker, stdout=full)
+    assert chat.process.wait(20) == 1, "although its input goes on"
+    assert chat.stderr == "zchat: standard output: No space left on device\n"
+
+
+def test_it_ends_when_its_reader_goes_also_while_nothing_is_said(
+    shared_broker: BrokerProcess, start_zchat: Callable[..., Running]
+) -> None:
+    read_end, write_end = os.pipe()
+    chat = start_zchat("chat", "--plain", "gone", broker=shared_broker, stdout=write_end)
+    os.close(write_end)
+    with open(read_end, "rb", buffering=0) as reader:
+        assert reader.read(100) == b"-- tester joined\n"
+    assert chat.process.wait(20) == 0
+    assert chat.stderr == ""
+
+
+def test_input_that_cannot_be_read_is_one_line_and_status_1(shared_broker: BrokerProcess, tmp_path: Path) -> None:
+    with (tmp_path / "written").open("wb") as file:  # it is open for writing only
+        chat = subprocess.run(
+            [*COMMAND, "chat", "--plain", "unread", "-b", shared_broker.address],
+            stdin=file,
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=20,
+        )
+    assert (chat.returncode, chat.stderr) == (1, "zchat: standard input: Bad file descriptor\n")
 
 
 def test_without_a_terminal_lines_go_in_and_come_out(

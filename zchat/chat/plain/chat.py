@@ -51,20 +51,24 @@ class PlainChat:
         self._lines: list[str] = []  # that are still to be printed
         self._is_over = asyncio.Event()
         self._status = 0
+        self._failure: BaseException | None = None  # of standard input or output
 
     async def run_to_end(self) -> int:
-        """Until it is left. Gives the exit status."""
+        """Until it is left. Gives the exit status; raises what reading or writing raised."""
         first = await self._session.start(self._named, also_known=not self._named)
         self.show(first)
-        listening = (
-            terminal.keys(self._pressed, self.quit) if self._is_terminal else terminal.lines(self._line, self._no_more)
-        )
+        if self._is_terminal:
+            listening = terminal.keys(self._pressed, self.quit)
+        else:
+            listening = terminal.lines(self._line, self._no_more, self._fail)
         with listening:
             self._draw()
             await self._is_over.wait()
             if self._lines:
                 self._print_lines()
         await self._session.close()
+        if self._failure is not None:
+            raise self._failure
         return self._status
 
     def on_notice(self, notice: Notice) -> None:
@@ -223,10 +227,10 @@ class PlainChat:
     def _print_lines(self) -> None:
         text, self._lines = "\n".join(self._lines), []
         if not self._is_terminal:
-            terminal.write(f"{text}\n")
+            self._write(f"{text}\n")
             return
         ending = text.replace("\n", "\r\n")
-        terminal.write(f"\r\x1b[K{ending}\r\n" if self._drawn.text else f"{ending}\r\n")
+        self._write(f"\r\x1b[K{ending}\r\n" if self._drawn.text else f"{ending}\r\n")
         self._drawn = Drawn("", 0)
         self._draw()
 
@@ -238,4 +242,16 @@ class PlainChat:
         if drawn == before:
             return
         self._drawn = drawn
-        terminal.write(drawn_anew(before, drawn))
+        self._write(drawn_anew(before, drawn))
+
+    def _write(self, text: str) -> None:
+        """Write on standard output. Where that fails the chat ends: an event loop would lose what is raised in it."""
+        try:
+            terminal.write(text)
+        except BaseException as error:  # a full disk, or a reader that has gone
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """End, and raise this at the end."""
+        self._failure = self._failure or error
+        self.quit()

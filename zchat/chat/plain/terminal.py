@@ -18,7 +18,7 @@ import sys
 import termios
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from zchat.chat.plain.keys import KeyReader
@@ -68,9 +68,9 @@ def keys(took: Callable[[str, str], None], ended: Callable[[], None]) -> Iterato
                 _suspend(descriptor, before)
             took(name, text)
 
-    _begin(descriptor, before)
-    loop.add_reader(descriptor, readable)
     try:
+        _begin(descriptor, before)
+        loop.add_reader(descriptor, readable)
         yield
     finally:
         loop.remove_reader(descriptor)
@@ -78,9 +78,13 @@ def keys(took: Callable[[str, str], None], ended: Callable[[], None]) -> Iterato
 
 
 @contextmanager
-def lines(took: Callable[[str], None], ended: Callable[[], None]) -> Iterator[None]:
-    """Have each line of standard input told until the block ends. A thread reads, as it may be a file, or nothing."""
+def lines(took: Callable[[str], None], ended: Callable[[], None], failed: Callable[[OSError], None]) -> Iterator[None]:
+    """Have each line of standard input told until the block ends. A thread reads, as it may be a file, or nothing.
+
+    It reads through a file of its own: Python cannot end while a thread waits inside of `sys.stdin`.
+    """
     loop, room = asyncio.get_running_loop(), threading.Semaphore(LINES_AHEAD)
+    stdin = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  # the thread has it as long as it reads
 
     def take(line: bytes) -> None:
         room.release()
@@ -89,11 +93,15 @@ def lines(took: Callable[[str], None], ended: Callable[[], None]) -> Iterator[No
 
     def read() -> None:
         try:
-            while room.acquire() and (line := sys.stdin.buffer.readline()):
-                loop.call_soon_threadsafe(take, line)
-            loop.call_soon_threadsafe(ended)
-        except (OSError, ValueError, RuntimeError):
-            pass  # the loop, or the input, was closed
+            try:
+                while room.acquire() and (line := stdin.readline()):
+                    loop.call_soon_threadsafe(take, line)
+                loop.call_soon_threadsafe(ended)
+            except OSError as error:
+                error.filename = "standard input"
+                loop.call_soon_threadsafe(failed, error)
+        except RuntimeError:
+            pass  # the loop was closed
 
     is_over = False
     threading.Thread(target=read, daemon=True).start()
@@ -114,9 +122,9 @@ def _begin(descriptor: int, before: list[Any]) -> None:
 def _end(descriptor: int, before: list[Any]) -> None:
     try:
         write(f"\r\x1b[K{PASTE_OFF}")
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-    except (OSError, termios.error):
-        pass  # it has gone
+    finally:
+        with suppress(termios.error):  # it has gone
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 def _suspend(descriptor: int, before: list[Any]) -> None:
