@@ -207,8 +207,9 @@ def failing(message: zchat.Message) -> bytes | str:
     ],
 )
 def test_whatever_a_handler_does_who_asked_is_told_and_it_goes_on(
-    shared_broker: BrokerProcess, asked: str, why: str
+    shared_broker: BrokerProcess, caplog: pytest.LogCaptureFixture, asked: str, why: str
 ) -> None:
+    caplog.set_level("CRITICAL", "zchat")  # pytest-xdist does not carry a log that is no UTF-8
     notices: list[zchat.Notice] = []
     with (
         zchat.connect(shared_broker.address, "ann") as ann,
