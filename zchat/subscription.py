@@ -96,8 +96,8 @@ class Subscription:
                 raise TimedOut("message", seconds or 0.0) from None
 
     def pending(self) -> bool:
-        """Whether a message can be had without waiting; of a group, whether anything is there."""
-        if self._intake.of_group:  # to look closer would be to ask for more, and the job in hand would be done
+        """Whether a message can be had without waiting; with a job in hand, whether anything is there."""
+        if self._intake.has_job_in_hand:  # to look closer would be to ask for more, and it would be done
             return bool(self._incoming.buffer or self._incoming.has_some())
         while not self._incoming.buffer and self._incoming.has_some():
             if not self._take(0.0):

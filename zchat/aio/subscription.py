@@ -107,9 +107,9 @@ class Subscription:
         return self._buffer.popleft()
 
     def pending(self) -> bool:
-        """Whether a message can be had without waiting; of a group, whether anything is there."""
+        """Whether a message can be had without waiting; with a job in hand, whether anything is there."""
         incoming = self._incoming
-        if incoming is not None and self._intake is not None and self._intake.of_group:
+        if incoming is not None and self._intake is not None and self._intake.has_job_in_hand:
             return bool(self._buffer or incoming.has_some())
         while incoming is not None and not self._buffer and incoming.has_some():
             if self._intake is None or not self._intake.asks() or not self._move(self._intake, incoming):

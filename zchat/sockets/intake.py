@@ -31,6 +31,7 @@ class Intake:
     """Between what comes for a listener and its consumer. Thread-safe; one thread at a time takes."""
 
     of_group = False
+    has_job_in_hand = False
 
     def __init__(self, link: Link, listener: Listener, incoming: Incoming, *, echo: bool) -> None:
         self.incoming = incoming

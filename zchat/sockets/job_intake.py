@@ -56,6 +56,12 @@ class JobIntake:
 
     # --- taking -----------------------------------------------------------------------------
 
+    @property
+    def has_job_in_hand(self) -> bool:
+        """Whether the last one that was taken is done once the consumer asks for more."""
+        with self.incoming.lock:
+            return self._follows and not self.buffer and 0 < self._first <= self._last_taken(None)
+
     def asks(self) -> bool:
         """The consumer has all of the buffer, and asks for more. False after the end."""
         with self.incoming.lock:
