@@ -94,10 +94,14 @@ def test_who_serves_is_asked_answers_and_says_so_again_after_a_break(session: Pl
     welcome(session)
     ((serve),) = said(session)
     assert isinstance(serve, wire.Serve) and serve.max_in_flight == 3
+    session.received(wire.encode(called), NOW)
     session.calling.end(server, session, NOW)
     assert said(session)[-1].max_in_flight == 0
+    assert came == [called, called] and came[1] is not None
+    session.calling.reply(session, came[1], b"5", "")
+    assert said(session) == [], "the broker has given it up"
     session.received(wire.encode(called), NOW)
-    assert came == [called]
+    assert came == [called, called]
 
 
 def test_a_reply_is_said_once_and_never_for_another_request_of_the_same_number(session: Plain) -> None:

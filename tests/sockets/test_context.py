@@ -123,7 +123,7 @@ os.register_at_fork(**{hooks[sys.argv[2]]: lambda: os.kill(os.getpid(), signal.S
 client = connect()
 try:
     status = child(lambda: client)
-    time.sleep(20)
+    threading.Event().wait(20)  # for the signal
 except Stop:
     sys.exit()
 sys.exit(f"the signal did not stop it; the child ended with {status}")
@@ -157,17 +157,19 @@ SUBSCRIBES = """
 from zchat.sockets import context, subscriber
 
 context.FORK_SECONDS = 60.0
-client, forking = connect(), threading.Event()
-os.register_at_fork(before=forking.set)  # before the client's, which came first
-subscribe = subscriber.Subscriber.subscribe
+client, began, waits = connect(), threading.Event(), threading.Event()
+subscribe, hold = subscriber.Subscriber.subscribe, client._connection.hold
 
 def subscribing(*arguments):
     began.set()
-    forking.wait(20)
-    time.sleep(0.1)  # the fork has begun to wait for this turn
+    assert waits.wait(20), "the fork waits for this turn, and has all that it locks"
     return subscribe(*arguments)
 
-subscriber.Subscriber.subscribe, began = subscribing, threading.Event()
+def holding(seconds):
+    waits.set()
+    hold(seconds)
+
+subscriber.Subscriber.subscribe, client._connection.hold = subscribing, holding
 listening = threading.Thread(target=client.listen, args=["forks"])
 listening.start()
 assert began.wait(20)

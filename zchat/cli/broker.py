@@ -15,7 +15,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from zchat.cli import completion, exit_status, options, paths, retaining, watch
+from zchat.cli import exit_status, options, paths, retaining, watch
 from zchat.cli.reach import Reach, listening
 from zchat.errors import UsageError
 
@@ -50,12 +50,10 @@ RestartGrace: TypeAlias = Annotated[
 
 ConfigPath: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
+    paths.option(
         "--config",
         metavar="FILE",
-        parser=paths.path,
         help="Who may do what in which rooms, and limits: TOML, read again when it changes.",
-        autocompletion=completion.path,
     ),
 ]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import typer
 
-from zchat.cli import completion, exit_status, options, paths
+from zchat.cli import exit_status, options, paths
 from zchat.errors import StartError, UsageError
 from zchat.names import room_name, user_key
 from zchat.profile import meant
@@ -23,33 +23,19 @@ if TYPE_CHECKING:
 
 Certificate: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        "--cert",
-        metavar="FILE",
-        parser=paths.path,
-        help="Speak TLS, with this certificate.",
-        autocompletion=completion.path,
-    ),
+    paths.option("--cert", metavar="FILE", help="Speak TLS, with this certificate."),
 ]
 Key: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        "--key",
-        metavar="FILE",
-        parser=paths.path,
-        help="The certificate's private key.",
-        autocompletion=completion.path,
-    ),
+    paths.option("--key", metavar="FILE", help="The certificate's private key."),
 ]
 Tokens: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
+    paths.option(
         "--tokens",
         metavar="FILE",
-        parser=paths.path,
         envvar="ZCHAT_TOKENS",
         help="Let in only who has a token of this file, as its user; zchat tokens makes it.",
-        autocompletion=completion.path,
     ),
 ]
 

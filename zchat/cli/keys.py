@@ -8,21 +8,14 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from zchat.cli import completion, options, paths
+from zchat.cli import options, paths
 from zchat.errors import UsageError
 
 GATEWAY, FOR = "--gateway", "--for"
 
 Folder: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        "--keys",
-        envvar="ZCHAT_KEYS",
-        metavar="DIR",
-        parser=paths.path,
-        help="The folder that zchat broker --keys names.",
-        autocompletion=completion.path,
-    ),
+    paths.option("--keys", envvar="ZCHAT_KEYS", metavar="DIR", help="The folder that zchat broker --keys names."),
 ]
 
 

@@ -48,13 +48,7 @@ Retries: TypeAlias = Annotated[
 ]
 Save: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        "--save",
-        metavar="DIR",
-        parser=paths.path,
-        help="Write files that come into a folder.",
-        autocompletion=completion.path,
-    ),
+    paths.option("--save", metavar="DIR", help="Write files that come into a folder."),
 ]
 ExpectEvery: TypeAlias = Annotated[
     float | None,

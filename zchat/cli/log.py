@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zchat.cli import completion, log_actions, options, paths
+from zchat.cli import log_actions, options, paths
 from zchat.errors import UsageError
 
 
@@ -28,11 +28,9 @@ def log(
     action: Annotated[LogAction, options.action(LogAction)],
     target: Annotated[
         Path | None,
-        typer.Argument(
+        paths.argument(
             metavar="[TARGET]",
-            parser=paths.path,
             help="backup: the file to make, or the folder to make it in.",
-            autocompletion=completion.path,
         ),
     ] = None,
     data: options.Data = None,

@@ -97,14 +97,12 @@ def check_log(given: Place | None, log_id: str) -> None:
 
 KeysFolder: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
+    paths.option(
         "--keys",
         envvar="ZCHAT_KEYS",
         metavar="DIR",
-        parser=paths.path,
         show_envvar=True,
         help="Folder of the broker's keys: who has none is not let in.",
-        autocompletion=completion.path,
     ),
 ]
 BrokerAddress: TypeAlias = Annotated[
@@ -199,14 +197,7 @@ Raw: TypeAlias = Annotated[
 ]
 Data: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        "--data",
-        metavar="DIR",
-        parser=paths.path,
-        envvar="ZCHAT_DATA",
-        help="Folder of the log; else the user's data folder.",
-        autocompletion=completion.path,
-    ),
+    paths.option("--data", metavar="DIR", envvar="ZCHAT_DATA", help="Folder of the log; else the user's data folder."),
 ]
 Retain: TypeAlias = Annotated[
     list[str] | None,

@@ -6,8 +6,11 @@ Tests: tests/cli/test_options.py.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
+
+from zchat.cli import completion
 
 
 def path(text: str | Path) -> Path:
@@ -15,3 +18,13 @@ def path(text: str | Path) -> Path:
     if not str(text):
         raise typer.BadParameter("it is empty, and names no file or folder")
     return Path(text)
+
+
+def option(name: str, **more: Any) -> Any:
+    """An option whose value is a path. `more`: as `typer.Option` takes it."""
+    return typer.Option(name, parser=path, autocompletion=completion.path, **more)
+
+
+def argument(**more: Any) -> Any:
+    """An argument that is a path. `more`: as `typer.Argument` takes it."""
+    return typer.Argument(parser=path, autocompletion=completion.path, **more)

@@ -9,15 +9,13 @@ from typing import Annotated
 
 import typer
 
-from zchat.cli import choosing, completion, options, paths
+from zchat.cli import choosing, options, paths
 from zchat.cli.connecting import connect
 from zchat.errors import UsageError
 
 
 def record(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", parser=paths.path, help="Where to.", autocompletion=completion.path)
-    ],
+    file: Annotated[Path, paths.argument(metavar="FILE", help="Where to.")],
     patterns: options.Patterns,
     *,
     beginning: options.Beginning,

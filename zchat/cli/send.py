@@ -31,13 +31,7 @@ Text: TypeAlias = Annotated[
 ]
 File: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        "--file",
-        metavar="PATH",
-        parser=paths.path,
-        help="Send a file; a large one in pieces.",
-        autocompletion=completion.path,
-    ),
+    paths.option("--file", metavar="PATH", help="Send a file; a large one in pieces."),
 ]
 Whole: TypeAlias = Annotated[bool, typer.Option("--whole", help="Send all of stdin as one message.")]
 FromJson: TypeAlias = Annotated[

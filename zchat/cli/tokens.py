@@ -20,13 +20,11 @@ LASTS_SECONDS = 30 * 86_400.0
 
 File: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
+    paths.option(
         "--tokens",
         metavar="FILE",
-        parser=paths.path,
         envvar="ZCHAT_TOKENS",
         help="The file of tokens; new makes it where it is not there.",
-        autocompletion=completion.path,
     ),
 ]
 

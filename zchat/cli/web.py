@@ -38,13 +38,7 @@ Origins: TypeAlias = Annotated[
 ]
 Oidc: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        "--oidc",
-        metavar="FILE",
-        parser=paths.path,
-        help="Have browsers log in by an OpenID Connect provider.",
-        autocompletion=completion.path,
-    ),
+    paths.option("--oidc", metavar="FILE", help="Have browsers log in by an OpenID Connect provider."),
 ]
 
 

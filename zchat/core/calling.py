@@ -95,6 +95,9 @@ class Calling:
     def end(self, server: RoomServer, session: SessionCore, now: Instant) -> int:
         """It takes no more. What said that it does is not said again: it would serve once more, and nobody there."""
         self._servers.pop(server.number, None)
+        in_hand = self._in_hand.get(session, {})
+        for called in [called for called in in_hand.values() if called.server == server.number]:
+            del in_hand[called.call]  # the broker has given them up, and nobody may reply to them any more
         for number in server.asked:
             session.forget(number)
         return session.ask(_serve(server, 0), now)

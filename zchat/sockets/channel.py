@@ -63,7 +63,7 @@ class ChannelLink(Link):
         self.broke = self._connection.broke if isinstance(error, Closed) else error
         self._lost = unsettled
         if unsettled:
-            self._connection._lost_beside.append(self)
+            self._connection._lost_beside[self] = None
         self._failure = error
         self._notices.end(self.broke)
 
@@ -78,8 +78,7 @@ class ChannelLink(Link):
         return self._want_acks()  # those of the others are none of its own
 
     def _tell_lost(self) -> None:
-        if self in self._connection._lost_beside:
-            self._connection._lost_beside.remove(self)
+        self._connection._lost_beside.pop(self, None)
         super()._tell_lost()
 
     @property

@@ -92,8 +92,8 @@ def let_go_soon(held: int) -> None:
     try:
         _give_back()
         if _came:
-            came, _came[:] = _came[:], []
-            start_new_thread(_send, (came,))
+            start_new_thread(_send, (list(_came),))  # where that fails they are called at the next occasion
+            _came.clear()
     finally:
         if _held:
             let_go_soon(_BEGAN)

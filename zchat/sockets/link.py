@@ -123,7 +123,7 @@ class Link:
         self._refused: Refused | None = None  # the first since the last flush,
         self._untold: Refused | None = None  # and the first of which nobody has been told at all
         self._lost = 0  # messages that have no outcome, at the end
-        self._lost_beside: list[Link] = []  # sessions of the connection that have some, and nobody has told of them
+        self._lost_beside: dict[Link, None] = {}  # sessions of the connection that have some of which nobody has told
 
     def go_on(self, session: str, token: bytes, seq: int) -> None:
         """Before it starts: as the session that a process before had, whose last publish had that `seq`."""
@@ -375,7 +375,7 @@ class Link:
         """What the program has not been told, and nobody else will tell."""
         lost, self._lost = self._lost, 0
         while self._lost_beside:
-            beside = self._lost_beside.pop()
+            beside, _ = self._lost_beside.popitem()
             lost, beside._lost = lost + beside._lost, 0
         refused, self._untold = self._untold, None
         if lost:
