@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from zchat.cli import exit_status, streams
 from zchat.cli.bodies import BODY_BYTES_MAX, LeftOut
-from zchat.cli.interrupts import ReaderGone
+from zchat.cli.interrupts import ReaderGone, interrupts
 from zchat.cli.progress import ProgressLine
 from zchat.errors import Refused, TimedOut, TooLarge, Unreachable, ZchatError
 from zchat.printable import printable
@@ -51,9 +51,10 @@ class Sender:
         return self._taken - self.left_out
 
     def single(self, body: bytes) -> None:
-        """Send one message."""
-        self._taken += 1
-        self._unacked.append([self._publish(body)])
+        """Send one message. No first signal comes between what may be stored by now and that it is known here."""
+        with interrupts.held():
+            self._taken += 1
+            self._unacked.append([self._publish(body)])
 
     def repeated(self, body: bytes, times: int, delay: float) -> None:
         """Send one message so many times, with a delay between."""
